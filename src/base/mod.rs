@@ -1,0 +1,10 @@
+//! What every layer stands on: octets, memory, time, errors, log lines.  Knows nothing of sockets,
+//! protocols or processes.
+
+pub mod arena;
+pub mod buf;
+pub mod error;
+pub mod log;
+pub mod octets;
+pub mod slab;
+pub mod wheel;

@@ -1,0 +1,248 @@
+//! Octets that cross the C boundary: a string, a pair of strings, a piece of a body.
+//!
+//! These three structs are frozen: C programs copy and embed them.  In Rust a lifetime says how
+//! long the octets live; what lives "as long as the request" is `'static` inside the library and is
+//! only handed out behind a borrow of the request (see `base::arena` and `base::buf`).
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Octets, not NUL-terminated.  `data` is NULL when there is no value at all; an empty value has a
+/// pointer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Octets<'a> {
+    data: *const u8,
+    len: usize,
+    lifetime: PhantomData<&'a [u8]>,
+}
+
+// SAFETY: an Octets is a shared slice of plain octets, and `&[u8]` is Send and Sync.
+unsafe impl Send for Octets<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Octets<'_> {}
+
+impl<'a> Octets<'a> {
+    /// No value: `data` is NULL.
+    pub const MISSING: Octets<'a> =
+        Octets { data: std::ptr::null(), len: 0, lifetime: PhantomData };
+
+    /// A view of `text`.
+    #[inline]
+    pub const fn new(text: &'a [u8]) -> Self {
+        Octets { data: text.as_ptr(), len: text.len(), lifetime: PhantomData }
+    }
+
+    /// The octets; empty when the value is missing.
+    #[inline]
+    pub const fn as_slice(&self) -> &'a [u8] {
+        if self.len == 0 || self.data.is_null() {
+            return &[];
+        }
+        // SAFETY: `new` took the pointer and length from a slice that lives for 'a, and whoever
+        // receives an Octets from C (ffi/) promises the same for the lifetime it writes down.
+        unsafe { std::slice::from_raw_parts(self.data, self.len) }
+    }
+
+    /// Whether there is no value (an empty value is one).
+    #[inline]
+    pub const fn is_missing(&self) -> bool {
+        self.data.is_null()
+    }
+
+    /// The same octets under another lifetime.
+    ///
+    /// # Safety
+    /// The memory must neither move nor be freed or written while the result is in use.
+    #[inline]
+    pub const unsafe fn erase<'b>(self) -> Octets<'b> {
+        Octets { data: self.data, len: self.len, lifetime: PhantomData }
+    }
+}
+
+impl Default for Octets<'_> {
+    fn default() -> Self {
+        Octets::MISSING
+    }
+}
+
+impl<'a> From<&'a [u8]> for Octets<'a> {
+    fn from(text: &'a [u8]) -> Self {
+        Octets::new(text)
+    }
+}
+
+impl<'a> From<&'a str> for Octets<'a> {
+    fn from(text: &'a str) -> Self {
+        Octets::new(text.as_bytes())
+    }
+}
+
+impl fmt::Debug for Octets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_missing() {
+            return f.write_str("missing");
+        }
+        write!(f, "\"{}\"", self.as_slice().escape_ascii())
+    }
+}
+
+/// A name and its value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pair<'a> {
+    /// The name.
+    pub name: Octets<'a>,
+    /// The value.
+    pub value: Octets<'a>,
+}
+
+impl<'a> Pair<'a> {
+    /// A pair of views.
+    pub const fn new(name: &'a [u8], value: &'a [u8]) -> Self {
+        Pair { name: Octets::new(name), value: Octets::new(value) }
+    }
+}
+
+/// A piece of a body as C sees it: memory, or a range of a file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk {
+    /// Memory; NULL for a file range.
+    pub data: *const c_void,
+    /// Octets of memory, or of the file range.
+    pub len: u64,
+    /// Where a file range starts.
+    pub offset: i64,
+    /// The descriptor of a file range; unused otherwise.
+    pub fd: i32,
+    /// `CHUNK_*`.
+    pub flags: u32,
+    /// Called once when the library needs the octets no more; NULL: see the call that uses it.
+    pub release: Option<unsafe extern "C" fn(arg: *mut c_void)>,
+    /// Handed to `release`.
+    pub arg: *mut c_void,
+}
+
+/// A chunk is a file range: `fd`, `offset` and `len`, not `data` and `len`.
+pub const CHUNK_FILE: u32 = 1 << 0;
+/// Do not wait for company.
+pub const CHUNK_FLUSH: u32 = 1 << 1;
+/// Nothing follows.
+pub const CHUNK_LAST: u32 = 1 << 2;
+
+impl Chunk {
+    /// A chunk of nothing, as C programs receive one to fill.
+    pub const EMPTY: Chunk = Chunk {
+        data: std::ptr::null(),
+        len: 0,
+        offset: 0,
+        fd: 0,
+        flags: 0,
+        release: None,
+        arg: std::ptr::null_mut(),
+    };
+}
+
+/// A chunk that releases itself: `release` runs once, when this is dropped.
+#[derive(Debug)]
+pub struct OwnedChunk(Chunk);
+
+// SAFETY: who hands a chunk to the library lets it release the chunk on any thread (the header's
+// rules page), and the octets are only read.
+unsafe impl Send for OwnedChunk {}
+
+impl OwnedChunk {
+    /// Takes over the duty to call `release`.
+    ///
+    /// # Safety
+    /// `data` and `len` (or `fd`, `offset` and `len`) must stay valid until `release` is called, or,
+    /// where there is none, until this is dropped.
+    pub unsafe fn new(chunk: Chunk) -> Self {
+        OwnedChunk(chunk)
+    }
+
+    /// Static octets.
+    pub fn from_static(text: &'static [u8]) -> Self {
+        OwnedChunk(Chunk { data: text.as_ptr().cast(), len: text.len() as u64, ..Chunk::EMPTY })
+    }
+
+    /// Octets on the heap, freed with the chunk.
+    pub fn from_vec(text: Vec<u8>) -> Self {
+        unsafe extern "C" fn free(arg: *mut c_void) {
+            // SAFETY: `arg` is the box made below, and a chunk is released once.
+            drop(unsafe { Box::from_raw(arg.cast::<Vec<u8>>()) });
+        }
+        let (data, len) = (text.as_ptr().cast(), text.len() as u64);
+        let arg = Box::into_raw(Box::new(text)).cast();
+        OwnedChunk(Chunk { data, len, release: Some(free), arg, ..Chunk::EMPTY })
+    }
+
+    /// What it is.
+    pub fn as_raw(&self) -> &Chunk {
+        &self.0
+    }
+
+    /// Octets of memory, or of the file range.
+    pub fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// Whether it is a range of a file.
+    pub fn is_file(&self) -> bool {
+        self.0.flags & CHUNK_FILE != 0
+    }
+
+    /// Whether somebody must be told when it is no longer needed.  A chunk without is only valid
+    /// until its giver is called again.
+    pub fn has_release(&self) -> bool {
+        self.0.release.is_some()
+    }
+
+    /// The octets of a memory chunk; empty for a file range.
+    pub fn octets(&self) -> &[u8] {
+        if self.is_file() || self.0.len == 0 || self.0.data.is_null() {
+            return &[];
+        }
+        // SAFETY: the promise of `new`.
+        unsafe { std::slice::from_raw_parts(self.0.data.cast(), self.0.len as usize) }
+    }
+
+    /// Leave the first `n` octets out: they are sent.
+    pub fn advance(&mut self, n: u64) {
+        debug_assert!(n <= self.0.len);
+        if self.is_file() {
+            self.0.offset += n as i64;
+        } else {
+            self.0.data = self.0.data.cast::<u8>().wrapping_add(n as usize).cast();
+        }
+        self.0.len -= n;
+    }
+
+    /// Leave out all but the first `n` octets.
+    pub fn truncate(&mut self, n: u64) {
+        self.0.len = self.0.len.min(n);
+    }
+
+    /// Give up the duty to release.
+    pub fn into_raw(self) -> Chunk {
+        let raw = self.0;
+        std::mem::forget(self);
+        raw
+    }
+}
+
+impl Drop for OwnedChunk {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.release {
+            // SAFETY: the giver's function and argument, called once: `self` is going away.
+            unsafe { release(self.0.arg) };
+        }
+    }
+}
