@@ -1,3 +1,4 @@
 //! (being written)
 
+pub mod dup;
 pub mod localtime;
