@@ -5,8 +5,10 @@
 //! state for the process except `signal`, and that only while it is asked to.
 
 pub mod clock;
+pub mod dup;
 pub mod file;
 pub mod listen;
+pub mod localtime;
 pub mod poll;
 pub mod proc;
 pub mod send;
