@@ -48,9 +48,9 @@ extern "C" {
 #define GW_VERSION_NUMBER \
     ((GW_VERSION_MAJOR << 16) | (GW_VERSION_MINOR << 8) | GW_VERSION_PATCH)
 #define GW_ABI 0                    /* the N of libgateway.so.N */
-#define GW_FEATURE_FORK     (1u << 0)   /* A worker can be a fork of its
-                                           arbiter */
-#define GW_FEATURE_SENDFILE (1u << 2)   /* Files go out by sendfile */
+
+#define GW_FEATURE_FORK     (1u << 0)   /* workers are forked */
+#define GW_FEATURE_SENDFILE (1u << 2)   /* files go out by sendfile */
 
 const char *gw_version(void);       /* [sig] static: "0.1.0" */
 uint32_t gw_version_number(void);   /* [sig] of the library that is loaded */
@@ -62,7 +62,7 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 /* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
-#define GW_OK       0               /* Done */
+#define GW_OK       0               /* done */
 #define GW_AGAIN    1               /* not now; you will be told when */
 #define GW_EOF      2               /* there is no more */
 #define GW_DEFERRED 3               /* an application will answer later */
@@ -91,14 +91,14 @@ typedef struct gw_error {           /* filled by the slow-path calls */
     char      message[240];         /* NUL-terminated, truncated if need be */
 } gw_error;
 
-/* [sig] "GW_ERR_IO"; "GW_ERR_?" for a number that is none of ours */
+/* [sig] "GW_ERR_IO"; a number that is none of ours has a name, too. */
 const char *gw_result_name(gw_result rc);
 
 const char *gw_result_text(gw_result rc); /* [sig] "input/output error" */
 
 /* ---- 3. octets, pairs, chunks (frozen) --------------------------------- */
 
-/* Octets, not NUL-terminated. A value that is missing has no `data`; an
+/* Octets, not NUL-terminated.  A value that is missing has no `data`; an
    empty one has. */
 typedef struct gw_str {
     const char *data;

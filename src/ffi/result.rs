@@ -2,12 +2,10 @@
 
 use std::ffi::{CStr, c_char};
 
-use crate::base::error::Kind;
-
 /// 0 done, > 0 a normal outcome, < 0 an error
 pub type gw_result = i32;
 
-/// Done
+/// done
 pub const GW_OK: i32 = 0;
 /// not now; you will be told when
 pub const GW_AGAIN: i32 = 1;
@@ -63,17 +61,72 @@ pub struct gw_error {
     pub message: [c_char; 240],
 }
 
-/// [sig] "GW_ERR_IO"; "GW_ERR_?" for a number that is none of ours
+/// [sig] "GW_ERR_IO"; a number that is none of ours has a name, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_result_name(rc: gw_result) -> *const c_char {
-    name(rc).as_ptr()
+    words(rc).0.as_ptr()
 }
 
 /// [sig] "input/output error"
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_result_text(rc: gw_result) -> *const c_char {
-    text(rc).as_ptr()
+    words(rc).1.as_ptr()
 }
 
-fn name(rc: gw_result) -> &'static CStr { let _ = Kind::App; let _ = rc; c"x" }
-fn text(rc: gw_result) -> &'static CStr { let _ = rc; c"x" }
+/// Name and text of a code; static, since they are read in signal handlers.
+fn words(rc: gw_result) -> (&'static CStr, &'static CStr) {
+    match rc {
+        GW_OK => (c"GW_OK", c"done"),
+        GW_AGAIN => (c"GW_AGAIN", c"not now"),
+        GW_EOF => (c"GW_EOF", c"there is no more"),
+        GW_DEFERRED => (c"GW_DEFERRED", c"answered later"),
+        GW_ERR_INVALID => (c"GW_ERR_INVALID", c"invalid argument"),
+        GW_ERR_STATE => (c"GW_ERR_STATE", c"not possible at this moment"),
+        GW_ERR_MEMORY => (c"GW_ERR_MEMORY", c"out of memory"),
+        GW_ERR_IO => (c"GW_ERR_IO", c"input/output error"),
+        GW_ERR_PANIC => (c"GW_ERR_PANIC", c"internal error of the library"),
+        GW_ERR_UNSUPPORTED => (c"GW_ERR_UNSUPPORTED", c"not supported here"),
+        GW_ERR_UNKNOWN => (c"GW_ERR_UNKNOWN", c"unknown name"),
+        GW_ERR_NOT_FOUND => (c"GW_ERR_NOT_FOUND", c"not found"),
+        GW_ERR_LIMIT => (c"GW_ERR_LIMIT", c"limit reached"),
+        GW_ERR_PROTOCOL => (c"GW_ERR_PROTOCOL", c"protocol violation"),
+        GW_ERR_CLOSED => (c"GW_ERR_CLOSED", c"the peer is gone"),
+        GW_ERR_TIMEOUT => (c"GW_ERR_TIMEOUT", c"timed out"),
+        GW_ERR_BUSY => (c"GW_ERR_BUSY", c"would block a thread that must not"),
+        GW_ERR_ABI => (c"GW_ERR_ABI", c"incompatible version"),
+        GW_ERR_APP => (c"GW_ERR_APP", c"application failed"),
+        1.. => (c"GW_?", c"unknown result"),
+        _ => (c"GW_ERR_?", c"unknown error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::Kind;
+
+    #[test]
+    fn every_kind_of_error_has_its_code_name_and_text() {
+        for kind in Kind::ALL {
+            let (name, text) = words(kind as gw_result);
+            let shout: String = format!("{kind:?}")
+                .char_indices()
+                .flat_map(|(at, c)| {
+                    let gap = (at > 0 && c.is_uppercase()).then_some('_');
+                    gap.into_iter().chain(c.to_uppercase())
+                })
+                .collect();
+            assert_eq!(name.to_str().unwrap(), format!("GW_ERR_{shout}"));
+            assert_eq!(text.to_str().unwrap(), kind.text());
+        }
+        assert_eq!(Kind::ALL.last().map(|kind| *kind as i32), Some(GW_ERR_APP));
+    }
+
+    #[test]
+    fn numbers_of_nobody_have_words_too() {
+        assert_eq!(words(4).0, c"GW_?");
+        for rc in [-16, i32::MIN] {
+            assert_eq!(words(rc).0, c"GW_ERR_?");
+        }
+    }
+}

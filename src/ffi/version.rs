@@ -2,9 +2,9 @@
 
 use std::ffi::{CStr, c_char};
 
-/// A worker can be a fork of its arbiter
+/// workers are forked
 pub const GW_FEATURE_FORK: u32 = 1 << 0;
-/// Files go out by sendfile
+/// files go out by sendfile
 pub const GW_FEATURE_SENDFILE: u32 = 1 << 2;
 
 /// [sig] static: "0.1.0"
@@ -43,11 +43,8 @@ const NUMBER: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
 
 const ABI: u32 = number(env!("GATEWAY_ABI"));
 
-const FEATURES: u32 = if cfg!(target_os = "linux") {
-    GW_FEATURE_FORK | GW_FEATURE_SENDFILE
-} else {
-    GW_FEATURE_FORK
-};
+const FEATURES: u32 =
+    if cfg!(target_os = "linux") { GW_FEATURE_FORK | GW_FEATURE_SENDFILE } else { GW_FEATURE_FORK };
 
 /// Decimal digits, at compile time.
 const fn number(text: &str) -> u32 {

@@ -12,23 +12,23 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// The name that programs are linked with; `readelf -d` on the library says the same.
-pub const SONAME: &str = "libgateway.so.0";
+pub(crate) const SONAME: &str = "libgateway.so.0";
 
 /// What every C file of the project must compile under.
-pub const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+pub(crate) const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 /// The top of the source tree.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The directory of `gateway.h`.
-pub fn include_dir() -> PathBuf {
+pub(crate) fn include_dir() -> PathBuf {
     root().join("include")
 }
 
 /// A place for what tests make, one per profile; it stays, so that a failure can be looked at.
-pub fn scratch_dir() -> PathBuf {
+pub(crate) fn scratch_dir() -> PathBuf {
     let profile = profile_dir();
     let profile = profile.file_name().expect("target/<profile> has a name");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(profile);
@@ -37,14 +37,14 @@ pub fn scratch_dir() -> PathBuf {
 }
 
 /// `libgateway.so` as cargo built it for this test run.
-pub fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     let path = profile_dir().join("deps/libgateway.so");
     assert!(path.exists(), "{} is not there: run the tests with cargo", path.display());
     path
 }
 
 /// The directory to link with: `libgateway.so` and its soname, both links to [`library`].
-pub fn library_dir() -> PathBuf {
+pub(crate) fn library_dir() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = scratch_dir().join("lib");
@@ -59,28 +59,28 @@ pub fn library_dir() -> PathBuf {
 
 /// Compile a C11 program against the header and the shared library, strictly; `extra` goes to the
 /// compiler after everything else.  Panics with the compiler's words when it refuses.
-pub fn compile_c(source: &Path, out: &Path, extra: &[&str]) {
+pub(crate) fn compile_c(source: &Path, out: &Path, extra: &[&str]) {
     let mut args = vec!["-std=c11"];
     args.extend(STRICT);
     build("cc", &args, source, out, extra);
 }
 
 /// The same for a C++11 program.
-pub fn compile_cxx(source: &Path, out: &Path, extra: &[&str]) {
+pub(crate) fn compile_cxx(source: &Path, out: &Path, extra: &[&str]) {
     let mut args = vec!["-std=c++11", "-x", "c++"];
     args.extend(STRICT);
     build("c++", &args, source, out, extra);
 }
 
 /// Write `text` into the scratch directory and return its path.
-pub fn write_source(name: &str, text: &str) -> PathBuf {
+pub(crate) fn write_source(name: &str, text: &str) -> PathBuf {
     let path = scratch_dir().join(name);
     fs::write(&path, text).expect("write a source file");
     path
 }
 
 /// Run a program to its end and return what it printed; panics unless it ended with 0.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = output(command);
     assert!(
         output.status.success(),
@@ -93,7 +93,7 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// Run a program to its end, whatever that is.
-pub fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
