@@ -15,5 +15,6 @@
 
 pub mod base;
 pub mod conf;
+mod ffi;
 pub mod sys;
 pub mod wire;
