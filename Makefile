@@ -1,0 +1,89 @@
+# libgateway: what a checkout can do.  GNU make; needs Rust (rustup) and a C compiler.
+#
+#   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
+#   make test         install what the tests need, then run all of them
+#   make bench        speed, beside the hand-written limit (benches/README.md)
+#
+# The budget beside a target is what it may take on two slow cores with nothing built yet.
+
+BIND    ?= 127.0.0.1:8000
+CARGO   ?= cargo
+CC      ?= cc
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release
+SONAME  := libgateway.so.0
+RUFF     = $(firstword $(shell command -v ruff) $(wildcard build/venv/bin/ruff))
+C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
+
+# Tests that start compiled C programs; test-c runs them again under the checkers.
+C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
+
+.PHONY: all serve test test-core test-c test-valgrind test-sanitize bench setup library clean
+.NOTPARALLEL:
+
+all: library
+
+# ---- serve: 4 minutes the first time, then at once ----
+
+serve: build/hello
+	@echo "hello on http://$(BIND)/ from 2 workers.  Try, in another terminal:"
+	@echo
+	@echo "    curl -i http://$(BIND)/"
+	@echo
+	@echo "Ctrl-C stops it."
+	@scripts/foreground build/hello $(BIND) 2
+
+library:
+	$(CARGO) build --release --lib
+	@mkdir -p build
+	@ln -sf $(abspath $(RELEASE))/libgateway.so build/libgateway.so
+	@ln -sf libgateway.so build/$(SONAME)
+
+build/%: examples/%.c include/gateway.h | library
+	$(CC) $(C11) -o $@ $< -Lbuild -Wl,-rpath,$(abspath build) -lgateway
+
+build/middleware: examples/shout.c
+build/middleware: C11 += examples/shout.c
+
+# ---- tests: 25 minutes in all ----
+
+test: setup test-core test-c
+	@echo "All tests have passed."
+
+# Format, lints, unit and integration tests; the C programs run plain.  12 minutes.
+test-core:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test
+	$(if $(RUFF),$(RUFF) check benches,@echo "no ruff: the Python of benches/ is not checked")
+
+# The C programs once more, under each checker.  12 minutes.
+test-c: test-valgrind test-sanitize
+
+# 8 minutes.
+test-valgrind:
+	GATEWAY_UNDER=valgrind $(CARGO) test $(C_TESTS:%=--test %)
+
+# 4 minutes.
+test-sanitize:
+	GATEWAY_UNDER=sanitize $(CARGO) test $(C_TESTS:%=--test %)
+
+# ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9" ----
+
+bench: library
+	@scripts/setup bench
+	@mkdir -p build
+	$(CC) -std=c11 -Wall -Wextra -Werror -O2 -o build/limit benches/limit.c
+	@$(MAKE) --no-print-directory build/bench
+	python3 benches/run.py $(ARGS)
+
+build/bench: benches/bench.c include/gateway.h | library
+	$(CC) $(C11) -o $@ $< -Lbuild -Wl,-rpath,$(abspath build) -lgateway
+
+# Install what the tests need and is not here.  3 minutes.
+setup:
+	@scripts/setup test
+
+clean:
+	rm -rf build
+	$(CARGO) clean
