@@ -15,5 +15,6 @@
 
 pub mod base;
 pub mod conf;
+pub mod server;
 pub mod sys;
 pub mod wire;
