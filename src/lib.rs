@@ -13,6 +13,7 @@
 //! base       errors, buffers, arena, slab, time, log
 //! ```
 
+pub mod arbiter;
 pub mod base;
 pub mod conf;
 mod ffi;
