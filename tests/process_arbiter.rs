@@ -5,14 +5,14 @@ mod process_support;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::arbiter::{
-    Arbiter, Handle, Level, Log, Main, Settings, State, StopMode, Turn, WorkerContext,
-};
+use gateway::arbiter::{Arbiter, Handle, Main, Settings, State, StopMode, Turn, WorkerContext};
 use gateway::base::error::{Error, Kind};
+use gateway::base::log::{Level, Logger, Sink};
+use gateway::base::time::LocalTime;
 use gateway::sys::listen::{Address, Listening, listen};
 use gateway::sys::proc;
 use gateway::sys::sock::{accept, wait_readable};
@@ -67,8 +67,12 @@ fn main() {
 
 // ---- the programs ----
 
-fn log() -> Option<Log> {
-    Some(Box::new(|level: Level, line: &str| say(&format!("{level:?}: {line}"))))
+fn log() -> Logger {
+    let sink = Sink::Callback(Box::new(|record| {
+        assert_eq!(record.target, "arbiter");
+        say(&format!("{:?}: {}", record.level, record.message));
+    }));
+    Logger::new(Level::Debug, || LocalTime::utc(0), sink)
 }
 
 fn settings(args: &Args) -> Settings {
@@ -79,12 +83,12 @@ fn settings(args: &Args) -> Settings {
     }
 }
 
-fn listeners(args: &Args) -> Vec<Listening> {
+fn listeners(args: &Args) -> Vec<Arc<Listening>> {
     let address = match args.text("unix") {
         Some(path) => Address::Unix(PathBuf::from(path)),
         None => Address::Tcp("127.0.0.1:0".parse().unwrap()),
     };
-    vec![listen(&address, 64, false, None).unwrap()]
+    vec![Arc::new(listen(&address, 64, false, None).unwrap())]
 }
 
 fn arbiter(args: &Args) -> Arbiter {
@@ -352,7 +356,7 @@ fn turned(args: &Args) -> i32 {
 
 fn wrong(args: &Args) -> i32 {
     let none = Settings { workers: 0, ..settings(args) };
-    let error = Arbiter::new(none, Vec::new(), Box::new(|_| 0), None).unwrap_err();
+    let error = Arbiter::new(none, Vec::new(), Box::new(|_| 0), Logger::off()).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     let mut first = arbiter(args);
     assert_eq!(first.turn(0).unwrap_err().kind(), Kind::State);

@@ -8,14 +8,16 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::WorkerSlot;
 use super::control::{Handle, StopMode};
-use super::settings::{Level, Log, Main, Settings, Turn};
+use super::settings::{Main, Settings, TARGET, Turn};
 use super::stop::GRACE_MS;
 use super::worker::BOOT_ERROR;
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::{Logger, log};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
@@ -40,9 +42,9 @@ pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 /// The thread that starts it should be the process's main thread, or outlive it.
 pub struct Arbiter {
     pub(super) settings: Settings,
-    pub(super) listeners: Vec<Listening>,
+    pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) main: Main,
-    log: Option<Log>,
+    pub(super) log: Logger,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
     pub(super) poller: RefCell<Poller>,
@@ -99,9 +101,9 @@ impl Arbiter {
     /// memory to give.
     pub fn new(
         settings: Settings,
-        listeners: Vec<Listening>,
+        listeners: Vec<Arc<Listening>>,
         main: Main,
-        log: Option<Log>,
+        log: Logger,
     ) -> Result<Self> {
         if settings.workers == 0 || settings.workers > u32::MAX as usize {
             return Err(Error::new(
@@ -168,15 +170,14 @@ impl Arbiter {
                 .map_err(|error| Error::os("start the arbiter", &error))?;
             self.signals = Some(signals);
         }
-        self.log(Level::Info, concat!("Starting libgateway ", env!("CARGO_PKG_VERSION")));
+        log!(self.log, Info, TARGET, "Starting libgateway {}", env!("CARGO_PKG_VERSION"));
         for listening in &self.listeners {
-            let line = format!("Listening at: {} ({})", listening.local(), self.creator);
-            self.log(Level::Info, &line);
+            log!(self.log, Info, TARGET, "Listening at: {} ({})", listening.local(), self.creator);
         }
         self.phase = Phase::Running;
         for slot in 0..self.places.len() {
             if let Err(error) = self.spawn(slot) {
-                self.log(Level::Error, error.message());
+                log!(self.log, Error, TARGET, "{}", error.message());
                 self.kill_all();
                 self.end(Err(error.clone()));
                 return Err(error);
@@ -249,7 +250,7 @@ impl Arbiter {
         match exit {
             Exit::Code(0) => {}
             Exit::Code(code) => {
-                self.log(Level::Error, &format!("Worker (pid:{pid}) exited with code {code}"));
+                log!(self.log, Error, TARGET, "Worker (pid:{pid}) exited with code {code}");
             }
             Exit::Signal(signal) => {
                 let hint = match (signal, worker.told) {
@@ -258,11 +259,15 @@ impl Arbiter {
                     _ => "",
                 };
                 let name = signal::name(signal);
-                self.log(Level::Error, &format!("Worker (pid:{pid}) was sent {name}!{hint}"));
+                log!(self.log, Error, TARGET, "Worker (pid:{pid}) was sent {name}!{hint}");
             }
             Exit::Unknown => {
-                let line = format!("Worker (pid:{pid}) has ended; somebody else waited for it");
-                self.log(Level::Warn, &line);
+                log!(
+                    self.log,
+                    Warn,
+                    TARGET,
+                    "Worker (pid:{pid}) has ended; somebody else waited for it"
+                );
             }
         }
         if !matches!(self.phase, Phase::Running) {
@@ -279,8 +284,12 @@ impl Arbiter {
         place.failures = if failed { place.failures.saturating_add(1) } else { 0 };
         place.not_before_ms = (worker.spawned_ms + SPACING_MS).max(now + delay);
         if failed {
-            let line = format!("Worker failed to boot; the next attempt is in {delay} ms");
-            self.log(Level::Warn, &line);
+            log!(
+                self.log,
+                Warn,
+                TARGET,
+                "Worker failed to boot; the next attempt is in {delay} ms"
+            );
         }
     }
 
@@ -323,7 +332,7 @@ impl Arbiter {
                 let delay = self.backoff(slot);
                 self.places[slot].failures = self.places[slot].failures.saturating_add(1);
                 self.places[slot].not_before_ms = now + delay;
-                self.log(Level::Error, &format!("{error}; the next attempt is in {delay} ms"));
+                log!(self.log, Error, TARGET, "{error}; the next attempt is in {delay} ms");
             }
         }
     }
@@ -348,12 +357,6 @@ impl Arbiter {
             at_most(deadline_ms.saturating_sub(now));
         }
         wait
-    }
-
-    pub(super) fn log(&self, level: Level, line: &str) {
-        if let Some(log) = &self.log {
-            log(level, line);
-        }
     }
 
     /// In a new worker: gives back all that is the arbiter's, and keeps this end of the life-line.

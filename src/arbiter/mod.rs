@@ -22,5 +22,5 @@ mod worker;
 pub use arbiter::Arbiter;
 pub use board::{State, WorkerSlot};
 pub use control::{Handle, StopMode};
-pub use settings::{Level, Log, Main, Settings, Turn};
+pub use settings::{Main, Settings, Turn};
 pub use worker::WorkerContext;

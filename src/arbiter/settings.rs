@@ -4,21 +4,8 @@ use std::time::Duration;
 
 use super::worker::WorkerContext;
 
-/// How grave a line of the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Something failed and somebody must know.
-    Error,
-    /// Something is wrong, and the work goes on.
-    Warn,
-    /// What an operator wants to read every day.
-    Info,
-    /// What explains a problem.
-    Debug,
-}
-
-/// Takes the lines of the log, in the arbiter and in its workers.
-pub type Log = Box<dyn Fn(Level, &str)>;
+/// Who speaks, in the log.
+pub(super) const TARGET: &str = "arbiter";
 
 /// What a worker does: runs in it, returns its exit status.
 pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32>;

@@ -4,9 +4,10 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::arbiter::{Arbiter, TOKEN_WORKER, Worker};
-use super::settings::Level;
+use super::settings::TARGET;
 use super::worker::{self, Parent};
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc;
 
@@ -26,7 +27,12 @@ impl Arbiter {
                 ),
             )),
             None => {
-                self.log(Level::Warn, "Cannot tell whether this process has threads: no /proc");
+                log!(
+                    self.log,
+                    Warn,
+                    TARGET,
+                    "Cannot tell whether this process has threads: no /proc"
+                );
                 Ok(())
             }
         }
@@ -39,12 +45,12 @@ impl Arbiter {
             // replace the dead would be worse.
             if let Some(threads @ 2..) = proc::thread_count(Duration::ZERO) {
                 self.warned_of_threads = true;
-                self.log(
-                    Level::Warn,
-                    &format!(
-                        "Forking although this process has {threads} threads by now: a worker may \
+                log!(
+                    self.log,
+                    Warn,
+                    TARGET,
+                    "Forking although this process has {threads} threads by now: a worker may \
                          hang at its start"
-                    ),
                 );
             }
         }

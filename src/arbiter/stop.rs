@@ -2,8 +2,9 @@
 
 use super::arbiter::{Arbiter, Phase};
 use super::control::{Requests, StopMode};
-use super::settings::Level;
+use super::settings::TARGET;
 use crate::base::error::{Error, Result};
+use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc;
 use crate::sys::signal::{self, SIGKILL, SIGQUIT, SIGTERM};
@@ -19,7 +20,7 @@ impl Arbiter {
         let Some(signals) = &self.signals else { return };
         for signal in signals.take() {
             let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
-            self.log(Level::Info, &format!("Handling signal: {name}"));
+            log!(self.log, Info, TARGET, "Handling signal: {name}");
             self.stop(if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick });
         }
     }
@@ -66,9 +67,9 @@ impl Arbiter {
         deadline_ms: u64,
         failure: Option<Error>,
     ) {
-        self.log(Level::Info, "Shutting down: Master");
+        log!(self.log, Info, TARGET, "Shutting down: Master");
         if let Some(failure) = &failure {
-            self.log(Level::Info, &format!("Reason: {failure}"));
+            log!(self.log, Info, TARGET, "Reason: {failure}");
         }
         self.phase = Phase::Stopping { how, deadline_ms, failure };
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
@@ -105,8 +106,13 @@ impl Arbiter {
         } else if now >= deadline_ms {
             let result = failure.clone().map_or(Ok(()), Err);
             for worker in self.places.iter().filter_map(|place| place.worker.as_ref()) {
-                let line = format!("Worker (pid:{}) was killed and does not end", worker.pid);
-                self.log(Level::Error, &line);
+                log!(
+                    self.log,
+                    Error,
+                    TARGET,
+                    "Worker (pid:{}) was killed and does not end",
+                    worker.pid
+                );
             }
             self.end(result);
         }

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use super::arbiter::Arbiter;
 use super::board::WorkerSlot;
 use super::control::StopMode;
-use super::settings::Level;
+use super::settings::TARGET;
 use crate::base::error::{Error, Result};
+use crate::base::log::log;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid, SignalMask};
@@ -27,7 +29,7 @@ pub struct WorkerContext<'a> {
     age: u64,
     pid: Pid,
     board: &'a WorkerSlot,
-    listeners: &'a [Listening],
+    listeners: &'a [Arc<Listening>],
     signals: Signals,
     lifeline: OwnedFd,
     poller: &'a RefCell<Poller>,
@@ -61,7 +63,7 @@ impl WorkerContext<'_> {
     }
 
     /// The sockets to accept from, as they were given to the arbiter.
-    pub fn listeners(&self) -> &[Listening] {
+    pub fn listeners(&self) -> &[Arc<Listening>] {
         self.listeners
     }
 
@@ -135,16 +137,16 @@ pub(super) fn live(
         Ok(context) => context,
         Err(error) => {
             mask.restore();
-            arbiter.log(Level::Error, &format!("Worker failed to boot: {error}"));
+            log!(arbiter.log, Error, TARGET, "Worker failed to boot: {error}");
             return BOOT_ERROR;
         }
     };
     // The host's mask, but not against the signals that a worker lives by.
     mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP]).restore();
     context.board.set_pid(context.pid);
-    arbiter.log(Level::Info, &format!("Booting worker with pid: {}", context.pid));
+    log!(arbiter.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
     let status = (arbiter.main)(&context);
-    arbiter.log(Level::Info, &format!("Worker exiting (pid: {})", context.pid));
+    log!(arbiter.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
     // The process ends here.  Undoing what was prepared would give a signal that comes now its
     // default effect.
     std::mem::forget(context);

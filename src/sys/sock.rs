@@ -343,7 +343,7 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, IntoRawFd};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     fn tcp() -> (OwnedFd, Peer, TcpStream) {
@@ -418,7 +418,8 @@ mod tests {
     #[test]
     fn adopt_wants_a_connected_stream() {
         let (a, _b) = UnixStream::pair().unwrap();
-        adopt(a.as_raw_fd()).unwrap();
+        let (a, peer) = adopt(a.into_raw_fd()).unwrap();
+        assert_eq!(peer.address(), b"unix:");
         let error = recv(a.as_raw_fd(), &mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let (datagram, _other) = UnixDatagram::pair().unwrap();
