@@ -86,9 +86,9 @@ impl Reader {
     fn incomplete(&mut self, unread: &[u8], limits: &Limits) -> Result<(), Reject> {
         self.scanned = unread.len();
         let line = &unread[self.line..];
+        // A CR may be the start of the empty line that is tolerated.
+        self.started = !(line.is_empty() || (self.start == 0 && line == b"\r")) || self.fields != 0;
         let limit = if self.fields == 0 {
-            // A CR may be the start of the empty line that is tolerated.
-            self.started = !(line.is_empty() || (self.start == 0 && line == b"\r"));
             if let Some(reason) = request_line::first_octet_fault(line) {
                 return Err(bad(reason));
             }
