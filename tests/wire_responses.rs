@@ -36,7 +36,10 @@ fn encode(asked: &Asked, head: &ResponseHead<'_>, known: Option<u64>) -> (String
 #[rustfmt::skip] // a table reads better with one case a line
 fn framing() {
     use BodyMode::{Absent, Chunked, Close, Length};
-    let cases: &[(&str, Asked, ResponseHead<'_>, Option<u64>, &str, BodyMode, bool)] = &[
+    // What was asked, the response, its known length; the fields, the framing, whether it goes on.
+    type Case =
+        (&'static str, Asked, ResponseHead<'static>, Option<u64>, &'static str, BodyMode, bool);
+    let cases: &[Case] = &[
         ("known length", GET, response(200), Some(5), "Content-Length: 5", Length(5), true),
         ("known to be empty", GET, response(200), Some(0), "Content-Length: 0", Length(0), true),
         ("the application's length", GET, with_length(200, 7), None, "Content-Length: 7", Length(7), true),

@@ -17,6 +17,7 @@ pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Rej
     if method_len == 0 || line.get(method_len) != Some(&b' ') {
         let reason = match line {
             [] => "empty lines before the request",
+            [b'\r', ..] => "bare CR in the request head",
             _ => first_octet_fault(line).unwrap_or("malformed method"),
         };
         return Err(bad(reason));
@@ -28,7 +29,12 @@ pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Rej
         return Err(bad("no HTTP version in the request line"));
     };
     let method = &line[..method_len];
-    head.version = self::version(version)?;
+    head.version = match self::version(version) {
+        Ok(version) => version,
+        // Not a line of three words at all.
+        Err(_) if rest[..target_len].contains(&b' ') => return Err(octet_fault(b' ')),
+        Err(reject) => return Err(reject),
+    };
     head.method = span(base, 0, method_len);
     head.target = span(base, target_at, target_len);
     head.authority = None;
