@@ -2,6 +2,10 @@
 //! 3986: it copies, it backtracks, it looks at everything several times, and shares no line with the
 //! real one.  It knows no limits.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub(crate) mod chunked;
+
 use std::net::Ipv6Addr;
 
 use gateway::wire::{Framing, TargetForm, Version};
