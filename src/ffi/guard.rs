@@ -266,5 +266,4 @@ pub(super) unsafe fn fill<T: Growing>(p: *mut T, value: &T, what: &str) -> Resul
 }
 
 #[cfg(test)]
-#[path = "guard_tests.rs"]
 mod tests;

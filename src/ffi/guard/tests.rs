@@ -1,6 +1,6 @@
 //! The border, from the side of a careless C program.
 
-use super::super::result::{GW_EOF, GW_ERR_APP, GW_ERR_PANIC};
+use crate::ffi::result::{GW_EOF, GW_ERR_APP, GW_ERR_PANIC};
 use super::*;
 
 fn error() -> gw_error {
