@@ -62,10 +62,10 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 /* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
-#define GW_OK       0               /* done */
-#define GW_AGAIN    1               /* not now; you will be told when */
-#define GW_EOF      2               /* there is no more */
-#define GW_DEFERRED 3               /* an application will answer later */
+#define GW_OK       0               /* Done. */
+#define GW_AGAIN    1               /* Not now; you will be told when. */
+#define GW_EOF      2               /* There is no more. */
+#define GW_DEFERRED 3               /* An application will answer later. */
 
 #define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
@@ -124,7 +124,127 @@ typedef struct gw_chunk {           /* a piece of a body */
 #define GW_CHUNK_FLUSH (1u << 1)    /* do not wait for company */
 #define GW_CHUNK_LAST  (1u << 2)    /* nothing follows */
 
-/* ---- 4. macros --------------------------------------------------------- */
+/* ---- 4. the calling convention ----------------------------------------- */
+
+#define GW_NOWAIT (1u << 0)         /* Do not block: `AGAIN` instead. */
+
+#define GW_ENV_MULTITHREAD  (1u << 0)   /* wsgi.multithread: other threads
+                                           of this process may run the
+                                           application now. */
+#define GW_ENV_MULTIPROCESS (1u << 1)   /* wsgi.multiprocess: other
+                                           processes may run the application
+                                           now. */
+#define GW_ENV_RUN_ONCE     (1u << 2)   /* wsgi.run_once: this process
+                                           serves one request only. */
+#define GW_ENV_MAY_BLOCK    (1u << 3)   /* This thread is yours to block. */
+#define GW_ENV_HAS_BODY     (1u << 6)   /* The request has a body, also when
+                                           content_length is -1. */
+
+#define GW_RESPONSE_REPLACE (1u << 0)   /* A second head, allowed until the
+                                           first is sent: WSGI's exc_info. */
+
+#define GW_APP_THREADSAFE  (1u << 0)    /* The application may be entered by
+                                           many threads at once. */
+#define GW_APP_NONBLOCKING (1u << 1)    /* The application never blocks: it
+                                           runs on the loop. */
+#define GW_APP_SERIAL      (1u << 2)    /* The application may block, and
+                                           runs on the loop all the same,
+                                           one request at a time: gunicorn's
+                                           sync worker. */
+
+/* wsgi.input: where the body of a request is read from.  Frozen. */
+typedef struct gw_input {
+    /* Reads 1 to `cap` octets; see `gw_read`. */
+    int32_t (*read)(void *ctx, void *buf, size_t cap, uint32_t flags,
+                    size_t *n);
+    void     *ctx;                  /* Handed to `read`. */
+} gw_input;
+
+/* A request: the CGI variables that are needed often, its headers, and its
+   body.
+   All strings live as long as the request. */
+typedef struct gw_environ {
+    uint32_t       size;            /* Of this struct. */
+    uint32_t       flags;           /* `ENV_*`. */
+    gw_str         request_method;  /* A token, in the client's spelling. */
+    gw_str         script_name;     /* The part of the path that led to this
+                                       application; may be empty, never "/". */
+    gw_str         path_info;       /* The rest of the path: percent-decoded
+                                       octets. */
+    gw_str         query_string;    /* Behind the question mark, as it came;
+                                       may be empty. */
+    gw_str         request_uri;     /* The request target as it came. */
+    gw_str         content_type;    /* Missing when the request has none. */
+    gw_str         server_name;     /* Never empty. */
+    gw_str         server_port;     /* Never empty. */
+    gw_str         server_protocol; /* "HTTP/1.1". */
+    gw_str         remote_addr;     /* "unix:" for a peer on a unix socket. */
+    gw_str         remote_port;     /* Empty for a peer on a unix socket. */
+    gw_str         url_scheme;      /* "http" or "https". */
+    int64_t        content_length;  /* -1: absent, or a chunked body. */
+    const gw_pair *headers;
+    size_t         header_count;
+    const gw_pair *vars;
+    size_t         var_count;
+    gw_input       input;           /* Where the body is read from; a
+                                       middleware replaces it in a derived
+                                       environ. */
+    void          *impl;
+} gw_environ;
+
+/* The head of a response.  Frozen: middleware copies it. */
+typedef struct gw_response {
+    uint16_t       status;          /* 1xx: sent at once, and not the head. */
+    uint16_t       flags;           /* `RESPONSE_*`. */
+    uint32_t       reserved;        /* 0. */
+    gw_str         reason;          /* Empty: the standard phrase. */
+    const gw_pair *headers;
+    size_t         header_count;
+    const void    *more;            /* NULL. */
+} gw_response;
+
+/* WSGI's write(): what is written leaves before the chunks of the body.
+   Frozen. */
+typedef struct gw_writer {
+    /* Blocks while the client is slow where `ENV_MAY_BLOCK`, else takes all
+       or nothing (`AGAIN`). */
+    int32_t (*write)(void *ctx, const gw_chunk *chunk);
+    void     *ctx;                  /* Handed to `write`. */
+} gw_writer;
+
+/* start_response, as C calls it. */
+typedef int32_t (*gw_start_response_fn)(void *sr, const gw_response *head,
+                                        gw_writer *writer);
+
+/* What an application returns: a first chunk, then whatever `next` gives. */
+typedef struct gw_body {
+    uint32_t  size;                 /* Set by the library. */
+    uint32_t  flags;                /* 0. */
+    gw_chunk  first;                /* Leaves together with the head. */
+    /* Unless NULL: OK and a chunk, EOF, AGAIN, or an error. */
+    int32_t (*next)(void *ctx, gw_chunk *out);
+    void    (*close)(void *ctx);    /* Called exactly once, whatever
+                                       happened. */
+    void     *ctx;                  /* Handed to `next` and `close`. */
+} gw_body;
+
+/* application(environ, start_response) -> iterable, as C writes it. */
+typedef int32_t (*gw_app_fn)(void *ctx, gw_environ *env,
+                             gw_start_response_fn start_response, void *sr,
+                             gw_body *body);
+
+/* An application: a function and its context. */
+typedef struct gw_app {
+    uint32_t    size;               /* Of this struct. */
+    uint32_t    flags;              /* `APP_*`. */
+    gw_app_fn   call;               /* The application. */
+    void       *ctx;                /* Handed to `call`. */
+    void      (*drop)(void *ctx);   /* Called with `ctx` when the last user
+                                       is gone; may be NULL. */
+    const char *name;               /* For log lines; may be NULL. */
+} gw_app;
+
+/* ---- 5. macros --------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */

@@ -16,5 +16,6 @@
 pub mod base;
 pub mod conf;
 mod ffi;
+pub mod gateway;
 pub mod sys;
 pub mod wire;

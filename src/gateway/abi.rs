@@ -126,7 +126,7 @@ pub struct Environ {
     var_count: usize,
     /// Where the body is read from; a middleware replaces it in a derived environ.
     pub input: Input,
-    r#impl: *const Handle,
+    r#impl: *mut c_void,
 }
 
 /// What `impl` points to.  Its first members tell another copy of the library that the request is
@@ -169,7 +169,7 @@ impl Environ {
         vars: std::ptr::null(),
         var_count: 0,
         input: Input::NONE,
-        r#impl: std::ptr::null(),
+        r#impl: std::ptr::null_mut(),
     };
 
     /// The header fields as received, in order.
@@ -198,7 +198,7 @@ impl Environ {
     /// Bind to the exchange that it belongs to, which stays where it is as long as the request.
     pub(crate) fn bind(&mut self, handle: &Handle, exchange: &Exchange) {
         handle.exchange.set(exchange);
-        self.r#impl = handle;
+        self.r#impl = std::ptr::from_ref(handle).cast_mut().cast();
         self.input = super::app::input_of(exchange);
     }
 
@@ -209,7 +209,7 @@ impl Environ {
         }
         // SAFETY: `impl` is private and only set by `bind` (C programs are told not to touch it),
         // so it points to the handle of an exchange, which outlives the request.
-        let handle = unsafe { &*self.r#impl };
+        let handle = unsafe { &*self.r#impl.cast_const().cast::<Handle>() };
         if handle.magic != MAGIC {
             return Err(Error::new(Kind::Abi, "this environ belongs to another library"));
         }

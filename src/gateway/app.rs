@@ -6,11 +6,12 @@
 use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::octets::{Chunk, OwnedChunk};
+use crate::base::octets::{CHUNK_FILE, Chunk, OwnedChunk};
 
 use super::abi::{
     AGAIN, APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, AppFrame, BodyFrame, EOF, Environ, Input,
@@ -400,4 +401,25 @@ pub(super) fn call_drop(drop: unsafe extern "C" fn(value: *mut c_void), value: *
     // SAFETY: function and value came together from `gw_environ_put`, whose caller promised that
     // they fit; the exchange calls this once.
     unsafe { drop(value) };
+}
+
+/// A range of a file that is closed with the chunk.
+pub(crate) fn file_chunk(fd: OwnedFd, offset: u64, len: u64) -> OwnedChunk {
+    unsafe extern "C" fn close(arg: *mut c_void) {
+        // SAFETY: the descriptor that was given up below; a chunk is released once.
+        drop(unsafe { OwnedFd::from_raw_fd(arg as isize as RawFd) });
+    }
+    let fd = fd.into_raw_fd();
+    // SAFETY: the descriptor stays open until `close`.
+    unsafe {
+        OwnedChunk::new(Chunk {
+            len,
+            offset: offset as i64,
+            fd,
+            flags: CHUNK_FILE,
+            release: Some(close),
+            arg: fd as isize as *mut c_void,
+            ..Chunk::EMPTY
+        })
+    }
 }

@@ -1,10 +1,10 @@
 //! The body of a response, as an application in Rust returns it.
 
 use std::fs::File;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
-use crate::base::error::Result;
-use crate::base::octets::{CHUNK_FILE, Chunk, OwnedChunk};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::octets::OwnedChunk;
 use crate::sys::file;
 
 use super::abi::BodyFrame;
@@ -34,18 +34,8 @@ impl Body {
     /// `len` octets of a file from `offset`, sent by sendfile where that is possible; to its end
     /// when `len` is `u64::MAX`.  A file that shrinks meanwhile cuts the response.
     pub fn from_file(file: File, offset: u64, len: u64) -> Result<Self> {
-        let len = file::clamp_range(&file, offset, len)?;
-        let fd = file.into_raw_fd();
-        let chunk = Chunk {
-            len,
-            offset: offset as i64,
-            fd,
-            flags: CHUNK_FILE,
-            release: Some(file::close_arg),
-            arg: fd as usize as *mut _,
-            ..Chunk::EMPTY
-        };
-        Ok(Body(BodyFrame { first: chunk, ..BodyFrame::EMPTY }))
+        let len = to_the_end(file.as_raw_fd(), offset, len)?;
+        Ok(Body::first(app::file_chunk(file.into(), offset, len)))
     }
 
     /// Chunks that are asked for one by one, as fast as the client takes them.
@@ -68,4 +58,16 @@ impl Drop for Body {
     fn drop(&mut self) {
         self.0.finish();
     }
+}
+
+/// The length of a file range; `u64::MAX` means to the end of the file as it is now.
+pub(crate) fn to_the_end(fd: RawFd, offset: u64, len: u64) -> Result<u64> {
+    if i64::try_from(offset).is_err() {
+        return Err(Error::new(Kind::Invalid, "file body: the offset is out of range"));
+    }
+    if len != u64::MAX {
+        return Ok(len);
+    }
+    let size = file::file_len(fd).map_err(|source| Error::os("file body: fstat", &source))?;
+    Ok(size.saturating_sub(offset))
 }

@@ -83,8 +83,8 @@ pub(super) fn build(
         // RFC 9112 section 3.2.2: the target's authority, and not the Host header.
         vars.push(Pair { name: Octets::new(b"HTTP_HOST"), value: view(authority) });
     }
-    env.set_headers(headers);
-    env.set_vars(vars);
+    env.set_headers(headers.as_slice());
+    env.set_vars(vars.as_slice());
 }
 
 fn decoded(path: Octets<'static>, arena: &Arena) -> Octets<'static> {
@@ -92,7 +92,7 @@ fn decoded(path: Octets<'static>, arena: &Arena) -> Octets<'static> {
     if !percent::needs_decoding(path) {
         return Octets::new(path);
     }
-    arena.build(path.len(), |room| percent::decode_into(path, room))
+    arena.build(path.len(), |room| percent::decode_to_slice(path, room))
 }
 
 /// On a unix socket the server's name is what the client calls it.
@@ -330,15 +330,23 @@ impl Environ {
         for parameter in self.query_string.as_slice().split(|octet| *octet == b'&') {
             let equals = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
             let (key, value) = parameter.split_at(equals);
-            let decode = |text: &[u8]| {
-                x.arena().build(text.len(), |room| percent::decode_form(text, room))
-            };
-            if key == name || decode(key).as_slice() == name {
-                return decode(value.get(1..).unwrap_or(b""));
+            if key == name || form_decoded(key, x.arena()).as_slice() == name {
+                return form_decoded(value.get(1..).unwrap_or(b""), x.arena());
             }
         }
         Octets::MISSING
     }
+}
+
+/// A name or value of application/x-www-form-urlencoded.
+fn form_decoded(text: &[u8], arena: &Arena) -> Octets<'static> {
+    let spaced = arena.build(text.len(), |room| {
+        for (to, from) in room.iter_mut().zip(text) {
+            *to = if *from == b'+' { b' ' } else { *from };
+        }
+        text.len()
+    });
+    decoded(spaced, arena)
 }
 
 /// How a header's octet looks in a CGI name.
