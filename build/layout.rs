@@ -30,15 +30,35 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "the calling convention",
         intro: "",
         first: &[],
-        sources: &["src/gateway/abi.rs"],
+        sources: &["src/gateway/abi.rs", "src/ffi/app.rs"],
+    },
+    Section {
+        title: "environ",
+        intro: "All [req]; what they return lives as long as the request.",
+        first: &[],
+        sources: &["src/ffi/environ.rs"],
+    },
+    Section {
+        title: "request body",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/input.rs"],
+    },
+    Section {
+        title: "response bodies",
+        intro: "These set `first` only; next, close and ctx stay the application's.",
+        first: &[],
+        sources: &["src/ffi/body.rs"],
     },
 ];
 
 /// Types of the lower layers that are in the header, and their names there.  Constants of those
 /// layers need no line here: they get the prefix `GW_`.
-pub(crate) const TYPES: &[(&str, &str)] =
-    &[("Octets", "gw_str"), ("Pair", "gw_pair"), ("Chunk", "gw_chunk"),
-("Code","gw_result"),
+pub(crate) const TYPES: &[(&str, &str)] = &[
+    ("Octets", "gw_str"),
+    ("Pair", "gw_pair"),
+    ("Chunk", "gw_chunk"),
+    ("Code", "gw_result"),
     ("Input", "gw_input"),
     ("Environ", "gw_environ"),
     ("Response", "gw_response"),

@@ -7,6 +7,7 @@ use super::body::put_first;
 use super::guard::{bytes, guard, reference};
 use super::result::{GW_ERR_APP, GW_OK, gw_error, gw_result};
 use crate::base::error::{Error, Kind};
+use crate::base::log::Level;
 use crate::base::octets::{Chunk, OwnedChunk};
 use crate::gateway::abi::{AppFrame, BodyFrame, Environ, Response, StartResponseFn};
 use crate::gateway::app::forward;
@@ -79,8 +80,7 @@ pub unsafe extern "C" fn gw_fail(
     guard(|| {
         // SAFETY: the rules page.
         let (env, text) = unsafe { (reference(env, "env")?, bytes(text.cast(), len, "text")?) };
-        let text = String::from_utf8_lossy(text).into_owned();
-        env.exchange()?.complain(&Error::new(Kind::App, text));
+        env.exchange()?.log(Level::Error, text);
         Ok(GW_ERR_APP)
     })
 }

@@ -1,14 +1,14 @@
 //! Response bodies that are one piece: memory, a copy, a file.
 
 use std::ffi::c_void;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::guard::{bytes, guard, reference};
 use super::result::gw_result;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{CHUNK_FILE, Chunk, OwnedChunk};
 use crate::gateway::abi::{BodyFrame, Environ};
-use crate::sys::file;
+use crate::gateway::body::to_the_end;
 
 /// [req] Borrowed until released; release may be NULL for static data.
 #[unsafe(no_mangle)]
@@ -65,47 +65,53 @@ pub unsafe extern "C" fn gw_body_file(
     guard(|| {
         let mut chunk = Chunk { offset, fd, flags: CHUNK_FILE, release, arg, ..Chunk::EMPTY };
         if flags & GW_FILE_CLOSE != 0 && fd >= 0 {
-            let file = Box::new(TakenFile { fd, release, arg });
+            // SAFETY: the descriptor is given to us, says the flag.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             chunk.release = Some(close_file);
-            chunk.arg = Box::into_raw(file).cast();
+            chunk.arg = Box::into_raw(Box::new(TakenFile { fd, release, arg })).cast();
         }
+        let range = range(fd, offset, len, flags);
+        chunk.len = *range.as_ref().unwrap_or(&0);
         // SAFETY: ours from here on, whatever happens; open until released, says the caller.
-        let owned = unsafe { OwnedChunk::new(chunk) };
-        if flags & !GW_FILE_CLOSE != 0 {
-            return Err(Error::new(Kind::Invalid, format!("unknown flags {flags:#x}")));
-        }
-        let mut chunk = owned.into_raw();
-        let clamped = u64::try_from(offset)
-            .map_err(|_| Error::new(Kind::Invalid, format!("offset is {offset}")))
-            .and_then(|offset| file::clamp_range(fd, offset, len));
-        if let Ok(len) = clamped {
-            chunk.len = len;
-        }
-        // SAFETY: the same chunk, with its length; it is released when the rest fails.
-        let owned = unsafe { OwnedChunk::new(chunk) };
-        clamped?;
+        let chunk = unsafe { OwnedChunk::new(chunk) };
+        range?;
         // SAFETY: the rules page.
-        unsafe { put_first(body, owned) }
+        unsafe { put_first(body, chunk) }
     })
 }
 
 /// fd is taken, and closed in any case
 pub const GW_FILE_CLOSE: u32 = 1 << 0;
 
-/// A descriptor that is closed with its chunk, before the caller hears of it.
+/// Octets from `offset` on, if all of it makes sense.
+fn range(fd: i32, offset: i64, len: u64, flags: u32) -> Result<u64> {
+    let invalid = |text: String| Err(Error::new(Kind::Invalid, text));
+    if fd < 0 {
+        return invalid(format!("fd is {fd}"));
+    }
+    if flags & !GW_FILE_CLOSE != 0 {
+        return invalid(format!("flags are {flags:#x}: only GW_FILE_CLOSE is known"));
+    }
+    match u64::try_from(offset) {
+        Ok(offset) => to_the_end(fd, offset, len),
+        Err(_) => invalid(format!("offset is {offset}")),
+    }
+}
+
+/// A descriptor that is closed with its chunk.
 struct TakenFile {
-    fd: RawFd,
+    fd: OwnedFd,
     release: Option<unsafe extern "C" fn(arg: *mut c_void)>,
     arg: *mut c_void,
 }
 
 unsafe extern "C" fn close_file(arg: *mut c_void) {
     // SAFETY: the box made in gw_body_file; a chunk is released once.
-    let file = unsafe { Box::from_raw(arg.cast::<TakenFile>()) };
-    file::close(file.fd);
-    if let Some(release) = file.release {
+    let TakenFile { fd, release, arg } = *unsafe { Box::from_raw(arg.cast::<TakenFile>()) };
+    drop(fd);
+    if let Some(release) = release {
         // SAFETY: the caller's function and argument, once.
-        unsafe { release(file.arg) };
+        unsafe { release(arg) };
     }
 }
 

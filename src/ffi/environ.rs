@@ -112,14 +112,20 @@ pub unsafe extern "C" fn gw_environ_put(
     drop: Option<unsafe extern "C" fn(value: *mut c_void)>,
 ) -> gw_result {
     guard(|| {
-        let value = Attachment::new(value, drop);
-        // SAFETY: the rules page.
-        let env = unsafe { reference(env, "env") }?;
-        if key.is_null() {
-            return Err(Error::new(Kind::Invalid, "key is NULL"));
+        let put = || {
+            // SAFETY: the rules page.
+            let env = unsafe { reference(env, "env") }?;
+            if key.is_null() {
+                return Err(Error::new(Kind::Invalid, "key is NULL"));
+            }
+            env.exchange()?.put(key, value, drop)
+        };
+        let done = put();
+        if let (Err(_), Some(drop)) = (&done, drop) {
+            // SAFETY: the value was taken, and nobody else drops it.
+            unsafe { drop(value) };
         }
-        env.exchange()?.put(key, value);
-        Ok(())
+        done
     })
 }
 
@@ -140,7 +146,8 @@ pub unsafe extern "C" fn gw_environ_alloc(env: *mut Environ, size: usize) -> *mu
     quietly(std::ptr::null_mut(), || {
         // SAFETY: the rules page.
         let env = unsafe { reference(env, "env") }?;
-        Ok(env.exchange()?.arena().alloc(size).cast())
+        let memory = env.exchange()?.arena().alloc(size);
+        Ok(memory.map_or(std::ptr::null_mut(), |memory| memory.as_ptr().cast()))
     })
 }
 
@@ -176,7 +183,7 @@ pub unsafe extern "C" fn gw_environ_gone(env: *const Environ) -> c_int {
     quietly(0, || {
         // SAFETY: the rules page.
         let env = unsafe { reference(env, "env") }?;
-        Ok(c_int::from(env.exchange()?.gone()))
+        Ok(c_int::from(env.exchange()?.is_gone()))
     })
 }
 

@@ -9,7 +9,11 @@
 #![allow(unreachable_pub)] // The header is made of what is `pub`; Rust programs have the crate's API.
 #![allow(clippy::missing_safety_doc)] // The rules page says it once.
 
+mod app;
+mod body;
+mod environ;
 mod guard;
+mod input;
 mod object;
 mod result;
 mod version;

@@ -210,7 +210,8 @@ impl Exchange {
         debug_assert_eq!(self.phase.get(), Phase::Idle);
         let service = &*self.service;
         let mut env = self.env.borrow_mut();
-        *env = Environ { flags: service.env_flags, ..Environ::EMPTY };
+        *env = Environ::EMPTY;
+        env.flags = service.env_flags;
         let (mut headers, mut vars) = (self.headers.borrow_mut(), self.vars.borrow_mut());
         environ::build(&mut env, head, buf, origin, &self.arena, &mut headers, &mut vars);
         env.bind(&self.handle, self);

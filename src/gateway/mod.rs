@@ -8,4 +8,5 @@ pub mod environ;
 pub mod exchange;
 pub mod head;
 pub mod input;
+mod read;
 pub mod service;
