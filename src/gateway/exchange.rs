@@ -572,11 +572,9 @@ impl Exchange {
             ));
         }
         // A client that was not told to go on may send the body, or the next request: nobody knows.
-        asked.keep_alive =
-            asked.keep_alive && !self.expects.get() && link.keep_alive(self);
+        asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
         let mut out = self.out.borrow_mut();
-        let framed =
-            self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
+        let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
         self.framed.set(Some(framed));
         self.service.counters().count_status(head.status());
         Ok(framed)
@@ -753,8 +751,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         debug_assert!(
-            std::thread::panicking()
-                || matches!(self.phase.get(), Phase::Idle | Phase::Done),
+            std::thread::panicking() || matches!(self.phase.get(), Phase::Idle | Phase::Done),
             "a request was dropped without an end"
         );
     }
