@@ -38,18 +38,15 @@ pub(crate) const SECTIONS: &[Section] = &[
         first: &[],
         sources: &["src/ffi/environ.rs"],
     },
-    Section {
-        title: "request body",
-        intro: "",
-        first: &[],
-        sources: &["src/ffi/input.rs"],
-    },
+    Section { title: "request body", intro: "", first: &[], sources: &["src/ffi/input.rs"] },
     Section {
         title: "response bodies",
         intro: "These set `first` only; next, close and ctx stay the application's.",
         first: &[],
         sources: &["src/ffi/body.rs"],
     },
+    Section { title: "configuration", intro: "", first: &[], sources: &["src/ffi/config.rs"] },
+    Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
 ];
 
 /// Types of the lower layers that are in the header, and their names there.  Constants of those

@@ -335,7 +335,166 @@ gw_result gw_body_file(gw_body *body, int32_t fd, int64_t offset,
 
 #define GW_FILE_CLOSE (1u << 0)     /* fd is taken, and closed in any case */
 
-/* ---- 8. macros --------------------------------------------------------- */
+/* ---- 8. configuration -------------------------------------------------- */
+
+/* what a server or an arbiter is made of */
+typedef struct gw_config gw_config;
+
+/* [any] All options as they are preset; NULL when there is no memory. */
+gw_config *gw_config_new(void);
+
+/* [one] For one that nothing was made of: what takes a configuration frees
+   it. */
+void gw_config_free(gw_config *cfg);
+
+/* [one] An option by its name: ("workers", "4").  A list grows. */
+gw_result gw_config_set(gw_config *cfg, const char *key, const char *value,
+                        gw_error *err);
+
+/* [one] The value of an option, as gw_config_set takes it.  As much as fits
+   is written, and ends with a NUL; *len is the length of all of it, without
+   the NUL. */
+gw_result gw_config_get(const gw_config *cfg, const char *key, char *buf,
+                        size_t cap, size_t *len);
+
+/* [one] An option by its number: truth as 0 or 1, durations in
+   milliseconds, sizes in octets. */
+gw_result gw_config_set_int(gw_config *cfg, uint32_t option, int64_t value,
+                            gw_error *err);
+
+#define GW_OPT_WORKERS                  1   /* worker processes */
+#define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
+#define GW_OPT_GRACEFUL_TIMEOUT         5   /* ms */
+#define GW_OPT_KEEPALIVE                6   /* ms */
+#define GW_OPT_MAX_BODY                 8   /* octets */
+#define GW_OPT_SIGNALS                  9   /* 1 in gw_serve, else 0, unless
+                                               set */
+#define GW_OPT_BIND                     10  /* by name only */
+#define GW_OPT_BACKLOG                  11  /* connections that wait */
+#define GW_OPT_WORKER_CONNECTIONS       12  /* of one worker */
+#define GW_OPT_LIMIT_REQUEST_LINE       13  /* octets */
+#define GW_OPT_LIMIT_REQUEST_FIELDS     14  /* number */
+#define GW_OPT_LIMIT_REQUEST_FIELD_SIZE 15  /* octets */
+#define GW_OPT_LIMIT_REQUEST_HEAD       16  /* octets */
+#define GW_OPT_HEADER_TIMEOUT           17  /* ms */
+#define GW_OPT_BODY_TIMEOUT             18  /* ms */
+#define GW_OPT_WRITE_TIMEOUT            19  /* ms */
+#define GW_OPT_REQUEST_BUFFERING        20  /* 0: bodies stream */
+#define GW_OPT_BODY_BUFFER              21  /* octets */
+#define GW_OPT_SPOOL_DIR                22  /* by name only */
+#define GW_OPT_ACCESSLOG                23  /* by name only */
+#define GW_OPT_ERRORLOG                 24  /* by name only */
+#define GW_OPT_LOGLEVEL                 25  /* GW_LOG_* */
+#define GW_OPT_ACCESS_LOG_FORMAT        26  /* by name only */
+#define GW_OPT_OUTPUT_BUFFER            27  /* octets */
+
+#define GW_MODEL_INLINE 0           /* this thread, this process */
+#define GW_MODEL_FORK   2           /* processes are forked */
+
+typedef struct gw_option {          /* what the options are, for tools */
+    uint32_t    size;
+    uint32_t    id;                 /* GW_OPT_* */
+    const char *name;               /* of gw_config_set */
+    const char *kind;               /* "int", "bool", "ms", "size", "enum",
+                                       "text", "path", "list" */
+    const char *preset;             /* as gw_config_set takes it */
+    const char *help;               /* a sentence or two */
+} gw_option;
+
+/* [any] One option at a time, in the order of their numbers: start with
+   *cursor = 0; GW_EOF at the end.  The texts are static. */
+gw_result gw_option_next(uint32_t *cursor, gw_option *out);
+
+/* [one] app->drop runs when the last user of it is gone. */
+gw_result gw_config_app(gw_config *cfg, const gw_app *app, gw_error *err);
+
+/* [one] Middleware around the application; the first one used is the
+   outermost.  It is called when a server or an arbiter is made of the
+   configuration; `drop` when what it made is gone. */
+gw_result gw_config_use(gw_config *cfg, gw_middleware_fn middleware,
+                        void *ctx, void (*drop)(void *ctx), gw_error *err);
+
+typedef struct gw_listener {        /* where connections come from */
+    uint32_t    size;
+    uint32_t    protocol;           /* GW_PROTO_* */
+    const char *address;            /* "host:port", "[::1]:port",
+                                       "unix:/path"; NULL */
+    int32_t     fd;                 /* an inherited socket, when no address */
+    int32_t     backlog;            /* 0: the option */
+    uint32_t    flags;              /* GW_LISTEN_* */
+    uint32_t    mode;               /* of a unix socket, 0: umask decides */
+} gw_listener;
+
+#define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
+
+#define GW_LISTEN_REUSEPORT (1u << 0)   /* one socket per worker */
+
+/* [one] One more place to listen on; the option `bind` adds to the same
+   list. */
+gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
+                           gw_error *err);
+
+/* ---- 9. hooks, log ----------------------------------------------------- */
+
+typedef struct gw_access {          /* one finished request */
+    uint32_t          size;
+    uint16_t          status;       /* of the response */
+    uint16_t          reserved;     /* 0 */
+    uint64_t          sent;         /* octets of the response's body */
+    uint64_t          received;     /* octets of the request's body */
+    uint64_t          start_ns;     /* since the epoch, when the head was
+                                       there */
+    uint64_t          took_ns;      /* from then to the end */
+    uint64_t          read_ns;      /* until the body was there */
+    uint64_t          app_ns;       /* until the application was done */
+    gw_str            id;           /* what names it in log lines */
+    const gw_environ *env;          /* the request */
+    const gw_pair    *headers;      /* of the response */
+    size_t            header_count;
+} gw_access;
+
+typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
+    uint32_t size;
+    uint32_t reserved;              /* 0 */
+    void    *ctx;                   /* of all of them */
+    void   (*drop)(void *ctx);      /* may be NULL */
+    /* before the application */
+    void   (*pre_request)(void *ctx, gw_environ *env);
+    void   (*access)(void *ctx, const gw_access *a); /* after the request */
+} gw_hooks;
+
+/* [one] A hook takes the place of the one that was set before; NULL leaves
+   that one. */
+gw_result gw_config_hooks(gw_config *cfg, const gw_hooks *hooks,
+                          gw_error *err);
+
+typedef struct gw_log_record {      /* valid during the call */
+    uint32_t size;
+    int32_t  level;                 /* GW_LOG_* */
+    uint64_t time_ns;               /* since the epoch */
+    gw_str   target;                /* "arbiter", "http", "app" */
+    gw_str   message;               /* one line, no newline */
+    gw_str   id;                    /* of the request that it is about, or
+                                       empty */
+} gw_log_record;
+
+#define GW_LOG_ERROR 1
+#define GW_LOG_WARN  2
+#define GW_LOG_INFO  3
+#define GW_LOG_DEBUG 4
+
+/* Takes a record, on any thread, and not after drop has been called. */
+typedef void (*gw_log_fn)(void *ctx, const gw_log_record *record);
+
+/* [one] Records up to `level` go to `fn`, and not to the option `errorlog`. */
+gw_result gw_config_log(gw_config *cfg, int32_t level, gw_log_fn fn,
+                        void *ctx, void (*drop)(void *ctx));
+
+/* [req] A line in the log about this request: wsgi.errors. */
+void gw_log(const gw_environ *env, int32_t level, const char *text,
+            size_t len);
+
+/* ---- 10. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */

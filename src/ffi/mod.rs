@@ -11,8 +11,11 @@
 
 mod app;
 mod body;
+mod config;
+mod context;
 mod environ;
 mod guard;
+mod hooks;
 mod input;
 mod object;
 mod result;

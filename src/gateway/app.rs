@@ -3,6 +3,7 @@
 //! Everything that crosses between Rust and the application goes through a C function pointer and
 //! its context, in both directions, so that a middleware in either language can stand in between.
 
+use std::any::Any;
 use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,7 +46,12 @@ pub struct Application {
     name: String,
     /// What a middleware wraps; outlives the frame's `drop`.
     inner: Option<Arc<Application>>,
+    /// What else it needs; outlives the frame's `drop`, too.
+    kept: Option<Kept>,
 }
+
+/// Something that an application needs as long as it lives.
+pub type Kept = Arc<dyn Any + Send + Sync>;
 
 // SAFETY: `ctx` belongs to an `App`, which is Send and Sync, or to a C program, which was told that
 // the application is called in whichever thread serves (many at once only with APP_THREADSAFE) and
@@ -65,7 +71,7 @@ impl Application {
             drop: Some(drop_rust),
             ..AppFrame::EMPTY
         };
-        Application { frame, name: String::from("app"), inner: None }
+        Application { frame, name: String::from("app"), inner: None, kept: None }
     }
 
     /// An application in C; it is dropped also when this fails.
@@ -79,7 +85,7 @@ impl Application {
             // SAFETY: the caller's promise.
             unsafe { CStr::from_ptr(frame.name) }.to_string_lossy().into_owned()
         };
-        let app = Application { frame, name, inner: None };
+        let app = Application { frame, name, inner: None, kept: None };
         if app.frame.call.is_none() {
             return Err(Error::new(Kind::Invalid, "application: call is NULL"));
         }
@@ -116,6 +122,12 @@ impl Application {
     /// Never blocks: may run on the event loop.
     pub fn nonblocking(mut self) -> Self {
         self.frame.flags = self.frame.flags & !APP_SERIAL | APP_NONBLOCKING;
+        self
+    }
+
+    /// `kept` goes when it has gone.
+    pub(super) fn keeping(mut self, kept: Option<Kept>) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -156,7 +168,7 @@ impl fmt::Debug for Application {
             .field("name", &self.name)
             .field("flags", &self.frame.flags)
             .field("inner", &self.inner)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -356,7 +368,7 @@ unsafe extern "C" fn call_rust(
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

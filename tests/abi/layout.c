@@ -95,6 +95,54 @@ AT(gw_app, ctx, 16);
 AT(gw_app, drop, 24);
 AT(gw_app, name, 32);
 
+SIZE(gw_option, 40);
+AT(gw_option, size, 0);
+AT(gw_option, id, 4);
+AT(gw_option, name, 8);
+AT(gw_option, kind, 16);
+AT(gw_option, preset, 24);
+AT(gw_option, help, 32);
+
+SIZE(gw_listener, 32);
+AT(gw_listener, size, 0);
+AT(gw_listener, protocol, 4);
+AT(gw_listener, address, 8);
+AT(gw_listener, fd, 16);
+AT(gw_listener, backlog, 20);
+AT(gw_listener, flags, 24);
+AT(gw_listener, mode, 28);
+
+SIZE(gw_access, 96);
+AT(gw_access, size, 0);
+AT(gw_access, status, 4);
+AT(gw_access, reserved, 6);
+AT(gw_access, sent, 8);
+AT(gw_access, received, 16);
+AT(gw_access, start_ns, 24);
+AT(gw_access, took_ns, 32);
+AT(gw_access, read_ns, 40);
+AT(gw_access, app_ns, 48);
+AT(gw_access, id, 56);
+AT(gw_access, env, 72);
+AT(gw_access, headers, 80);
+AT(gw_access, header_count, 88);
+
+SIZE(gw_hooks, 40);
+AT(gw_hooks, size, 0);
+AT(gw_hooks, reserved, 4);
+AT(gw_hooks, ctx, 8);
+AT(gw_hooks, drop, 16);
+AT(gw_hooks, pre_request, 24);
+AT(gw_hooks, access, 32);
+
+SIZE(gw_log_record, 64);
+AT(gw_log_record, size, 0);
+AT(gw_log_record, level, 4);
+AT(gw_log_record, time_ns, 8);
+AT(gw_log_record, target, 16);
+AT(gw_log_record, message, 32);
+AT(gw_log_record, id, 48);
+
 #endif
 
 /* -Wpedantic: a translation unit has a declaration. */
