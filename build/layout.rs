@@ -47,6 +47,12 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section { title: "configuration", intro: "", first: &[], sources: &["src/ffi/config.rs"] },
     Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
+    Section {
+        title: "one worker, inside a foreign event loop",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/server.rs"],
+    },
 ];
 
 /// Types of the lower layers that are in the header, and their names there.  Constants of those

@@ -494,7 +494,62 @@ gw_result gw_config_log(gw_config *cfg, int32_t level, gw_log_fn fn,
 void gw_log(const gw_environ *env, int32_t level, const char *text,
             size_t len);
 
-/* ---- 10. macros -------------------------------------------------------- */
+/* ---- 10. one worker, inside a foreign event loop ----------------------- */
+
+typedef struct gw_server gw_server; /* one worker's loop */
+
+/* [one] Takes cfg.  Binds what is to be listened on; none at all is fine,
+   for sockets that are adopted. */
+gw_result gw_server_new(gw_config *cfg, gw_server **out, gw_error *err);
+
+/* [any] Readable when gw_server_turn has something to do; -1: no server. */
+int32_t gw_server_fd(const gw_server *s);
+
+/* [one] Do what can be done without blocking; *wait_ms is how long the host
+   may sleep on the fd: 0 not at all, -1 for ever.  GW_EOF: stopped. */
+gw_result gw_server_turn(gw_server *s, int64_t *wait_ms);
+
+/* [one] Serve a connected socket that somebody else accepted.  It is taken
+   when the result is GW_OK. */
+gw_result gw_server_adopt(gw_server *s, int32_t fd, uint32_t protocol);
+
+gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
+
+/* [sig] Begin to stop: `how` is GW_STOP_*, and a second call may only hurry
+   it.  It goes on in gw_server_turn, up to GW_EOF. */
+gw_result gw_server_stop(gw_server *s, uint32_t how);
+
+#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
+                                       within graceful_timeout */
+#define GW_STOP_QUICK    1          /* connections are closed where they
+                                       stand */
+#define GW_STOP_KILL     2          /* and workers killed */
+
+/* [one] Closes what is still open.  Inside one of the server's own
+   callbacks it does nothing. */
+void gw_server_free(gw_server *s);
+
+typedef struct gw_stats {           /* what was counted */
+    uint32_t size;
+    uint32_t workers;
+    uint64_t uptime_ms;
+    uint64_t accepted;              /* connections, ever */
+    uint64_t connections;           /* now */
+    uint64_t requests;              /* ever */
+    uint64_t in_flight;             /* now */
+    uint64_t status[6];             /* [2] counts the 2xx */
+    uint64_t sent;                  /* octets of the bodies */
+    uint64_t received;
+    uint64_t app_errors;            /* answered with a 500, or cut */
+    uint64_t aborted;               /* whose client left */
+    uint64_t timeouts;              /* whose client was too slow */
+    uint64_t rejected;              /* that were malformed */
+} gw_stats;
+
+/* [any] The counters of this server. */
+gw_result gw_server_stats(const gw_server *s, gw_stats *out);
+
+/* ---- 11. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::guard::{
     Growing, buffer, cstr, fill, grown, guard, guard_with, out, quietly, reference,
 };
-use super::object::{Exclusive, Handle, borrow_anywhere, give, take};
+use super::object::{Exclusive, borrow_anywhere, give, handle, take};
 use super::result::{GW_EOF, GW_OK, gw_error, gw_result};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::{Address, Listener, Protocol};
@@ -24,11 +24,7 @@ pub struct gw_config {
     _private: [u8; 0],
 }
 
-impl Handle for gw_config {
-    type Value = Exclusive<Config>;
-    const NAME: &'static str = "gw_config";
-    const MAGIC: [u8; 4] = *b"conf";
-}
+handle!(gw_config: Exclusive<Config>, b"conf");
 
 /// [any] All options as they are preset; NULL when there is no memory.
 #[unsafe(no_mangle)]

@@ -19,4 +19,5 @@ mod hooks;
 mod input;
 mod object;
 mod result;
+mod server;
 mod version;

@@ -191,6 +191,12 @@ pub unsafe fn forward(
     }
 }
 
+// SAFETY: an exchange is not shared, only moved with its connection, and then nothing of it is in
+// use: `link` is set within `enter` only, `handle` leads back into the exchange, and the contexts
+// beside the functions of an application and a middleware go to whichever thread serves, as they
+// were told.
+unsafe impl Send for Exchange {}
+
 impl Exchange {
     /// Call the application for this request.
     pub(super) fn call_app(&self, app: &Application, link: &dyn Link) -> Result<BodyFrame, i32> {

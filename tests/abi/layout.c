@@ -143,6 +143,22 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
+SIZE(gw_stats, 144);
+AT(gw_stats, size, 0);
+AT(gw_stats, workers, 4);
+AT(gw_stats, uptime_ms, 8);
+AT(gw_stats, accepted, 16);
+AT(gw_stats, connections, 24);
+AT(gw_stats, requests, 32);
+AT(gw_stats, in_flight, 40);
+AT(gw_stats, status, 48);
+AT(gw_stats, sent, 96);
+AT(gw_stats, received, 104);
+AT(gw_stats, app_errors, 112);
+AT(gw_stats, aborted, 120);
+AT(gw_stats, timeouts, 128);
+AT(gw_stats, rejected, 136);
+
 #endif
 
 /* -Wpedantic: a translation unit has a declaration. */
