@@ -45,7 +45,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         first: &[],
         sources: &["src/ffi/body.rs"],
     },
-    Section { title: "configuration", intro: "", first: &[], sources: &["src/ffi/config.rs"] },
+    Section {
+        title: "configuration",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/config.rs", "src/ffi/options.rs"],
+    },
     Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
     Section {
         title: "one worker, inside a foreign event loop",

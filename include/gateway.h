@@ -362,6 +362,35 @@ gw_result gw_config_get(const gw_config *cfg, const char *key, char *buf,
 gw_result gw_config_set_int(gw_config *cfg, uint32_t option, int64_t value,
                             gw_error *err);
 
+/* [one] app->drop runs when the last user of it is gone. */
+gw_result gw_config_app(gw_config *cfg, const gw_app *app, gw_error *err);
+
+/* [one] Middleware around the application; the first one used is the
+   outermost.  It is called when a server or an arbiter is made of the
+   configuration; `drop` when what it made is gone. */
+gw_result gw_config_use(gw_config *cfg, gw_middleware_fn middleware,
+                        void *ctx, void (*drop)(void *ctx), gw_error *err);
+
+typedef struct gw_listener {        /* where connections come from */
+    uint32_t    size;
+    uint32_t    protocol;           /* GW_PROTO_* */
+    const char *address;            /* "host:port", "[::1]:port",
+                                       "unix:/path"; NULL */
+    int32_t     fd;                 /* an inherited socket, when no address */
+    int32_t     backlog;            /* 0: the option */
+    uint32_t    flags;              /* GW_LISTEN_* */
+    uint32_t    mode;               /* of a unix socket, 0: umask decides */
+} gw_listener;
+
+#define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
+
+#define GW_LISTEN_REUSEPORT (1u << 0)   /* one socket per worker */
+
+/* [one] One more place to listen on; the option `bind` adds to the same
+   list. */
+gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
+                           gw_error *err);
+
 #define GW_OPT_WORKERS                  1   /* worker processes */
 #define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
 #define GW_OPT_GRACEFUL_TIMEOUT         5   /* ms */
@@ -404,35 +433,6 @@ typedef struct gw_option {          /* what the options are, for tools */
 /* [any] One option at a time, in the order of their numbers: start with
    *cursor = 0; GW_EOF at the end.  The texts are static. */
 gw_result gw_option_next(uint32_t *cursor, gw_option *out);
-
-/* [one] app->drop runs when the last user of it is gone. */
-gw_result gw_config_app(gw_config *cfg, const gw_app *app, gw_error *err);
-
-/* [one] Middleware around the application; the first one used is the
-   outermost.  It is called when a server or an arbiter is made of the
-   configuration; `drop` when what it made is gone. */
-gw_result gw_config_use(gw_config *cfg, gw_middleware_fn middleware,
-                        void *ctx, void (*drop)(void *ctx), gw_error *err);
-
-typedef struct gw_listener {        /* where connections come from */
-    uint32_t    size;
-    uint32_t    protocol;           /* GW_PROTO_* */
-    const char *address;            /* "host:port", "[::1]:port",
-                                       "unix:/path"; NULL */
-    int32_t     fd;                 /* an inherited socket, when no address */
-    int32_t     backlog;            /* 0: the option */
-    uint32_t    flags;              /* GW_LISTEN_* */
-    uint32_t    mode;               /* of a unix socket, 0: umask decides */
-} gw_listener;
-
-#define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
-
-#define GW_LISTEN_REUSEPORT (1u << 0)   /* one socket per worker */
-
-/* [one] One more place to listen on; the option `bind` adds to the same
-   list. */
-gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
-                           gw_error *err);
 
 /* ---- 9. hooks, log ----------------------------------------------------- */
 

@@ -141,6 +141,13 @@ pub const GW_LOG_WARN: i32 = 2;
 pub const GW_LOG_INFO: i32 = 3;
 pub const GW_LOG_DEBUG: i32 = 4;
 
+const _: () = assert!(
+    GW_LOG_ERROR == Level::Error as i32
+        && GW_LOG_WARN == Level::Warn as i32
+        && GW_LOG_INFO == Level::Info as i32
+        && GW_LOG_DEBUG == Level::Debug as i32
+);
+
 /// Takes a record, on any thread, and not after drop has been called.
 pub type gw_log_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, record: *const gw_log_record)>;
 

@@ -18,6 +18,7 @@ mod guard;
 mod hooks;
 mod input;
 mod object;
+mod options;
 mod result;
 mod server;
 mod version;

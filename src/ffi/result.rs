@@ -120,7 +120,7 @@ fn words(rc: gw_result) -> (&'static CStr, &'static CStr) {
         GW_ERR_BUSY => (c"GW_ERR_BUSY", c"would block a thread that must not"),
         GW_ERR_ABI => (c"GW_ERR_ABI", c"incompatible version"),
         GW_ERR_APP => (c"GW_ERR_APP", c"application failed"),
-        1.. => (c"GW_?", c"unknown result"),
+        4.. => (c"GW_?", c"unknown result"),
         _ => (c"GW_ERR_?", c"unknown error"),
     }
 }

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
 use super::*;
-use crate::conf::options::by_name;
-use crate::ffi::result::{GW_ERR_ABI, GW_ERR_INVALID, GW_ERR_UNKNOWN, GW_ERR_UNSUPPORTED};
+use crate::conf::options::{by_name, options};
+use crate::ffi::options::{GW_OPT_KEEPALIVE, GW_OPT_WORKER_MODEL, gw_option, gw_option_next};
+use crate::ffi::result::{GW_EOF, GW_ERR_ABI, GW_ERR_INVALID, GW_ERR_UNKNOWN, GW_ERR_UNSUPPORTED};
 
 /// A configuration and an error to be filled.
 struct Host {
@@ -89,7 +90,7 @@ fn a_refusal_says_why() {
 
 #[test]
 fn numbers_are_those_of_the_table() {
-    let source = include_str!("../config.rs");
+    let source = include_str!("../options.rs");
     let mut constants = Vec::new();
     for line in source.lines() {
         let Some(rest) = line.strip_prefix("pub const GW_OPT_") else { continue };
