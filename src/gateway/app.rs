@@ -4,7 +4,7 @@
 //! its context, in both directions, so that a middleware in either language can stand in between.
 
 use std::any::Any;
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -44,6 +44,8 @@ where
 pub struct Application {
     frame: AppFrame,
     name: String,
+    /// What `frame.name` points to: the caller's need not outlive the call.
+    _c_name: Option<CString>,
     /// What a middleware wraps; outlives the frame's `drop`.
     inner: Option<Arc<Application>>,
     /// What else it needs; outlives the frame's `drop`, too.
@@ -71,21 +73,23 @@ impl Application {
             drop: Some(drop_rust),
             ..AppFrame::EMPTY
         };
-        Application { frame, name: String::from("app"), inner: None, kept: None }
+        Application { frame, name: String::from("app"), _c_name: None, inner: None, kept: None }
     }
 
     /// An application in C; it is dropped also when this fails.
     ///
     /// # Safety
     /// The functions must take `ctx`, and `name` be NULL or a C string.
-    pub unsafe fn from_frame(frame: AppFrame) -> Result<Self> {
-        let name = if frame.name.is_null() {
-            String::from("app")
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { CStr::from_ptr(frame.name) }.to_string_lossy().into_owned()
+    pub unsafe fn from_frame(mut frame: AppFrame) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let c_name =
+            (!frame.name.is_null()).then(|| unsafe { CStr::from_ptr(frame.name) }.to_owned());
+        let (pointer, name) = match &c_name {
+            Some(name) => (name.as_ptr(), name.to_string_lossy().into_owned()),
+            None => (std::ptr::null(), String::from("app")),
         };
-        let app = Application { frame, name, inner: None, kept: None };
+        frame.name = pointer;
+        let app = Application { frame, name, _c_name: c_name, inner: None, kept: None };
         if app.frame.call.is_none() {
             return Err(Error::new(Kind::Invalid, "application: call is NULL"));
         }

@@ -139,15 +139,40 @@ wrongly(void *ctx, gw_environ *env, gw_start_response_fn start_response,
     return GW_OK;
 }
 
+static gw_result
+through(void *ctx, gw_environ *env, gw_start_response_fn start_response,
+        void *sr, gw_body *body)
+{
+    return gw_app_call(ctx, env, start_response, sr, body);
+}
+
+static gw_result
+wrap(void *ctx, const gw_app *inner, gw_app *outer, gw_error *err)
+{
+    EXPECT(*(int *) ctx == 7 && err->size == sizeof *err);
+    EXPECT(strcmp(inner->name, "named") == 0 && outer->name != NULL);
+    outer->call = through;
+    outer->ctx = (void *) inner;
+    return GW_OK;
+}
+
+/* The name is borrowed for the call, the context is taken. */
+
 static gw_config *
 config(gw_error *err)
 {
     gw_config *cfg = gw_config_new();
     gw_app     app = GW_INIT(gw_app);
+    char      *name = strdup("named");
+    int       *ctx = malloc(sizeof *ctx);
 
+    *ctx = 7;
+    app.name = name;
     app.call = wrongly;
     app.flags = GW_APP_NONBLOCKING;
     EXPECT(gw_config_app(cfg, &app, err) == GW_OK);
+    free(name);
+    EXPECT(gw_config_use(cfg, wrap, ctx, free, err) == GW_OK);
     return cfg;
 }
 
