@@ -15,5 +15,7 @@
 
 pub mod base;
 pub mod conf;
+mod ffi;
+pub mod gateway;
 pub mod sys;
 pub mod wire;

@@ -1,1 +1,112 @@
-//! (being written)
+//! Memory of one request: taken piece by piece, given back all at once.
+//!
+//! What it hands out is `'static` in name only: it lives until [`Arena::reset`], which the owner of
+//! the request calls when nobody can hold a piece any more.  Inside the library the pieces are only
+//! reachable through the request.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use bumpalo::Bump;
+
+use super::octets::Octets;
+
+/// More than this is given back to the system between requests.
+const KEEP: usize = 64 * 1024;
+
+/// What `malloc` guarantees too: enough for every C type.
+const ALIGN: usize = 16;
+
+/// Bump memory, reused from request to request.
+#[derive(Debug, Default)]
+pub struct Arena {
+    bump: Bump,
+}
+
+impl Arena {
+    /// An arena that owns nothing yet.
+    pub fn new() -> Self {
+        Arena::default()
+    }
+
+    /// `size` octets, aligned for anything and not zeroed; `None` when there is no memory.
+    pub fn alloc(&self, size: usize) -> Option<NonNull<u8>> {
+        let layout = Layout::from_size_align(size, ALIGN).ok()?;
+        self.bump.try_alloc_layout(layout).ok()
+    }
+
+    /// A copy of `text`.
+    pub fn copy(&self, text: &[u8]) -> Octets<'static> {
+        self.concat(&[text])
+    }
+
+    /// The pieces, one behind the other.
+    pub fn concat(&self, pieces: &[&[u8]]) -> Octets<'static> {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        let mut rest = &mut *self.room(len);
+        let all: *const [u8] = rest;
+        for piece in pieces {
+            let (front, back) = rest.split_at_mut(piece.len());
+            front.copy_from_slice(piece);
+            rest = back;
+        }
+        self.keep(all)
+    }
+
+    /// `len` octets that `write` fills, of which it says how many it used.
+    pub fn build(&self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> Octets<'static> {
+        let room = self.room(len);
+        let used = write(room).min(len);
+        self.keep(&raw const room[..used])
+    }
+
+    fn room(&self, len: usize) -> &mut [u8] {
+        self.bump.alloc_slice_fill_copy(len, 0)
+    }
+
+    /// A copy of a slice.
+    pub fn copy_slice<T: Copy>(&self, source: &[T]) -> &mut [T] {
+        self.bump.alloc_slice_copy(source)
+    }
+
+    /// Take everything back.
+    pub fn reset(&mut self) {
+        if self.bump.allocated_bytes() > KEEP {
+            self.bump = Bump::new();
+        } else {
+            self.bump.reset();
+        }
+    }
+
+    fn keep(&self, piece: *const [u8]) -> Octets<'static> {
+        // SAFETY: the piece was just taken from `bump`, whose memory neither moves nor is freed
+        // before `reset` or drop.  Both need the arena mutably: its owner, the exchange, does that
+        // only when the request is over and the environ that held these views has been emptied.
+        unsafe { Octets::new(&*piece).erase() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_keep_their_octets_until_reset() {
+        let mut arena = Arena::new();
+        let one = arena.copy(b"one");
+        let two = arena.concat(&[b"t", b"", b"wo"]);
+        assert_eq!(one.as_slice(), b"one");
+        assert_eq!(two.as_slice(), b"two");
+        arena.reset();
+        assert_eq!(arena.copy(b"").as_slice(), b"");
+    }
+
+    #[test]
+    fn memory_is_aligned_and_absurd_sizes_are_refused() {
+        let arena = Arena::new();
+        arena.copy(b"x");
+        assert_eq!(arena.alloc(24).map(|p| p.as_ptr() as usize % ALIGN), Some(0));
+        assert!(arena.alloc(usize::MAX).is_none());
+        assert!(arena.alloc(isize::MAX as usize).is_none());
+    }
+}

@@ -7,4 +7,5 @@ pub mod error;
 pub mod log;
 pub mod octets;
 pub mod slab;
+pub mod time;
 pub mod wheel;

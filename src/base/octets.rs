@@ -3,17 +3,19 @@
 //! These three structs are frozen: C programs copy and embed them.  In Rust a lifetime says how
 //! long the octets live; what lives "as long as the request" is `'static` inside the library and is
 //! only handed out behind a borrow of the request (see `base::arena` and `base::buf`).
+//!
+//! Their documentation is also the C header's, where they are `gw_str`, `gw_pair` and `gw_chunk`, and
+//! the constants have the prefix `GW_`.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Octets, not NUL-terminated.  `data` is NULL when there is no value at all; an empty value has a
-/// pointer.
+/// Octets, not NUL-terminated.  A value that is missing has no `data`; an empty one has.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Octets<'a> {
-    data: *const u8,
+    data: *const c_char,
     len: usize,
     lifetime: PhantomData<&'a [u8]>,
 }
@@ -31,7 +33,7 @@ impl<'a> Octets<'a> {
     /// A view of `text`.
     #[inline]
     pub const fn new(text: &'a [u8]) -> Self {
-        Octets { data: text.as_ptr(), len: text.len(), lifetime: PhantomData }
+        Octets { data: text.as_ptr().cast(), len: text.len(), lifetime: PhantomData }
     }
 
     /// The octets; empty when the value is missing.
@@ -42,7 +44,7 @@ impl<'a> Octets<'a> {
         }
         // SAFETY: `new` took the pointer and length from a slice that lives for 'a, and whoever
         // receives an Octets from C (ffi/) promises the same for the lifetime it writes down.
-        unsafe { std::slice::from_raw_parts(self.data, self.len) }
+        unsafe { std::slice::from_raw_parts(self.data.cast(), self.len) }
     }
 
     /// Whether there is no value (an empty value is one).
@@ -88,13 +90,13 @@ impl fmt::Debug for Octets<'_> {
     }
 }
 
-/// A name and its value.
+/// a header, or a variable
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pair<'a> {
-    /// The name.
+    #[allow(missing_docs)]
     pub name: Octets<'a>,
-    /// The value.
+    #[allow(missing_docs)]
     pub value: Octets<'a>,
 }
 
@@ -105,31 +107,31 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// A piece of a body as C sees it: memory, or a range of a file.
+/// a piece of a body
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk {
-    /// Memory; NULL for a file range.
+    /// memory; NULL for a file range
     pub data: *const c_void,
-    /// Octets of memory, or of the file range.
+    /// octets of either
     pub len: u64,
-    /// Where a file range starts.
+    /// of a file range
     pub offset: i64,
-    /// The descriptor of a file range; unused otherwise.
+    /// of a file range; unused otherwise
     pub fd: i32,
-    /// `CHUNK_*`.
+    /// GW_CHUNK_*
     pub flags: u32,
-    /// Called once when the library needs the octets no more; NULL: see the call that uses it.
+    /// NULL: see the call that uses it
     pub release: Option<unsafe extern "C" fn(arg: *mut c_void)>,
-    /// Handed to `release`.
+    /// of `release`
     pub arg: *mut c_void,
 }
 
-/// A chunk is a file range: `fd`, `offset` and `len`, not `data` and `len`.
+/// fd + offset + len, not data + len
 pub const CHUNK_FILE: u32 = 1 << 0;
-/// Do not wait for company.
+/// do not wait for company
 pub const CHUNK_FLUSH: u32 = 1 << 1;
-/// Nothing follows.
+/// nothing follows
 pub const CHUNK_LAST: u32 = 1 << 2;
 
 impl Chunk {

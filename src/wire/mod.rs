@@ -5,6 +5,7 @@
 //! [`Encoder`] appends octets to a buffer.  A listener's protocol is a choice of two constructors.
 
 pub mod http1;
+pub mod percent;
 
 use std::ops::Range;
 
@@ -32,6 +33,8 @@ impl Span {
 }
 
 /// How large the parts of a request may be.  Each breach is a [`Reject`] that names its [`Limit`].
+/// Everywhere 0 means that there is no such limit; `line`, `fields` and `field_size` are then still
+/// bounded by `head`, and `head` by 1 GiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Octets of the request line, without its CRLF (`limit_request_line`): 414.
@@ -40,7 +43,8 @@ pub struct Limits {
     pub fields: usize,
     /// Octets of one header line, without its CRLF (`limit_request_field_size`): 431.
     pub field_size: usize,
-    /// Octets of the whole head (`limit_request_head`): 431.
+    /// Octets of the whole head, its blank line included (`limit_request_head`): 431, or 414 when
+    /// the request line alone fills it.
     pub head: usize,
     /// Octets of the body (`max_body`): 413, before reading when the length is declared, else at
     /// the octet.
@@ -157,6 +161,19 @@ pub struct Head {
     pub is_head: bool,
 }
 
+impl Head {
+    /// What the encoder must know of this request.
+    #[inline]
+    pub fn asked(&self) -> Asked {
+        Asked {
+            version: self.version,
+            is_head: self.is_head,
+            is_connect: self.is_connect,
+            keep_alive: self.keep_alive,
+        }
+    }
+}
+
 /// What a decoder found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -175,7 +192,8 @@ pub enum Event {
 /// One step of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// How many octets at the front of the buffer are done with, once the event is dealt with.
+    /// How many octets at the front of the buffer are done with, once the event is dealt with.  Not
+    /// only a `Data` has some: `More` has, too, when chunk framing was read.
     pub consumed: usize,
     /// What they were.
     pub event: Event,
@@ -192,6 +210,10 @@ pub trait Decoder {
 
     /// The head that the last `Head` event announced; valid until the next request's first octet
     /// is decoded.
+    ///
+    /// After a `Reject` in place of a `Head`, what is known of the refused request: the request
+    /// line if it was well formed (else those spans are empty), no fields, `is_head` as the octets
+    /// say.  After any `Reject`, `keep_alive` is false.
     fn head(&self) -> &Head;
 
     /// Whether nothing of a request has been seen yet: the connection is idle.
@@ -237,7 +259,7 @@ pub struct Asked {
 /// How the body of a response goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyMode {
-    /// There is none on the wire: HEAD, 204, 304.
+    /// There is none on the wire: HEAD, 204, 205, 304.
     Absent,
     /// Exactly this many octets.
     Length(u64),
@@ -272,7 +294,7 @@ pub trait Encoder {
         date: &[u8; 29],
     ) -> Framed;
 
-    /// What stands before `len` octets of body.
+    /// What stands before `len` octets of body.  `len` is not 0: an empty chunk would end the body.
     fn before(&self, out: &mut Vec<u8>, mode: BodyMode, len: u64);
 
     /// What stands after them.

@@ -1,1 +1,143 @@
-//! (being written)
+//! HTTP/1.0 and 1.1 (RFC 9112), as an origin server reads and writes it.
+//!
+//! [`Decoder`] is a small state machine over [`head`] and [`body`]; [`Encoder`] frames responses.
+//! There is no leniency: what RFC 9112 lets a server guess about is refused, since two servers that
+//! guess differently are how requests are smuggled.
+
+mod body;
+mod encode;
+mod grammar;
+mod head;
+mod request_line;
+mod status;
+
+pub use encode::{Encoder, error_response};
+pub use status::reason_phrase;
+
+use super::{Decoder as Decode, Event, Framing, Head, Limits, Reject, Step};
+use body::{Chunked, Fixed};
+
+/// The head limit where none is set: spans are 32 bits wide.
+const HEAD_MAX: usize = 1 << 30;
+
+/// Octets of a connection to HTTP/1 requests.  One per connection; nothing is freed or allocated
+/// between requests.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    state: State,
+    head: Head,
+}
+
+/// Where in the octets of a connection it is.
+#[derive(Debug)]
+enum State {
+    /// Before or in a head.
+    Head(head::Reader),
+    /// In a body with a length, or (0 to come) where its end is still to be told.
+    Fixed(Fixed),
+    /// In a chunked body.
+    Chunked(Chunked),
+    /// Nothing can be read any more.
+    Rejected(Reject),
+}
+
+impl State {
+    const START: State = State::Head(head::Reader::START);
+}
+
+impl Decoder {
+    /// A decoder at the start of a connection.
+    pub fn new(limits: Limits) -> Self {
+        Decoder { limits: effective(limits), state: State::START, head: Head::default() }
+    }
+
+    /// Other limits, from the next octet on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = effective(limits);
+    }
+
+    /// Start again for another connection, with the memory of this one.
+    pub fn reset(&mut self) {
+        self.state = State::START;
+    }
+
+    /// Refuse this request and all that would follow.
+    #[cold]
+    fn refuse(&mut self, reject: Reject) -> Step {
+        self.head.keep_alive = false;
+        self.state = State::Rejected(reject);
+        Step { consumed: 0, event: Event::Reject(reject) }
+    }
+}
+
+impl Decode for Decoder {
+    #[inline]
+    fn decode(&mut self, unread: &[u8]) -> Step {
+        let step = match &mut self.state {
+            State::Head(reader) => match reader.read(unread, &self.limits, &mut self.head) {
+                Ok(None) => return Step { consumed: 0, event: Event::More },
+                Ok(Some(consumed)) => {
+                    self.state = match self.head.framing {
+                        Framing::None => State::Fixed(Fixed::new(0)),
+                        Framing::Length(len) => State::Fixed(Fixed::new(len)),
+                        Framing::Chunked => State::Chunked(Chunked::new()),
+                    };
+                    return Step { consumed, event: Event::Head };
+                }
+                Err(reject) => {
+                    reader.forget(unread, &mut self.head);
+                    return self.refuse(reject);
+                }
+            },
+            State::Fixed(fixed) => fixed.read(unread),
+            State::Chunked(chunked) => chunked.read(unread, self.limits.body),
+            State::Rejected(reject) => return Step { consumed: 0, event: Event::Reject(*reject) },
+        };
+        match step.event {
+            Event::End => self.state = State::START,
+            Event::Reject(reject) => return self.refuse(reject),
+            _ => {}
+        }
+        step
+    }
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(&self.state, State::Head(reader) if reader.is_idle())
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        match &self.state {
+            State::Fixed(fixed) => Some(fixed.remaining()),
+            _ => None,
+        }
+    }
+
+    fn skip(&mut self, n: u64) {
+        match &mut self.state {
+            State::Fixed(fixed) => fixed.skip(n),
+            _ => debug_assert!(n == 0, "only a body with a known length can be skipped"),
+        }
+    }
+}
+
+/// The limits with "none" spelt as a number that nothing reaches.
+fn effective(limits: Limits) -> Limits {
+    let or_max = |n: usize| if n == 0 { usize::MAX } else { n };
+    Limits {
+        line: or_max(limits.line),
+        fields: or_max(limits.fields),
+        field_size: or_max(limits.field_size),
+        head: or_max(limits.head).min(HEAD_MAX),
+        body: if limits.body == 0 { u64::MAX } else { limits.body },
+    }
+}
+
+/// A 400 that names what was wrong.
+const fn bad(reason: &'static str) -> Reject {
+    Reject { status: 400, reason, limit: None }
+}

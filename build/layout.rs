@@ -1,0 +1,55 @@
+//! What stands where in `gateway.h`: the sections, the files that each is made of, and the names that
+//! structs of the lower layers have in C.
+//!
+//! Within a file the header keeps the order of the source, and the source's blank lines between
+//! constants; a declaration that C needs earlier is named in `first`.
+
+/// A titled part of the header.
+pub(crate) struct Section {
+    /// After its number.
+    pub(crate) title: &'static str,
+    /// A comment below the title; may be empty.
+    pub(crate) intro: &'static str,
+    /// Declarations of other files that stand here, by their names in C.
+    pub(crate) first: &'static [&'static str],
+    /// Where the rest comes from.
+    pub(crate) sources: &'static [&'static str],
+}
+
+/// The sections after the versions' macros, which begin the first one.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section { title: "versions", intro: "", first: &[], sources: &["src/ffi/version.rs"] },
+    Section { title: "results", intro: "", first: &[], sources: &["src/ffi/result.rs"] },
+    Section {
+        title: "octets, pairs, chunks (frozen)",
+        intro: "",
+        first: &[],
+        sources: &["src/base/octets.rs"],
+    },
+    Section {
+        title: "the calling convention",
+        intro: "",
+        first: &[],
+        sources: &["src/gateway/abi.rs"],
+    },
+];
+
+/// Types of the lower layers that are in the header, and their names there.  Constants of those
+/// layers need no line here: they get the prefix `GW_`.
+pub(crate) const TYPES: &[(&str, &str)] =
+    &[("Octets", "gw_str"), ("Pair", "gw_pair"), ("Chunk", "gw_chunk"),
+("Code","gw_result"),
+    ("Input", "gw_input"),
+    ("Environ", "gw_environ"),
+    ("Response", "gw_response"),
+    ("Writer", "gw_writer"),
+    ("StartResponseFn", "gw_start_response_fn"),
+    ("BodyFrame", "gw_body"),
+    ("AppFn", "gw_app_fn"),
+    ("AppFrame", "gw_app"),
+];
+
+/// Every file that declares something.
+pub(crate) fn sources() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().flat_map(|section| section.sources).copied()
+}

@@ -1,0 +1,153 @@
+use std::net::IpAddr;
+
+use super::*;
+
+fn name(name: &str, port: u16) -> Address {
+    Address::Tcp { host: Host::Name(name.into()), port }
+}
+
+fn ip(ip: &str, port: u16) -> Address {
+    let host = match ip.parse().unwrap() {
+        IpAddr::V4(ip) => Host::V4(ip),
+        IpAddr::V6(ip) => Host::V6(ip, String::new()),
+    };
+    Address::Tcp { host, port }
+}
+
+#[test]
+fn addresses_are_read_and_written() {
+    let zoned = Host::V6("fe80::1".parse().unwrap(), "eth0".into());
+    for (text, address, shown) in [
+        ("127.0.0.1:8000", ip("127.0.0.1", 8000), "127.0.0.1:8000"),
+        ("127.0.0.1:0", ip("127.0.0.1", 0), "127.0.0.1:0"),
+        ("0.0.0.0:65535", ip("0.0.0.0", 65535), "0.0.0.0:65535"),
+        (":8000", ip("0.0.0.0", 8000), "0.0.0.0:8000"),
+        ("[::1]:8000", ip("::1", 8000), "[::1]:8000"),
+        ("[0:0::0:1]:80", ip("::1", 80), "[::1]:80"),
+        ("[::]:8000", ip("::", 8000), "[::]:8000"),
+        ("[::ffff:1.2.3.4]:1", ip("::ffff:1.2.3.4", 1), "[::ffff:1.2.3.4]:1"),
+        ("[fe80::1%eth0]:80", Address::Tcp { host: zoned, port: 80 }, "[fe80::1%eth0]:80"),
+        ("localhost:8000", name("localhost", 8000), "localhost:8000"),
+        ("My-Host.example.:80", name("my-host.example.", 80), "my-host.example.:80"),
+        ("a_b:1", name("a_b", 1), "a_b:1"),
+        ("127.0.0.1.example:1", name("127.0.0.1.example", 1), "127.0.0.1.example:1"),
+        ("tcp://127.0.0.1:8000", ip("127.0.0.1", 8000), "127.0.0.1:8000"),
+        ("http://127.0.0.1:8000", ip("127.0.0.1", 8000), "127.0.0.1:8000"),
+        ("HTTP://[::1]:8000", ip("::1", 8000), "[::1]:8000"),
+        ("http://:8000", ip("0.0.0.0", 8000), "0.0.0.0:8000"),
+        ("unix:/run/x.sock", Address::Unix("/run/x.sock".into()), "unix:/run/x.sock"),
+        ("unix:///run/x.sock", Address::Unix("/run/x.sock".into()), "unix:/run/x.sock"),
+        ("unix:x.sock", Address::Unix("x.sock".into()), "unix:x.sock"),
+        ("unix:/a b+c:1", Address::Unix("/a b+c:1".into()), "unix:/a b+c:1"),
+        ("unix:/http://x", Address::Unix("/http://x".into()), "unix:/http://x"),
+        ("http+unix:/run/x.sock", Address::Unix("/run/x.sock".into()), "unix:/run/x.sock"),
+        ("fd://3", Address::Fd(3), "fd://3"),
+        ("http+fd://0", Address::Fd(0), "fd://0"),
+    ] {
+        let listener: Listener = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(listener, Listener::new(address), "{text}");
+        assert_eq!(listener.to_string(), shown);
+        assert_eq!(shown.parse::<Listener>().unwrap(), listener);
+    }
+}
+
+#[test]
+fn what_is_not_an_address_is_refused_with_a_hint() {
+    let long_path = format!("unix:/{}", "x".repeat(107));
+    let long_name = format!("{}:1", "abcd.".repeat(51));
+    let long_label = format!("{}:1", "x".repeat(64));
+    for (text, message) in [
+        ("", "address '': it is empty: write 127.0.0.1:8000"),
+        ("http://", "address 'http://': it is empty: write 127.0.0.1:8000"),
+        (
+            "8000",
+            "address '8000': a port alone: write 127.0.0.1:8000 for this machine only, \
+             :8000 for all interfaces",
+        ),
+        ("127.0.0.1", "address '127.0.0.1': no port: write 127.0.0.1:8000"),
+        ("localhost", "address 'localhost': no port: write localhost:8000"),
+        ("[::1]", "address '[::1]': no port: write [::1]:8000"),
+        ("[::1]8000", "address '[::1]8000': after ']' comes ':' and the port"),
+        ("[::1", "address '[::1': no ']' after the IPv6 address"),
+        ("::1", "address '::1': an IPv6 address stands in brackets: [::1]:8000"),
+        ("::1:8000", "address '::1:8000': an IPv6 address stands in brackets: [::1]:8000"),
+        ("[1.2.3.4]:80", "address '[1.2.3.4]:80': '1.2.3.4' is not an IPv6 address"),
+        ("[::1%]:80", "address '[::1%]:80': '' is not the name of an interface"),
+        ("[::1%..]:80", "address '[::1%..]:80': '..' is not the name of an interface"),
+        ("[::1%a/b]:80", "address '[::1%a/b]:80': an address has no path: write [::1%a"),
+        ("localhost:", "address 'localhost:': the port is missing after ':'"),
+        ("localhost:http", "address 'localhost:http': 'http' is not a port (0 to 65535)"),
+        ("localhost:65536", "address 'localhost:65536': '65536' is not a port (0 to 65535)"),
+        ("localhost:+80", "address 'localhost:+80': '+80' is not a port (0 to 65535)"),
+        (":99999999999999999999", "'99999999999999999999' is not a port (0 to 65535)"),
+        ("999.1.1.1:80", "address '999.1.1.1:80': '999.1.1.1' is not an IPv4 address"),
+        ("127.1:80", "address '127.1:80': '127.1' is not an IPv4 address"),
+        ("*:80", "address '*:80': all interfaces are written :80"),
+        ("a b:80", "address 'a b:80': 'a b' is not the name of a host"),
+        ("-a:80", "'-a' is not the name of a host"),
+        ("a..b:80", "'a..b' is not the name of a host"),
+        ("é:80", "'é' is not the name of a host"),
+        (&long_name, "is not the name of a host"),
+        (&long_label, "is not the name of a host"),
+        ("127.0.0.1:80/", "an address has no path: write 127.0.0.1:80"),
+        ("http://127.0.0.1:80/x", "an address has no path: write 127.0.0.1:80"),
+        ("/run/x", "address '/run/x': a socket in the file system is written unix:/run/x"),
+        ("unix:", "address 'unix:': no path: write unix:/run/app.sock"),
+        ("unix://", "address 'unix://': no path: write unix:/run/app.sock"),
+        ("unix:/a\nb", "address 'unix:/a\\nb': it contains the control character '\\n'"),
+        ("unix:/a\0b", "it contains the control character '\\0'"),
+        (&long_path, "the path of a socket has 107 octets at most, this one has 108"),
+        ("fd://", "address 'fd://': a descriptor is a number: fd://3"),
+        ("fd://-1", "address 'fd://-1': a descriptor is a number: fd://3"),
+        ("fd://2147483648", "a descriptor is a number: fd://3"),
+        ("fd://3x", "a descriptor is a number: fd://3"),
+    ] {
+        let error = text.parse::<Listener>().expect_err(text);
+        assert_eq!(error.kind(), Kind::Invalid, "{text}");
+        if message.starts_with("address") {
+            assert_eq!(error.message(), message);
+        } else {
+            assert!(error.message().ends_with(message), "{}", error.message());
+        }
+    }
+}
+
+#[test]
+fn protocols_are_known_by_name_and_number() {
+    for (text, kind, message) in [
+        (
+            "uwsgi://127.0.0.1:3031",
+            Kind::Unsupported,
+            "address 'uwsgi://127.0.0.1:3031': uwsgi is not in this version",
+        ),
+        ("fastcgi+unix:/x", Kind::Unsupported, "fastcgi is not in this version"),
+        ("scgi+fd://3", Kind::Unsupported, "scgi is not in this version"),
+        ("AUTO://:1", Kind::Unsupported, "auto is not in this version"),
+        ("https://:443", Kind::Unsupported, "https (TLS) is not in this version"),
+        ("gopher://:70", Kind::Unknown, "no protocol named 'gopher'"),
+        ("x+unix:/x", Kind::Unknown, "no protocol named 'x'"),
+    ] {
+        let error = text.parse::<Listener>().expect_err(text);
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(error.message().ends_with(message), "{}", error.message());
+    }
+    assert_eq!(Protocol::from_code(0).unwrap(), Protocol::Http);
+    assert_eq!(Protocol::from_name(Protocol::Http.name()).unwrap(), Protocol::Http);
+    for (code, kind) in [(1, Kind::Unsupported), (4, Kind::Unsupported), (5, Kind::Unknown)] {
+        assert_eq!(Protocol::from_code(code).unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn addresses_resolve_when_they_are_bound() {
+    let resolve = |text: &str| text.parse::<Listener>().unwrap().address.resolve();
+    assert_eq!(resolve("127.0.0.1:80").unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+    assert_eq!(resolve("[::1]:80").unwrap(), ["[::1]:80".parse().unwrap()]);
+    assert_eq!(resolve("[fe80::1%7]:80").unwrap(), ["[fe80::1%7]:80".parse().unwrap()]);
+    assert!(resolve("localhost:80").unwrap().iter().all(|a| a.ip().is_loopback()));
+    assert_eq!(resolve("unix:/x").unwrap(), []);
+    assert_eq!(resolve("fd://3").unwrap(), []);
+    let error = resolve("[fe80::1%nosuchif]:80").unwrap_err();
+    assert_eq!(error.kind(), Kind::Io);
+    assert!(error.message().starts_with("look up the network interface nosuchif: "));
+}

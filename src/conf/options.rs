@@ -1,0 +1,619 @@
+//! The one table of options: number, name, kind, preset, help, and the field that it sets.
+//!
+//! It is the parser, the validator, the documentation (`docs/options.md`) and the flags of a
+//! command line.  An option enters when it works.  Numbers are fixed: never renumbered, never
+//! given to another option.
+
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::listener::Listener;
+use super::output::Output;
+use super::settings::{Settings, WorkerModel};
+use super::{Quoted, value};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    id: u32,
+    name: &'static CStr,
+    preset: &'static CStr,
+    help: &'static CStr,
+    slot: Slot,
+}
+
+/// A field of the settings.
+#[derive(Debug)]
+struct Field<T: 'static> {
+    get: fn(&Settings) -> &T,
+    get_mut: fn(&mut Settings) -> &mut T,
+}
+
+impl<T> Clone for Field<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Field<T> {}
+
+/// What kind of value an option has, within which bounds, and where it is kept.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Int { at: Field<u32>, min: u32, max: u32 },
+    Bool(Field<bool>),
+    AutoBool(Field<Option<bool>>),
+    Duration(Field<Duration>),
+    Size { at: Field<u64>, min: u64, max: u64 },
+    Enum { choices: Choices, get: fn(&Settings) -> i64, set: fn(&mut Settings, i64) },
+    Text(Field<String>),
+    Path(Field<PathBuf>),
+    Output(Field<Output>),
+    AutoOutput(Field<Option<Output>>),
+    Listeners(Field<Vec<Listener>>),
+}
+
+/// One word that an option accepts, or knows and refuses.
+#[derive(Debug)]
+struct Choice {
+    name: &'static str,
+    number: i64,
+    /// Whether this version has it.
+    is_here: bool,
+}
+
+type Choices = &'static [Choice];
+
+const fn here(name: &'static str, number: i64) -> Choice {
+    Choice { name, number, is_here: true }
+}
+
+const fn absent(name: &'static str, number: i64) -> Choice {
+    Choice { name, number, is_here: false }
+}
+
+/// What is known of `worker_model`.
+const MODELS: Choices = &[
+    here("inline", WorkerModel::Inline as i64),
+    absent("threads", 1),
+    here("fork", WorkerModel::Fork as i64),
+    absent("exec", 3),
+];
+
+/// The levels, and gunicorn's word for one of them.
+const LEVELS: Choices = &[
+    here("error", Level::Error as i64),
+    here("warn", Level::Warn as i64),
+    here("warning", Level::Warn as i64),
+    here("info", Level::Info as i64),
+    here("debug", Level::Debug as i64),
+];
+
+/// What stands for "the place where it is used decides".
+const AUTO: &str = "auto";
+
+/// The most memory that one limit may grant.
+const MEMORY_MAX: u64 = 1 << 30;
+
+macro_rules! field {
+    ($name:ident) => {
+        Field { get: |settings| &settings.$name, get_mut: |settings| &mut settings.$name }
+    };
+}
+
+macro_rules! int {
+    ($name:ident, $min:expr, $max:expr) => {
+        Slot::Int { at: field!($name), min: $min, max: $max }
+    };
+}
+
+macro_rules! size {
+    ($name:ident, $min:expr, $max:expr) => {
+        Slot::Size { at: field!($name), min: $min, max: $max }
+    };
+}
+
+const fn opt(
+    id: u32,
+    name: &'static CStr,
+    slot: Slot,
+    preset: &'static CStr,
+    help: &'static CStr,
+) -> Opt {
+    Opt { id, name, preset, help, slot }
+}
+
+/// 3 (threads), 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
+static OPTIONS: [Opt; 24] = [
+    opt(
+        1,
+        c"workers",
+        int!(workers, 0, 1024),
+        c"0",
+        c"Worker processes. 0: one for each CPU that the control group grants.",
+    ),
+    opt(
+        2,
+        c"worker_model",
+        Slot::Enum {
+            choices: MODELS,
+            get: |settings| settings.worker_model as i64,
+            set: |settings, n| {
+                settings.worker_model = match n {
+                    0 => WorkerModel::Inline,
+                    _ => WorkerModel::Fork,
+                };
+            },
+        },
+        c"fork",
+        c"How a worker comes to be. inline: the calling thread serves; fork: processes are forked.",
+    ),
+    opt(
+        5,
+        c"graceful_timeout",
+        Slot::Duration(field!(graceful_timeout)),
+        c"30s",
+        c"How long requests in flight may take after a graceful stop began. 0: they are cut.",
+    ),
+    opt(
+        6,
+        c"keepalive",
+        Slot::Duration(field!(keepalive)),
+        c"5s",
+        c"How long a connection waits for its next request. 0: connections are never kept.",
+    ),
+    opt(
+        8,
+        c"max_body",
+        size!(max_body, 0, i64::MAX as u64),
+        c"1g",
+        c"Octets of a request body; more is answered with 413. 0: no limit.",
+    ),
+    opt(
+        9,
+        c"signals",
+        Slot::AutoBool(field!(signals)),
+        c"auto",
+        c"Whether the library handles TERM, INT, QUIT and CHLD. auto: in gw_serve only.",
+    ),
+    opt(
+        10,
+        c"bind",
+        Slot::Listeners(field!(listeners)),
+        c"",
+        c"Addresses to listen on, separated by commas; each use adds. None: 127.0.0.1:8000 in \
+          gw_serve.",
+    ),
+    opt(
+        11,
+        c"backlog",
+        int!(backlog, 1, 65_535),
+        c"2048",
+        c"Connections that wait to be accepted; the system may allow fewer.",
+    ),
+    opt(
+        12,
+        c"worker_connections",
+        int!(worker_connections, 1, 1_000_000),
+        c"1000",
+        c"Connections that one worker holds; more wait in the backlog.",
+    ),
+    opt(
+        13,
+        c"limit_request_line",
+        size!(limit_request_line, 1, MEMORY_MAX),
+        c"4094",
+        c"Octets of a request line; more is answered with 414.",
+    ),
+    opt(
+        14,
+        c"limit_request_fields",
+        int!(limit_request_fields, 1, 32_768),
+        c"100",
+        c"Header fields of a request; more are answered with 431.",
+    ),
+    opt(
+        15,
+        c"limit_request_field_size",
+        size!(limit_request_field_size, 1, MEMORY_MAX),
+        c"8190",
+        c"Octets of one header line; more is answered with 431.",
+    ),
+    opt(
+        16,
+        c"limit_request_head",
+        size!(limit_request_head, 64, MEMORY_MAX),
+        c"64k",
+        c"Octets of a whole request head; more is answered with 431.",
+    ),
+    opt(
+        17,
+        c"header_timeout",
+        Slot::Duration(field!(header_timeout)),
+        c"30s",
+        c"How long a request head may take from its first octet to its last. 0: no limit.",
+    ),
+    opt(
+        18,
+        c"body_timeout",
+        Slot::Duration(field!(body_timeout)),
+        c"30s",
+        c"How long a client may pause within a request body. 0: no limit.",
+    ),
+    opt(
+        19,
+        c"write_timeout",
+        Slot::Duration(field!(write_timeout)),
+        c"30s",
+        c"How long a client may take nothing of a response. 0: no limit.",
+    ),
+    opt(
+        20,
+        c"request_buffering",
+        Slot::Bool(field!(request_buffering)),
+        c"1",
+        c"1: the application is called when the request body is complete. 0: when the head is, and \
+          the body streams.",
+    ),
+    opt(
+        21,
+        c"body_buffer",
+        size!(body_buffer, 0, MEMORY_MAX),
+        c"64k",
+        c"Octets of a request body that are kept in memory; a longer one goes to an unlinked \
+          temporary file.",
+    ),
+    opt(
+        22,
+        c"spool_dir",
+        Slot::Path(field!(spool_dir)),
+        c"",
+        c"Where those files are made. Empty: the system's directory for temporary files.",
+    ),
+    opt(
+        23,
+        c"accesslog",
+        Slot::Output(field!(accesslog)),
+        c"",
+        c"Where the access log goes. -: standard output. Empty: nowhere.",
+    ),
+    opt(
+        24,
+        c"errorlog",
+        Slot::AutoOutput(field!(errorlog)),
+        c"auto",
+        c"Where the error log goes. -: standard error. Empty: nowhere. auto: - in gw_serve, else \
+          nowhere.",
+    ),
+    opt(
+        25,
+        c"loglevel",
+        Slot::Enum {
+            choices: LEVELS,
+            get: |settings| settings.loglevel as i64,
+            set: |settings, n| {
+                let level = i32::try_from(n).ok().and_then(Level::from_code);
+                settings.loglevel = level.unwrap_or(Level::Info);
+            },
+        },
+        c"info",
+        c"What the error log leaves out: all that is less grave than this.",
+    ),
+    opt(
+        26,
+        c"access_log_format",
+        Slot::Text(field!(access_log_format)),
+        c"%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"",
+        c"A line of the access log, in gunicorn's atoms.",
+    ),
+    opt(
+        27,
+        c"output_buffer",
+        size!(output_buffer, 1, MEMORY_MAX),
+        c"64k",
+        c"Octets that may wait for a slow client before the application is paused.",
+    ),
+];
+
+/// All options, in the order of their numbers.
+pub fn options() -> &'static [Opt] {
+    &OPTIONS
+}
+
+/// The option with this name.  `Kind::Unknown`: there is none; the message names the nearest.
+pub fn by_name(name: &str) -> Result<&'static Opt> {
+    OPTIONS.iter().find(|option| option.name() == name).ok_or_else(|| {
+        let hint = match nearest(name) {
+            Some(known) => format!("; did you mean '{known}'?"),
+            None => String::new(),
+        };
+        Error::new(Kind::Unknown, format!("no option named {}{hint}", Quoted(name)))
+    })
+}
+
+/// The option with this number, or `Kind::Unknown`.
+pub fn by_id(id: u32) -> Result<&'static Opt> {
+    OPTIONS
+        .iter()
+        .find(|option| option.id == id)
+        .ok_or_else(|| Error::new(Kind::Unknown, format!("no option has the number {id}")))
+}
+
+impl Opt {
+    /// Its number: `GW_OPT_<NAME>`.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        text(self.name)
+    }
+
+    /// Its preset, as [`Settings::set`] would take it; empty for a list.
+    pub fn preset(&self) -> &'static str {
+        text(self.preset)
+    }
+
+    /// A sentence or two on what it does.
+    pub fn help(&self) -> &'static str {
+        text(self.help)
+    }
+
+    /// Name, kind, preset and help for C.
+    pub fn c_strings(&self) -> [&'static CStr; 4] {
+        [self.name, self.c_kind(), self.preset, self.help]
+    }
+
+    /// What kind of value it takes, in one word: "int", "bool", "ms", "size", "enum", "text",
+    /// "path" or "list".
+    pub fn kind(&self) -> &'static str {
+        text(self.c_kind())
+    }
+
+    fn c_kind(&self) -> &'static CStr {
+        match self.slot {
+            Slot::Int { .. } => c"int",
+            Slot::Bool(_) | Slot::AutoBool(_) => c"bool",
+            Slot::Duration(_) => c"ms",
+            Slot::Size { .. } => c"size",
+            Slot::Enum { .. } => c"enum",
+            Slot::Text(_) | Slot::Output(_) | Slot::AutoOutput(_) => c"text",
+            Slot::Path(_) => c"path",
+            Slot::Listeners(_) => c"list",
+        }
+    }
+
+    /// What it accepts, for people: "a whole number from 0 to 1024".
+    pub fn accepts(&self) -> String {
+        const OUTPUT: &str = "-, fd:N, a path, or nothing";
+        match &self.slot {
+            Slot::Int { min, max, .. } => format!("a whole number from {min} to {max}"),
+            Slot::Bool(_) => "1, true, on, yes, or 0, false, off, no".into(),
+            Slot::AutoBool(_) => "1, true, on, yes, or 0, false, off, no, or auto".into(),
+            Slot::Duration(_) => format!(
+                "a duration up to {}: 30s, 500ms, 2m, 1h, or seconds",
+                value::show_duration(value::DURATION_MAX)
+            ),
+            Slot::Size { min, max, .. } => {
+                let range = match *max {
+                    max if max > MEMORY_MAX => format!("from {min}"),
+                    max => format!("from {min} to {}", value::show_size(max)),
+                };
+                format!("a size {range}: octets, or 8k, 1m, 1g")
+            }
+            Slot::Enum { choices, .. } => {
+                let mut names: Vec<_> =
+                    choices.iter().filter(|choice| choice.is_here).map(|c| c.name).collect();
+                let last = names.pop().unwrap_or_default();
+                format!("{} or {last}", names.join(", "))
+            }
+            Slot::Text(_) => "text without control characters".into(),
+            Slot::Path(_) => "a path without control characters, or nothing".into(),
+            Slot::Output(_) => OUTPUT.into(),
+            Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
+            Slot::Listeners(_) => {
+                "host:port, :port, [address]:port, unix:/path or fd://N, with http:// or http+ \
+                 before it, separated by commas"
+                    .into()
+            }
+        }
+    }
+
+    /// Read `value` into the settings, which stay as they are when it is refused.
+    pub(super) fn set(&self, settings: &mut Settings, value: &str) -> Result<()> {
+        let refused = || self.refuse(Quoted(value));
+        match self.slot {
+            Slot::Int { at, min, max } => {
+                let n = value::int(value).and_then(|n| u32::try_from(n).ok());
+                let n = n.filter(|n| (min..=max).contains(n));
+                *at.of(settings) = n.ok_or_else(refused)?;
+            }
+            Slot::Bool(at) => *at.of(settings) = value::truth(value).ok_or_else(refused)?,
+            Slot::AutoBool(at) if value == AUTO => *at.of(settings) = None,
+            Slot::AutoBool(at) => {
+                *at.of(settings) = Some(value::truth(value).ok_or_else(refused)?);
+            }
+            Slot::Duration(at) => {
+                *at.of(settings) = value::duration(value).ok_or_else(refused)?;
+            }
+            Slot::Size { at, min, max } => {
+                let octets = value::size(value).filter(|n| (min..=max).contains(n));
+                *at.of(settings) = octets.ok_or_else(refused)?;
+            }
+            Slot::Enum { choices, set, .. } => {
+                match choices.iter().find(|choice| choice.name.eq_ignore_ascii_case(value)) {
+                    Some(choice) if choice.is_here => set(settings, choice.number),
+                    Some(choice) => return Err(self.not_in_this_version(choice.name)),
+                    None => return Err(refused()),
+                }
+            }
+            Slot::Text(at) => *at.of(settings) = plain(value).ok_or_else(refused)?.into(),
+            Slot::Path(at) => *at.of(settings) = plain(value).ok_or_else(refused)?.into(),
+            Slot::Output(at) => *at.of(settings) = Output::parse(value).ok_or_else(refused)?,
+            Slot::AutoOutput(at) if value == AUTO => *at.of(settings) = None,
+            Slot::AutoOutput(at) => {
+                *at.of(settings) = Some(Output::parse(value).ok_or_else(refused)?);
+            }
+            Slot::Listeners(at) => {
+                // All or nothing.
+                let read: Result<Vec<Listener>> =
+                    value.split(',').map(|address| address.trim_ascii().parse()).collect();
+                at.of(settings).extend(read.map_err(|error| {
+                    Error::new(error.kind(), format!("{}: {}", self.name(), error.message()))
+                })?);
+            }
+        }
+        Ok(())
+    }
+
+    /// As `set`, for the kinds that are numbers: durations in milliseconds, sizes in octets.
+    pub(super) fn set_int(&self, settings: &mut Settings, value: i64) -> Result<()> {
+        let refused = || self.refuse(value);
+        match self.slot {
+            Slot::Int { at, min, max } => {
+                let n = u32::try_from(value).ok().filter(|n| (min..=max).contains(n));
+                *at.of(settings) = n.ok_or_else(refused)?;
+            }
+            Slot::Bool(at) => *at.of(settings) = bit(value).ok_or_else(refused)?,
+            Slot::AutoBool(at) => *at.of(settings) = Some(bit(value).ok_or_else(refused)?),
+            Slot::Duration(at) => {
+                let time = u64::try_from(value).ok().map(Duration::from_millis);
+                let time = time.filter(|time| *time <= value::DURATION_MAX);
+                *at.of(settings) = time.ok_or_else(refused)?;
+            }
+            Slot::Size { at, min, max } => {
+                let octets = u64::try_from(value).ok().filter(|n| (min..=max).contains(n));
+                *at.of(settings) = octets.ok_or_else(refused)?;
+            }
+            Slot::Enum { choices, set, .. } => {
+                match choices.iter().find(|choice| choice.number == value) {
+                    Some(choice) if choice.is_here => set(settings, choice.number),
+                    Some(choice) => return Err(self.not_in_this_version(choice.name)),
+                    None => return Err(refused()),
+                }
+            }
+            Slot::Text(_)
+            | Slot::Path(_)
+            | Slot::Output(_)
+            | Slot::AutoOutput(_)
+            | Slot::Listeners(_) => {
+                let (name, kind) = (self.name(), self.kind());
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("{name} = {value}: its kind is {kind}: set it by name"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value, as `set` takes it.
+    pub(super) fn get(&self, settings: &Settings) -> String {
+        match self.slot {
+            Slot::Int { at, .. } => (at.get)(settings).to_string(),
+            Slot::Bool(at) => u8::from(*(at.get)(settings)).to_string(),
+            Slot::AutoBool(at) => match *(at.get)(settings) {
+                Some(on) => u8::from(on).to_string(),
+                None => AUTO.into(),
+            },
+            Slot::Duration(at) => value::show_duration(*(at.get)(settings)),
+            Slot::Size { at, .. } => value::show_size(*(at.get)(settings)),
+            Slot::Enum { choices, get, .. } => {
+                let number = get(settings);
+                let name = choices.iter().find(|choice| choice.number == number);
+                name.map_or("", |choice| choice.name).into()
+            }
+            Slot::Text(at) => (at.get)(settings).clone(),
+            Slot::Path(at) => (at.get)(settings).display().to_string(),
+            Slot::Output(at) => (at.get)(settings).to_string(),
+            Slot::AutoOutput(at) => match (at.get)(settings) {
+                Some(output) => output.to_string(),
+                None => AUTO.into(),
+            },
+            Slot::Listeners(at) => {
+                let shown: Vec<_> = (at.get)(settings).iter().map(Listener::to_string).collect();
+                shown.join(",")
+            }
+        }
+    }
+
+    /// Whether each use adds to a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.slot, Slot::Listeners(_))
+    }
+
+    fn refuse(&self, value: impl std::fmt::Display) -> Error {
+        let (name, accepts) = (self.name(), self.accepts());
+        Error::new(Kind::Invalid, format!("{name} = {value}: expected {accepts}"))
+    }
+
+    fn not_in_this_version(&self, choice: &str) -> Error {
+        let (name, accepts) = (self.name(), self.accepts());
+        Error::new(
+            Kind::Unsupported,
+            format!("{name} = {choice}: not in this version; expected {accepts}"),
+        )
+    }
+}
+
+impl<T> Field<T> {
+    fn of(self, settings: &mut Settings) -> &mut T {
+        (self.get_mut)(settings)
+    }
+}
+
+/// The table is UTF-8: it is written in a source file.
+fn text(c: &'static CStr) -> &'static str {
+    c.to_str().unwrap_or_default()
+}
+
+fn bit(value: i64) -> Option<bool> {
+    match value {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn plain(value: &str) -> Option<&str> {
+    (!value.chars().any(char::is_control)).then_some(value)
+}
+
+/// The name that somebody may have meant: as a flag is written (`--max-body`), in the wrong case,
+/// or with a few letters wrong.
+fn nearest(name: &str) -> Option<&'static str> {
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let meant = name.trim_start_matches('-').replace('-', "_").to_ascii_lowercase();
+    // A third of the letters may be wrong: what is further away is another word.
+    OPTIONS
+        .iter()
+        .map(|option| (distance(&meant, option.name()), option.name()))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().min(meant.len()).div_ceil(3))
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be added, left out or changed to make `b` of `a` (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Where a log goes: nowhere, a standard stream, a descriptor, a file.
+
+use std::fmt;
+use std::fs::File;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use crate::base::error::{Error, Result};
+use crate::sys::dup::duplicate;
+
+/// Where a log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Nowhere: an empty text.
+    #[default]
+    Off,
+    /// `-`: standard output for the access log, standard error for the error log.
+    Standard,
+    /// `fd:N`: a descriptor of the program, which stays the program's.
+    Fd(RawFd),
+    /// A file, appended to, and created when it is not there.
+    File(PathBuf),
+}
+
+impl Output {
+    /// What an option says; `None` when it is none of these.
+    pub(super) fn parse(text: &str) -> Option<Output> {
+        match text {
+            "" => Some(Output::Off),
+            "-" => Some(Output::Standard),
+            _ => match text.strip_prefix("fd:") {
+                Some(fd) if fd.bytes().all(|b| b.is_ascii_digit()) => {
+                    fd.parse().ok().map(Output::Fd)
+                }
+                Some(_) => None,
+                None if text.chars().any(char::is_control) => None,
+                None => Some(Output::File(text.into())),
+            },
+        }
+    }
+
+    /// Open it for appending whole lines.  `standard` is the number of the stream that `-` means.
+    /// The descriptor is a new one and closed on exec.  `None`: off.
+    pub fn open(&self, standard: RawFd) -> Result<Option<File>> {
+        let duplicated = |fd| {
+            duplicate(fd)
+                .map(|fd| Some(File::from(fd)))
+                .map_err(|error| Error::os(format!("log to descriptor {fd}"), &error))
+        };
+        match self {
+            Output::Off => Ok(None),
+            Output::Standard => duplicated(standard),
+            Output::Fd(fd) => duplicated(*fd),
+            Output::File(path) => File::options()
+                .append(true)
+                .create(true)
+                .open(path)
+                .map(Some)
+                .map_err(|error| Error::os(format!("open log {}", path.display()), &error)),
+        }
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Off => Ok(()),
+            Output::Standard => f.write_str("-"),
+            Output::Fd(fd) => write!(f, "fd:{fd}"),
+            Output::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::Kind;
+    use std::io::{Read, Write, pipe};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn destinations_are_read_and_written() {
+        for (text, output) in [
+            ("", Some(Output::Off)),
+            ("-", Some(Output::Standard)),
+            ("fd:7", Some(Output::Fd(7))),
+            ("/var/log/x", Some(Output::File("/var/log/x".into()))),
+            ("fd", Some(Output::File("fd".into()))),
+            ("./fd:7", Some(Output::File("./fd:7".into()))),
+            ("fd:", None),
+            ("fd:-1", None),
+            ("fd:x", None),
+            ("fd:99999999999", None),
+            ("a\nb", None),
+        ] {
+            assert_eq!(Output::parse(text), output, "{text}");
+            if let Some(output) = output {
+                assert_eq!(output.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_written_to_and_stays_open() {
+        let (mut reader, writer) = pipe().unwrap();
+        let output = Output::Fd(writer.as_raw_fd());
+        output.open(2).unwrap().unwrap().write_all(b"one ").unwrap();
+        Output::Standard.open(writer.as_raw_fd()).unwrap().unwrap().write_all(b"two").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one two");
+        assert!(Output::Off.open(2).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_is_appended_to() {
+        let path = std::env::temp_dir().join(format!("gateway-output-{}", std::process::id()));
+        let output = Output::File(path.clone());
+        for _ in 0..2 {
+            output.open(2).unwrap().unwrap().write_all(b"line\n").unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text, "line\nline\n");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_and_why() {
+        let error = Output::File("/nonexistent/x".into()).open(2).unwrap_err();
+        assert_eq!((error.kind(), error.os_errno()), (Kind::Io, libc::ENOENT));
+        assert!(error.message().starts_with("open log /nonexistent/x: "), "{error}");
+        let error = Output::Fd(i32::MAX).open(2).unwrap_err();
+        assert!(error.message().starts_with("log to descriptor 2147483647: "), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The settings of a server: one typed field for each option of the table.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::listener::{Address, Host, Listener};
+use super::options::{by_id, by_name, options};
+use super::output::Output;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
+
+/// How a worker comes to be.  The C constants `GW_MODEL_*` are these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum WorkerModel {
+    /// The calling thread serves; there is no other process.
+    Inline = 0,
+    /// Processes are forked.
+    Fork = 2,
+}
+
+/// All that can be set by name.  The fields are the options; the table in [`super::options`] has
+/// their meaning and bounds.  A field that was written directly is held against them by
+/// [`Settings::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is an option, and the table has its help")]
+pub struct Settings {
+    pub workers: u32,
+    pub worker_model: WorkerModel,
+    pub graceful_timeout: Duration,
+    pub keepalive: Duration,
+    pub max_body: u64,
+    pub signals: Option<bool>,
+    /// The option `bind`, and what is added as a struct.
+    pub listeners: Vec<Listener>,
+    pub backlog: u32,
+    pub worker_connections: u32,
+    pub limit_request_line: u64,
+    pub limit_request_fields: u32,
+    pub limit_request_field_size: u64,
+    pub limit_request_head: u64,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub write_timeout: Duration,
+    pub request_buffering: bool,
+    pub body_buffer: u64,
+    pub spool_dir: PathBuf,
+    pub accesslog: Output,
+    pub errorlog: Option<Output>,
+    pub loglevel: Level,
+    pub access_log_format: String,
+    pub output_buffer: u64,
+}
+
+impl Default for Settings {
+    /// The presets of the table.
+    fn default() -> Self {
+        let mut settings = Settings {
+            workers: 0,
+            worker_model: WorkerModel::Fork,
+            graceful_timeout: Duration::ZERO,
+            keepalive: Duration::ZERO,
+            max_body: 0,
+            signals: None,
+            listeners: Vec::new(),
+            backlog: 0,
+            worker_connections: 0,
+            limit_request_line: 0,
+            limit_request_fields: 0,
+            limit_request_field_size: 0,
+            limit_request_head: 0,
+            header_timeout: Duration::ZERO,
+            body_timeout: Duration::ZERO,
+            write_timeout: Duration::ZERO,
+            request_buffering: false,
+            body_buffer: 0,
+            spool_dir: PathBuf::new(),
+            accesslog: Output::Off,
+            errorlog: None,
+            loglevel: Level::Info,
+            access_log_format: String::new(),
+            output_buffer: 0,
+        };
+        for option in options().iter().filter(|option| !option.is_list()) {
+            let done = option.set(&mut settings, option.preset());
+            debug_assert!(done.is_ok(), "{done:?}");
+        }
+        settings
+    }
+}
+
+impl Settings {
+    /// Set an option by name.  A list grows.  What is refused changes nothing: `Kind::Unknown`
+    /// (the message names the nearest option), `Kind::Invalid` (it says what is accepted),
+    /// `Kind::Unsupported` (known, and not in this version).
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        by_name(name)?.set(self, value)
+    }
+
+    /// Set an option by number: truth as 0 or 1, durations in milliseconds, sizes in octets,
+    /// choices by their number.  Errors as `set`.
+    pub fn set_id(&mut self, id: u32, value: i64) -> Result<()> {
+        by_id(id)?.set_int(self, value)
+    }
+
+    /// The value of an option, as `set` takes it.  `Kind::Unknown`: no such option.
+    pub fn get(&self, name: &str) -> Result<String> {
+        Ok(by_name(name)?.get(self))
+    }
+
+    /// What `gw_serve` takes for granted and an embedded library does not: signals are handled,
+    /// errors are logged to standard error, and something is listened on.
+    pub fn serve_presets(&mut self) {
+        self.signals.get_or_insert(true);
+        self.errorlog.get_or_insert(Output::Standard);
+        if self.listeners.is_empty() {
+            let host = Host::V4(Ipv4Addr::LOCALHOST);
+            self.listeners.push(Listener::new(Address::Tcp { host, port: 8000 }));
+        }
+    }
+
+    /// How many workers there are to be.  Asks the system (affinity and control group) when the
+    /// option leaves it to that.
+    pub fn worker_count(&self) -> u32 {
+        match self.workers {
+            _ if self.worker_model == WorkerModel::Inline => 1,
+            0 => std::thread::available_parallelism()
+                .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            workers => workers,
+        }
+    }
+
+    /// Octets that a request body may have.
+    pub fn body_limit(&self) -> u64 {
+        if self.max_body == 0 { u64::MAX } else { self.max_body }
+    }
+
+    /// Where bodies are spooled.
+    pub fn spool_directory(&self) -> PathBuf {
+        if self.spool_dir.as_os_str().is_empty() {
+            std::env::temp_dir()
+        } else {
+            self.spool_dir.clone()
+        }
+    }
+
+    /// The backlog of one of the listeners.
+    pub fn backlog_of(&self, listener: &Listener) -> u32 {
+        if listener.backlog == 0 { self.backlog } else { listener.backlog }
+    }
+
+    /// Every problem: values out of bounds, and options that contradict each other.
+    pub fn check(&self) -> Vec<Error> {
+        let mut problems = Vec::new();
+        let mut scratch = self.clone();
+        for option in options().iter().filter(|option| !option.is_list()) {
+            problems.extend(option.set(&mut scratch, &option.get(self)).err());
+        }
+        let mut report = |text: String| problems.push(Error::new(Kind::Invalid, text));
+
+        if self.worker_model == WorkerModel::Inline && self.workers > 1 {
+            report(format!(
+                "workers = {}: worker_model = inline has one, the calling thread",
+                self.workers
+            ));
+        }
+        for (name, limit) in [
+            ("limit_request_line", self.limit_request_line),
+            ("limit_request_field_size", self.limit_request_field_size),
+        ] {
+            if limit > self.limit_request_head {
+                report(format!(
+                    "{name} = {limit}: more than the whole head may have (limit_request_head = {})",
+                    self.limit_request_head
+                ));
+            }
+        }
+        let spools = self.body_limit() > self.body_buffer;
+        if spools && !self.spool_dir.as_os_str().is_empty() && !self.spool_dir.is_dir() {
+            report(format!("spool_dir = {}: there is no such directory", self.spool_dir.display()));
+        }
+        for (n, listener) in self.listeners.iter().enumerate() {
+            self.check_listener(n, listener, &mut report);
+        }
+        problems
+    }
+
+    fn check_listener(&self, n: usize, listener: &Listener, report: &mut impl FnMut(String)) {
+        let is_shared = |other: &Listener| {
+            other.address == listener.address && !(other.reuse_port && listener.reuse_port)
+        };
+        let any_port = matches!(listener.address, Address::Tcp { port: 0, .. });
+        if !any_port && self.listeners[..n].iter().any(is_shared) {
+            report(format!("bind: {listener} twice"));
+        }
+        let is_unix = matches!(listener.address, Address::Unix(_));
+        if listener.mode != 0 && !is_unix {
+            report(format!("bind: {listener}: only a unix socket has a mode"));
+        }
+        if listener.mode > 0o777 {
+            report(format!("bind: {listener}: mode {:o} is more than 777", listener.mode));
+        }
+        if listener.reuse_port && !matches!(listener.address, Address::Tcp { .. }) {
+            report(format!("bind: {listener}: only a TCP address can be bound more than once"));
+        }
+        if listener.backlog > 65_535 {
+            report(format!("bind: {listener}: backlog {} is more than 65535", listener.backlog));
+        }
+        if let Address::Fd(fd) = listener.address
+            && fd < 0
+        {
+            report(format!("bind: {listener}: a descriptor is not negative"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! Objects behind opaque pointers.
+//!
+//! Each begins with a magic number of its type and the process that made it, so that a pointer of
+//! another type, a freed one (as long as the memory still shows it) and one that came through a
+//! foreign fork are errors, not accidents.
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use crate::base::error::{Error, Kind, Result};
+
+/// An opaque type of the header, and what is behind it.
+pub(super) trait Handle {
+    /// The object.
+    type Value;
+    /// The type's name, for messages.
+    const NAME: &'static str;
+    /// What its objects begin with: four letters.
+    const MAGIC: [u8; 4];
+}
+
+/// What a handle points to.
+#[repr(C)]
+struct Object<T> {
+    magic: AtomicU32,
+    pid: u32,
+    value: T,
+}
+
+/// In place of the magic number of what has been freed.
+const FREED: u32 = u32::from_ne_bytes(*b"gone");
+
+/// A new object for C to keep.
+pub(super) fn give<H: Handle>(value: H::Value) -> *mut H {
+    let magic = AtomicU32::new(u32::from_ne_bytes(H::MAGIC));
+    Box::into_raw(Box::new(Object { magic, pid: std::process::id(), value })).cast()
+}
+
+/// The object for the length of a call.  Many threads may have it at once: what may be entered by one
+/// only is in an [`Exclusive`].
+///
+/// # Safety
+/// Unless NULL, `handle` came from the library and is not freed during the call.
+pub(super) unsafe fn borrow<'a, H: Handle>(handle: *const H) -> Result<&'a H::Value> {
+    // SAFETY: the caller's promise.
+    let object = unsafe { checked(handle) }?;
+    if object.pid != std::process::id() {
+        let text = format!("this {} was made before a fork: make one in each process", H::NAME);
+        return Err(Error::new(Kind::State, text));
+    }
+    Ok(&object.value)
+}
+
+/// The same for what survives a fork (`gw_config`).
+///
+/// # Safety
+/// As [`borrow`].
+pub(super) unsafe fn borrow_anywhere<'a, H: Handle>(handle: *const H) -> Result<&'a H::Value> {
+    // SAFETY: the caller's promise.
+    Ok(&unsafe { checked(handle) }?.value)
+}
+
+/// Take the object back from C.  The second value says whether it was made by this process.
+///
+/// # Safety
+/// `handle` came from the library, and nobody uses it during the call or after it.
+pub(super) unsafe fn take<H: Handle>(handle: *mut H) -> Result<(H::Value, bool)> {
+    // SAFETY: the caller's promise.
+    let object = unsafe { checked(handle) }?;
+    object.magic.store(FREED, Ordering::Relaxed);
+    // SAFETY: `give` made the box of this very type (its magic says so), and nobody else has it.
+    let object = unsafe { Box::from_raw(handle.cast::<Object<H::Value>>()) };
+    Ok((object.value, object.pid == std::process::id()))
+}
+
+/// # Safety
+/// As [`borrow`].
+unsafe fn checked<'a, H: Handle>(handle: *const H) -> Result<&'a Object<H::Value>> {
+    let object = handle.cast::<Object<H::Value>>();
+    let wrong = |what| Error::new(Kind::Invalid, format!("{what} where a {} should be", H::NAME));
+    if object.is_null() {
+        return Err(wrong("NULL"));
+    }
+    if !object.is_aligned() {
+        return Err(wrong("no pointer of the library"));
+    }
+    // SAFETY: every object begins with a magic number; only that is looked at before it is known.
+    match unsafe { (*object.cast::<AtomicU32>()).load(Ordering::Relaxed) } {
+        // SAFETY: an object of this type that is not freed.
+        magic if magic == u32::from_ne_bytes(H::MAGIC) => Ok(unsafe { &*object }),
+        FREED => Err(Error::new(Kind::State, format!("this {} was freed", H::NAME))),
+        _ => Err(wrong("another object")),
+    }
+}
+
+/// What one thread at a time may enter, and nobody any more after a panic in it.
+pub(super) struct Exclusive<T> {
+    state: AtomicU8,
+    value: UnsafeCell<T>,
+}
+
+const IDLE: u8 = 0;
+const ENTERED: u8 = 1;
+const DEAD: u8 = 2;
+
+// SAFETY: the value is reached by `enter` only, by one thread at a time, so that sharing it is
+// handing it from thread to thread.
+unsafe impl<T: Send> Sync for Exclusive<T> {}
+
+impl<T> Exclusive<T> {
+    pub(super) fn new(value: T) -> Self {
+        Exclusive { state: AtomicU8::new(IDLE), value: UnsafeCell::new(value) }
+    }
+
+    /// The value, until the guard is dropped.  An error says who has it.
+    pub(super) fn enter(&self) -> Result<Entered<'_, T>> {
+        match self.state.compare_exchange(IDLE, ENTERED, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(Entered(self)),
+            Err(DEAD) => Err(Error::new(Kind::Panic, "a bug of the library broke this object")),
+            Err(_) => {
+                let text = "another call on this object has not returned yet";
+                Err(Error::new(Kind::State, text))
+            }
+        }
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+/// See [`Exclusive::enter`].
+pub(super) struct Entered<'a, T>(&'a Exclusive<T>);
+
+impl<T> Deref for Entered<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: `enter` made this the only guard.
+        unsafe { &*self.0.value.get() }
+    }
+}
+
+impl<T> DerefMut for Entered<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: `enter` made this the only guard.
+        unsafe { &mut *self.0.value.get() }
+    }
+}
+
+impl<T> Drop for Entered<'_, T> {
+    fn drop(&mut self) {
+        let state = if std::thread::panicking() { DEAD } else { IDLE };
+        self.0.state.store(state, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Cat {
+        _private: [u8; 0],
+    }
+
+    #[derive(Debug)]
+    struct Dog {
+        _private: [u8; 0],
+    }
+
+    impl Handle for Cat {
+        type Value = Exclusive<String>;
+        const NAME: &'static str = "cat";
+        const MAGIC: [u8; 4] = *b"cat ";
+    }
+
+    impl Handle for Dog {
+        type Value = u64;
+        const NAME: &'static str = "dog";
+        const MAGIC: [u8; 4] = *b"dog ";
+    }
+
+    fn cat() -> *mut Cat {
+        give(Exclusive::new("tom".to_string()))
+    }
+
+    #[test]
+    fn comes_back_as_it_was_given() {
+        let cat = cat();
+        // SAFETY: made above, not freed before.
+        unsafe {
+            borrow(cat).unwrap().enter().unwrap().push_str("my");
+            assert_eq!(*borrow_anywhere(cat).unwrap().enter().unwrap(), "tommy");
+            let (value, ours) = take(cat).unwrap();
+            assert_eq!((value.into_inner().as_str(), ours), ("tommy", true));
+        }
+    }
+
+    #[test]
+    fn null_misaligned_and_foreign_pointers_are_invalid() {
+        let dog = give::<Dog>(7);
+        // SAFETY: NULL, or made above; the odd pointer is never read.
+        unsafe {
+            let odd = dog.cast::<u8>().wrapping_add(1).cast::<Dog>();
+            for (kind, text) in [
+                borrow(std::ptr::null::<Cat>()).map(drop).unwrap_err(),
+                borrow(dog.cast::<Cat>()).map(drop).unwrap_err(),
+                take(dog.cast::<Cat>()).map(drop).unwrap_err(),
+                borrow(odd).map(drop).unwrap_err(),
+            ]
+            .map(|error| (error.kind(), error.message().to_string()))
+            {
+                assert_eq!(kind, Kind::Invalid);
+                assert!(text.contains("where a cat") || text.contains("where a dog"), "{text}");
+            }
+            assert_eq!(take(dog).unwrap(), (7, true));
+        }
+    }
+
+    #[test]
+    fn what_was_freed_or_made_before_a_fork_is_a_wrong_moment() {
+        // An object as freeing and forking leave it, in memory that is still there.
+        let mut object =
+            Object { magic: AtomicU32::new(FREED), pid: std::process::id(), value: 1_u64 };
+        // SAFETY: the object above outlives the calls.
+        let error = unsafe { borrow((&raw const object).cast::<Dog>()) }.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (Kind::State, "this dog was freed"));
+
+        object.magic = AtomicU32::new(u32::from_ne_bytes(Dog::MAGIC));
+        object.pid = 1;
+        let handle = (&raw const object).cast::<Dog>();
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(borrow(handle).unwrap_err().kind(), Kind::State);
+            assert_eq!(borrow_anywhere(handle).unwrap(), &1);
+        }
+    }
+
+    #[test]
+    fn one_call_at_a_time_and_none_after_a_panic() {
+        let value = Exclusive::new(1);
+        {
+            let _inside = value.enter().unwrap();
+            assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::State);
+        }
+        assert_eq!(*value.enter().unwrap(), 1);
+
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _inside = value.enter().unwrap();
+            std::panic::resume_unwind(Box::new("a bug"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::Panic);
+    }
+}

@@ -1,0 +1,457 @@
+//! The C shapes of the calling convention, and the only functions that read their raw pointers.
+//!
+//! An application in C and one in Rust get the same objects: what C sees as `gw_environ` is what
+//! Rust code reads through the methods of [`Environ`].  Nothing is translated in between.
+
+use std::ffi::{c_char, c_void};
+use std::marker::PhantomData;
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
+
+use super::exchange::Exchange;
+
+/// Done.
+pub const OK: i32 = 0;
+/// Not now; you will be told when.
+pub const AGAIN: i32 = 1;
+/// There is no more.
+pub const EOF: i32 = 2;
+/// An application will answer later.
+pub const DEFERRED: i32 = 3;
+
+/// Do not block: `AGAIN` instead.
+pub const NOWAIT: u32 = 1 << 0;
+
+/// wsgi.multithread: other threads of this process may run the application now.
+pub const ENV_MULTITHREAD: u32 = 1 << 0;
+/// wsgi.multiprocess: other processes may run the application now.
+pub const ENV_MULTIPROCESS: u32 = 1 << 1;
+/// wsgi.run_once: this process serves one request only.
+pub const ENV_RUN_ONCE: u32 = 1 << 2;
+/// This thread is yours to block.
+pub const ENV_MAY_BLOCK: u32 = 1 << 3;
+/// The request has a body, also when content_length is -1.
+pub const ENV_HAS_BODY: u32 = 1 << 6;
+
+/// A second head, allowed until the first is sent: WSGI's exc_info.
+pub const RESPONSE_REPLACE: u16 = 1 << 0;
+
+/// The application may be entered by many threads at once.
+pub const APP_THREADSAFE: u32 = 1 << 0;
+/// The application never blocks: it runs on the loop.
+pub const APP_NONBLOCKING: u32 = 1 << 1;
+/// The application may block, and runs on the loop all the same, one request at a time: gunicorn's
+/// sync worker.
+pub const APP_SERIAL: u32 = 1 << 2;
+
+/// wsgi.input: where the body of a request is read from.  Frozen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    /// Reads 1 to `cap` octets; see `gw_read`.
+    pub read: Option<
+        unsafe extern "C" fn(
+            ctx: *mut c_void,
+            buf: *mut c_void,
+            cap: usize,
+            flags: u32,
+            n: *mut usize,
+        ) -> i32,
+    >,
+    /// Handed to `read`.
+    pub ctx: *mut c_void,
+}
+
+impl Input {
+    pub(crate) const NONE: Input = Input { read: None, ctx: std::ptr::null_mut() };
+
+    /// What `read` says: `Ok(None)` is AGAIN, `Ok(Some(0))` the end.
+    pub(crate) fn call(&self, buf: &mut [u8], flags: u32) -> Result<Option<usize>> {
+        let Some(read) = self.read else {
+            return Ok(Some(0));
+        };
+        let mut n = 0;
+        // SAFETY: who replaced the input promised a function that takes its own context; `buf` is
+        // writable for its length, and `n` is ours.
+        let rc = unsafe { read(self.ctx, buf.as_mut_ptr().cast(), buf.len(), flags, &mut n) };
+        match rc {
+            OK => Ok(Some(n.min(buf.len()))),
+            AGAIN => Ok(None),
+            EOF => Ok(Some(0)),
+            code => Err(Error::from(Kind::from_code(code).unwrap_or(Kind::App))),
+        }
+    }
+}
+
+/// A request: the CGI variables that are needed often, its headers, and its body.
+///
+/// All strings live as long as the request.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Environ {
+    /// Of this struct.
+    pub size: u32,
+    /// `ENV_*`.
+    pub flags: u32,
+    /// A token, in the client's spelling.
+    pub request_method: Octets<'static>,
+    /// The part of the path that led to this application; may be empty, never "/".
+    pub script_name: Octets<'static>,
+    /// The rest of the path: percent-decoded octets.
+    pub path_info: Octets<'static>,
+    /// Behind the question mark, as it came; may be empty.
+    pub query_string: Octets<'static>,
+    /// The request target as it came.
+    pub request_uri: Octets<'static>,
+    /// Missing when the request has none.
+    pub content_type: Octets<'static>,
+    /// Never empty.
+    pub server_name: Octets<'static>,
+    /// Never empty.
+    pub server_port: Octets<'static>,
+    /// "HTTP/1.1".
+    pub server_protocol: Octets<'static>,
+    /// "unix:" for a peer on a unix socket.
+    pub remote_addr: Octets<'static>,
+    /// Empty for a peer on a unix socket.
+    pub remote_port: Octets<'static>,
+    /// "http" or "https".
+    pub url_scheme: Octets<'static>,
+    /// -1: absent, or a chunked body.
+    pub content_length: i64,
+    headers: *const Pair<'static>,
+    header_count: usize,
+    vars: *const Pair<'static>,
+    var_count: usize,
+    /// Where the body is read from; a middleware replaces it in a derived environ.
+    pub input: Input,
+    r#impl: *mut c_void,
+}
+
+/// What `impl` points to.  Its first members tell another copy of the library that the request is
+/// not its own.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Handle {
+    magic: u32,
+    abi: u32,
+    exchange: std::cell::Cell<*const Exchange>,
+}
+
+const MAGIC: u32 = 0x6777_6531;
+
+impl Handle {
+    pub(crate) fn new() -> Self {
+        Handle { magic: MAGIC, abi: 0, exchange: std::cell::Cell::new(std::ptr::null()) }
+    }
+}
+
+impl Environ {
+    pub(crate) const EMPTY: Environ = Environ {
+        size: size_of::<Environ>() as u32,
+        flags: 0,
+        request_method: Octets::MISSING,
+        script_name: Octets::MISSING,
+        path_info: Octets::MISSING,
+        query_string: Octets::MISSING,
+        request_uri: Octets::MISSING,
+        content_type: Octets::MISSING,
+        server_name: Octets::MISSING,
+        server_port: Octets::MISSING,
+        server_protocol: Octets::MISSING,
+        remote_addr: Octets::MISSING,
+        remote_port: Octets::MISSING,
+        url_scheme: Octets::MISSING,
+        content_length: -1,
+        headers: std::ptr::null(),
+        header_count: 0,
+        vars: std::ptr::null(),
+        var_count: 0,
+        input: Input::NONE,
+        r#impl: std::ptr::null_mut(),
+    };
+
+    /// The header fields as received, in order.
+    pub fn headers(&self) -> &[Pair<'static>] {
+        // SAFETY: set by `set_headers` from a slice that lives as long as the request.
+        unsafe { slice(self.headers, self.header_count) }
+    }
+
+    /// Further variables; they win over the headers.
+    pub fn vars(&self) -> &[Pair<'static>] {
+        // SAFETY: set by `set_vars` from a slice that lives as long as the request.
+        unsafe { slice(self.vars, self.var_count) }
+    }
+
+    /// The slice must stay where it is until the request is over: it is in the arena, or in a
+    /// vector of the exchange that is not touched meanwhile.
+    pub(crate) fn set_headers(&mut self, headers: *const [Pair<'static>]) {
+        (self.headers, self.header_count) = (headers.cast(), headers.len());
+    }
+
+    /// As `set_headers`.
+    pub(crate) fn set_vars(&mut self, vars: *const [Pair<'static>]) {
+        (self.vars, self.var_count) = (vars.cast(), vars.len());
+    }
+
+    /// Bind to the exchange that it belongs to, which stays where it is as long as the request.
+    pub(crate) fn bind(&mut self, handle: &Handle, exchange: &Exchange) {
+        handle.exchange.set(exchange);
+        self.r#impl = std::ptr::from_ref(handle).cast_mut().cast();
+        self.input = super::app::input_of(exchange);
+    }
+
+    /// The exchange it belongs to; an error for an environ that was not made by this library.
+    pub(crate) fn exchange(&self) -> Result<&Exchange> {
+        if self.r#impl.is_null() {
+            return Err(Error::new(Kind::State, "this environ is not of a running request"));
+        }
+        // SAFETY: `impl` is private and only set by `bind` (C programs are told not to touch it),
+        // so it points to the handle of an exchange, which outlives the request.
+        let handle = unsafe { &*self.r#impl.cast_const().cast::<Handle>() };
+        if handle.magic != MAGIC {
+            return Err(Error::new(Kind::Abi, "this environ belongs to another library"));
+        }
+        let exchange = handle.exchange.get();
+        // SAFETY: `bind` stored the address of the exchange that owns the handle; an exchange does
+        // not move while a request runs.
+        Ok(unsafe { &*exchange })
+    }
+}
+
+// SAFETY: the pointers lead to request memory that no thread writes while the request runs.
+unsafe impl Send for Environ {}
+// SAFETY: as above; all methods only read.
+unsafe impl Sync for Environ {}
+
+/// # Safety
+/// `data` must be NULL, or point to `len` values that live and stay unwritten for 'a.
+unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
+    if data.is_null() || len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(data, len) }
+}
+
+/// The head of a response.  Frozen: middleware copies it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// 1xx: sent at once, and not the head.
+    pub status: u16,
+    /// `RESPONSE_*`.
+    pub flags: u16,
+    /// 0.
+    pub reserved: u32,
+    /// Empty: the standard phrase.
+    pub reason: Octets<'a>,
+    headers: *const Pair<'a>,
+    header_count: usize,
+    /// NULL.
+    more: *const c_void,
+}
+
+impl<'a> Response<'a> {
+    /// A head with the standard phrase.
+    pub fn new(status: u16, headers: &'a [Pair<'a>]) -> Self {
+        Response {
+            status,
+            flags: 0,
+            reserved: 0,
+            reason: Octets::MISSING,
+            headers: headers.as_ptr(),
+            header_count: headers.len(),
+            more: std::ptr::null(),
+        }
+    }
+
+    /// The same, replacing a head that was not sent yet.
+    pub fn replacing(mut self) -> Self {
+        self.flags |= RESPONSE_REPLACE;
+        self
+    }
+
+    /// The header fields.
+    pub fn headers(&self) -> &'a [Pair<'a>] {
+        // SAFETY: `new` took them from a slice that lives for 'a; a caller from C promises the
+        // same for the time of the call.
+        unsafe { slice(self.headers, self.header_count) }
+    }
+}
+
+/// WSGI's write(): what is written leaves before the chunks of the body.  Frozen.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    /// Blocks while the client is slow where `ENV_MAY_BLOCK`, else takes all or nothing
+    /// (`AGAIN`).
+    pub write: Option<unsafe extern "C" fn(ctx: *mut c_void, chunk: *const Chunk) -> i32>,
+    /// Handed to `write`.
+    pub ctx: *mut c_void,
+}
+
+/// start_response, as C calls it.
+pub type StartResponseFn = Option<
+    unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> i32,
+>;
+
+/// start_response, with what it was given to go with it.
+#[derive(Clone, Copy, Debug)]
+pub struct StartResponse<'a> {
+    pub(crate) call: StartResponseFn,
+    pub(crate) sr: *mut c_void,
+    pub(crate) life: PhantomData<&'a ()>,
+}
+
+/// What a Rust application writes through; see [`StartResponse::respond`].
+#[derive(Clone, Copy, Debug)]
+pub struct BodyWriter<'a> {
+    raw: Writer,
+    life: PhantomData<&'a ()>,
+}
+
+impl<'a> StartResponse<'a> {
+    /// Says what the head of the response is.  A second call needs [`Response::replacing`] and an
+    /// unsent head.  A status of 1xx is sent at once and is not the head.
+    pub fn respond(&self, head: &Response<'_>) -> Result<BodyWriter<'a>> {
+        let Some(call) = self.call else {
+            return Err(Error::new(Kind::Invalid, "start_response is NULL"));
+        };
+        let mut raw = Writer { write: None, ctx: std::ptr::null_mut() };
+        // SAFETY: function and context came together, from the library or from a middleware that
+        // promised the same; `head` and `raw` live for the call.
+        match unsafe { call(self.sr, head, &mut raw) } {
+            OK => Ok(BodyWriter { raw, life: PhantomData }),
+            code => Err(refused("start_response", code)),
+        }
+    }
+}
+
+impl BodyWriter<'_> {
+    /// Sends `text` before the body's own chunks.  `false`: the client is slow, nothing was taken,
+    /// try again later (never where the thread may block).
+    pub fn write(&self, text: &[u8]) -> Result<bool> {
+        let Some(write) = self.raw.write else {
+            return Err(Error::new(Kind::Unsupported, "this start_response has no write()"));
+        };
+        let chunk =
+            Chunk { data: text.as_ptr().cast(), len: text.len() as u64, ..Chunk::EMPTY };
+        // SAFETY: function and context came together from start_response, and the request still
+        // runs ('a); a chunk without release is copied before the call returns.
+        match unsafe { write(self.raw.ctx, &chunk) } {
+            OK => Ok(true),
+            AGAIN => Ok(false),
+            code => Err(refused("write", code)),
+        }
+    }
+}
+
+fn refused(what: &str, code: i32) -> Error {
+    let kind = Kind::from_code(code).unwrap_or(Kind::App);
+    Error::new(kind, format!("{what}: {}", kind.text()))
+}
+
+/// What an application returns: a first chunk, then whatever `next` gives.
+#[repr(C)]
+#[derive(Debug)]
+pub struct BodyFrame {
+    /// Set by the library.
+    pub size: u32,
+    /// 0.
+    pub flags: u32,
+    /// Leaves together with the head.
+    pub first: Chunk,
+    /// Unless NULL: OK and a chunk, EOF, AGAIN, or an error.
+    pub next: Option<unsafe extern "C" fn(ctx: *mut c_void, out: *mut Chunk) -> i32>,
+    /// Called exactly once, whatever happened.
+    pub close: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
+    /// Handed to `next` and `close`.
+    pub ctx: *mut c_void,
+}
+
+impl BodyFrame {
+    pub(crate) const EMPTY: BodyFrame = BodyFrame {
+        size: size_of::<BodyFrame>() as u32,
+        flags: 0,
+        first: Chunk::EMPTY,
+        next: None,
+        close: None,
+        ctx: std::ptr::null_mut(),
+    };
+
+    /// Ask for the next chunk: `Ok(None)` is EOF, `Err(None)` AGAIN.
+    pub(crate) fn call_next(&self) -> std::result::Result<Option<OwnedChunk>, Option<Error>> {
+        let Some(next) = self.next else {
+            return Ok(None);
+        };
+        let mut chunk = Chunk::EMPTY;
+        // SAFETY: the application's own function and context, as the convention has them.
+        match unsafe { next(self.ctx, &mut chunk) } {
+            // SAFETY: the convention: valid until released, or until the next call of next() or
+            // close(), which the exchange makes only when the chunk is sent or copied.
+            OK => Ok(Some(unsafe { OwnedChunk::new(chunk) })),
+            EOF => Ok(None),
+            AGAIN => Err(None),
+            code => Err(Some(refused("next", code))),
+        }
+    }
+
+    /// The first chunk, which the frame then no longer has.
+    pub(crate) fn take_first(&mut self) -> OwnedChunk {
+        let first = std::mem::replace(&mut self.first, Chunk::EMPTY);
+        // SAFETY: as in `call_next`.
+        unsafe { OwnedChunk::new(first) }
+    }
+
+    /// Release the first chunk if nobody took it, and close, once.
+    pub(crate) fn finish(&mut self) {
+        drop(self.take_first());
+        self.next = None;
+        if let Some(close) = self.close.take() {
+            // SAFETY: the application's own function and context; `take` makes it the only call.
+            unsafe { close(self.ctx) };
+        }
+    }
+}
+
+/// application(environ, start_response) -> iterable, as C writes it.
+pub type AppFn = Option<
+    unsafe extern "C" fn(
+        ctx: *mut c_void,
+        env: *mut Environ,
+        start_response: StartResponseFn,
+        sr: *mut c_void,
+        body: *mut BodyFrame,
+    ) -> i32,
+>;
+
+/// An application: a function and its context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AppFrame {
+    /// Of this struct.
+    pub size: u32,
+    /// `APP_*`.
+    pub flags: u32,
+    /// The application.
+    pub call: AppFn,
+    /// Handed to `call`.
+    pub ctx: *mut c_void,
+    /// Called with `ctx` when the last user is gone; may be NULL.
+    pub drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
+    /// For log lines; may be NULL.
+    pub name: *const c_char,
+}
+
+impl AppFrame {
+    pub(crate) const EMPTY: AppFrame = AppFrame {
+        size: size_of::<AppFrame>() as u32,
+        flags: 0,
+        call: None,
+        ctx: std::ptr::null_mut(),
+        drop: None,
+        name: std::ptr::null(),
+    };
+}

@@ -1,0 +1,73 @@
+//! The body of a response, as an application in Rust returns it.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::octets::OwnedChunk;
+use crate::sys::file;
+
+use super::abi::BodyFrame;
+use super::app;
+
+/// What an application returns.  Its octets are released, and its iterator dropped, exactly once,
+/// whatever happens to the request.
+#[derive(Debug)]
+pub struct Body(BodyFrame);
+
+impl Body {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Body(BodyFrame::EMPTY)
+    }
+
+    /// Octets that live as long as the program: they are not copied.
+    pub fn from_static(text: &'static [u8]) -> Self {
+        Body::first(OwnedChunk::from_static(text))
+    }
+
+    /// Octets, which are not copied again.
+    pub fn from_vec(text: Vec<u8>) -> Self {
+        Body::first(OwnedChunk::from_vec(text))
+    }
+
+    /// `len` octets of a file from `offset`, sent by sendfile where that is possible; to its end
+    /// when `len` is `u64::MAX`.  A file that shrinks meanwhile cuts the response.
+    pub fn from_file(file: File, offset: u64, len: u64) -> Result<Self> {
+        let len = to_the_end(file.as_raw_fd(), offset, len)?;
+        Ok(Body::first(app::file_chunk(file.into(), offset, len)))
+    }
+
+    /// Chunks that are asked for one by one, as fast as the client takes them.
+    pub fn from_chunks(
+        chunks: impl IntoIterator<Item = Result<Vec<u8>>, IntoIter: Send + 'static>,
+    ) -> Self {
+        Body(app::frame_of(Box::new(chunks.into_iter())))
+    }
+
+    fn first(chunk: OwnedChunk) -> Self {
+        Body(BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY })
+    }
+
+    pub(super) fn into_frame(mut self) -> BodyFrame {
+        std::mem::replace(&mut self.0, BodyFrame::EMPTY)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// The length of a file range; `u64::MAX` means to the end of the file as it is now.
+pub(crate) fn to_the_end(fd: RawFd, offset: u64, len: u64) -> Result<u64> {
+    if i64::try_from(offset).is_err() {
+        return Err(Error::new(Kind::Invalid, "file body: the offset is out of range"));
+    }
+    if len != u64::MAX {
+        return Ok(len);
+    }
+    let size = file::file_len(fd).map_err(|source| Error::os("file body: fstat", &source))?;
+    Ok(size.saturating_sub(offset))
+}

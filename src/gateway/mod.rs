@@ -1,0 +1,11 @@
+//! The calling convention: one request from head to answer, without a socket.
+
+pub mod abi;
+pub mod app;
+pub mod body;
+pub mod counters;
+pub mod environ;
+pub mod exchange;
+pub mod head;
+pub mod input;
+pub mod service;

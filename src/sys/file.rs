@@ -1,0 +1,204 @@
+//! Files without a name, for bodies that outgrow memory.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{check, check_size, retry};
+
+/// A temporary file that has no name: it goes when its last descriptor is closed, however the
+/// process ends.
+#[derive(Debug)]
+pub struct TempFile {
+    file: File,
+    len: u64,
+}
+
+impl TempFile {
+    /// An empty file in `directory`, readable and writable by this user alone, close-on-exec.
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        let path = CString::new(directory.as_os_str().as_bytes())?;
+        let fd = match open_unnamed(&path) {
+            // Not every file system can; which of the three it says differs.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+                ) =>
+            {
+                open_unlinked(directory)?
+            }
+            fd => fd?,
+        };
+        Ok(TempFile { file: File::from(fd), len: 0 })
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// How many octets have been written.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends `octets`; after an error the file is as long as before.
+    pub fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(octets, self.len)?;
+        self.len += octets.len() as u64;
+        Ok(())
+    }
+
+    /// Reads at `offset`: less than the buffer holds only at the end, 0 beyond it.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let room = self.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        pread(self.fd(), &mut buffer[..room], offset)
+    }
+
+    /// Empties the file, so that it can serve the next body.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.len = 0;
+        Ok(())
+    }
+}
+
+fn open_unnamed(directory: &CString) -> io::Result<OwnedFd> {
+    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: `directory` is a NUL-terminated string.
+    let fd = retry(|| check(unsafe { libc::open(directory.as_ptr(), flags, 0o600) }))?;
+    // SAFETY: the descriptor is new, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn open_unlinked(directory: &Path) -> io::Result<OwnedFd> {
+    let template = directory.join(".gateway-XXXXXX");
+    let mut path = CString::new(template.as_os_str().as_bytes())?.into_bytes_with_nul();
+    // SAFETY: `path` is a NUL-terminated string that may be written, as mkostemp does.
+    let fd = retry(|| check(unsafe { libc::mkostemp(path.as_mut_ptr().cast(), libc::O_CLOEXEC) }))?;
+    // SAFETY: the descriptor is new, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: as above; mkostemp keeps the NUL.
+    check(unsafe { libc::unlink(path.as_ptr().cast()) })?;
+    Ok(fd)
+}
+
+/// Reads at `offset` until the buffer is full or the file ends; says how much came.
+pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let rest = &mut buffer[done..];
+        let at = libc::off_t::try_from(offset + done as u64)
+            .map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+        let n = retry(|| {
+            // SAFETY: the pointer and the length are those of `rest`.
+            let n = unsafe { libc::pread(fd, rest.as_mut_ptr().cast(), rest.len(), at) };
+            check_size(n)
+        })?;
+        if n == 0 {
+            break;
+        }
+        done += n;
+    }
+    Ok(done)
+}
+
+/// How long a file is, if it is a regular one.
+///
+/// # Errors
+/// `InvalidInput` for what has no length: a pipe, a socket, a device.
+pub fn file_len(fd: RawFd) -> io::Result<u64> {
+    // SAFETY: a stat is plain numbers, for which zero is a value.
+    let mut stat: libc::stat = unsafe { std::mem::MaybeUninit::zeroed().assume_init() };
+    // SAFETY: `stat` may be written.
+    check(unsafe { libc::fstat(fd, &mut stat) })?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(stat.st_size as u64)
+}
+
+/// A second descriptor for the same file or socket, close-on-exec.
+pub fn dup_cloexec(fd: RawFd) -> io::Result<OwnedFd> {
+    // Never 0, 1 or 2, where the host may have closed one and children would write to it.
+    // SAFETY: no memory is involved.
+    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the descriptor is new, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temp() -> std::path::PathBuf {
+        std::env::temp_dir()
+    }
+
+    #[test]
+    fn a_temporary_file_reads_as_it_was_written() {
+        for by_name in [false, true] {
+            let mut file = TempFile::new(&temp()).unwrap();
+            if by_name {
+                file.file = File::from(open_unlinked(&temp()).unwrap());
+            }
+            assert!(file.is_empty());
+            file.append(b"hello ").unwrap();
+            file.append(b"world").unwrap();
+            assert_eq!((file.len(), file_len(file.fd()).unwrap()), (11, 11));
+            let mut buffer = [0; 64];
+            assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 5);
+            assert_eq!(&buffer[..5], b"world");
+            assert_eq!(file.read_at(&mut buffer[..3], 0).unwrap(), 3);
+            assert_eq!(&buffer[..3], b"hel");
+            assert_eq!(file.read_at(&mut buffer, 11).unwrap(), 0);
+            assert_eq!(file.read_at(&mut buffer, 1000).unwrap(), 0);
+            file.clear().unwrap();
+            assert_eq!((file.len(), file_len(file.fd()).unwrap()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn it_has_no_name_and_no_other_reader() {
+        for fd in
+            [open_unnamed(&CString::new("/tmp").unwrap()).unwrap(), open_unlinked(&temp()).unwrap()]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let is = File::from(fd).metadata().unwrap();
+            assert_eq!(is.nlink(), 0);
+            assert_eq!(is.mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn errors_come_through() {
+        assert!(TempFile::new(Path::new("/nonexistent")).is_err());
+        assert!(TempFile::new(Path::new("/dev/null")).is_err());
+        assert!(TempFile::new(Path::new("a\0b")).is_err());
+        assert!(file_len(-1).is_err());
+        let null = File::open("/dev/null").unwrap();
+        assert_eq!(file_len(null.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(pread(-1, &mut [0], 0).is_err());
+        assert!(pread(null.as_raw_fd(), &mut [0], u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_duplicate_is_close_on_exec_and_not_a_standard_stream() {
+        let null = File::open("/dev/null").unwrap();
+        let copy = dup_cloexec(null.as_raw_fd()).unwrap();
+        assert!(copy.as_raw_fd() > 2);
+        // SAFETY: no memory is involved.
+        let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+}

@@ -1,0 +1,476 @@
+//! Listening sockets: bind, the rules of unix socket files, and sockets that were inherited.
+
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::check;
+use super::file::dup_cloexec;
+use super::sock::{local, option, set_flags, set_option};
+use crate::base::error::{Error, Kind, Result};
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An internet address; port 0 lets the system choose.  An IPv6 address takes IPv6 only.
+    Tcp(SocketAddr),
+    /// A path in the file system.
+    Unix(PathBuf),
+    /// A stream socket that is already bound.  It is duplicated; the caller keeps its own.
+    Fd(RawFd),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Fd(fd) => write!(f, "fd:{fd}"),
+        }
+    }
+}
+
+/// A socket that listens.  Dropping it closes it, and removes the file of a unix socket if this
+/// process made it (a forked child does not) and nobody replaced it since.
+#[derive(Debug)]
+pub struct Listening {
+    fd: OwnedFd,
+    local: String,
+    server_name: String,
+    server_port: String,
+    file: Option<SocketFile>,
+}
+
+/// The file of a unix socket that we made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    creator: u32,
+}
+
+impl Listening {
+    /// The socket: non-blocking, close-on-exec.
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Where it listens, with the port that the system chose: `127.0.0.1:8000`, `[::1]:8000`,
+    /// `unix:/run/app.sock`.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// What SERVER_NAME is when the request does not say: the address; empty for a unix socket.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
+    /// SERVER_PORT; empty for a unix socket.
+    pub fn server_port(&self) -> &str {
+        &self.server_port
+    }
+
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.server_port.is_empty()
+    }
+
+    /// The file of a unix socket that goes when this is dropped.
+    pub fn owned_path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
+        let name = local(fd.as_raw_fd())?;
+        let (local, server_name, server_port) = match name.internet() {
+            Some(address) => {
+                (address.to_string(), address.ip().to_string(), address.port().to_string())
+            }
+            None => {
+                let path = name.path().unwrap_or_default();
+                let path = Path::new(std::ffi::OsStr::from_bytes(path));
+                (format!("unix:{}", path.display()), String::new(), String::new())
+            }
+        };
+        Ok(Listening { fd, local, server_name, server_port, file })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = std::process::id() == self.creator
+            && std::fs::symlink_metadata(&self.path)
+                .is_ok_and(|is| is.dev() == self.device && is.ino() == self.inode);
+        if same {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens at `address` with room for `backlog` connections that wait for `accept`.
+///
+/// `reuse_port` (internet addresses) allows several sockets at one address; `unix_mode` are the
+/// permissions of a unix socket's file, where the umask decides without.  The file of a unix socket
+/// on which nobody listens any more is replaced.
+///
+/// # Errors
+/// Name the address and the reason; nothing is left behind.
+pub fn listen(
+    address: &Address,
+    backlog: i32,
+    reuse_port: bool,
+    unix_mode: Option<u32>,
+) -> Result<Listening> {
+    match address {
+        Address::Tcp(to) => listen_tcp(to, backlog, reuse_port)
+            .map_err(|error| Error::os(format_args!("bind {address}"), &error)),
+        Address::Unix(path) => listen_unix(path, backlog, unix_mode),
+        Address::Fd(fd) => listen_inherited(*fd, backlog),
+    }
+}
+
+fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Listening> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let fd = stream_socket(family)?;
+    let raw = fd.as_raw_fd();
+    // A restart must not wait for the connections of the last run to leave TIME_WAIT.
+    set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if reuse_port {
+        set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if address.is_ipv6() {
+        // Whatever net.ipv6.bindv6only says, so that the same configuration means the same on every
+        // machine: `[::]:80` beside `0.0.0.0:80`.
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    // Accepted sockets inherit it on Linux, which saves a call for each of them.
+    set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    match address {
+        SocketAddr::V4(v4) => {
+            let name = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                sin_zero: [0; 8],
+            };
+            bind(raw, &name, size_of_val(&name))?;
+        }
+        SocketAddr::V6(v6) => {
+            let name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            bind(raw, &name, size_of_val(&name))?;
+        }
+    }
+    start_listening(raw, backlog)?;
+    Listening::new(fd, None)
+}
+
+fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening> {
+    let action = format!("bind unix:{}", path.display());
+    let (name, len) = unix_name(path)
+        .map_err(|reason| Error::new(Kind::Invalid, format!("{action}: {reason}")))?;
+    let os = |error: &io::Error| Error::os(&action, error);
+    let fd = stream_socket(libc::AF_UNIX).map_err(|error| os(&error))?;
+    if let Err(error) = bind(fd.as_raw_fd(), &name, len) {
+        if error.raw_os_error() != Some(libc::EADDRINUSE) {
+            return Err(os(&error));
+        }
+        remove_stale(path, &name, len).map_err(|error| os(&error))?;
+        bind(fd.as_raw_fd(), &name, len).map_err(|error| os(&error))?;
+    }
+    // From here on the file is ours, and `file` removes it on every way out.
+    let is = std::fs::symlink_metadata(path).map_err(|error| os(&error))?;
+    let file = SocketFile {
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        device: is.dev(),
+        inode: is.ino(),
+        creator: std::process::id(),
+    };
+    // Nobody can connect before listen(2), so there is no moment with other permissions.
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(|error| os(&error))?;
+    }
+    start_listening(fd.as_raw_fd(), backlog).map_err(|error| os(&error))?;
+    Listening::new(fd, Some(file)).map_err(|error| os(&error))
+}
+
+fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
+    let action = format!("listen on inherited descriptor {fd}");
+    let os = |error: io::Error| Error::os(&action, &error);
+    let wrong = |reason: &str| Error::new(Kind::Invalid, format!("{action}: {reason}"));
+    let kind = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
+            return Err(wrong("not a socket"));
+        }
+        kind => kind.map_err(os)?,
+    };
+    if kind != libc::SOCK_STREAM {
+        return Err(wrong("not a stream socket"));
+    }
+    let family = local(fd).map_err(os)?.family();
+    if ![libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].contains(&family) {
+        return Err(wrong("neither an internet nor a unix socket"));
+    }
+    let copy = dup_cloexec(fd).map_err(os)?;
+    let raw = copy.as_raw_fd();
+    if option(raw, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map_err(os)? == 0 {
+        if super::sock::peer_name(raw).is_ok() {
+            return Err(wrong("a connection, not a listener"));
+        }
+        if family == libc::AF_UNIX && local(raw).map_err(os)?.path().is_none() {
+            return Err(wrong("not bound to an address"));
+        }
+        start_listening(raw, backlog).map_err(os)?;
+    }
+    set_flags(raw).map_err(os)?;
+    if family != libc::AF_UNIX {
+        set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).map_err(os)?;
+    }
+    Listening::new(copy, None).map_err(os)
+}
+
+fn stream_socket(family: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the descriptor is new, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `name` is a socket address struct, of which `len` octets count.
+fn bind<T>(fd: RawFd, name: &T, len: usize) -> io::Result<()> {
+    debug_assert!(len <= size_of::<T>());
+    // SAFETY: the kernel reads `len` octets of `name`, and it has as many.
+    check(unsafe { libc::bind(fd, (&raw const *name).cast(), len as libc::socklen_t) })?;
+    Ok(())
+}
+
+fn start_listening(fd: RawFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::listen(fd, backlog) })?;
+    Ok(())
+}
+
+/// The socket address of a path, and how many octets of it count.
+fn unix_name(path: &Path) -> Result<(libc::sockaddr_un, usize), String> {
+    let octets = path.as_os_str().as_bytes();
+    // SAFETY: a sockaddr_un is plain numbers, for which zero is a value.
+    let mut name: libc::sockaddr_un = unsafe { MaybeUninit::zeroed().assume_init() };
+    name.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    // One less than there is room for: the NUL that others rely on.
+    let max = name.sun_path.len() - 1;
+    if octets.is_empty() || octets.contains(&0) {
+        return Err("not a path".to_owned());
+    }
+    if octets.len() > max {
+        return Err(format!("the path has {} octets, and {max} are possible", octets.len()));
+    }
+    for (to, from) in name.sun_path.iter_mut().zip(octets) {
+        *to = *from as libc::c_char;
+    }
+    Ok((name, std::mem::offset_of!(libc::sockaddr_un, sun_path) + octets.len() + 1))
+}
+
+/// Removes the file of a unix socket on which nobody listens; an error says that it is in use.
+fn remove_stale(path: &Path, name: &libc::sockaddr_un, len: usize) -> io::Result<()> {
+    let other = |text: &str| io::Error::new(io::ErrorKind::AlreadyExists, text.to_owned());
+    match std::fs::symlink_metadata(path) {
+        Ok(is) if is.file_type().is_socket() => {}
+        Ok(_) => return Err(other("exists and is not a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let probe = stream_socket(libc::AF_UNIX)?;
+    // SAFETY: the kernel reads `len` octets of `name`, and it has as many (`unix_name`).
+    let connected = check(unsafe {
+        libc::connect(probe.as_raw_fd(), (&raw const *name).cast(), len as libc::socklen_t)
+    });
+    match connected {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+            std::fs::remove_file(path)
+        }
+        // Accepted, or its backlog is full, or it is a socket of another type: somebody is there.
+        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::sock::accept;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    /// A directory of its own for each test, removed at its end.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let name = format!("gateway-listen-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Dir(dir)
+        }
+        fn address(&self) -> Address {
+            Address::Unix(self.path())
+        }
+        fn path(&self) -> PathBuf {
+            self.0.join("s")
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn tcp(text: &str) -> Address {
+        Address::Tcp(text.parse().unwrap())
+    }
+
+    #[test]
+    fn tcp_listens_and_knows_its_port() {
+        let listening = listen(&tcp("127.0.0.1:0"), 16, false, None).unwrap();
+        let address: SocketAddr = listening.local().parse().unwrap();
+        assert_ne!(address.port(), 0);
+        assert_eq!(listening.server_name(), "127.0.0.1");
+        assert_eq!(listening.server_port(), address.port().to_string());
+        assert!(!listening.is_unix());
+        let would_block = accept(listening.fd()).unwrap_err();
+        assert_eq!(would_block.kind(), io::ErrorKind::WouldBlock);
+        let _client = TcpStream::connect(address).unwrap();
+        let (fd, _) = accept(listening.fd()).unwrap();
+        assert_ne!(option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let first = listen(&tcp("127.0.0.1:0"), 16, false, None).unwrap();
+        let error = listen(&tcp(first.local()), 16, false, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Io);
+        assert_eq!(error.os_errno(), libc::EADDRINUSE);
+        let expected = format!("bind {}: ", first.local());
+        assert!(error.message().starts_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn reuse_port_lets_two_listen() {
+        let first = listen(&tcp("127.0.0.1:0"), 16, true, None).unwrap();
+        listen(&tcp(first.local()), 16, true, None).unwrap();
+    }
+
+    #[test]
+    fn ipv6_is_ipv6_only() {
+        let Ok(listening) = listen(&tcp("[::1]:0"), 16, false, None) else {
+            return; // a machine without IPv6
+        };
+        assert_eq!(listening.server_name(), "::1");
+        let only = option(listening.fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).unwrap();
+        assert_eq!(only, 1);
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_mode_and_goes_with_its_owner() {
+        let dir = Dir::new("mode");
+        let listening = listen(&dir.address(), 16, false, Some(0o660)).unwrap();
+        let is = std::fs::symlink_metadata(dir.path()).unwrap();
+        assert_eq!(is.mode() & 0o777, 0o660);
+        assert_eq!(listening.local(), format!("unix:{}", dir.path().display()));
+        assert!(listening.is_unix());
+        assert_eq!(listening.owned_path(), Some(&*dir.path()));
+        let _client = UnixStream::connect(dir.path()).unwrap();
+        accept(listening.fd()).unwrap();
+        drop(listening);
+        assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = Dir::new("stale");
+        drop(UnixListener::bind(dir.path()).unwrap());
+        let live = listen(&dir.address(), 16, false, None).unwrap();
+        let error = listen(&dir.address(), 16, false, None).unwrap_err();
+        assert_eq!(error.os_errno(), libc::EADDRINUSE);
+        assert!(dir.path().exists());
+        drop(live);
+        let datagram = UnixDatagram::bind(dir.path()).unwrap();
+        let error = listen(&dir.address(), 16, false, None).unwrap_err();
+        assert_eq!(error.os_errno(), libc::EADDRINUSE);
+        drop(datagram);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = Dir::new("file");
+        std::fs::write(dir.path(), "precious").unwrap();
+        let error = listen(&dir.address(), 16, false, None).unwrap_err();
+        assert!(error.message().ends_with("exists and is not a socket"), "{error}");
+        assert_eq!(std::fs::read(dir.path()).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_socket_file_that_was_replaced_is_left_alone() {
+        let dir = Dir::new("replaced");
+        let listening = listen(&dir.address(), 16, false, None).unwrap();
+        // Keep the inode alive, or its number may be used again.
+        std::fs::rename(dir.path(), dir.0.join("old")).unwrap();
+        let _other = UnixListener::bind(dir.path()).unwrap();
+        drop(listening);
+        assert!(dir.path().exists());
+    }
+
+    #[test]
+    fn impossible_paths_are_refused() {
+        let dir = Dir::new("path");
+        let long = dir.0.join("x".repeat(200));
+        let error = listen(&Address::Unix(long), 16, false, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.message().ends_with("and 107 are possible"), "{error}");
+        let missing = dir.0.join("missing/s");
+        let error = listen(&Address::Unix(missing), 16, false, None).unwrap_err();
+        assert_eq!(error.os_errno(), libc::ENOENT);
+        assert!(listen(&Address::Unix(PathBuf::new()), 16, false, None).is_err());
+    }
+
+    #[test]
+    fn an_inherited_listener_is_duplicated() {
+        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = listen(&Address::Fd(theirs.as_raw_fd()), 16, false, None).unwrap();
+        assert_ne!(ours.fd(), theirs.as_raw_fd());
+        assert_eq!(ours.local(), theirs.local_addr().unwrap().to_string());
+        drop(ours);
+        TcpStream::connect(theirs.local_addr().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_listen_is_refused() {
+        let (connected, _other) = UnixStream::pair().unwrap();
+        let datagram = UnixDatagram::unbound().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for (fd, reason) in [
+            (connected.as_raw_fd(), "a connection, not a listener"),
+            (datagram.as_raw_fd(), "not a stream socket"),
+            (file.as_raw_fd(), "not a socket"),
+        ] {
+            let error = listen(&Address::Fd(fd), 16, false, None).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid);
+            assert!(error.message().ends_with(reason), "{error}");
+        }
+        let error = listen(&Address::Fd(1_000_000), 16, false, None).unwrap_err();
+        assert_eq!(error.os_errno(), libc::EBADF);
+    }
+}

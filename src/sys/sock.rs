@@ -1,0 +1,487 @@
+//! Connected sockets: accept, adopt, read, shut down, and who is at the other end.
+//!
+//! Everything here takes descriptors of non-blocking sockets and returns `WouldBlock` as it comes;
+//! interruption by a signal is never seen.
+
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use super::{check, check_size, retry};
+
+/// The longest text of an IPv6 address: `::ffff:` forms of IPv4 included.
+const ADDRESS_MAX: usize = 46;
+
+/// The other end of a connection, as the text that REMOTE_ADDR and REMOTE_PORT want.  Made without
+/// allocating.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    address: [u8; ADDRESS_MAX],
+    address_len: u8,
+    port: [u8; 5],
+    port_len: u8,
+}
+
+impl Peer {
+    /// The peer of a unix socket: it has no address and no port.
+    pub fn unix() -> Self {
+        let mut peer = Peer::empty();
+        peer.address[..5].copy_from_slice(b"unix:");
+        peer.address_len = 5;
+        peer
+    }
+
+    /// The peer at an IPv4 address.
+    pub fn v4(address: Ipv4Addr, port: u16) -> Self {
+        let mut peer = Peer::empty();
+        let mut at = 0;
+        for (i, octet) in address.octets().into_iter().enumerate() {
+            if i > 0 {
+                peer.address[at] = b'.';
+                at += 1;
+            }
+            at += decimal(&mut peer.address[at..], u16::from(octet));
+        }
+        peer.address_len = at as u8;
+        peer.port_len = decimal(&mut peer.port, port) as u8;
+        peer
+    }
+
+    /// The peer at an IPv6 address, in the canonical form of RFC 5952.
+    pub fn v6(address: Ipv6Addr, port: u16) -> Self {
+        let mut peer = Peer::empty();
+        let mut rest = &mut peer.address[..];
+        // It fits: 39 octets, or 22 with an IPv4 tail.
+        let _ = write!(rest, "{address}");
+        peer.address_len = (ADDRESS_MAX - rest.len()) as u8;
+        peer.port_len = decimal(&mut peer.port, port) as u8;
+        peer
+    }
+
+    /// The address: `192.0.2.1`, `2001:db8::1`, or `unix:`.
+    pub fn address(&self) -> &[u8] {
+        &self.address[..usize::from(self.address_len)]
+    }
+
+    /// The port in decimal; empty for a unix socket.
+    pub fn port(&self) -> &[u8] {
+        &self.port[..usize::from(self.port_len)]
+    }
+
+    fn empty() -> Self {
+        Peer { address: [0; ADDRESS_MAX], address_len: 0, port: [0; 5], port_len: 0 }
+    }
+
+    fn from_name(name: &Name) -> Self {
+        match name.internet() {
+            Some(SocketAddr::V4(v4)) => Peer::v4(*v4.ip(), v4.port()),
+            Some(SocketAddr::V6(v6)) => Peer::v6(*v6.ip(), v6.port()),
+            None => Peer::unix(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.address().escape_ascii(), self.port().escape_ascii())
+    }
+}
+
+/// Writes `value` in decimal, which has at most five digits; says how many.
+fn decimal(out: &mut [u8], value: u16) -> usize {
+    let len = match value {
+        0..=9 => 1,
+        10..=99 => 2,
+        100..=999 => 3,
+        1000..=9999 => 4,
+        _ => 5,
+    };
+    let mut rest = value;
+    for digit in out[..len].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    len
+}
+
+/// A socket address as the kernel writes it.
+pub(super) struct Name {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl Name {
+    pub(super) fn new() -> Self {
+        // SAFETY: a sockaddr_storage is plain numbers, for which zero is a value.
+        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        Name { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    /// The pointers that accept4, getsockname and their kin want.
+    pub(super) fn out(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        ((&raw mut self.storage).cast(), &raw mut self.len)
+    }
+
+    pub(super) fn family(&self) -> libc::c_int {
+        libc::c_int::from(self.storage.ss_family)
+    }
+
+    /// The internet address in it, if it is one.
+    pub(super) fn internet(&self) -> Option<SocketAddr> {
+        match self.family() {
+            libc::AF_INET if self.len as usize >= size_of::<libc::sockaddr_in>() => {
+                // SAFETY: the family says that the storage, which is large enough and aligned for
+                // every address, holds a sockaddr_in.
+                let v4 = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(v4.sin_port)))
+            }
+            libc::AF_INET6 if self.len as usize >= size_of::<libc::sockaddr_in6>() => {
+                // SAFETY: as above, for a sockaddr_in6.
+                let v6 = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                Some(SocketAddr::new(IpAddr::V6(ip), u16::from_be(v6.sin6_port)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The path in it, if it is the address of a unix socket that has one.
+    pub(super) fn path(&self) -> Option<&[u8]> {
+        let offset = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+        let len = (self.len as usize).min(size_of::<libc::sockaddr_un>());
+        if self.family() != libc::AF_UNIX || len <= offset {
+            return None;
+        }
+        // SAFETY: the storage is larger than a sockaddr_un and all of it is initialised.
+        let path = unsafe {
+            let first = (&raw const self.storage).cast::<u8>().add(offset);
+            std::slice::from_raw_parts(first, len - offset)
+        };
+        let end = path.iter().position(|octet| *octet == 0).unwrap_or(path.len());
+        (end > 0).then(|| &path[..end])
+    }
+}
+
+/// Takes one connection from a listener; the new socket is non-blocking and close-on-exec.
+#[inline]
+pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer)> {
+    let mut name = Name::new();
+    let fd = retry(|| {
+        let (address, len) = name.out();
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: `address` points to `len` octets that may be written.
+        check(unsafe { libc::accept4(listener, address, len, flags) })
+    })?;
+    // SAFETY: the descriptor is new, and nobody else has it.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, Peer::from_name(&name)))
+}
+
+/// Makes a connected stream socket that came from elsewhere fit for the loop: non-blocking and
+/// close-on-exec.  Says who is at its other end.
+pub fn adopt(fd: RawFd) -> io::Result<Peer> {
+    if option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
+    }
+    let peer = peer_name(fd)?;
+    set_flags(fd)?;
+    Ok(peer)
+}
+
+/// Who is at the other end of a connection.
+pub fn peer_name(fd: RawFd) -> io::Result<Peer> {
+    let mut name = Name::new();
+    let (address, len) = name.out();
+    // SAFETY: `address` points to `len` octets that may be written.
+    check(unsafe { libc::getpeername(fd, address, len) })?;
+    Ok(Peer::from_name(&name))
+}
+
+/// This end of a connection: for a listener on every address, the one that was called.
+pub fn local_name(fd: RawFd) -> io::Result<Peer> {
+    Ok(Peer::from_name(&local(fd)?))
+}
+
+pub(super) fn local(fd: RawFd) -> io::Result<Name> {
+    let mut name = Name::new();
+    let (address, len) = name.out();
+    // SAFETY: `address` points to `len` octets that may be written.
+    check(unsafe { libc::getsockname(fd, address, len) })?;
+    Ok(name)
+}
+
+/// Non-blocking and close-on-exec.
+pub(super) fn set_flags(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        if flags & libc::O_NONBLOCK == 0 {
+            check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+        }
+        let flags = check(libc::fcntl(fd, libc::F_GETFD))?;
+        if flags & libc::FD_CLOEXEC == 0 {
+            check(libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC))?;
+        }
+    }
+    Ok(())
+}
+
+/// The value of a socket option that is an int.
+pub(super) fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` has the `len` octets that may be written.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
+    Ok(value)
+}
+
+/// Sets a socket option that is an int.
+pub(super) fn set_option(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` has the `len` octets that are read.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) })?;
+    Ok(())
+}
+
+/// Reads what has arrived: 0 is the end of what the peer sends.
+#[inline]
+pub fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the pointer and the length are those of `buffer`.
+        check_size(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+    })
+}
+
+/// Reads up to `max` octets to the end of `buffer`, which grows only if it lacks room for them.
+#[inline]
+pub fn recv_spare(fd: RawFd, buffer: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    buffer.reserve(max);
+    let spare = &mut buffer.spare_capacity_mut()[..max];
+    let n = retry(|| {
+        // SAFETY: the pointer and the length are those of `spare`, which the kernel only writes.
+        check_size(unsafe { libc::recv(fd, spare.as_mut_ptr().cast(), spare.len(), 0) })
+    })?;
+    // SAFETY: `n` octets after the old length have been written, and there was room for them.
+    unsafe { buffer.set_len(buffer.len() + n) };
+    Ok(n)
+}
+
+/// Whether the peer has left: it closed or reset, and there is nothing from it to read.
+pub fn peer_gone(fd: RawFd) -> bool {
+    let mut octet = 0u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one octet may be written to `octet`.
+    match retry(|| check_size(unsafe { libc::recv(fd, (&raw mut octet).cast(), 1, flags) })) {
+        Ok(n) => n == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Tells the peer that nothing more will come; what it sends can still be read.
+pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_WR) })?;
+    Ok(())
+}
+
+/// Lets the next close reset the connection (RST on TCP) instead of ending it: a peer that has not
+/// got all of an answer can tell.
+pub fn set_linger_reset(fd: RawFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: `linger` has the `len` octets that are read.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const linger).cast(), len) })?;
+    Ok(())
+}
+
+/// Blocks until there is something to read (an end or an error counts), `timeout_ms` at most; -1
+/// for ever.  `false`: time is up.
+pub fn wait_readable(fd: RawFd, timeout_ms: i64) -> io::Result<bool> {
+    wait(fd, libc::POLLIN, timeout_ms)
+}
+
+/// Blocks until there is room to write (an error counts), `timeout_ms` at most; -1 for ever.
+/// `false`: time is up.
+pub fn wait_writable(fd: RawFd, timeout_ms: i64) -> io::Result<bool> {
+    wait(fd, libc::POLLOUT, timeout_ms)
+}
+
+fn wait(fd: RawFd, events: libc::c_short, timeout_ms: i64) -> io::Result<bool> {
+    let deadline = u64::try_from(timeout_ms)
+        .ok()
+        .and_then(|after| Instant::now().checked_add(Duration::from_millis(after)));
+    retry(|| {
+        let timeout = match deadline {
+            None => -1,
+            // Rounded up, so that the last millisecond is slept and not spun through.
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as libc::c_int
+            }
+        };
+        let mut poll = libc::pollfd { fd, events, revents: 0 };
+        // SAFETY: one pollfd, to be read and written.
+        let n = check(unsafe { libc::poll(&mut poll, 1, timeout) })?;
+        if poll.revents & libc::POLLNVAL != 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        Ok(n > 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    fn tcp() -> (OwnedFd, Peer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (fd, peer) = accept(listener.as_raw_fd()).unwrap();
+        (fd, peer, client)
+    }
+
+    #[test]
+    fn accept_tells_the_peer() {
+        let (fd, peer, client) = tcp();
+        assert_eq!(peer.address(), b"127.0.0.1");
+        assert_eq!(peer.port(), client.local_addr().unwrap().port().to_string().as_bytes());
+        let local = local_name(fd.as_raw_fd()).unwrap();
+        assert_eq!(local.port(), client.peer_addr().unwrap().port().to_string().as_bytes());
+        assert_eq!(peer_name(fd.as_raw_fd()).unwrap().port(), peer.port());
+    }
+
+    #[test]
+    fn accept_makes_sockets_nonblocking() {
+        let (fd, _, _client) = tcp();
+        let error = recv(fd.as_raw_fd(), &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let error = accept(listener.as_raw_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_unix_peer_has_no_port() {
+        let dir = tempdir();
+        let path = dir.join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        let (fd, peer) = accept(listener.as_raw_fd()).unwrap();
+        assert_eq!((peer.address(), peer.port()), (&b"unix:"[..], &b""[..]));
+        assert_eq!(local(fd.as_raw_fd()).unwrap().path(), path.to_str().map(str::as_bytes));
+        assert_eq!(peer_name(fd.as_raw_fd()).unwrap().address(), b"unix:");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    fn tempdir() -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("gateway-sock-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn addresses_read_as_the_standard_writes_them() {
+        for text in ["0.0.0.0", "1.22.133.255", "255.255.255.255", "10.0.100.9"] {
+            let peer = Peer::v4(text.parse().unwrap(), 0);
+            assert_eq!(peer.address(), text.as_bytes());
+            assert_eq!(peer.port(), b"0");
+        }
+        for text in [
+            "::",
+            "::1",
+            "2001:db8::1",
+            "::ffff:255.255.255.255",
+            "2001:db8:1111:2222:3333:4444:5555:6666",
+        ] {
+            assert_eq!(Peer::v6(text.parse().unwrap(), 65535).address(), text.as_bytes());
+        }
+        for port in [0, 7, 10, 99, 100, 999, 1000, 9999, 10_000, 65_535] {
+            let peer = Peer::v4(Ipv4Addr::LOCALHOST, port);
+            assert_eq!(peer.port(), port.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn adopt_wants_a_connected_stream() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        adopt(a.as_raw_fd()).unwrap();
+        let error = recv(a.as_raw_fd(), &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let (datagram, _other) = UnixDatagram::pair().unwrap();
+        assert!(adopt(datagram.as_raw_fd()).is_err());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(adopt(listener.as_raw_fd()).is_err());
+        assert!(adopt(std::fs::File::open("/dev/null").unwrap().as_raw_fd()).is_err());
+        assert!(adopt(-1).is_err());
+    }
+
+    #[test]
+    fn reads_into_spare_room_without_moving() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        b.write_all(b"hello world").unwrap();
+        let mut buffer = Vec::with_capacity(64);
+        buffer.extend_from_slice(b"> ");
+        let before = buffer.as_ptr();
+        assert_eq!(recv_spare(a.as_raw_fd(), &mut buffer, 5).unwrap(), 5);
+        assert_eq!(buffer, b"> hello");
+        assert_eq!(recv_spare(a.as_raw_fd(), &mut buffer, 50).unwrap(), 6);
+        assert_eq!(buffer, b"> hello world");
+        assert_eq!(buffer.as_ptr(), before);
+        drop(b);
+        assert_eq!(recv_spare(a.as_raw_fd(), &mut buffer, 50).unwrap(), 0);
+        assert_eq!(buffer.len(), 13);
+    }
+
+    #[test]
+    fn a_peer_that_left_is_gone() {
+        let (fd, _, mut client) = tcp();
+        assert!(!peer_gone(fd.as_raw_fd()));
+        client.write_all(b"x").unwrap();
+        assert!(wait_readable(fd.as_raw_fd(), -1).unwrap());
+        assert!(!peer_gone(fd.as_raw_fd()), "there is still something to read");
+        assert_eq!(recv(fd.as_raw_fd(), &mut [0; 9]).unwrap(), 1);
+        drop(client);
+        assert!(wait_readable(fd.as_raw_fd(), -1).unwrap());
+        assert!(peer_gone(fd.as_raw_fd()));
+    }
+
+    #[test]
+    fn linger_resets() {
+        let (fd, _, mut client) = tcp();
+        set_linger_reset(fd.as_raw_fd()).unwrap();
+        drop(fd);
+        let error = client.read(&mut [0; 9]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_shutdown_ends_one_direction() {
+        let (fd, _, mut client) = tcp();
+        shutdown_write(fd.as_raw_fd()).unwrap();
+        assert_eq!(client.read(&mut [0; 9]).unwrap(), 0);
+        client.write_all(b"still").unwrap();
+        assert!(wait_readable(fd.as_raw_fd(), -1).unwrap());
+        assert_eq!(recv(fd.as_raw_fd(), &mut [0; 9]).unwrap(), 5);
+    }
+
+    #[test]
+    fn waiting_ends() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        assert!(!wait_readable(a.as_raw_fd(), 1).unwrap());
+        assert!(wait_writable(a.as_raw_fd(), -1).unwrap());
+        assert!(wait_readable(1_000_000, 0).is_err());
+    }
+}
