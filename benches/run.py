@@ -23,8 +23,6 @@ import tempfile
 import time
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
-BUILD = TOP / "build"
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 PLAIN = "Host: 127.0.0.1\r\n"
@@ -169,11 +167,11 @@ def nginx_command(nginx, port, where):
     return [nginx, "-p", str(where), "-c", str(conf)]
 
 
-def commands(where):
+def commands(programs, where):
     """The rivals: name, command for a port; the limit first."""
     rivals = {
-        "limit": lambda port: [str(BUILD / "limit"), str(port)],
-        "gateway": lambda port: [str(BUILD / "bench"), f"127.0.0.1:{port}", "1"],
+        "limit": lambda port: [str(programs / "limit"), str(port)],
+        "gateway": lambda port: [str(programs / "bench"), f"127.0.0.1:{port}", "1"],
     }
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     if nginx:
@@ -325,6 +323,7 @@ def report(name, times, limit, calls, count):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--programs", type=Path, default=Path("target/c"), help="limit and bench")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="at least 5 for a result")
     parser.add_argument("--seconds", type=int, default=2, help="of wrk per server and round")
@@ -342,7 +341,7 @@ def main():
     if args.client_core == args.server_core:
         print("one core only: client and server disturb each other")
     with tempfile.TemporaryDirectory() as where:
-        rivals = commands(Path(where))
+        rivals = commands(args.programs, Path(where))
         if "nginx" not in rivals:
             print("nginx is not installed: measured without it")
         for key in args.scenario or SCENARIOS:
