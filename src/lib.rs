@@ -17,5 +17,6 @@ pub mod base;
 pub mod conf;
 mod ffi;
 pub mod gateway;
+pub mod server;
 pub mod sys;
 pub mod wire;

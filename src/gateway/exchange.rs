@@ -210,7 +210,8 @@ impl Exchange {
         debug_assert_eq!(self.phase.get(), Phase::Idle);
         let service = &*self.service;
         let mut env = self.env.borrow_mut();
-        *env = Environ { flags: service.env_flags, ..Environ::EMPTY };
+        *env = Environ::EMPTY;
+        env.flags = service.env_flags;
         let (mut headers, mut vars) = (self.headers.borrow_mut(), self.vars.borrow_mut());
         environ::build(&mut env, head, buf, origin, &self.arena, &mut headers, &mut vars);
         env.bind(&self.handle, self);
@@ -224,8 +225,8 @@ impl Exchange {
         self.expects.set(head.expect_continue);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
-        service.counters.requests.up();
-        service.counters.in_flight.up();
+        service.counters().requests.up();
+        service.counters().in_flight.up();
     }
 
     /// A body is to come.  Says whether the application is to be called before it is complete.
@@ -355,7 +356,7 @@ impl Exchange {
             Phase::Idle | Phase::Done => return,
             Phase::Reading | Phase::Running | Phase::Draining => {}
         }
-        self.service.counters.aborted.up();
+        self.service.counters().aborted.up();
         self.input().fail(Kind::Closed);
         self.cut(link);
     }
@@ -577,7 +578,7 @@ impl Exchange {
         let framed =
             self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
         self.framed.set(Some(framed));
-        self.service.counters.count_status(head.status());
+        self.service.counters().count_status(head.status());
         Ok(framed)
     }
 
@@ -680,7 +681,7 @@ impl Exchange {
         if self.phase.get() == Phase::Done {
             return;
         }
-        self.service.counters.app_errors.up();
+        self.service.counters().app_errors.up();
         self.complain(error);
         self.answer_or_cut(link, 500, "");
     }
@@ -692,7 +693,7 @@ impl Exchange {
 
     fn answer_or_cut(&self, link: &dyn Link, status: u16, reason: &str) {
         if self.framed.get().is_some() {
-            self.service.counters.aborted.up();
+            self.service.counters().aborted.up();
             return self.cut(link);
         }
         self.answer_error(link, status, reason);
@@ -743,9 +744,9 @@ impl Exchange {
                 super::app::call_drop(drop, attachment.value);
             }
         }
-        self.service.counters.in_flight.down();
-        self.service.counters.sent.add(self.queued.get());
-        self.service.counters.received.add(self.input.borrow().received());
+        self.service.counters().in_flight.down();
+        self.service.counters().sent.add(self.queued.get());
+        self.service.counters().received.add(self.input.borrow().received());
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod app;
 pub mod body;
+pub mod config;
 pub mod counters;
 pub mod environ;
 pub mod exchange;

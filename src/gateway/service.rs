@@ -1,10 +1,11 @@
-//! What all requests of one worker share.
+//! What all requests of one worker share, and what its host wants to be told.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::log::Logger;
+use crate::base::octets::{Octets, Pair};
 
 use super::abi::Environ;
 use super::app::Application;
@@ -28,23 +29,64 @@ pub struct Service {
     /// Takes records.
     pub log: Logger,
     /// Counts.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<dyn AsRef<Counters> + Send + Sync>,
     /// What the host wants to be called for.
-    pub hooks: Hooks,
+    pub hooks: Arc<Hooks>,
+}
+
+impl Service {
+    /// The counters.
+    #[inline]
+    pub fn counters(&self) -> &Counters {
+        (*self.counters).as_ref()
+    }
 }
 
 /// A function that sees the environ before the application does.
 pub type PreRequest = Box<dyn Fn(&Environ) + Send + Sync>;
+
+/// A function that is told of each finished request.
+pub type OnAccess = Box<dyn Fn(&Access<'_>) + Send + Sync>;
 
 /// What the host wants to be called for in a worker, per request.
 #[derive(Default)]
 pub struct Hooks {
     /// Before the application.
     pub pre_request: Option<PreRequest>,
+    /// After the request.
+    pub access: Option<OnAccess>,
 }
 
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").field("pre_request", &self.pre_request.is_some()).finish()
+        f.debug_struct("Hooks")
+            .field("pre_request", &self.pre_request.is_some())
+            .field("access", &self.access.is_some())
+            .finish()
     }
+}
+
+/// One finished request.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// Of the response.
+    pub status: u16,
+    /// Octets of the response's body.
+    pub sent: u64,
+    /// Octets of the request's body.
+    pub received: u64,
+    /// Since the epoch, when its head was complete.
+    pub start_ns: u64,
+    /// From then to the end.
+    pub took_ns: u64,
+    /// Of that, until its body was complete.
+    pub read_ns: u64,
+    /// Of that, until the application was done with it.
+    pub app_ns: u64,
+    /// What names it in log lines.
+    pub id: Octets<'a>,
+    /// The request.
+    pub env: &'a Environ,
+    /// The header fields of the response.
+    pub headers: &'a [Pair<'a>],
 }
