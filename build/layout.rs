@@ -36,9 +36,11 @@ pub(crate) const SECTIONS: &[Section] = &[
 
 /// Types of the lower layers that are in the header, and their names there.  Constants of those
 /// layers need no line here: they get the prefix `GW_`.
-pub(crate) const TYPES: &[(&str, &str)] =
-    &[("Octets", "gw_str"), ("Pair", "gw_pair"), ("Chunk", "gw_chunk"),
-("Code","gw_result"),
+pub(crate) const TYPES: &[(&str, &str)] = &[
+    ("Octets", "gw_str"),
+    ("Pair", "gw_pair"),
+    ("Chunk", "gw_chunk"),
+    ("Code", "gw_result"),
     ("Input", "gw_input"),
     ("Environ", "gw_environ"),
     ("Response", "gw_response"),

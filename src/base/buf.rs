@@ -95,6 +95,11 @@ impl ReadBuf {
         unsafe { Octets::new(&self.data[start..start + len]).erase() }
     }
 
+    /// A view of the last `len` pinned octets.
+    pub fn view_last(&self, len: usize) -> Octets<'static> {
+        self.view(self.pinned - self.first - len, len)
+    }
+
     /// No view is in use any more.
     #[inline]
     pub fn unpin(&mut self) {
@@ -170,6 +175,11 @@ impl OutQueue {
     #[inline]
     pub fn holds_borrowed(&self) -> bool {
         self.borrowed > 0
+    }
+
+    /// Whether a file range waits.
+    pub fn has_file(&self) -> bool {
+        self.chunks.iter().any(|(_, chunk)| chunk.is_file())
     }
 
     /// What to send next.
@@ -291,7 +301,9 @@ mod tests {
             let piece: Vec<u8> = match queue.front() {
                 Front::Empty => return wire,
                 Front::One(rest) => rest.to_vec(),
-                Front::Many(slices, count) => slices[..count].iter().flat_map(|s| s.to_vec()).collect(),
+                Front::Many(slices, count) => {
+                    slices[..count].iter().flat_map(|s| s.to_vec()).collect()
+                }
                 Front::File(_) => unreachable!("no file in this test"),
             };
             let n = step.min(piece.len() as u64);

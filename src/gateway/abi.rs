@@ -336,8 +336,7 @@ impl BodyWriter<'_> {
         let Some(write) = self.raw.write else {
             return Err(Error::new(Kind::Unsupported, "this start_response has no write()"));
         };
-        let chunk =
-            Chunk { data: text.as_ptr().cast(), len: text.len() as u64, ..Chunk::EMPTY };
+        let chunk = Chunk { data: text.as_ptr().cast(), len: text.len() as u64, ..Chunk::EMPTY };
         // SAFETY: function and context came together from start_response, and the request still
         // runs ('a); a chunk without release is copied before the call returns.
         match unsafe { write(self.raw.ctx, &chunk) } {

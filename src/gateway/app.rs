@@ -187,8 +187,9 @@ impl Exchange {
         let sr = std::ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the frame is an application's, `sr` is what `start_response` below expects, and
         // both live as long as the request.
-        let rc = self
-            .enter(link, || unsafe { forward(&app.frame, env, Some(start_response), sr, &mut body) });
+        let rc = self.enter(link, || unsafe {
+            forward(&app.frame, env, Some(start_response), sr, &mut body)
+        });
         match rc {
             OK => Ok(body),
             code => {

@@ -9,9 +9,9 @@ use crate::conf::listener::Listener;
 use crate::conf::settings::Settings;
 
 use super::abi::AppFrame;
+use super::abi::Environ;
 use super::app::{App, Application};
 use super::service::{Access, Hooks};
-use super::abi::Environ;
 
 /// Fills the outer application from the inner one.
 pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;

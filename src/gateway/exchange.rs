@@ -572,11 +572,9 @@ impl Exchange {
             ));
         }
         // A client that was not told to go on may send the body, or the next request: nobody knows.
-        asked.keep_alive =
-            asked.keep_alive && !self.expects.get() && link.keep_alive(self);
+        asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
         let mut out = self.out.borrow_mut();
-        let framed =
-            self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
+        let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
         self.framed.set(Some(framed));
         self.service.counters().count_status(head.status());
         Ok(framed)
@@ -753,8 +751,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         debug_assert!(
-            std::thread::panicking()
-                || matches!(self.phase.get(), Phase::Idle | Phase::Done),
+            std::thread::panicking() || matches!(self.phase.get(), Phase::Idle | Phase::Done),
             "a request was dropped without an end"
         );
     }
@@ -769,5 +766,16 @@ fn hex(mut number: u64, digits: &mut [u8; 16]) {
     for digit in digits.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 15) as usize];
         number >>= 4;
+    }
+}
+
+impl Environ {
+    /// Reads up to `buf.len()` octets of the request's body; 0 is its end.  Waits where the thread
+    /// may wait; else `Kind::Busy` says that nothing has arrived (only where bodies are streamed).
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.input.call(buf, 0)?.unwrap_or(0))
     }
 }

@@ -40,7 +40,9 @@ pub struct RequestBody {
     streaming: bool,
     /// Octets that may stay in memory.
     room: usize,
-    /// The whole body, where it came with its head.
+    /// The body is to stay in the read buffer; this many octets.
+    viewed: Option<u64>,
+    /// The whole body, where it is in the read buffer.
     view: Octets<'static>,
     /// The body, the window of a stream, or what is not yet in the file.
     memory: Vec<u8>,
@@ -56,6 +58,7 @@ impl Default for RequestBody {
             state: State::Complete,
             streaming: false,
             room: 0,
+            viewed: None,
             view: Octets::MISSING,
             memory: Vec::new(),
             file: None,
@@ -74,9 +77,25 @@ impl RequestBody {
         self.room = room;
     }
 
+    /// The body, of `len` octets, will be whole in the read buffer.
+    pub fn expect_view(&mut self, len: u64) {
+        self.viewed = Some(len);
+    }
+
+    /// Whether the body is to stay in the read buffer.
+    pub fn is_view(&self) -> bool {
+        self.viewed.is_some()
+    }
+
+    /// Whether `unread` octets of the read buffer hold the whole body.
+    pub fn is_view_ready(&self, unread: usize) -> bool {
+        self.viewed.is_some_and(|len| unread as u64 >= len)
+    }
+
     /// Forget the body.
     pub fn clear(&mut self) {
         self.state = State::Complete;
+        self.viewed = None;
         self.view = Octets::MISSING;
         self.memory.clear();
         self.memory.shrink_to(KEEP);
@@ -148,9 +167,8 @@ impl RequestBody {
         if self.streaming || self.memory.len() <= self.room {
             return Ok(());
         }
-        let spool_failed = |source| {
-            Error::os(format_args!("spool a request body in {}", dir.display()), &source)
-        };
+        let spool_failed =
+            |source| Error::os(format_args!("spool a request body in {}", dir.display()), &source);
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(TempFile::new(dir).map_err(spool_failed)?),

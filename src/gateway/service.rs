@@ -12,7 +12,6 @@ use super::app::Application;
 use super::counters::Counters;
 
 /// What all requests of a worker share.
-#[derive(Debug)]
 pub struct Service {
     /// Answers the requests.
     pub app: Arc<Application>,
@@ -39,6 +38,12 @@ impl Service {
     #[inline]
     pub fn counters(&self) -> &Counters {
         (*self.counters).as_ref()
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("app", &self.app).finish_non_exhaustive()
     }
 }
 

@@ -1,3 +1,8 @@
-//! (being written)
+//! One worker: sockets, connections and the event loop that turns them.  Knows nothing of processes.
 
 pub mod access;
+mod conn;
+pub mod engine;
+mod record;
+pub mod setup;
+mod slot;

@@ -180,14 +180,15 @@ pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer)> {
 }
 
 /// Makes a connected stream socket that came from elsewhere fit for the loop: non-blocking and
-/// close-on-exec.  Says who is at its other end.
-pub fn adopt(fd: RawFd) -> io::Result<Peer> {
+/// close-on-exec.  Says who is at its other end.  The descriptor changes hands when this succeeds.
+pub fn adopt(fd: RawFd) -> io::Result<(OwnedFd, Peer)> {
     if option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
     }
     let peer = peer_name(fd)?;
     set_flags(fd)?;
-    Ok(peer)
+    // SAFETY: it is an open socket, as the calls above have shown, and the caller gives it away.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
 }
 
 /// Who is at the other end of a connection.

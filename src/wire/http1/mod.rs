@@ -57,6 +57,11 @@ impl Decoder {
         self.limits = effective(limits);
     }
 
+    /// Whether what is awaited belongs to a head.
+    pub fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head(_))
+    }
+
     /// Start again for another connection, with the memory of this one.
     pub fn reset(&mut self) {
         self.state = State::START;

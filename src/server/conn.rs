@@ -1,0 +1,600 @@
+//! One connection: octets between a socket and an exchange, and the deadlines of both sides.
+//!
+//! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
+//! as it can without waiting, and says what to wait for.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use crate::base::error::Kind;
+use crate::gateway::environ::Origin;
+use crate::gateway::exchange::{Outcome, Phase, Progress};
+use crate::sys::sock::{self, Peer};
+use crate::sys::{clock, listen::Listening};
+use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
+
+use super::engine::Core;
+use super::record;
+use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
+
+/// Requests that one connection may have answered in one go while others wait.
+const BUDGET: u32 = 64;
+
+/// Octets of a body that nobody read which are read for the sake of the next request.
+const DISCARD_MAX: u64 = 1024 * 1024;
+
+/// After a final answer, what the client still sends is thrown away, so that a reset does not
+/// destroy the answer on its way: for this long, and up to this many octets.
+const LINGER_MS: u64 = 2_000;
+const LINGER_MAX: u64 = 256 * 1024;
+
+/// What the engine does with a connection that was driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Wait for its next event, or its deadline.
+    Wait,
+    /// Come back in this turn's end: others come first.
+    Again,
+    /// Close it.
+    Close,
+    /// Close it so that the client sees that something is missing.
+    Reset,
+}
+
+/// What a connection waits for, and so which deadline is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// The first octet of its first request.
+    First,
+    /// The rest of a head; counts from the head's first octet.
+    Head,
+    /// Another request.
+    Idle,
+    /// More of a body; counts from the last octet.
+    Body,
+    /// That the client takes what we send; counts from the last octet taken.
+    Write,
+    /// The application.
+    App,
+    /// The client's end, after ours.
+    Linger,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    fd: OwnedFd,
+    peer: Peer,
+    local: Local,
+    slot: Option<Box<Slot>>,
+    waiting: Waiting,
+    /// Milliseconds of the monotonic clock.
+    pub(super) deadline: u64,
+    /// The earliest entry of the timer wheel that belongs to this connection.
+    pub(super) armed: u64,
+    pub(super) registered: bool,
+    wants_write: bool,
+    /// The slot was given back; what it knew of the socket.
+    eof: bool,
+    drained: bool,
+    /// No other request is read.
+    closing: bool,
+    /// What is closed may still have octets of the client in its buffer.
+    lingers: bool,
+    /// Octets thrown away since the last request.
+    discarded: u64,
+    /// The request's count, for identities.
+    requests: u64,
+}
+
+/// Which socket a connection came in on.
+#[derive(Clone, Debug)]
+pub(super) enum Local {
+    /// A listener of ours.
+    Listener(Arc<Listening>),
+    /// It was handed to us connected.
+    Adopted(Peer),
+}
+
+impl Local {
+    fn name(&self) -> &[u8] {
+        match self {
+            Local::Listener(listening) => listening.server_name().as_bytes(),
+            Local::Adopted(name) if name.port().is_empty() => b"",
+            Local::Adopted(name) => name.address(),
+        }
+    }
+
+    fn port(&self) -> &[u8] {
+        match self {
+            Local::Listener(listening) => listening.server_port().as_bytes(),
+            Local::Adopted(name) => name.port(),
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local) -> Self {
+        Conn {
+            fd,
+            peer,
+            local,
+            slot: None,
+            waiting: Waiting::First,
+            deadline: u64::MAX,
+            armed: u64::MAX,
+            registered: false,
+            wants_write: false,
+            eof: false,
+            drained: false,
+            closing: false,
+            lingers: false,
+            discarded: 0,
+            requests: 0,
+        }
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Whether nothing of a request is there.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.waiting, Waiting::Idle | Waiting::First)
+    }
+
+    /// Something arrived, or the peer's end did.
+    pub(super) fn readable(&mut self) {
+        self.drained = false;
+        if let Some(slot) = &self.slot {
+            slot.drained.set(false);
+        }
+    }
+
+    /// Go as far as possible.
+    pub(super) fn drive(&mut self, key: u64, core: &mut Core) -> Fate {
+        let mut slot = match self.slot.take() {
+            Some(slot) => slot,
+            None => {
+                let slot = core.take_slot();
+                slot.eof.set(self.eof);
+                slot.drained.set(self.drained);
+                slot
+            }
+        };
+        let before = self.waiting;
+        let fate = self.drive_slot(&mut slot, core);
+        match fate {
+            Fate::Close | Fate::Reset => {
+                self.abandon(&slot, core);
+                core.give_slot(slot);
+                return fate;
+            }
+            Fate::Wait if self.is_idle() => {
+                self.eof = slot.eof.get();
+                self.drained = slot.drained.get();
+                core.give_slot(slot);
+            }
+            Fate::Wait | Fate::Again => self.slot = Some(slot),
+        }
+        self.schedule(key, before, core);
+        fate
+    }
+
+    /// The engine has no more use for the connection.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        if let Some(slot) = self.slot.take() {
+            self.abandon(&slot, core);
+            core.give_slot(slot);
+        }
+    }
+
+    fn abandon(&self, slot: &Slot, core: &Core) {
+        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        slot.exchange.abort(&wire);
+    }
+
+    /// Close with a reset.
+    pub(super) fn reset(&self) {
+        // A socket that cannot linger (unix) is closed all the same.
+        let _ = sock::set_linger_reset(self.fd());
+    }
+
+    fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
+        for _ in 0..BUDGET * 4 {
+            let step = match slot.exchange.phase() {
+                Phase::Idle => self.between(slot, core),
+                Phase::Reading => self.read_body(slot, core),
+                Phase::Running | Phase::Draining => self.produce(slot, core),
+                Phase::Done => self.complete(slot, core),
+            };
+            if let Some(fate) = step {
+                return fate;
+            }
+        }
+        Fate::Again
+    }
+
+    /// No request: send what is left of the last answer, then find the next head.
+    fn between(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Option<Fate> {
+        if self.waiting == Waiting::Linger {
+            return self.linger(slot);
+        }
+        if self.closing {
+            return match self.send(slot, core) {
+                Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
+                Ok(Sent::All) => Some(Fate::Close),
+                Ok(Sent::Blocked(_)) => self.wait(Waiting::Write),
+                Err(_) => Some(Fate::Reset),
+            };
+        }
+        let step = {
+            let buf = slot.buf.borrow();
+            slot.decoder.borrow_mut().decode(buf.unread())
+        };
+        match step.event {
+            Event::Head => {
+                self.begin(slot, core, step.consumed);
+                None
+            }
+            // What is left of a body that nobody read.
+            Event::Data(span) => {
+                slot.buf.borrow_mut().consume(step.consumed);
+                self.discarded += u64::from(span.len);
+                if self.discarded > DISCARD_MAX {
+                    self.closing = true;
+                    self.lingers = true;
+                }
+                None
+            }
+            Event::End => {
+                slot.buf.borrow_mut().consume(step.consumed);
+                self.discarded = 0;
+                None
+            }
+            Event::Reject(reject) => {
+                self.refuse(slot, core, reject);
+                None
+            }
+            Event::More => {
+                slot.buf.borrow_mut().consume(step.consumed);
+                self.more_between(slot, core)
+            }
+        }
+    }
+
+    fn more_between(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Option<Fate> {
+        if !slot.exchange.out().is_empty() {
+            match self.send(slot, core) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+                Err(_) => return Some(Fate::Reset),
+            }
+        }
+        let idle = slot.decoder.borrow().is_idle() && slot.buf.borrow().unread().is_empty();
+        if slot.eof.get() {
+            if !idle && slot.decoder.borrow().remaining().is_none() {
+                core.context.service.counters().aborted.up();
+            }
+            return Some(Fate::Close);
+        }
+        if core.context.stopping && idle && self.requests > 0 {
+            return Some(Fate::Close);
+        }
+        if !slot.drained.get() {
+            return match slot.fill(self.fd()) {
+                Ok(_) => None,
+                Err(_) => Some(Fate::Close),
+            };
+        }
+        self.wait(match idle {
+            true if self.requests == 0 => Waiting::First,
+            true => Waiting::Idle,
+            false if slot.decoder.borrow().is_in_head() => Waiting::Head,
+            false => Waiting::Body,
+        })
+    }
+
+    /// A head is complete: the first `head_len` unread octets.
+    fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
+        let decoder = slot.decoder.borrow();
+        let head = decoder.head();
+        let mut buf = slot.buf.borrow_mut();
+        let x = &slot.exchange;
+        let room = match head.framing {
+            Framing::None => 0,
+            Framing::Length(len) if len <= VIEW_MAX => len as usize,
+            Framing::Length(_) | Framing::Chunked => VIEW_MAX as usize,
+        };
+        buf.pin(head_len, room);
+        self.requests += 1;
+        let origin = Origin {
+            remote_addr: self.peer.address(),
+            remote_port: self.peer.port(),
+            server_name: self.local.name(),
+            server_port: self.local.port(),
+            scheme: b"http",
+        };
+        x.begin(head, &buf, &origin, core.next_id());
+        buf.consume(head_len);
+        if core.context.timed {
+            slot.began.set(clock::monotonic_ns());
+        }
+        if head.framing != Framing::None {
+            let streams = x.expect_body(core.context.may_block);
+            if let Framing::Length(len) = head.framing
+                && len <= VIEW_MAX
+                && !streams
+            {
+                x.input().expect_view(len);
+            }
+        }
+    }
+
+    /// The request waits for its body, if it has one.
+    fn read_body(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        let x = &slot.exchange;
+        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        match slot.feed() {
+            Fed::End | Fed::Full => {
+                self.call(slot, core);
+                return None;
+            }
+            Fed::Rejected(reject) => {
+                record::count_reject(core.context.service.counters(), &reject);
+                self.lingers = true;
+                x.refuse(&wire, reject.status, reject.reason);
+                return None;
+            }
+            Fed::More(_) => {}
+        }
+        if x.input().failure() == Some(Kind::Io) {
+            self.lingers = true;
+            x.refuse(&wire, 507, "the body could not be stored");
+            return None;
+        }
+        if x.input().is_streaming() {
+            self.call(slot, core);
+            return None;
+        }
+        if slot.eof.get() {
+            // A body that is cut short never reaches the application.
+            x.abort(&wire);
+            return Some(Fate::Close);
+        }
+        if x.expects_continue() {
+            x.send_continue();
+        }
+        match self.send(slot, core) {
+            Ok(Sent::All) => {}
+            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Err(_) => return Some(Fate::Reset),
+        }
+        self.read_more(slot, Waiting::Body)
+    }
+
+    fn read_more(&mut self, slot: &Slot, otherwise: Waiting) -> Option<Fate> {
+        if slot.drained.get() {
+            return self.wait(otherwise);
+        }
+        match slot.fill(self.fd()) {
+            Ok(true) => {
+                // Progress: the next octet has its whole time again.
+                self.waiting = Waiting::App;
+                None
+            }
+            Ok(false) => self.wait(otherwise),
+            Err(_) => Some(Fate::Reset),
+        }
+    }
+
+    fn call(&mut self, slot: &Slot, core: &mut Core) {
+        if core.context.timed {
+            slot.called.set(clock::monotonic_ns());
+        }
+        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        slot.exchange.run(&wire);
+    }
+
+    /// The application has been called: take from it what the client takes from us.
+    fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        let progress = slot.exchange.advance(&wire);
+        if progress == Progress::Done {
+            return None;
+        }
+        match self.send(slot, core) {
+            Ok(Sent::All) => {}
+            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Err(_) => return Some(Fate::Reset),
+        }
+        if progress == Progress::Flush {
+            return None;
+        }
+        // It asked for more of the body.
+        match slot.feed() {
+            Fed::More(true) | Fed::Full | Fed::End => return None,
+            Fed::More(false) => {}
+            Fed::Rejected(reject) => {
+                record::count_reject(core.context.service.counters(), &reject);
+                let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
+                slot.exchange.input().fail(kind);
+                return None;
+            }
+        }
+        if slot.eof.get() {
+            slot.exchange.input().fail(Kind::Closed);
+            return None;
+        }
+        self.read_more(slot, Waiting::Body)
+    }
+
+    /// A request is over.
+    fn complete(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        let outcome = slot.exchange.outcome();
+        let unread = {
+            let input = slot.exchange.input();
+            input.is_open() || input.failure().is_some()
+        };
+        slot.buf.borrow_mut().unpin();
+        slot.exchange.reset();
+        self.waiting = Waiting::App;
+        match outcome {
+            Outcome::KeepAlive => None,
+            Outcome::Close => {
+                self.closing = true;
+                // Whoever is told to go may have sent more already.
+                self.lingers |=
+                    unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
+                None
+            }
+            Outcome::Cut => {
+                // What was queued before the failure is the client's.
+                let _ = self.send(slot, core);
+                Some(Fate::Reset)
+            }
+        }
+    }
+
+    /// An answer to what is not a request.
+    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject) {
+        let counters = core.context.service.counters();
+        record::count_reject(counters, &reject);
+        counters.requests.up();
+        counters.count_status(reject.status);
+        let asked = Asked { keep_alive: false, ..Asked::default() };
+        http1::error_response(
+            slot.exchange.out().buffer(),
+            &asked,
+            reject.status,
+            reject.reason,
+            None,
+            &core.context.date,
+        );
+        core.log_reject(self.peer.address(), &reject);
+        slot.buf.borrow_mut().discard();
+        self.closing = true;
+        self.lingers = true;
+    }
+
+    fn begin_linger(&mut self, slot: &Slot) -> Option<Fate> {
+        if sock::shutdown_write(self.fd()).is_err() {
+            return Some(Fate::Close);
+        }
+        self.discarded = 0;
+        self.waiting = Waiting::Linger;
+        self.linger(slot)
+    }
+
+    fn linger(&mut self, slot: &Slot) -> Option<Fate> {
+        let mut trash = [0; 16 * 1024];
+        while self.discarded < LINGER_MAX {
+            match sock::recv(self.fd(), &mut trash) {
+                Ok(0) => break,
+                Ok(n) => self.discarded += n as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.drained.set(true);
+                    return Some(Fate::Wait);
+                }
+                Err(_) => break,
+            }
+        }
+        Some(Fate::Close)
+    }
+
+    fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
+        let mut out = slot.exchange.out();
+        let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
+        if let Sent::Blocked(true) = sent {
+            // Progress: the client has its whole time again.
+            self.waiting = Waiting::App;
+        }
+        Ok(sent)
+    }
+
+    fn wait(&mut self, what: Waiting) -> Option<Fate> {
+        self.waiting = what;
+        Some(Fate::Wait)
+    }
+
+    /// Set the deadline of what is waited for, and watch the socket for it.
+    fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
+        let settings = &core.context.setup.settings;
+        // Time for a head runs on while it drips in; all else begins anew.
+        let goes_on = self.waiting == before
+            && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
+        if !goes_on {
+            let timeout = match self.waiting {
+                Waiting::First | Waiting::Head => settings.header_timeout,
+                Waiting::Idle => settings.keepalive,
+                Waiting::Body => settings.body_timeout,
+                Waiting::Write => settings.write_timeout,
+                Waiting::Linger => std::time::Duration::from_millis(LINGER_MS),
+                Waiting::App => std::time::Duration::ZERO,
+            };
+            self.deadline = match timeout.as_millis() as u64 {
+                0 => u64::MAX,
+                ms => core.context.now + ms,
+            };
+        }
+        core.arm(key, self);
+        core.watch(key, self, self.waiting == Waiting::Write);
+    }
+
+    /// Watch for room to write; whether that is new.
+    pub(super) fn want_write(&mut self, on: bool) -> bool {
+        std::mem::replace(&mut self.wants_write, on) != on
+    }
+
+    /// The deadline has passed.
+    pub(super) fn expire(&mut self, key: u64, core: &mut Core) -> Fate {
+        let counters = core.context.service.counters();
+        match self.waiting {
+            Waiting::First => {
+                counters.header_timeouts.up();
+                Fate::Close
+            }
+            Waiting::Idle => {
+                counters.idle_closed.up();
+                Fate::Close
+            }
+            Waiting::Linger => Fate::Close,
+            Waiting::Write => {
+                counters.write_timeouts.up();
+                Fate::Reset
+            }
+            Waiting::App => Fate::Wait,
+            Waiting::Head => {
+                counters.header_timeouts.up();
+                self.timed_out(key, core, "the request head took too long")
+            }
+            Waiting::Body => {
+                counters.body_timeouts.up();
+                self.timed_out(key, core, "the request body took too long")
+            }
+        }
+    }
+
+    fn timed_out(&mut self, key: u64, core: &mut Core, reason: &'static str) -> Fate {
+        let Some(mut slot) = self.slot.take() else {
+            return Fate::Close;
+        };
+        match slot.exchange.phase() {
+            Phase::Idle => {
+                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None })
+            }
+            Phase::Reading => {
+                let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
+                self.lingers = true;
+                slot.exchange.refuse(&wire, 408, reason);
+            }
+            Phase::Running | Phase::Draining | Phase::Done => {
+                slot.exchange.input().fail(Kind::Timeout);
+            }
+        }
+        self.waiting = Waiting::App;
+        self.slot = Some(slot);
+        self.drive(key, core)
+    }
+}

@@ -1,0 +1,517 @@
+//! The event loop of one worker: listeners, connections, timers, and the end.
+//!
+//! An engine belongs to one thread at a time and owns none.  Whoever owns the thread calls
+//! [`Engine::turn`]; a foreign loop watches [`Engine::fd`] and turns when it is readable.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::{Level, log};
+use crate::base::slab::Slab;
+use crate::base::wheel::Wheel;
+use crate::gateway::counters::Counters;
+use crate::sys::listen::Listening;
+use crate::sys::poll::Poller;
+use crate::sys::sock::{self, Peer};
+use crate::sys::waker::Waker;
+use crate::sys::{clock, send};
+use crate::wire::Reject;
+
+use super::conn::{Conn, Fate, Local};
+use super::setup::Setup;
+use super::slot::{Context, Slot};
+
+/// Connections that are accepted in one go, before those that are there get their turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// How long accepting rests when the system has no descriptors or memory for another connection.
+const ACCEPT_REST_MS: u64 = 100;
+
+/// Slots that a worker keeps for its next requests.
+const POOL_MAX: usize = 64;
+
+/// The kinds of event tokens; a connection's is its key in the slab, below all of these.
+const TOKEN_LISTENER: u64 = 1 << 56;
+const TOKEN_WAKER: u64 = 2 << 56;
+/// The key of the timer that ends a rest of the listeners.
+const TIMER_ACCEPT: u64 = 1 << 56;
+/// The key of the timer that ends a graceful stop.
+const TIMER_STOP: u64 = 2 << 56;
+
+/// How to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Stop {
+    /// Requests that are there are answered, `graceful_timeout` at most.
+    Graceful = 0,
+    /// At once: connections are closed where they stand.
+    Quick = 1,
+}
+
+/// What other threads, and signal handlers, may do to an engine.
+#[derive(Debug)]
+pub struct Control {
+    waker: Waker,
+    /// 0, or 1 more than a [`Stop`].
+    stop: AtomicU32,
+}
+
+impl Control {
+    fn new() -> Result<Self> {
+        let waker =
+            Waker::new().map_err(|source| Error::os("make an event descriptor", &source))?;
+        Ok(Control { waker, stop: AtomicU32::new(0) })
+    }
+
+    /// Let the loop turn.  Async-signal-safe.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Ask the engine to stop; a later call may only hurry it.  Async-signal-safe.
+    pub fn stop(&self, how: Stop) {
+        self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+/// Everything of an engine but its connections.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) context: Context,
+    poller: Poller,
+    wheel: Wheel,
+    pool: Vec<Box<Slot>>,
+    /// Of the last request.
+    id: u64,
+}
+
+/// The event loop of one worker.
+#[derive(Debug)]
+pub struct Engine {
+    core: Core,
+    conns: Slab<Conn>,
+    listeners: Vec<Arc<Listening>>,
+    /// The listeners are watched.
+    accepting: bool,
+    /// When accepting goes on after a failure.
+    rests_until: u64,
+    control: Arc<Control>,
+    stopping: Option<Stop>,
+    stop_at: u64,
+    /// Connections that were interrupted for the sake of the others.
+    again: Vec<u64>,
+    /// Scratch.
+    due: Vec<u64>,
+    ready: Vec<crate::sys::poll::Ready>,
+}
+
+impl Engine {
+    /// An engine that serves `listeners`; made in the process and after the fork where it runs.
+    pub fn new(
+        setup: Arc<Setup>,
+        listeners: Vec<Arc<Listening>>,
+        counters: Arc<dyn AsRef<Counters> + Send + Sync>,
+    ) -> Result<Self> {
+        let made = |source| Error::os("make an event loop", &source);
+        let poller = Poller::new().map_err(made)?;
+        let control = Arc::new(Control::new()?);
+        poller.add(control.waker.fd(), TOKEN_WAKER).map_err(made)?;
+        let now = clock::monotonic_ms();
+        let service = Arc::new(setup.service(counters));
+        let context = Context {
+            now,
+            date: [b' '; 29],
+            stopping: false,
+            may_block: setup.may_block(),
+            sigpipe_ignored: send::sigpipe_is_ignored(),
+            timed: setup.access.is_some() || setup.hooks.access.is_some(),
+            service,
+            setup,
+        };
+        let core = Core { context, poller, wheel: Wheel::new(now), pool: Vec::new(), id: seed() };
+        let mut engine = Engine {
+            core,
+            conns: Slab::with_capacity(0),
+            listeners,
+            accepting: false,
+            rests_until: 0,
+            control,
+            stopping: None,
+            stop_at: u64::MAX,
+            again: Vec::new(),
+            due: Vec::new(),
+            ready: Vec::new(),
+        };
+        engine.core.tell_time();
+        engine.resume_accepting();
+        Ok(engine)
+    }
+
+    /// Readable when there is something to do.
+    pub fn fd(&self) -> RawFd {
+        self.core.poller.fd()
+    }
+
+    /// For other threads and signal handlers.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        self.core.context.service.counters()
+    }
+
+    /// Where it listens.
+    pub fn listeners(&self) -> &[Arc<Listening>] {
+        &self.listeners
+    }
+
+    /// Serve in this thread until stopped.
+    pub fn run(&mut self) -> Result<()> {
+        let mut wait = 0;
+        while let Some(next) = self.turn(wait)? {
+            wait = next;
+        }
+        Ok(())
+    }
+
+    /// Wait up to `wait_ms` for something to do (0: not at all, -1: for ever) and do it.  Says how
+    /// long the next turn may wait; `None` when the engine has stopped.
+    pub fn turn(&mut self, wait_ms: i64) -> Result<Option<i64>> {
+        self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
+        self.core.tell_time();
+        self.obey();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.extend(self.core.poller.events());
+        for event in ready.drain(..) {
+            self.handle(event);
+        }
+        self.ready = ready;
+        self.expire();
+        let mut again = std::mem::take(&mut self.again);
+        for key in again.drain(..) {
+            self.drive(key);
+        }
+        if self.again.is_empty() {
+            self.again = again;
+        }
+        self.obey();
+        if self.stopping.is_some() && self.conns.is_empty() {
+            return Ok(None);
+        }
+        if !self.again.is_empty() {
+            return Ok(Some(0));
+        }
+        let now = self.core.context.now;
+        Ok(Some(match self.core.wheel.next_deadline(now) {
+            Some(deadline) => deadline.saturating_sub(now) as i64,
+            None => -1,
+        }))
+    }
+
+    /// Serve a connection that somebody else accepted.  On failure the descriptor stays the
+    /// caller's.
+    pub fn adopt(&mut self, fd: RawFd) -> Result<()> {
+        if self.stopping.is_some() {
+            return Err(Error::new(Kind::State, "adopt: the server is stopping"));
+        }
+        let refused = |source| Error::os("adopt a connection", &source);
+        let local = sock::local_name(fd).map_err(refused)?;
+        let (fd, peer) = sock::adopt(fd).map_err(refused)?;
+        self.core.tell_time();
+        self.begin(fd, peer, Local::Adopted(local));
+        Ok(())
+    }
+
+    fn handle(&mut self, event: crate::sys::poll::Ready) {
+        match event.token {
+            TOKEN_WAKER => {
+                self.control.waker.clear();
+            }
+            token if token & TOKEN_LISTENER != 0 => {
+                self.accept((token & !TOKEN_LISTENER) as usize);
+            }
+            key => {
+                let Some(conn) = self.conns.get_mut(key) else {
+                    return;
+                };
+                if event.readable || event.read_closed || event.error {
+                    conn.readable();
+                }
+                if event.error || event.write_closed {
+                    return self.remove(key, Fate::Close);
+                }
+                self.drive(key);
+            }
+        }
+    }
+
+    fn drive(&mut self, key: u64) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        let fate = conn.drive(key, &mut self.core);
+        self.settle(key, fate);
+    }
+
+    fn settle(&mut self, key: u64, fate: Fate) {
+        match fate {
+            Fate::Wait => {}
+            Fate::Again => self.again.push(key),
+            Fate::Close | Fate::Reset => self.remove(key, fate),
+        }
+    }
+
+    fn remove(&mut self, key: u64, fate: Fate) {
+        let Some(mut conn) = self.conns.remove(key) else {
+            return;
+        };
+        conn.end(&mut self.core);
+        if fate == Fate::Reset {
+            conn.reset();
+        }
+        drop(conn);
+        self.counters().connections.down();
+        if !self.accepting && self.stopping.is_none() && self.core.context.now >= self.rests_until {
+            self.resume_accepting();
+        }
+    }
+
+    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local) {
+        let counters = self.counters();
+        counters.accepted.up();
+        counters.connections.up();
+        let key = self.conns.insert(Conn::new(fd, peer, local));
+        self.drive(key);
+    }
+
+    // ---- listeners ------------------------------------------------------------------------
+
+    fn accept(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get(index).cloned() else {
+            return;
+        };
+        for _ in 0..ACCEPT_BATCH {
+            if !self.accepting {
+                return;
+            }
+            match sock::accept(listener.fd()) {
+                Ok((fd, peer)) => {
+                    self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
+                    self.check_room();
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return,
+                    Some(libc::ECONNABORTED | libc::EPROTO) => {}
+                    _ => return self.rest(&error),
+                },
+            }
+        }
+    }
+
+    /// At `worker_connections`, others wait in the listeners' queues.
+    fn check_room(&mut self) {
+        let most = self.core.context.setup.settings.worker_connections as usize;
+        if self.conns.len() >= most {
+            self.pause_accepting();
+            self.counters().connections_full.up();
+            log!(
+                self.core.context.service.log,
+                Warn,
+                "server",
+                "worker_connections = {most} reached: new connections wait"
+            );
+        }
+    }
+
+    /// No descriptors, no memory: what is there goes on, and room may come.
+    fn rest(&mut self, error: &io::Error) {
+        log!(
+            self.core.context.service.log,
+            Error,
+            "server",
+            "accept: {error}; new connections wait {ACCEPT_REST_MS} ms"
+        );
+        self.pause_accepting();
+        self.rests_until = self.core.context.now + ACCEPT_REST_MS;
+        self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
+    }
+
+    fn pause_accepting(&mut self) {
+        if std::mem::take(&mut self.accepting) {
+            for listener in &self.listeners {
+                let _ = self.core.poller.remove(listener.fd());
+            }
+        }
+    }
+
+    fn resume_accepting(&mut self) {
+        let most = self.core.context.setup.settings.worker_connections as usize;
+        if self.accepting || self.conns.len() >= most {
+            return;
+        }
+        self.accepting = true;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let token = TOKEN_LISTENER | index as u64;
+            if let Err(error) = self.core.poller.add_listener(listener.fd(), token) {
+                let local = listener.local();
+                log!(self.core.context.service.log, Error, "server", "watch {local}: {error}");
+            }
+        }
+    }
+
+    // ---- time -----------------------------------------------------------------------------
+
+    fn expire(&mut self) {
+        let now = self.core.context.now;
+        let mut due = std::mem::take(&mut self.due);
+        self.core.wheel.advance(now, &mut due);
+        for key in due.drain(..) {
+            match key {
+                TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
+                TIMER_ACCEPT | TIMER_STOP => {}
+                key => self.expire_conn(key, now),
+            }
+        }
+        self.due = due;
+    }
+
+    fn expire_conn(&mut self, key: u64, now: u64) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        conn.armed = u64::MAX;
+        if conn.deadline > now {
+            self.core.arm(key, conn);
+            return;
+        }
+        let fate = conn.expire(key, &mut self.core);
+        self.settle(key, fate);
+    }
+
+    // ---- the end --------------------------------------------------------------------------
+
+    /// Do what [`Control::stop`] asked for.
+    fn obey(&mut self) {
+        let asked = match self.control.stop.load(Ordering::SeqCst) {
+            0 => return,
+            1 => Stop::Graceful,
+            _ => Stop::Quick,
+        };
+        if self.stopping.is_none() {
+            self.begin_stop();
+        }
+        if asked == Stop::Quick || self.core.context.now >= self.stop_at {
+            self.stopping = Some(Stop::Quick);
+            for key in self.keys(|_| true) {
+                self.remove(key, Fate::Close);
+            }
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        let now = self.core.context.now;
+        let grace = self.core.context.setup.settings.graceful_timeout;
+        self.stop_at = now + grace.as_millis() as u64;
+        self.core.wheel.insert(TIMER_STOP, self.stop_at);
+        // Who is in the queue already was promised an answer.
+        for index in 0..self.listeners.len() {
+            self.accept(index);
+        }
+        self.stopping = Some(Stop::Graceful);
+        self.core.context.stopping = true;
+        self.pause_accepting();
+        self.listeners.clear();
+        for key in self.keys(Conn::is_idle) {
+            self.drive(key);
+        }
+    }
+
+    fn keys(&self, which: impl Fn(&Conn) -> bool) -> Vec<u64> {
+        self.conns.iter().filter(|(_, conn)| which(conn)).map(|(key, _)| key).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for key in self.keys(|_| true) {
+            self.remove(key, Fate::Close);
+        }
+    }
+}
+
+impl Core {
+    /// Look at the clock, once a turn.
+    fn tell_time(&mut self) {
+        let before = self.context.now / 1000;
+        self.context.now = clock::monotonic_ms();
+        if self.context.date[0] == b' ' || self.context.now / 1000 != before {
+            let since_epoch = Duration::from_secs(clock::realtime().as_secs());
+            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch);
+            self.context.date.copy_from_slice(date.as_bytes());
+        }
+    }
+
+    pub(super) fn take_slot(&mut self) -> Box<Slot> {
+        self.pool
+            .pop()
+            .unwrap_or_else(|| Slot::new(&self.context.service, self.context.setup.limits))
+    }
+
+    pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        if self.pool.len() < POOL_MAX {
+            slot.clear();
+            self.pool.push(slot);
+        }
+    }
+
+    /// Another identity for a request, unlike those of other workers.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.id = self.id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.id
+    }
+
+    /// See that the wheel wakes the connection at its deadline.
+    pub(super) fn arm(&mut self, key: u64, conn: &mut Conn) {
+        if conn.deadline < conn.armed {
+            conn.armed = conn.deadline;
+            self.wheel.insert(key, conn.deadline);
+        }
+    }
+
+    /// See that the connection gets its events.
+    pub(super) fn watch(&mut self, key: u64, conn: &mut Conn, write: bool) {
+        let fd = conn.fd();
+        let mut result = Ok(());
+        if !conn.registered {
+            conn.registered = true;
+            result = self.poller.add(fd, key);
+        }
+        if conn.want_write(write) {
+            result = result.and_then(|()| self.poller.want_write(fd, key, write));
+        }
+        if let Err(error) = result {
+            log!(self.context.service.log, Error, "server", "watch a connection: {error}");
+        }
+    }
+
+    pub(super) fn log_reject(&self, peer: &[u8], reject: &Reject) {
+        let level = if reject.limit.is_some() { Level::Warn } else { Level::Info };
+        if self.context.service.log.enabled(level) {
+            let text = format!("{} from {}: {}", reject.status, peer.escape_ascii(), reject.reason);
+            self.context.service.log.write(level, "http", "", format_args!("{text}"));
+        }
+    }
+}
+
+/// Where the identities of a worker's requests begin.
+fn seed() -> u64 {
+    let now = clock::realtime().as_nanos() as u64;
+    (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}

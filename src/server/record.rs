@@ -1,0 +1,140 @@
+//! What is told of a finished request: counters, a line in the access log, the host's hook.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use crate::base::octets::Pair;
+use crate::base::time::LocalTime;
+use crate::gateway::abi::Environ;
+use crate::gateway::counters::Counters;
+use crate::gateway::exchange::Exchange;
+use crate::gateway::head::Head;
+use crate::gateway::service::Access;
+use crate::sys::{clock, localtime};
+use crate::wire::Reject;
+
+use super::access::AccessSource;
+use super::slot::Wire;
+
+thread_local! {
+    /// The line that is being written; kept for the next one.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A request was refused.
+pub(super) fn count_reject(counters: &Counters, reject: &Reject) {
+    counters.rejected.up();
+    if let Some(limit) = reject.limit {
+        counters.limit(limit).up();
+    }
+}
+
+/// A request is over at `now`, nanoseconds of the monotonic clock.
+pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
+    let began = wire.slot.began.get();
+    let took_ns = now.saturating_sub(began);
+    let env = x.environ().borrow();
+    let head = x.head();
+    if let Some((format, file)) = &wire.context.setup.access {
+        let source = Source { env: &env, head: &head, sent: x.body_sent(), took_ns };
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            format.render(line, &source);
+            line.push(b'\n');
+            file.write_line(line);
+        });
+    }
+    if let Some(hook) = &x.service().hooks.access {
+        let headers: Vec<_> = head.fields().map(|(name, value)| Pair::new(name, value)).collect();
+        let called = wire.slot.called.get().max(began);
+        hook(&Access {
+            status: head.status(),
+            sent: x.body_sent(),
+            received: x.input().received(),
+            start_ns: (clock::realtime().as_nanos() as u64).saturating_sub(took_ns),
+            took_ns,
+            read_ns: called - began,
+            app_ns: now.saturating_sub(called),
+            id: x.request_id(),
+            env: &env,
+            headers: &headers,
+        });
+    }
+}
+
+struct Source<'a> {
+    env: &'a Environ,
+    head: &'a Head,
+    sent: u64,
+    took_ns: u64,
+}
+
+impl AccessSource for Source<'_> {
+    fn time(&self) -> LocalTime {
+        localtime::now()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn took_ns(&self) -> u64 {
+        self.took_ns
+    }
+
+    fn status(&self) -> u16 {
+        self.head.status()
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn remote_addr(&self) -> &[u8] {
+        self.env.remote_addr.as_slice()
+    }
+
+    fn method(&self) -> &[u8] {
+        self.env.request_method.as_slice()
+    }
+
+    fn target(&self) -> &[u8] {
+        self.env.request_uri.as_slice()
+    }
+
+    fn protocol(&self) -> &[u8] {
+        self.env.server_protocol.as_slice()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.env.path_info.as_slice()
+    }
+
+    fn query(&self) -> &[u8] {
+        self.env.query_string.as_slice()
+    }
+
+    fn environ(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let value = self.env.get(name.as_bytes());
+        (!value.is_missing()).then(|| value.as_slice().into())
+    }
+
+    fn request_header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let mut fields = self.env.headers().iter().rev();
+        let found = fields.find(|field| is(field.name.as_slice(), name))?;
+        Some(found.value.as_slice().into())
+    }
+
+    fn response_header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        if name == "content-length" {
+            let length = self.head.content_length()?;
+            return Some(length.to_string().into_bytes().into());
+        }
+        let found = self.head.fields().filter(|(other, _)| is(other, name)).last()?;
+        Some(found.1.into())
+    }
+}
+
+fn is(name: &[u8], lower: &str) -> bool {
+    name.eq_ignore_ascii_case(lower.as_bytes())
+}

@@ -1,0 +1,142 @@
+//! A configuration made ready to serve: checked, its logs opened, its application stacked.  It
+//! survives a fork; each worker makes its own engine from it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::{LineFile, Logger, Sink};
+use crate::conf::listener::{Address, Listener};
+use crate::conf::settings::{Settings, WorkerModel};
+use crate::gateway::abi::{APP_NONBLOCKING, ENV_MAY_BLOCK, ENV_MULTIPROCESS};
+use crate::gateway::app::Application;
+use crate::gateway::config::{Config, HostLog};
+use crate::gateway::counters::Counters;
+use crate::gateway::service::{Hooks, Service};
+use crate::sys::listen::{self, Listening, listen};
+use crate::sys::localtime;
+use crate::wire::Limits;
+
+use super::access::Format;
+
+/// The number of standard output, which an access log of "-" goes to.
+const STDOUT: i32 = 1;
+/// The number of standard error, which an error log of "-" goes to.
+const STDERR: i32 = 2;
+
+/// What every worker is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The options.
+    pub settings: Settings,
+    /// The outermost application.
+    pub app: Arc<Application>,
+    /// Hooks of the host.
+    pub hooks: Arc<Hooks>,
+    /// Takes records.
+    pub log: Logger,
+    /// Takes a line for each request.
+    pub access: Option<(Format, LineFile)>,
+    /// Of a request's parts.
+    pub limits: Limits,
+    spool_dir: PathBuf,
+}
+
+impl Setup {
+    /// Check everything that can be checked before something is started.
+    pub fn new(config: Config) -> Result<Self> {
+        let parts = config.into_parts()?;
+        let settings = parts.settings;
+        all_of(settings.check())?;
+        let log = match (parts.log, &settings.errorlog) {
+            (Some(HostLog(level, callback)), _) => {
+                Logger::new(level, localtime::now, Sink::Callback(callback))
+            }
+            (None, Some(output)) => match output.open(STDERR)? {
+                Some(file) => {
+                    Logger::new(settings.loglevel, localtime::now, Sink::File(file.into()))
+                }
+                None => Logger::off(),
+            },
+            (None, None) => Logger::off(),
+        };
+        let access = match settings.accesslog.open(STDOUT)? {
+            Some(file) => Some((Format::parse(&settings.access_log_format)?, file.into())),
+            None => None,
+        };
+        let limits = Limits {
+            line: settings.limit_request_line as usize,
+            fields: settings.limit_request_fields as usize,
+            field_size: settings.limit_request_field_size as usize,
+            head: settings.limit_request_head as usize,
+            body: settings.max_body,
+        };
+        let spool_dir = settings.spool_directory();
+        let (app, hooks) = (parts.app, parts.hooks);
+        Ok(Setup { settings, app, hooks, log, access, limits, spool_dir })
+    }
+
+    /// Bind everything that is to be listened on; on failure nothing stays bound.
+    pub fn bind(&self) -> Result<Vec<Listening>> {
+        let mut bound = Vec::new();
+        for listener in &self.settings.listeners {
+            bound.extend(self.bind_one(listener)?);
+        }
+        Ok(bound)
+    }
+
+    fn bind_one(&self, listener: &Listener) -> Result<Vec<Listening>> {
+        let backlog = self.settings.backlog_of(listener) as i32;
+        let addresses = match &listener.address {
+            Address::Tcp { .. } => {
+                listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
+            }
+            Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
+            Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
+        };
+        let mode = (listener.mode != 0).then_some(listener.mode);
+        addresses
+            .iter()
+            .map(|address| listen(address, backlog, listener.reuse_port, mode))
+            .collect()
+    }
+
+    /// What the requests of one worker share.
+    pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
+        let mut env_flags = 0;
+        if self.settings.worker_model == WorkerModel::Fork && self.settings.worker_count() > 1 {
+            env_flags |= ENV_MULTIPROCESS;
+        }
+        if self.may_block() {
+            env_flags |= ENV_MAY_BLOCK;
+        }
+        Service {
+            app: Arc::clone(&self.app),
+            env_flags,
+            streaming: !self.settings.request_buffering,
+            body_buffer: self.settings.body_buffer as usize,
+            spool_dir: self.spool_dir.clone(),
+            output_buffer: self.settings.output_buffer,
+            log: self.log.clone(),
+            counters,
+            hooks: Arc::clone(&self.hooks),
+        }
+    }
+
+    /// Whether the application is allowed to block: then a worker serves one request at a time.
+    pub fn may_block(&self) -> bool {
+        self.app.flags() & APP_NONBLOCKING == 0
+    }
+}
+
+/// All problems as one error.
+fn all_of(problems: Vec<Error>) -> Result<()> {
+    match problems.as_slice() {
+        [] => Ok(()),
+        [one] => Err(one.clone()),
+        several => {
+            let texts: Vec<_> = several.iter().map(Error::message).collect();
+            Err(Error::new(Kind::Invalid, texts.join("; ")))
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What a connection needs only while it has a request: buffers, a decoder, an exchange.  An idle
+//! connection gives its slot back to the worker's pool.  And the way out that the exchange finds.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use crate::base::buf::{Front, OutQueue, ReadBuf};
+use crate::base::error::{Error, Kind, Result};
+use crate::gateway::exchange::{Exchange, Link};
+use crate::gateway::service::Service;
+use crate::sys::{clock, send, sock};
+use crate::wire::{Decoder as _, Event, Limits, http1};
+
+use super::record;
+use super::setup::Setup;
+
+/// A body up to this size is awaited in the read buffer, and reaches the application as a view.
+pub(super) const VIEW_MAX: u64 = 16 * 1024;
+
+/// Octets that one read asks for.
+const READ_MAX: usize = 64 * 1024;
+
+/// Octets that a small read asks for: room that every read buffer has.
+const READ_ROOM: usize = 4 * 1024;
+
+/// Everything about the request of a connection.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) buf: RefCell<ReadBuf>,
+    pub(super) decoder: RefCell<http1::Decoder>,
+    pub(super) exchange: Exchange,
+    /// Nanoseconds of the monotonic clock: when the head was there, and the body.
+    pub(super) began: Cell<u64>,
+    pub(super) called: Cell<u64>,
+    /// The peer will send no more.
+    pub(super) eof: Cell<bool>,
+    /// There is nothing to read until the next event.
+    pub(super) drained: Cell<bool>,
+}
+
+impl Slot {
+    pub(super) fn new(service: &Arc<Service>, limits: Limits) -> Box<Self> {
+        Box::new(Slot {
+            buf: RefCell::default(),
+            decoder: RefCell::new(http1::Decoder::new(limits)),
+            exchange: Exchange::new(Arc::clone(service)),
+            began: Cell::new(0),
+            called: Cell::new(0),
+            eof: Cell::new(false),
+            drained: Cell::new(false),
+        })
+    }
+
+    /// Fit for another connection.
+    pub(super) fn clear(&mut self) {
+        self.buf.get_mut().clear();
+        self.decoder.get_mut().reset();
+        let mut out = self.exchange.out();
+        out.clear();
+        out.shrink();
+        drop(out);
+        self.eof.set(false);
+        self.drained.set(false);
+    }
+
+    /// Read once from the socket into wherever the octets belong.  False: there was nothing.
+    pub(super) fn fill(&self, fd: RawFd) -> io::Result<bool> {
+        let mut decoder = self.decoder.borrow_mut();
+        let mut buf = self.buf.borrow_mut();
+        let direct = match decoder.remaining() {
+            Some(left) if left > 0 && buf.unread().is_empty() && self.takes_direct() => left,
+            _ => 0,
+        };
+        let (asked, got) = if direct > 0 {
+            let mut input = self.exchange.input();
+            let asked = direct.min(READ_MAX as u64) as usize;
+            let got = sock::recv_spare(fd, input.space(), asked);
+            if let Ok(n) = got {
+                decoder.skip(n as u64);
+                if let Err(error) = input.pushed(n, &self.exchange.service().spool_dir) {
+                    drop(input);
+                    self.spool_failed(&error);
+                }
+            }
+            (asked, got)
+        } else {
+            let room = buf.fill(READ_ROOM);
+            let asked = room.capacity() - room.len();
+            (asked, sock::recv_spare(fd, room, asked))
+        };
+        match got {
+            Ok(0) if asked > 0 => {
+                self.eof.set(true);
+                Ok(true)
+            }
+            Ok(n) => {
+                // A short read has emptied the socket, unless the peer's end came behind it: then
+                // there is an event for that.
+                self.drained.set(n < asked);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.drained.set(true);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether body octets go past the decoder, straight to the request.
+    fn takes_direct(&self) -> bool {
+        let input = self.exchange.input();
+        input.is_open() && !input.is_view()
+    }
+
+    pub(super) fn spool_failed(&self, error: &Error) {
+        let x = &self.exchange;
+        x.log(crate::base::log::Level::Error, error.message().as_bytes());
+        x.input().fail(Kind::Io);
+    }
+
+    /// Feed the request's body with what is in the read buffer.
+    pub(super) fn feed(&self) -> Fed {
+        let mut progress = false;
+        loop {
+            if self.exchange.input().is_full() {
+                return Fed::Full;
+            }
+            let mut decoder = self.decoder.borrow_mut();
+            let mut buf = self.buf.borrow_mut();
+            let mut input = self.exchange.input();
+            if input.is_view() && !input.is_view_ready(buf.unread().len()) {
+                return Fed::More(progress);
+            }
+            let step = decoder.decode(buf.unread());
+            match step.event {
+                Event::Data(span) => {
+                    self.exchange.body_arrived();
+                    progress = true;
+                    if input.is_view() {
+                        buf.pin_more(span.len as usize);
+                        input.set_view(buf.view_last(span.len as usize));
+                    } else {
+                        let data = span.of(buf.unread());
+                        let pushed = input.push(data, &self.exchange.service().spool_dir);
+                        if let Err(error) = pushed {
+                            drop(input);
+                            self.spool_failed(&error);
+                        }
+                    }
+                    buf.consume(step.consumed);
+                }
+                Event::End => {
+                    buf.consume(step.consumed);
+                    input.complete();
+                    return Fed::End;
+                }
+                Event::Reject(reject) => return Fed::Rejected(reject),
+                Event::More | Event::Head => {
+                    buf.consume(step.consumed);
+                    return Fed::More(progress);
+                }
+            }
+        }
+    }
+}
+
+/// What feeding a body came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fed {
+    /// More must be read; whether anything was fed.
+    More(bool),
+    /// The application must read first.
+    Full,
+    /// The body is complete.
+    End,
+    /// The body is malformed or too large.
+    Rejected(crate::wire::Reject),
+}
+
+/// What sending came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it.
+    All,
+    /// The client takes no more for now; whether it took anything.
+    Blocked(bool),
+}
+
+/// Send what waits, as far as the socket takes it.
+pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
+    let mut progress = false;
+    loop {
+        let sent = match out.front() {
+            Front::Empty => return Ok(Sent::All),
+            Front::One(octets) => send::send(fd, octets, false),
+            Front::Many(slices, count) => send::send_vectored(fd, &slices[..count], out.has_file()),
+            Front::File(chunk) => {
+                let raw = chunk.as_raw();
+                send::send_file(fd, raw.fd, raw.offset as u64, raw.len, sigpipe_ignored)
+            }
+        };
+        match sent {
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file is shorter than its length promised",
+                ));
+            }
+            Ok(n) => {
+                progress = true;
+                out.advance(n as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                out.compact();
+                return Ok(Sent::Blocked(progress));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What the connections of a worker look up; it changes between turns only.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) setup: Arc<Setup>,
+    pub(super) service: Arc<Service>,
+    /// Milliseconds of the monotonic clock at the start of the turn.
+    pub(super) now: u64,
+    /// The time of the turn as an IMF-fixdate.
+    pub(super) date: [u8; 29],
+    /// No connection is kept any more.
+    pub(super) stopping: bool,
+    pub(super) may_block: bool,
+    pub(super) sigpipe_ignored: bool,
+    /// Whether somebody wants to know how long requests take.
+    pub(super) timed: bool,
+}
+
+/// A connection, as its exchange sees it while the application runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wire<'a> {
+    pub(super) fd: RawFd,
+    pub(super) slot: &'a Slot,
+    pub(super) context: &'a Context,
+}
+
+impl Link for Wire<'_> {
+    fn date(&self) -> &[u8; 29] {
+        &self.context.date
+    }
+
+    fn may_block(&self) -> bool {
+        self.context.may_block
+    }
+
+    fn keep_alive(&self, _x: &Exchange) -> bool {
+        !self.context.stopping
+            && !self.context.setup.settings.keepalive.is_zero()
+            && !self.slot.eof.get()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.slot.eof.get() || sock::peer_gone(self.fd)
+    }
+
+    fn wait_input(&self, x: &Exchange) -> Result<()> {
+        let timeout = self.context.setup.settings.body_timeout;
+        loop {
+            match self.slot.feed() {
+                Fed::More(false) => {}
+                Fed::More(true) | Fed::Full | Fed::End => return Ok(()),
+                Fed::Rejected(reject) => {
+                    record::count_reject(x.service().counters(), &reject);
+                    x.input().fail(if reject.limit.is_some() {
+                        Kind::Limit
+                    } else {
+                        Kind::Protocol
+                    });
+                    return Ok(());
+                }
+            }
+            if x.input().failure().is_some() {
+                return Ok(());
+            }
+            if self.slot.eof.get() {
+                x.input().fail(Kind::Closed);
+                return Ok(());
+            }
+            match self.slot.fill(self.fd) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(_) => {
+                    x.input().fail(Kind::Closed);
+                    return Ok(());
+                }
+            }
+            let ready = sock::wait_readable(self.fd, timeout.as_millis() as i64)
+                .map_err(|source| Error::os("wait for the request body", &source))?;
+            if !ready {
+                x.service().counters().body_timeouts.up();
+                x.input().fail(Kind::Timeout);
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
+        let timeout = self.context.setup.settings.write_timeout;
+        loop {
+            let sent = flush(self.fd, &mut x.out(), self.context.sigpipe_ignored);
+            match sent {
+                Ok(Sent::All) => return Ok(()),
+                Ok(Sent::Blocked(_)) if !self.context.may_block || x.out().len() <= left => {
+                    return Ok(());
+                }
+                Ok(Sent::Blocked(_)) => {}
+                Err(error) => return Err(Error::new(Kind::Closed, error.to_string())),
+            }
+            let ready = sock::wait_writable(self.fd, timeout.as_millis() as i64)
+                .map_err(|source| Error::os("wait for the client", &source))?;
+            if !ready {
+                x.service().counters().write_timeouts.up();
+                return Err(Error::from(Kind::Timeout));
+            }
+        }
+    }
+
+    fn finished(&self, x: &Exchange) {
+        if self.context.timed {
+            record::finished(self, x, clock::monotonic_ns());
+        }
+    }
+}
