@@ -144,6 +144,21 @@ impl Client {
         Ok(response)
     }
 
+    /// The head of the next response alone.
+    pub fn head(&mut self) -> Response {
+        self.try_response("HEAD").unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// At least one octet and at most `max`.
+    pub fn read_some(&mut self, max: usize) -> Vec<u8> {
+        if self.ahead.is_empty() {
+            let more = self.more().unwrap_or_else(|problem| panic!("{problem}"));
+            assert!(more, "the connection ended");
+        }
+        let n = self.ahead.len().min(max);
+        self.ahead.drain(..n).collect()
+    }
+
     /// The connection must end here, without another octet.
     pub fn end(&mut self) -> End {
         assert!(self.ahead.is_empty(), "octets left over: {}", self.shown());
