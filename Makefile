@@ -11,8 +11,9 @@ CARGO   ?= cargo
 CC      ?= cc
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
+OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
-RUFF     = $(firstword $(shell command -v ruff) $(wildcard build/venv/bin/ruff))
+RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
 # Tests that start compiled C programs; test-c runs them again under the checkers.
@@ -25,25 +26,25 @@ all: library
 
 # ---- serve: 4 minutes the first time, then at once ----
 
-serve: build/hello
+serve: $(OUT)/hello
 	@echo "hello on http://$(BIND)/ from 2 workers.  Try, in another terminal:"
 	@echo
 	@echo "    curl -i http://$(BIND)/"
 	@echo
 	@echo "Ctrl-C stops it."
-	@scripts/foreground build/hello $(BIND) 2
+	@scripts/foreground $(OUT)/hello $(BIND) 2
 
 library:
 	$(CARGO) build --release --lib
-	@mkdir -p build
-	@ln -sf $(abspath $(RELEASE))/libgateway.so build/libgateway.so
-	@ln -sf libgateway.so build/$(SONAME)
+	@mkdir -p $(OUT)
+	@ln -sf $(abspath $(RELEASE))/libgateway.so $(OUT)/libgateway.so
+	@ln -sf libgateway.so $(OUT)/$(SONAME)
 
-build/%: examples/%.c include/gateway.h | library
-	$(CC) $(C11) -o $@ $< -Lbuild -Wl,-rpath,$(abspath build) -lgateway
+$(OUT)/%: examples/%.c include/gateway.h | library
+	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
-build/middleware: examples/shout.c
-build/middleware: C11 += examples/shout.c
+$(OUT)/middleware: examples/shout.c
+$(OUT)/middleware: C11 += examples/shout.c
 
 # ---- tests: 25 minutes in all ----
 
@@ -55,7 +56,7 @@ test-core:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test
-	$(if $(RUFF),$(RUFF) check benches,@echo "no ruff: the Python of benches/ is not checked")
+	$(if $(RUFF),$(RUFF) check --no-cache benches,@echo "no ruff: the Python of benches/ is not checked")
 
 # The C programs once more, under each checker.  12 minutes.
 test-c: test-valgrind test-sanitize
@@ -72,18 +73,17 @@ test-sanitize:
 
 bench: library
 	@scripts/setup bench
-	@mkdir -p build
-	$(CC) -std=c11 -Wall -Wextra -Werror -O2 -o build/limit benches/limit.c
-	@$(MAKE) --no-print-directory build/bench
-	python3 benches/run.py $(ARGS)
+	@mkdir -p $(OUT)
+	$(CC) -std=c11 -Wall -Wextra -Werror -O2 -o $(OUT)/limit benches/limit.c
+	@$(MAKE) --no-print-directory $(OUT)/bench
+	python3 benches/run.py --programs $(OUT) $(ARGS)
 
-build/bench: benches/bench.c include/gateway.h | library
-	$(CC) $(C11) -o $@ $< -Lbuild -Wl,-rpath,$(abspath build) -lgateway
+$(OUT)/bench: benches/bench.c include/gateway.h | library
+	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
 # Install what the tests need and is not here.  3 minutes.
 setup:
-	@scripts/setup test
+	@TARGET=$(TARGET) scripts/setup test
 
 clean:
-	rm -rf build
 	$(CARGO) clean

@@ -1,0 +1,335 @@
+//! Every example, asked as its opening comment documents, and the programs of the design.
+
+mod harness;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::client::{End, Framing};
+use harness::{PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, curl, kill, program, scaled, support};
+
+/// The names of `examples/`, each of which has a test below.
+const EXAMPLES: [&str; 8] =
+    ["echo", "embed", "environ", "file", "hello", "middleware", "shout", "stream"];
+
+fn example(name: &str) -> PathBuf {
+    program(&[&format!("examples/{name}.c")])
+}
+
+#[test]
+fn examples_are_known_short_and_explained() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(support::root().join("examples")).expect("examples/") {
+        let path = entry.expect("an example").path();
+        if path.extension().is_none_or(|e| e != "c") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("read an example");
+        assert!(text.lines().count() < 120, "{} is too long", path.display());
+        assert!(text.starts_with("/*"), "{} does not say what it is", path.display());
+        if text.contains("\nmain(") {
+            assert!(text.contains("-lgateway") && text.contains("curl "), "{}", path.display());
+        }
+        names.push(path.file_stem().expect("a name").to_string_lossy().into_owned());
+    }
+    names.sort();
+    assert_eq!(names, EXAMPLES);
+}
+
+#[test]
+fn hello() {
+    let server = Server::start(&example("hello"), &["{}", "2"]);
+    let answer = curl(&["-i", &server.url("/")]);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello, world\n"), "{answer}");
+    let response = server.connect().get("/");
+    assert_eq!(response.header("content-type"), Some("text/plain"));
+    assert_eq!(response.header("content-length"), Some("13"));
+    assert!(response.header("date").is_some_and(|date| date.ends_with(" GMT")), "{response:?}");
+    assert!(response.keeps_alive());
+
+    assert_eq!(wait_for_workers(&server, 2).len(), 2);
+    server.stop();
+}
+
+#[test]
+fn hello_ends_with_0_on_ctrl_c_and_quit() {
+    for signal in [SIGINT, SIGQUIT] {
+        let server = Server::start(&example("hello"), &["{}", "2"]);
+        assert_eq!(server.get("/"), "hello, world\n");
+        let workers = wait_for_workers(&server, 2);
+        server.signal(signal);
+        let ended = server.end();
+        assert_eq!(ended.status, Some(0), "{signal}: {ended:?}");
+        for worker in workers {
+            assert!(!PathBuf::from(format!("/proc/{worker}")).exists(), "{worker} is left over");
+        }
+    }
+}
+
+#[test]
+fn hello_replaces_a_worker_that_dies() {
+    let server = Server::start(&example("hello"), &["{}", "2"]);
+    let before = wait_for_workers(&server, 2);
+    kill(before[0], SIGKILL);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = server.workers();
+        if now.len() == 2 && !now.contains(&before[0]) {
+            assert!(now.contains(&before[1]), "the other one went, too");
+            break;
+        }
+        assert!(Instant::now() < deadline, "no new worker: {now:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..8 {
+        assert_eq!(server.get("/"), "hello, world\n");
+    }
+    server.stop();
+}
+
+#[test]
+fn hello_says_why_it_cannot_listen() {
+    let first = Server::start(&example("hello"), &["{}", "1"]);
+    let ended = Server::launch(&example("hello"), &[first.address(), "1"]).end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains(first.address()), "{ended:?}");
+    assert!(ended.stderr.to_lowercase().contains("in use"), "{ended:?}");
+    assert_eq!(first.get("/"), "hello, world\n");
+    first.stop();
+
+    let ended = Server::launch(&example("hello"), &["not an address", "1"]).end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("not an address"), "{ended:?}");
+}
+
+#[test]
+fn environ() {
+    let server = Server::start(&example("environ"), &[]);
+    let text = curl(&[
+        &server.url("/a%20path/%C3%A4?and=a+query"),
+        "-HX-Twice: 1",
+        "-HX-Twice: 2",
+        "-HX-Quote: it's \"so\"",
+        "-HCookie: a=1",
+        "-HCookie: b=2",
+    ]);
+    assert!(text.starts_with("Hello world!\n\n"), "{text}");
+    let lines: Vec<_> = text.lines().skip(2).collect();
+    assert!(lines.is_sorted(), "{text}");
+    for line in [
+        "HTTP_COOKIE = 'a=1; b=2'",
+        "HTTP_X_QUOTE = 'it\\'s \"so\"'",
+        "HTTP_X_TWICE = '1,2'",
+        "PATH_INFO = '/a path/Ã¤'",
+        "QUERY_STRING = 'and=a+query'",
+        "REQUEST_METHOD = 'GET'",
+        "SCRIPT_NAME = ''",
+        "SERVER_PROTOCOL = 'HTTP/1.1'",
+    ] {
+        assert!(lines.contains(&line), "{line} is not in\n{text}");
+    }
+    server.stop();
+}
+
+/// The same request to Python's own demo_app: what both tell is the same.
+#[test]
+fn environ_is_the_twin_of_demo_app() {
+    const PYTHON: &str = "
+from wsgiref.simple_server import *
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args): pass
+server = make_server('127.0.0.1', 0, demo_app, handler_class=Quiet)
+print(server.server_port, flush=True)
+server.handle_request()
+";
+    let mut python = Command::new("python3")
+        .args(["-c", PYTHON])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start python3");
+    let mut port = String::new();
+    let stdout = python.stdout.as_mut().expect("its output");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut port).expect("its port");
+
+    let server = Server::start(&example("environ"), &[]);
+    let ask = |base: &str| {
+        let url = format!("{base}/one%2Ftwo/%41?q=%20&r");
+        let data = ["-dx=y", "-HHost: example.org:81", "-HX-Dash-Ed: a, b", "-HAccept: */*;q=0.5"];
+        let text = curl(&[&[url.as_str()], &data[..]].concat());
+        let known = |line: &&str| {
+            let name = line.split(' ').next().unwrap_or_default();
+            name.starts_with("HTTP_")
+                || ["CONTENT_LENGTH", "CONTENT_TYPE", "GATEWAY_INTERFACE", "PATH_INFO"]
+                    .contains(&name)
+                || ["QUERY_STRING", "REMOTE_ADDR", "REQUEST_METHOD", "SCRIPT_NAME"].contains(&name)
+                || name == "wsgi.url_scheme"
+        };
+        text.lines().filter(known).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let theirs = ask(&format!("http://127.0.0.1:{}", port.trim()));
+    let ours = ask(&server.url(""));
+    python.wait().expect("python3 ends");
+    assert!(theirs.len() > 10, "{theirs:?}");
+    let ours: Vec<_> = ours.into_iter().filter(|l| !l.starts_with("wsgi.")).collect();
+    let theirs: Vec<_> = theirs.into_iter().filter(|l| !l.starts_with("wsgi.")).collect();
+    assert_eq!(ours, theirs);
+    server.stop();
+}
+
+#[test]
+fn echo() {
+    let server = Server::start(&example("echo"), &[]);
+    assert_eq!(curl(&["-d", "some text", &server.url("/")]), "some text");
+
+    let mut client = server.connect();
+    let body: Vec<u8> = (0..scaled(3_000_000)).map(|i| (i % 251) as u8).collect();
+    let response = client.post("/", &body);
+    assert_eq!((response.status, response.framing), (200, Framing::Length));
+    assert!(response.body == body, "the body came back changed");
+    assert_eq!(response.header("content-type"), None);
+
+    client.send("PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n");
+    client.send("Content-Type: text/x-y\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\n\r\n");
+    let response = client.response("PUT");
+    assert_eq!((response.text().as_str(), response.framing), ("abcde", Framing::Chunked));
+    assert_eq!(response.header("content-type"), Some("text/x-y"));
+
+    let response = client.get("/");
+    assert_eq!((response.status, response.header("allow")), (405, Some("POST, PUT")));
+    server.stop();
+}
+
+#[test]
+fn stream() {
+    let server = Server::start(&example("stream"), &[]);
+    let answer = curl(&["-N", &server.url("/")]);
+    assert_eq!(answer, "10\n9\n8\n7\n6\n5\n4\n3\n2\n1\nlift-off\n");
+
+    let mut client = server.connect();
+    let from = scaled(200_000);
+    let response = client.get(&format!("/?from={from}"));
+    assert_eq!(response.framing, Framing::Chunked);
+    let text = response.text();
+    assert_eq!(text.lines().count(), from + 1);
+    assert!(text.starts_with(&format!("{from}\n")) && text.ends_with("\n2\n1\nlift-off\n"));
+
+    let mut client = server.connect();
+    client.send("GET /?from=3 HTTP/1.0\r\n\r\n");
+    let response = client.response("GET");
+    assert_eq!(
+        (response.text().as_str(), response.framing),
+        ("3\n2\n1\nlift-off\n", Framing::Close)
+    );
+    assert_eq!(client.end(), End::Closed);
+    server.stop();
+}
+
+#[test]
+fn file() {
+    let path = support::scratch_dir().join(format!("served-{}", std::process::id()));
+    let content: Vec<u8> = (0..1_000_003u32).map(|i| (i % 253) as u8).collect();
+    fs::write(&path, &content).expect("write a file");
+    let name = path.to_str().expect("a plain path");
+    let server = Server::start(&example("file"), &[name, "{}"]);
+
+    let copy = path.with_extension("copy");
+    curl(&["-o", copy.to_str().expect("a plain path"), &server.url("/")]);
+    assert!(fs::read(&copy).expect("read the copy") == content, "the copy differs");
+
+    let head = curl(&["-I", &server.url("/")]);
+    assert!(head.contains("\r\nContent-Length: 1000003\r\n"), "{head}");
+    assert!(head.contains("\r\nLast-Modified: ") && head.ends_with("\r\n\r\n"), "{head}");
+    let again = curl(&["-i", "-z", name, &server.url("/")]);
+    assert!(again.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{again}");
+
+    fs::remove_file(&path).expect("remove the file");
+    assert_eq!(server.connect().get("/").status, 404);
+    fs::remove_file(&copy).expect("remove the copy");
+    server.stop();
+}
+
+#[test]
+fn middleware() {
+    let server = Server::start(&program(&["examples/middleware.c", "examples/shout.c"]), &[]);
+    let ask = |path: &str| curl(&["-b", "name=Ada", &server.url(path)]);
+    assert_eq!(ask("/some/path"), "hello, Ada, at |/some/path\n");
+    assert_eq!(ask("/loud/some/path"), "HELLO, ADA, AT /LOUD|/SOME/PATH\n!!!");
+    assert_eq!(ask("/loud"), "HELLO, ADA, AT /LOUD|\n!!!");
+    assert_eq!(ask("/louder"), "hello, Ada, at |/louder\n");
+    assert_eq!(curl(&[&server.url("/")]), "hello, stranger, at |/\n");
+
+    let mut client = server.connect();
+    let response = client.get("/loud/x");
+    assert_eq!(response.framing, Framing::Length);
+    assert_eq!(response.header("content-length"), Some(&*response.body.len().to_string()));
+    client.send("HEAD /loud/x HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = client.response("HEAD");
+    assert_eq!(head.header("content-length"), response.header("content-length"));
+    assert_eq!(client.get("/").status, 200);
+    server.stop();
+}
+
+#[test]
+fn embed() {
+    let mut server = Server::start(&example("embed"), &[]);
+    let pid = server.pid();
+    assert_eq!(curl(&[&server.url("/")]), format!("0 lines on stdin, pid {pid}\n"));
+    server.stdin("one\ntwo\nthree\n");
+    let deadline = Instant::now() + PATIENCE;
+    while !server.get("/").starts_with("3 lines") {
+        assert!(Instant::now() < deadline, "stdin is not read");
+    }
+    assert_eq!(server.workers(), [] as [i32; 0]);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    if harness::under() == harness::Under::Nothing {
+        let caught = status.lines().find(|line| line.starts_with("SigCgt:")).expect("SigCgt");
+        assert_eq!(caught.split_whitespace().nth(1), Some("0000000000000000"), "{caught}");
+        assert!(status.contains("\nThreads:\t1\n"), "{status}");
+    }
+    server.stdin("");
+    assert_eq!(server.end().status, Some(0));
+}
+
+#[test]
+fn design_hello() {
+    let server = Server::start(&program(&["tests/c/design_hello.c"]), &[]);
+    assert_eq!(curl(&[&server.url("/")]), "hello, world\n");
+    assert_eq!(wait_for_workers(&server, 4).len(), 4);
+    server.stop();
+}
+
+#[test]
+fn design_middleware() {
+    let server = Server::start(&program(&["tests/c/design_middleware.c"]), &[]);
+    let response = server.connect().get("/");
+    assert_eq!(response.text(), "hello, frame\n");
+    assert_eq!(response.header("x-frame-options"), Some("DENY"));
+    assert_eq!(response.header("content-type"), Some("text/plain"));
+    server.stop();
+}
+
+#[test]
+fn design_loop() {
+    let server = Server::start(&program(&["tests/c/design_loop.c"]), &[]);
+    let mut client = server.connect();
+    for n in 1..=10 {
+        let response = client.get("/");
+        assert_eq!((response.status, response.text().as_str()), (200, "hello, loop\n"));
+        assert_eq!(response.keeps_alive(), n < 10, "request {n}");
+    }
+    assert_eq!(client.end(), End::Closed);
+    let ended = server.end();
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), "10 requests\n"));
+}
+
+fn wait_for_workers(server: &Server, n: usize) -> Vec<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    while server.workers().len() < n && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    server.workers()
+}

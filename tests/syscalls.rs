@@ -1,0 +1,115 @@
+//! How many system calls a request costs: two on a warm connection, four for a connection of its
+//! own, and the wait shared by all that is ready.  Counted by strace; no clock is involved.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use harness::client::Client;
+use harness::{SIGCONT, SIGINT, SIGSTOP, Server, kill, program, support};
+
+const CONNECTIONS: usize = 64;
+const ROUNDS: usize = 20;
+
+/// strace, attached to a process.
+struct Trace {
+    strace: Child,
+    path: std::path::PathBuf,
+}
+
+impl Trace {
+    fn attach(pid: i32) -> Trace {
+        let path = support::scratch_dir().join(format!("strace-{pid}"));
+        let mut strace = Command::new("strace")
+            .args(["-f", "-c", "-U", "calls,name", "-o"])
+            .arg(&path)
+            .args(["-p", &pid.to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start strace (make setup installs it)");
+        let mut line = String::new();
+        let stderr = strace.stderr.as_mut().expect("its output");
+        BufReader::new(stderr).read_line(&mut line).expect("its first line");
+        assert!(line.contains("attached"), "strace may not attach here: {line}");
+        Trace { strace, path }
+    }
+
+    /// The calls by name.
+    fn counts(mut self) -> BTreeMap<String, usize> {
+        kill(i32::try_from(self.strace.id()).expect("a process id"), SIGINT);
+        self.strace.wait().expect("strace ends");
+        let text = std::fs::read_to_string(&self.path).expect("its table");
+        std::fs::remove_file(&self.path).expect("remove its table");
+        let rows = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
+        });
+        rows.filter(|(_, name)| name != "total").map(|(n, name)| (name, n)).collect()
+    }
+}
+
+fn serving(server: &Server) -> i32 {
+    let workers = server.workers();
+    assert_eq!(workers.len(), 1, "one worker: {workers:?}");
+    workers[0]
+}
+
+/// One round: all ask while the worker is stopped, so that it finds all of them ready at once.
+fn round(worker: i32, clients: impl FnOnce() -> Vec<Client>, close: &str) -> Vec<Client> {
+    kill(worker, SIGSTOP);
+    let mut clients = clients();
+    for client in &mut clients {
+        client.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{close}\r\n"));
+    }
+    kill(worker, SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.response("GET").body.len(), 13);
+    }
+    clients
+}
+
+fn hello() -> Server {
+    let server = Server::start(&program(&["examples/hello.c"]), &["{}", "1"]);
+    assert_eq!(server.get("/"), "hello, world\n");
+    server
+}
+
+#[test]
+fn a_warm_request_is_one_read_and_one_write() {
+    let server = hello();
+    let worker = serving(&server);
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    clients = round(worker, || clients, "");
+    let trace = Trace::attach(worker);
+    for _ in 0..ROUNDS {
+        clients = round(worker, || clients, "");
+    }
+    let counts = trace.counts();
+    let requests = CONNECTIONS * ROUNDS;
+    let total: usize = counts.values().sum();
+    // A few waits each round, and what the clock and the heartbeat cost.
+    assert!(total <= requests * 2 + ROUNDS * 6, "{requests} requests: {counts:?}");
+    drop(clients);
+    server.stop();
+}
+
+#[test]
+fn a_short_connection_is_four_calls() {
+    let server = hello();
+    let worker = serving(&server);
+    let connect = || (0..CONNECTIONS).map(|_| server.connect()).collect();
+    drop(round(worker, connect, "Connection: close\r\n"));
+    let trace = Trace::attach(worker);
+    for _ in 0..ROUNDS {
+        drop(round(worker, connect, "Connection: close\r\n"));
+    }
+    let counts = trace.counts();
+    let requests = CONNECTIONS * ROUNDS;
+    let total: usize = counts.values().sum();
+    assert_eq!(counts.get("close"), Some(&requests), "{counts:?}");
+    // An accept that finds nothing more, and a few waits, each round.
+    assert!(total <= requests * 4 + ROUNDS * 12, "{requests} requests: {counts:?}");
+    server.stop();
+}
