@@ -16,7 +16,7 @@ use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
-use crate::sys::sock::{self, Peer};
+use crate::sys::sock::{self, AcceptFailure, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 use crate::wire::Reject;
@@ -323,10 +323,10 @@ impl Engine {
                     self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
                     self.check_room();
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::ECONNABORTED | libc::EPROTO) => {}
-                    _ => return self.rest(&error),
+                Err(error) => match sock::accept_failure(&error) {
+                    AcceptFailure::Empty => return,
+                    AcceptFailure::Lost => {}
+                    AcceptFailure::Exhausted | AcceptFailure::Broken => return self.rest(&error),
                 },
             }
         }
