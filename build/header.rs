@@ -57,6 +57,7 @@ pub(crate) fn render(root: &Path, version: &str) -> Result<String, String> {
         }
         if !section.intro.is_empty() {
             out += &above(section.intro, "");
+            below = Below::Block;
         }
         for name in section.first {
             let decl = decls.remove(*name).ok_or(format!("{name} is declared nowhere"))?;

@@ -30,7 +30,33 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "the calling convention",
         intro: "",
         first: &[],
-        sources: &["src/gateway/abi.rs"],
+        sources: &["src/gateway/abi.rs", "src/ffi/app.rs"],
+    },
+    Section {
+        title: "environ",
+        intro: "All [req]; what they return lives as long as the request.",
+        first: &[],
+        sources: &["src/ffi/environ.rs"],
+    },
+    Section { title: "request body", intro: "", first: &[], sources: &["src/ffi/input.rs"] },
+    Section {
+        title: "response bodies",
+        intro: "These set `first` only; next, close and ctx stay the application's.",
+        first: &[],
+        sources: &["src/ffi/body.rs"],
+    },
+    Section {
+        title: "configuration",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/config.rs", "src/ffi/options.rs"],
+    },
+    Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
+    Section {
+        title: "one worker, inside a foreign event loop",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/server.rs"],
     },
 ];
 

@@ -178,3 +178,21 @@ fn a_program_uses_the_header_in_c_and_in_cxx() {
         assert_eq!(run(&mut Command::new(&program)), "ok\n", "{}", program.display());
     }
 }
+
+/// Mistakes get their codes, change nothing and leak nothing.
+#[test]
+fn misuse_is_an_error_code() {
+    let program = scratch_dir().join("misuse");
+    compile_c(&root().join("tests/abi/misuse.c"), &program, &[]);
+    assert_eq!(run(&mut Command::new(&program)), "ok\n");
+
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("no valgrind here: not looked for leaks");
+        return;
+    }
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full"]);
+    valgrind.args(["--show-leak-kinds=definite,indirect"]);
+    valgrind.args(["--errors-for-leak-kinds=definite,indirect"]);
+    assert_eq!(run(valgrind.arg(&program)), "ok\n");
+}

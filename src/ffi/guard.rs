@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::ffi::{CStr, c_char, c_void};
-use std::mem::{MaybeUninit, offset_of, size_of};
+use std::mem::{offset_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::result::{GW_OK, gw_error, gw_result};
@@ -152,11 +152,7 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize, what: &str) -> R
 ///
 /// # Safety
 /// Unless `cap` is 0, `buf` is NULL or points to `cap` octets that are the call's alone.
-pub(super) unsafe fn buffer<'a>(
-    buf: *mut c_void,
-    cap: usize,
-    what: &str,
-) -> Result<&'a mut [MaybeUninit<u8>]> {
+pub(super) unsafe fn buffer<'a>(buf: *mut c_void, cap: usize, what: &str) -> Result<&'a mut [u8]> {
     if cap == 0 {
         return Ok(&mut []);
     }
@@ -164,7 +160,8 @@ pub(super) unsafe fn buffer<'a>(
         return Err(null(what));
     }
     let cap = cap.min(isize::MAX as usize);
-    // SAFETY: not NULL, not longer than any object can be; what is in it is never read.
+    // SAFETY: not NULL, not longer than any object can be.  C may not have written it yet: it is only
+    // ever written here, too.
     Ok(unsafe { std::slice::from_raw_parts_mut(buf.cast(), cap) })
 }
 
@@ -266,5 +263,4 @@ pub(super) unsafe fn fill<T: Growing>(p: *mut T, value: &T, what: &str) -> Resul
 }
 
 #[cfg(test)]
-#[path = "guard_tests.rs"]
 mod tests;

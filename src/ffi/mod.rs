@@ -9,7 +9,16 @@
 #![allow(unreachable_pub)] // The header is made of what is `pub`; Rust programs have the crate's API.
 #![allow(clippy::missing_safety_doc)] // The rules page says it once.
 
+mod app;
+mod body;
+mod config;
+mod context;
+mod environ;
 mod guard;
+mod hooks;
+mod input;
 mod object;
+mod options;
 mod result;
+mod server;
 mod version;

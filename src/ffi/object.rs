@@ -14,11 +14,28 @@ use crate::base::error::{Error, Kind, Result};
 pub(super) trait Handle {
     /// The object.
     type Value;
-    /// The type's name, for messages.
-    const NAME: &'static str;
     /// What its objects begin with: four letters.
     const MAGIC: [u8; 4];
+    /// What is said of a pointer to something else, to an object that was freed, and to one of
+    /// another process.  Static: signal handlers come here, and must not allocate.
+    const WRONG: [&'static str; 3];
 }
+
+/// `handle!(gw_thing: Thing, b"thng")`: behind a gw_thing is a Thing.
+macro_rules! handle {
+    ($handle:ident: $value:ty, $magic:literal) => {
+        impl $crate::ffi::object::Handle for $handle {
+            type Value = $value;
+            const MAGIC: [u8; 4] = *$magic;
+            const WRONG: [&'static str; 3] = [
+                concat!("this is not a ", stringify!($handle)),
+                concat!("this ", stringify!($handle), " was freed"),
+                concat!("this ", stringify!($handle), " was made before a fork: make one after it"),
+            ];
+        }
+    };
+}
+pub(super) use handle;
 
 /// What a handle points to.
 #[repr(C)]
@@ -46,8 +63,7 @@ pub(super) unsafe fn borrow<'a, H: Handle>(handle: *const H) -> Result<&'a H::Va
     // SAFETY: the caller's promise.
     let object = unsafe { checked(handle) }?;
     if object.pid != std::process::id() {
-        let text = format!("this {} was made before a fork: make one in each process", H::NAME);
-        return Err(Error::new(Kind::State, text));
+        return Err(Error::new(Kind::State, H::WRONG[2]));
     }
     Ok(&object.value)
 }
@@ -78,19 +94,16 @@ pub(super) unsafe fn take<H: Handle>(handle: *mut H) -> Result<(H::Value, bool)>
 /// As [`borrow`].
 unsafe fn checked<'a, H: Handle>(handle: *const H) -> Result<&'a Object<H::Value>> {
     let object = handle.cast::<Object<H::Value>>();
-    let wrong = |what| Error::new(Kind::Invalid, format!("{what} where a {} should be", H::NAME));
-    if object.is_null() {
-        return Err(wrong("NULL"));
-    }
-    if !object.is_aligned() {
-        return Err(wrong("no pointer of the library"));
+    let [wrong, freed, _] = H::WRONG;
+    if object.is_null() || !object.is_aligned() {
+        return Err(Error::new(Kind::Invalid, wrong));
     }
     // SAFETY: every object begins with a magic number; only that is looked at before it is known.
     match unsafe { (*object.cast::<AtomicU32>()).load(Ordering::Relaxed) } {
         // SAFETY: an object of this type that is not freed.
         magic if magic == u32::from_ne_bytes(H::MAGIC) => Ok(unsafe { &*object }),
-        FREED => Err(Error::new(Kind::State, format!("this {} was freed", H::NAME))),
-        _ => Err(wrong("another object")),
+        FREED => Err(Error::new(Kind::State, freed)),
+        _ => Err(Error::new(Kind::Invalid, wrong)),
     }
 }
 
@@ -170,17 +183,8 @@ mod tests {
         _private: [u8; 0],
     }
 
-    impl Handle for Cat {
-        type Value = Exclusive<String>;
-        const NAME: &'static str = "cat";
-        const MAGIC: [u8; 4] = *b"cat ";
-    }
-
-    impl Handle for Dog {
-        type Value = u64;
-        const NAME: &'static str = "dog";
-        const MAGIC: [u8; 4] = *b"dog ";
-    }
+    handle!(Cat: Exclusive<String>, b"cat ");
+    handle!(Dog: u64, b"dog ");
 
     fn cat() -> *mut Cat {
         give(Exclusive::new("tom".to_string()))
@@ -203,7 +207,7 @@ mod tests {
         let dog = give::<Dog>(7);
         // SAFETY: NULL, or made above; the odd pointer is never read.
         unsafe {
-            let odd = dog.cast::<u8>().wrapping_add(1).cast::<Dog>();
+            let odd = dog.cast::<u8>().wrapping_add(1).cast::<Cat>();
             for (kind, text) in [
                 borrow(std::ptr::null::<Cat>()).map(drop).unwrap_err(),
                 borrow(dog.cast::<Cat>()).map(drop).unwrap_err(),
@@ -213,7 +217,7 @@ mod tests {
             .map(|error| (error.kind(), error.message().to_string()))
             {
                 assert_eq!(kind, Kind::Invalid);
-                assert!(text.contains("where a cat") || text.contains("where a dog"), "{text}");
+                assert_eq!(text, "this is not a Cat");
             }
             assert_eq!(take(dog).unwrap(), (7, true));
         }
@@ -226,7 +230,7 @@ mod tests {
             Object { magic: AtomicU32::new(FREED), pid: std::process::id(), value: 1_u64 };
         // SAFETY: the object above outlives the calls.
         let error = unsafe { borrow((&raw const object).cast::<Dog>()) }.unwrap_err();
-        assert_eq!((error.kind(), error.message()), (Kind::State, "this dog was freed"));
+        assert_eq!((error.kind(), error.message()), (Kind::State, "this Dog was freed"));
 
         object.magic = AtomicU32::new(u32::from_ne_bytes(Dog::MAGIC));
         object.pid = 1;

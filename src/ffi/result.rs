@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
+use crate::base::error::{Error, Kind};
+
 /// 0 done, > 0 a normal outcome, < 0 an error
 pub type gw_result = i32;
 
@@ -61,6 +63,29 @@ pub struct gw_error {
     pub message: [c_char; 240],
 }
 
+impl gw_error {
+    /// For a callback to fill.
+    pub(super) const EMPTY: gw_error = gw_error {
+        size: size_of::<gw_error>() as u32,
+        code: GW_OK,
+        os_errno: 0,
+        exit_status: 0,
+        message: [0; 240],
+    };
+
+    /// What a callback that returned `code` says; `otherwise` when it says nothing.
+    pub(super) fn as_error(&self, code: gw_result, otherwise: &'static str) -> Error {
+        let kind = Kind::from_code(code).unwrap_or(Kind::App);
+        let text: Vec<u8> =
+            self.message.iter().map(|octet| *octet as u8).take_while(|octet| *octet != 0).collect();
+        let error = match text.as_slice() {
+            [] => Error::new(kind, otherwise),
+            text => Error::new(kind, String::from_utf8_lossy(text).into_owned()),
+        };
+        if self.exit_status == 0 { error } else { error.with_exit_status(self.exit_status) }
+    }
+}
+
 /// [sig] "GW_ERR_IO"; a number that is none of ours has a name, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_result_name(rc: gw_result) -> *const c_char {
@@ -95,7 +120,7 @@ fn words(rc: gw_result) -> (&'static CStr, &'static CStr) {
         GW_ERR_BUSY => (c"GW_ERR_BUSY", c"would block a thread that must not"),
         GW_ERR_ABI => (c"GW_ERR_ABI", c"incompatible version"),
         GW_ERR_APP => (c"GW_ERR_APP", c"application failed"),
-        1.. => (c"GW_?", c"unknown result"),
+        4.. => (c"GW_?", c"unknown result"),
         _ => (c"GW_ERR_?", c"unknown error"),
     }
 }
@@ -103,7 +128,6 @@ fn words(rc: gw_result) -> (&'static CStr, &'static CStr) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::error::Kind;
 
     #[test]
     fn every_kind_of_error_has_its_code_name_and_text() {

@@ -11,45 +11,23 @@ use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 
 use super::exchange::Exchange;
 
-/// Done.
-pub const OK: i32 = 0;
-/// Not now; you will be told when.
-pub const AGAIN: i32 = 1;
-/// There is no more.
-pub const EOF: i32 = 2;
-/// An application will answer later.
-pub const DEFERRED: i32 = 3;
+/// What calls in C return: a `gw_result`.
+pub type Code = i32;
 
-/// Do not block: `AGAIN` instead.
-pub const NOWAIT: u32 = 1 << 0;
+/// done
+pub const OK: Code = 0;
+/// not now; you will be told when
+pub const AGAIN: Code = 1;
+/// there is no more
+pub const EOF: Code = 2;
+/// an application will answer later
+pub const DEFERRED: Code = 3;
 
-/// wsgi.multithread: other threads of this process may run the application now.
-pub const ENV_MULTITHREAD: u32 = 1 << 0;
-/// wsgi.multiprocess: other processes may run the application now.
-pub const ENV_MULTIPROCESS: u32 = 1 << 1;
-/// wsgi.run_once: this process serves one request only.
-pub const ENV_RUN_ONCE: u32 = 1 << 2;
-/// This thread is yours to block.
-pub const ENV_MAY_BLOCK: u32 = 1 << 3;
-/// The request has a body, also when content_length is -1.
-pub const ENV_HAS_BODY: u32 = 1 << 6;
-
-/// A second head, allowed until the first is sent: WSGI's exc_info.
-pub const RESPONSE_REPLACE: u16 = 1 << 0;
-
-/// The application may be entered by many threads at once.
-pub const APP_THREADSAFE: u32 = 1 << 0;
-/// The application never blocks: it runs on the loop.
-pub const APP_NONBLOCKING: u32 = 1 << 1;
-/// The application may block, and runs on the loop all the same, one request at a time: gunicorn's
-/// sync worker.
-pub const APP_SERIAL: u32 = 1 << 2;
-
-/// wsgi.input: where the body of a request is read from.  Frozen.
+/// wsgi.input (frozen)
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Input {
-    /// Reads 1 to `cap` octets; see `gw_read`.
+    /// see gw_read
     pub read: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -57,11 +35,14 @@ pub struct Input {
             cap: usize,
             flags: u32,
             n: *mut usize,
-        ) -> i32,
+        ) -> Code,
     >,
-    /// Handed to `read`.
+    /// of `read`
     pub ctx: *mut c_void,
 }
+
+/// GW_AGAIN instead of blocking
+pub const NOWAIT: u32 = 1 << 0;
 
 impl Input {
     pub(crate) const NONE: Input = Input { read: None, ctx: std::ptr::null_mut() };
@@ -84,50 +65,62 @@ impl Input {
     }
 }
 
-/// A request: the CGI variables that are needed often, its headers, and its body.
-///
-/// All strings live as long as the request.
+/// A request.  All of it lives as long as the request does; `size` and `impl` are the library's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Environ {
-    /// Of this struct.
+    /// of this struct
     pub size: u32,
-    /// `ENV_*`.
+    /// GW_ENV_*
     pub flags: u32,
-    /// A token, in the client's spelling.
+    /// a token, as the client spells it
     pub request_method: Octets<'static>,
-    /// The part of the path that led to this application; may be empty, never "/".
+    /// the part of the path that led here; never "/"
     pub script_name: Octets<'static>,
-    /// The rest of the path: percent-decoded octets.
+    /// percent-decoded octets
     pub path_info: Octets<'static>,
-    /// Behind the question mark, as it came; may be empty.
+    /// as it came, without "?"
     pub query_string: Octets<'static>,
-    /// The request target as it came.
+    /// as it came
     pub request_uri: Octets<'static>,
-    /// Missing when the request has none.
+    /// missing when there is none
     pub content_type: Octets<'static>,
-    /// Never empty.
+    /// never empty
     pub server_name: Octets<'static>,
-    /// Never empty.
+    /// never empty
     pub server_port: Octets<'static>,
-    /// "HTTP/1.1".
+    /// "HTTP/1.1"
     pub server_protocol: Octets<'static>,
-    /// "unix:" for a peer on a unix socket.
+    /// "unix:" for a peer on a unix socket
     pub remote_addr: Octets<'static>,
-    /// Empty for a peer on a unix socket.
+    /// empty for a peer on a unix socket
     pub remote_port: Octets<'static>,
-    /// "http" or "https".
+    /// "http", "https"
     pub url_scheme: Octets<'static>,
-    /// -1: absent, or a chunked body.
+    /// -1: absent, or a chunked body
     pub content_length: i64,
+    /// as received, in order
     headers: *const Pair<'static>,
     header_count: usize,
+    /// further variables: uwsgi_param, SSL_*
     vars: *const Pair<'static>,
     var_count: usize,
-    /// Where the body is read from; a middleware replaces it in a derived environ.
+    /// replaced by a middleware that changes the body, in an environ it derived
     pub input: Input,
+    /// the library's; do not touch
     r#impl: *mut c_void,
 }
+
+/// wsgi.multithread
+pub const ENV_MULTITHREAD: u32 = 1 << 0;
+/// wsgi.multiprocess
+pub const ENV_MULTIPROCESS: u32 = 1 << 1;
+/// wsgi.run_once
+pub const ENV_RUN_ONCE: u32 = 1 << 2;
+/// this thread is yours to block
+pub const ENV_MAY_BLOCK: u32 = 1 << 3;
+/// also when content_length is -1
+pub const ENV_HAS_BODY: u32 = 1 << 6;
 
 /// What `impl` points to.  Its first members tell another copy of the library that the request is
 /// not its own.
@@ -235,23 +228,27 @@ unsafe fn slice<'a, T>(data: *const T, len: usize) -> &'a [T] {
     unsafe { std::slice::from_raw_parts(data, len) }
 }
 
-/// The head of a response.  Frozen: middleware copies it.
+/// frozen: middleware copies it
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
-    /// 1xx: sent at once, and not the head.
+    /// 1xx: sent at once, not the head
     pub status: u16,
-    /// `RESPONSE_*`.
+    /// GW_RESPONSE_*
     pub flags: u16,
-    /// 0.
+    /// 0
     pub reserved: u32,
-    /// Empty: the standard phrase.
+    /// empty: the standard phrase
     pub reason: Octets<'a>,
+    /// copied before start_response returns
     headers: *const Pair<'a>,
     header_count: usize,
-    /// NULL.
+    /// NULL
     more: *const c_void,
 }
+
+/// WSGI's exc_info: a second head, allowed until the first is sent
+pub const RESPONSE_REPLACE: u16 = 1 << 0;
 
 impl<'a> Response<'a> {
     /// A head with the standard phrase.
@@ -281,20 +278,22 @@ impl<'a> Response<'a> {
     }
 }
 
-/// WSGI's write(): what is written leaves before the chunks of the body.  Frozen.
+/// what WSGI's write() is (frozen)
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
-    /// Blocks while the client is slow where `ENV_MAY_BLOCK`, else takes all or nothing
-    /// (`AGAIN`).
-    pub write: Option<unsafe extern "C" fn(ctx: *mut c_void, chunk: *const Chunk) -> i32>,
-    /// Handed to `write`.
+    /// Blocks while the client is slow where GW_ENV_MAY_BLOCK, else takes all or nothing
+    /// (GW_AGAIN).
+    pub write: Option<unsafe extern "C" fn(ctx: *mut c_void, chunk: *const Chunk) -> Code>,
+    /// of `write`
     pub ctx: *mut c_void,
 }
 
-/// start_response, as C calls it.
+/// `writer` may be NULL.  What is written leaves before the body's chunks.  [req]: in the application
+/// call, in next() and in close(); `sr` lives until close() returned.  Everything in `head` is copied.
+/// A refused call changes nothing.  The head is committed when a non-empty chunk is accepted.
 pub type StartResponseFn = Option<
-    unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> i32,
+    unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> Code,
 >;
 
 /// start_response, with what it was given to go with it.
@@ -352,21 +351,23 @@ fn refused(what: &str, code: i32) -> Error {
     Error::new(kind, format!("{what}: {}", kind.text()))
 }
 
-/// What an application returns: a first chunk, then whatever `next` gives.
+/// What the application returns; looked at only when it returned GW_OK.
 #[repr(C)]
 #[derive(Debug)]
 pub struct BodyFrame {
-    /// Set by the library.
+    /// set by the library
     pub size: u32,
-    /// 0.
+    /// 0
     pub flags: u32,
-    /// Leaves together with the head.
+    /// leaves together with the head
     pub first: Chunk,
-    /// Unless NULL: OK and a chunk, EOF, AGAIN, or an error.
-    pub next: Option<unsafe extern "C" fn(ctx: *mut c_void, out: *mut Chunk) -> i32>,
-    /// Called exactly once, whatever happened.
+    /// Then, unless NULL: GW_OK and a chunk; GW_EOF; GW_AGAIN to be asked again later; or an error.
+    /// Without `release`, a chunk must stay valid until the following next() or close().  An empty
+    /// chunk is legal and never commits the head.  NULL: `first` is all, and the length is known.
+    pub next: Option<unsafe extern "C" fn(ctx: *mut c_void, out: *mut Chunk) -> Code>,
+    /// exactly once, whatever happened
     pub close: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
-    /// Handed to `next` and `close`.
+    /// of `next` and `close`
     pub ctx: *mut c_void,
 }
 
@@ -415,7 +416,7 @@ impl BodyFrame {
     }
 }
 
-/// application(environ, start_response) -> iterable, as C writes it.
+/// application(environ, start_response) -> iterable.  Returns GW_OK, or an error, which becomes a 500.
 pub type AppFn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
@@ -423,26 +424,33 @@ pub type AppFn = Option<
         start_response: StartResponseFn,
         sr: *mut c_void,
         body: *mut BodyFrame,
-    ) -> i32,
+    ) -> Code,
 >;
 
-/// An application: a function and its context.
+/// a function and its context
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AppFrame {
-    /// Of this struct.
+    /// of this struct
     pub size: u32,
-    /// `APP_*`.
+    /// GW_APP_*
     pub flags: u32,
-    /// The application.
+    /// must not be NULL
     pub call: AppFn,
-    /// Handed to `call`.
+    /// of `call` and `drop`
     pub ctx: *mut c_void,
-    /// Called with `ctx` when the last user is gone; may be NULL.
+    /// may be NULL
     pub drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
-    /// For log lines; may be NULL.
+    /// for log lines; may be NULL
     pub name: *const c_char,
 }
+
+/// may be entered by many threads
+pub const APP_THREADSAFE: u32 = 1 << 0;
+/// never blocks: runs on the loop
+pub const APP_NONBLOCKING: u32 = 1 << 1;
+/// may block, and runs on the loop all the same, one request at a time: gunicorn's sync worker
+pub const APP_SERIAL: u32 = 1 << 2;
 
 impl AppFrame {
     pub(crate) const EMPTY: AppFrame = AppFrame {

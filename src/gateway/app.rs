@@ -3,7 +3,8 @@
 //! Everything that crosses between Rust and the application goes through a C function pointer and
 //! its context, in both directions, so that a middleware in either language can stand in between.
 
-use std::ffi::{CStr, c_void};
+use std::any::Any;
+use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -43,9 +44,16 @@ where
 pub struct Application {
     frame: AppFrame,
     name: String,
+    /// What `frame.name` points to: the caller's need not outlive the call.
+    _c_name: Option<CString>,
     /// What a middleware wraps; outlives the frame's `drop`.
     inner: Option<Arc<Application>>,
+    /// What else it needs; outlives the frame's `drop`, too.
+    kept: Option<Kept>,
 }
+
+/// Something that an application needs as long as it lives.
+pub type Kept = Arc<dyn Any + Send + Sync>;
 
 // SAFETY: `ctx` belongs to an `App`, which is Send and Sync, or to a C program, which was told that
 // the application is called in whichever thread serves (many at once only with APP_THREADSAFE) and
@@ -65,21 +73,23 @@ impl Application {
             drop: Some(drop_rust),
             ..AppFrame::EMPTY
         };
-        Application { frame, name: String::from("app"), inner: None }
+        Application { frame, name: String::from("app"), _c_name: None, inner: None, kept: None }
     }
 
     /// An application in C; it is dropped also when this fails.
     ///
     /// # Safety
     /// The functions must take `ctx`, and `name` be NULL or a C string.
-    pub unsafe fn from_frame(frame: AppFrame) -> Result<Self> {
-        let name = if frame.name.is_null() {
-            String::from("app")
-        } else {
-            // SAFETY: the caller's promise.
-            unsafe { CStr::from_ptr(frame.name) }.to_string_lossy().into_owned()
+    pub unsafe fn from_frame(mut frame: AppFrame) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let c_name =
+            (!frame.name.is_null()).then(|| unsafe { CStr::from_ptr(frame.name) }.to_owned());
+        let (pointer, name) = match &c_name {
+            Some(name) => (name.as_ptr(), name.to_string_lossy().into_owned()),
+            None => (std::ptr::null(), String::from("app")),
         };
-        let app = Application { frame, name, inner: None };
+        frame.name = pointer;
+        let app = Application { frame, name, _c_name: c_name, inner: None, kept: None };
         if app.frame.call.is_none() {
             return Err(Error::new(Kind::Invalid, "application: call is NULL"));
         }
@@ -116,6 +126,12 @@ impl Application {
     /// Never blocks: may run on the event loop.
     pub fn nonblocking(mut self) -> Self {
         self.frame.flags = self.frame.flags & !APP_SERIAL | APP_NONBLOCKING;
+        self
+    }
+
+    /// `kept` goes when it has gone.
+    pub(super) fn keeping(mut self, kept: Option<Kept>) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -156,7 +172,7 @@ impl fmt::Debug for Application {
             .field("name", &self.name)
             .field("flags", &self.frame.flags)
             .field("inner", &self.inner)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,6 +194,12 @@ pub unsafe fn forward(
         None => Kind::Invalid as i32,
     }
 }
+
+// SAFETY: an exchange is not shared, only moved with its connection, and then nothing of it is in
+// use: `link` is set within `enter` only, `handle` leads back into the exchange, and the contexts
+// beside the functions of an application and a middleware go to whichever thread serves, as they
+// were told.
+unsafe impl Send for Exchange {}
 
 impl Exchange {
     /// Call the application for this request.
@@ -356,7 +378,7 @@ unsafe extern "C" fn call_rust(
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

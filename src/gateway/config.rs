@@ -10,7 +10,7 @@ use crate::conf::settings::Settings;
 
 use super::abi::AppFrame;
 use super::abi::Environ;
-use super::app::{App, Application};
+use super::app::{App, Application, Kept};
 use super::service::{Access, Hooks};
 
 /// Fills the outer application from the inner one.
@@ -21,7 +21,7 @@ pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + S
 pub struct Config {
     settings: Settings,
     app: Option<Application>,
-    middleware: Vec<Middleware>,
+    middleware: Vec<(Middleware, Option<Kept>)>,
     hooks: Hooks,
     log: Option<(Level, Callback)>,
 }
@@ -84,7 +84,13 @@ impl Config {
 
     /// An application around the application; the first one used is the outermost.
     pub fn wrap(&mut self, middleware: Middleware) -> &mut Self {
-        self.middleware.push(middleware);
+        self.middleware.push((middleware, None));
+        self
+    }
+
+    /// The same; `kept` goes when the application that the middleware makes has gone.
+    pub fn wrap_keeping(&mut self, middleware: Middleware, kept: Kept) -> &mut Self {
+        self.middleware.push((middleware, Some(kept)));
         self
     }
 
@@ -121,8 +127,8 @@ impl Config {
             ));
         };
         let mut app = Arc::new(app);
-        for wrap in self.middleware.into_iter().rev() {
-            app = Arc::new(Application::wrapped(app, wrap)?);
+        for (wrap, kept) in self.middleware.into_iter().rev() {
+            app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
         }
         Ok(Parts {
             settings: self.settings,

@@ -74,6 +74,12 @@ pub struct Counters {
     pub limits: [Counter; 6],
 }
 
+impl AsRef<Counters> for Counters {
+    fn as_ref(&self) -> &Counters {
+        self
+    }
+}
+
 impl Counters {
     /// A response with this status went out.
     pub fn count_status(&self, status: u16) {

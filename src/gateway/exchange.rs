@@ -768,14 +768,3 @@ fn hex(mut number: u64, digits: &mut [u8; 16]) {
         number >>= 4;
     }
 }
-
-impl Environ {
-    /// Reads up to `buf.len()` octets of the request's body; 0 is its end.  Waits where the thread
-    /// may wait; else `Kind::Busy` says that nothing has arrived (only where bodies are streamed).
-    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.input.call(buf, 0)?.unwrap_or(0))
-    }
-}

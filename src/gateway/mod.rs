@@ -9,4 +9,5 @@ pub mod environ;
 pub mod exchange;
 pub mod head;
 pub mod input;
+mod read;
 pub mod service;

@@ -37,6 +37,7 @@ const POOL_MAX: usize = 64;
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
 const TOKEN_WAKER: u64 = 2 << 56;
+const TOKEN_HOST: u64 = 3 << 56;
 /// The key of the timer that ends a rest of the listeners.
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
@@ -85,6 +86,7 @@ pub(super) struct Core {
     pub(super) context: Context,
     poller: Poller,
     wheel: Wheel,
+    #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
     pool: Vec<Box<Slot>>,
     /// Of the last request.
     id: u64,
@@ -103,6 +105,8 @@ pub struct Engine {
     control: Arc<Control>,
     stopping: Option<Stop>,
     stop_at: u64,
+    /// The host's own descriptor has something.
+    noticed: bool,
     /// Connections that were interrupted for the sake of the others.
     again: Vec<u64>,
     /// Scratch.
@@ -143,6 +147,7 @@ impl Engine {
             control,
             stopping: None,
             stop_at: u64::MAX,
+            noticed: false,
             again: Vec::new(),
             due: Vec::new(),
             ready: Vec::new(),
@@ -170,6 +175,17 @@ impl Engine {
     /// Where it listens.
     pub fn listeners(&self) -> &[Arc<Listening>] {
         &self.listeners
+    }
+
+    /// Let [`Self::turn`] end also when `fd` becomes readable; [`Self::take_notice`] tells.
+    pub fn watch(&self, fd: RawFd) -> Result<()> {
+        let watched = self.core.poller.add(fd, TOKEN_HOST);
+        watched.map_err(|source| Error::os("watch a descriptor", &source))
+    }
+
+    /// Whether the watched descriptor became readable since the last call.
+    pub fn take_notice(&mut self) -> bool {
+        std::mem::take(&mut self.noticed)
     }
 
     /// Serve in this thread until stopped.
@@ -234,6 +250,7 @@ impl Engine {
             TOKEN_WAKER => {
                 self.control.waker.clear();
             }
+            TOKEN_HOST => self.noticed = true,
             token if token & TOKEN_LISTENER != 0 => {
                 self.accept((token & !TOKEN_LISTENER) as usize);
             }

@@ -34,6 +34,15 @@ mod tests {
     }
 
     #[test]
+    fn a_duplicate_is_closed_on_exec_and_no_standard_stream() {
+        let twin = duplicate(0).unwrap();
+        assert!(twin.as_raw_fd() > 2);
+        // SAFETY: no memory is involved.
+        let flags = unsafe { libc::fcntl(twin.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+
+    #[test]
     fn what_is_not_open_is_refused() {
         for fd in [-1, i32::MAX] {
             assert_eq!(duplicate(fd).unwrap_err().raw_os_error(), Some(libc::EBADF));

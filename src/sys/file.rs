@@ -128,15 +128,6 @@ pub fn file_len(fd: RawFd) -> io::Result<u64> {
     Ok(stat.st_size as u64)
 }
 
-/// A second descriptor for the same file or socket, close-on-exec.
-pub fn dup_cloexec(fd: RawFd) -> io::Result<OwnedFd> {
-    // Never 0, 1 or 2, where the host may have closed one and children would write to it.
-    // SAFETY: no memory is involved.
-    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
-    // SAFETY: the descriptor is new, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,15 +181,5 @@ mod tests {
         assert_eq!(file_len(null.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert!(pread(-1, &mut [0], 0).is_err());
         assert!(pread(null.as_raw_fd(), &mut [0], u64::MAX).is_err());
-    }
-
-    #[test]
-    fn a_duplicate_is_close_on_exec_and_not_a_standard_stream() {
-        let null = File::open("/dev/null").unwrap();
-        let copy = dup_cloexec(null.as_raw_fd()).unwrap();
-        assert!(copy.as_raw_fd() > 2);
-        // SAFETY: no memory is involved.
-        let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFD) };
-        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     }
 }

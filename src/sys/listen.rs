@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::check;
-use super::file::dup_cloexec;
+use super::dup::duplicate;
 use super::sock::{local, option, set_flags, set_option};
 use crate::base::error::{Error, Kind, Result};
 
@@ -224,7 +224,7 @@ fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
     if ![libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].contains(&family) {
         return Err(wrong("neither an internet nor a unix socket"));
     }
-    let copy = dup_cloexec(fd).map_err(os)?;
+    let copy = duplicate(fd).map_err(os)?;
     let raw = copy.as_raw_fd();
     if option(raw, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map_err(os)? == 0 {
         if super::sock::peer_name(raw).is_ok() {

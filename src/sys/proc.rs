@@ -144,6 +144,19 @@ pub fn die_with_parent(parent: Pid) -> bool {
     }
 }
 
+/// Whether the calling thread is the one that the process began with, and so ends with it (as far as
+/// [`die_with_parent`] is concerned).
+pub fn is_main_thread() -> bool {
+    // SAFETY: no memory is involved, and it cannot fail.
+    unsafe { libc::gettid() == libc::getpid() }
+}
+
+/// A pipe, close-on-exec: the end to read from and the end to write to.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = io::pipe()?;
+    Ok((read.into(), write.into()))
+}
+
 /// The id of this process.
 pub fn pid() -> Pid {
     // SAFETY: no memory is involved, and it cannot fail.
@@ -198,38 +211,6 @@ pub fn exit_now(status: i32) -> ! {
 pub fn cpus() -> usize {
     // std reads sched_getaffinity, and cpu.max or cpu.cfs_quota_us of the cgroup and its parents.
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The name of a signal, as kill(1) spells it.
-pub fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGHUP => "HUP",
-        libc::SIGINT => "INT",
-        libc::SIGQUIT => "QUIT",
-        libc::SIGILL => "ILL",
-        libc::SIGTRAP => "TRAP",
-        libc::SIGABRT => "ABRT",
-        libc::SIGBUS => "BUS",
-        libc::SIGFPE => "FPE",
-        libc::SIGKILL => "KILL",
-        libc::SIGUSR1 => "USR1",
-        libc::SIGSEGV => "SEGV",
-        libc::SIGUSR2 => "USR2",
-        libc::SIGPIPE => "PIPE",
-        libc::SIGALRM => "ALRM",
-        libc::SIGTERM => "TERM",
-        libc::SIGCHLD => "CHLD",
-        libc::SIGCONT => "CONT",
-        libc::SIGSTOP => "STOP",
-        libc::SIGTSTP => "TSTP",
-        libc::SIGTTIN => "TTIN",
-        libc::SIGTTOU => "TTOU",
-        libc::SIGXCPU => "XCPU",
-        libc::SIGXFSZ => "XFSZ",
-        libc::SIGWINCH => "WINCH",
-        libc::SIGSYS => "SYS",
-        _ => "?",
-    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ impl<T: Atomic, const N: usize> private::Sealed for [T; N] {}
 impl<T: Atomic, const N: usize> Atomic for [T; N] {}
 
 /// Defines a struct of atomics that processes can share: `#[repr(C)]`, in cache lines of its own.
-#[allow(unused_macros)]
 macro_rules! shared_record {
     ($(#[$doc:meta])* $vis:vis struct $name:ident {
         $($(#[$field_doc:meta])* $field_vis:vis $field:ident: $type:ty,)*
@@ -58,7 +57,6 @@ macro_rules! shared_record {
         };
     };
 }
-#[allow(unused_imports)]
 pub(crate) use shared_record;
 
 /// An array of records in anonymous shared memory, zeroed at first.  It is inherited by fork and

@@ -3,6 +3,7 @@
 //! The handler records the signal and makes a descriptor readable, no more.  One catcher at a time
 //! per process; when it is dropped, the process handles its signals as it did before.
 
+use std::borrow::Cow;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
@@ -11,6 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use super::check;
 use super::waker::{Waker, wake_fd};
 use crate::base::error::{Error, Kind, Result};
+
+/// The signals that processes of ours live by.
+pub use libc::{SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
 
 /// Whether there is a catcher.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -98,22 +102,6 @@ impl Signals {
         self.waker.clear();
         Taken(CAUGHT.swap(0, Ordering::SeqCst))
     }
-
-    /// To be called in a forked child, with all signals blocked, before anything else: forgets what
-    /// was caught for the parent and has a descriptor of its own, so that the parent does not hear
-    /// the child's signals.
-    ///
-    /// # Errors
-    /// No descriptor; then the catcher is to be dropped, which leaves the parent's untouched.
-    pub fn reset_in_child(&mut self) -> io::Result<()> {
-        WAKE.store(-1, Ordering::SeqCst);
-        CAUGHT.store(0, Ordering::SeqCst);
-        // A handler that another thread of the parent was in does not end here.
-        RUNNING.store(0, Ordering::SeqCst);
-        self.waker = Waker::new()?;
-        WAKE.store(self.waker.fd(), Ordering::SeqCst);
-        Ok(())
-    }
 }
 
 impl Drop for Signals {
@@ -149,10 +137,48 @@ impl Iterator for Taken {
     }
 }
 
+/// To be called in a forked child, with all signals blocked: forgets the parent's catcher, so that
+/// the child can have one of its own, and nothing that comes to the child wakes the parent.  The
+/// parent's is untouched.  A copy of the parent's [`Signals`] that the child has is to be dropped
+/// right after this, or never: it would undo what the child installs.
+pub fn reset_in_child() {
+    WAKE.store(-1, Ordering::SeqCst);
+    CAUGHT.store(0, Ordering::SeqCst);
+    // A handler in which another thread of the parent was does not end here.
+    RUNNING.store(0, Ordering::SeqCst);
+    INSTALLED.store(false, Ordering::SeqCst);
+}
+
 /// Ignores a signal for the rest of the life of this process: for processes of our own.
 pub fn ignore(signal: i32) -> io::Result<()> {
     catch(signal, None)?;
     Ok(())
+}
+
+/// The name of a signal: "SIGTERM"; "signal 40" where it has none.
+pub fn name(signal: i32) -> Cow<'static, str> {
+    Cow::Borrowed(match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGCHLD => "SIGCHLD",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return Cow::Owned(format!("signal {signal}")),
+    })
 }
 
 /// Sets what a signal does, `None` to ignore it; returns what it did before.

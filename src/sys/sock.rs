@@ -179,6 +179,35 @@ pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer)> {
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, Peer::from_name(&name)))
 }
 
+/// What a failure of [`accept`] means for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFailure {
+    /// Nobody waits: come back when the listener is readable.
+    Empty,
+    /// This connection was lost before it was accepted (accept(2) reports its network errors, too):
+    /// try the next.
+    Lost,
+    /// The system has no descriptor or no memory for another: the listener stays readable, so it
+    /// should rest for a while.
+    Exhausted,
+    /// The listener itself is of no use.
+    Broken,
+}
+
+/// What this error of [`accept`] means.
+pub fn accept_failure(error: &io::Error) -> AcceptFailure {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => AcceptFailure::Empty,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            AcceptFailure::Exhausted
+        }
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
+            AcceptFailure::Broken
+        }
+        _ => AcceptFailure::Lost,
+    }
+}
+
 /// Makes a connected stream socket that came from elsewhere fit for the loop: non-blocking and
 /// close-on-exec.  Says who is at its other end.  The descriptor changes hands when this succeeds.
 pub fn adopt(fd: RawFd) -> io::Result<(OwnedFd, Peer)> {
@@ -343,7 +372,7 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, IntoRawFd};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     fn tcp() -> (OwnedFd, Peer, TcpStream) {
@@ -372,6 +401,18 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let error = accept(listener.as_raw_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(accept_failure(&error), AcceptFailure::Empty);
+    }
+
+    #[test]
+    fn failures_to_accept_are_told_apart() {
+        let of = |code| accept_failure(&io::Error::from_raw_os_error(code));
+        assert_eq!(of(libc::ECONNABORTED), AcceptFailure::Lost);
+        assert_eq!(of(libc::EPROTO), AcceptFailure::Lost);
+        assert_eq!(of(libc::EMFILE), AcceptFailure::Exhausted);
+        let (a, _b) = UnixStream::pair().unwrap();
+        let error = accept(a.as_raw_fd()).unwrap_err();
+        assert_eq!(accept_failure(&error), AcceptFailure::Broken);
     }
 
     #[test]
@@ -418,7 +459,8 @@ mod tests {
     #[test]
     fn adopt_wants_a_connected_stream() {
         let (a, _b) = UnixStream::pair().unwrap();
-        adopt(a.as_raw_fd()).unwrap();
+        let (a, peer) = adopt(a.into_raw_fd()).unwrap();
+        assert_eq!(peer.address(), b"unix:");
         let error = recv(a.as_raw_fd(), &mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let (datagram, _other) = UnixDatagram::pair().unwrap();

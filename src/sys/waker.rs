@@ -32,6 +32,15 @@ impl Waker {
         wake_fd(self.fd.as_raw_fd());
     }
 
+    /// To be called in a forked child: the descriptor keeps its number, and has nothing to do with
+    /// the parent's any more.
+    pub fn detach(&self) -> io::Result<()> {
+        let new = Waker::new()?;
+        // SAFETY: no memory is involved; both descriptors are ours, and the old one stays valid.
+        check(unsafe { libc::dup3(new.fd(), self.fd(), libc::O_CLOEXEC) })?;
+        Ok(())
+    }
+
     /// Makes the descriptor unreadable; says whether it was readable.
     pub fn clear(&self) -> bool {
         let mut count = 0u64;
@@ -57,6 +66,16 @@ pub(super) fn wake_fd(fd: RawFd) {
 mod tests {
     use super::*;
     use crate::sys::sock::wait_readable;
+
+    #[test]
+    fn detached_it_is_another() {
+        let waker = Waker::new().unwrap();
+        let before = waker.fd.try_clone().unwrap();
+        waker.detach().unwrap();
+        waker.wake();
+        assert!(!wait_readable(before.as_raw_fd(), 0).unwrap());
+        assert!(waker.clear());
+    }
 
     #[test]
     fn wakes_from_another_thread_and_clears() {

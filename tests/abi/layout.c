@@ -39,6 +39,126 @@ AT(gw_chunk, flags, 28);
 AT(gw_chunk, release, 32);
 AT(gw_chunk, arg, 40);
 
+SIZE(gw_input, 16);
+AT(gw_input, read, 0);
+AT(gw_input, ctx, 8);
+
+SIZE(gw_environ, 264);
+AT(gw_environ, size, 0);
+AT(gw_environ, flags, 4);
+AT(gw_environ, request_method, 8);
+AT(gw_environ, script_name, 24);
+AT(gw_environ, path_info, 40);
+AT(gw_environ, query_string, 56);
+AT(gw_environ, request_uri, 72);
+AT(gw_environ, content_type, 88);
+AT(gw_environ, server_name, 104);
+AT(gw_environ, server_port, 120);
+AT(gw_environ, server_protocol, 136);
+AT(gw_environ, remote_addr, 152);
+AT(gw_environ, remote_port, 168);
+AT(gw_environ, url_scheme, 184);
+AT(gw_environ, content_length, 200);
+AT(gw_environ, headers, 208);
+AT(gw_environ, header_count, 216);
+AT(gw_environ, vars, 224);
+AT(gw_environ, var_count, 232);
+AT(gw_environ, input, 240);
+AT(gw_environ, impl, 256);
+
+SIZE(gw_response, 48);
+AT(gw_response, status, 0);
+AT(gw_response, flags, 2);
+AT(gw_response, reserved, 4);
+AT(gw_response, reason, 8);
+AT(gw_response, headers, 24);
+AT(gw_response, header_count, 32);
+AT(gw_response, more, 40);
+
+SIZE(gw_writer, 16);
+AT(gw_writer, write, 0);
+AT(gw_writer, ctx, 8);
+
+SIZE(gw_body, 80);
+AT(gw_body, size, 0);
+AT(gw_body, flags, 4);
+AT(gw_body, first, 8);
+AT(gw_body, next, 56);
+AT(gw_body, close, 64);
+AT(gw_body, ctx, 72);
+
+SIZE(gw_app, 40);
+AT(gw_app, size, 0);
+AT(gw_app, flags, 4);
+AT(gw_app, call, 8);
+AT(gw_app, ctx, 16);
+AT(gw_app, drop, 24);
+AT(gw_app, name, 32);
+
+SIZE(gw_option, 40);
+AT(gw_option, size, 0);
+AT(gw_option, id, 4);
+AT(gw_option, name, 8);
+AT(gw_option, kind, 16);
+AT(gw_option, preset, 24);
+AT(gw_option, help, 32);
+
+SIZE(gw_listener, 32);
+AT(gw_listener, size, 0);
+AT(gw_listener, protocol, 4);
+AT(gw_listener, address, 8);
+AT(gw_listener, fd, 16);
+AT(gw_listener, backlog, 20);
+AT(gw_listener, flags, 24);
+AT(gw_listener, mode, 28);
+
+SIZE(gw_access, 96);
+AT(gw_access, size, 0);
+AT(gw_access, status, 4);
+AT(gw_access, reserved, 6);
+AT(gw_access, sent, 8);
+AT(gw_access, received, 16);
+AT(gw_access, start_ns, 24);
+AT(gw_access, took_ns, 32);
+AT(gw_access, read_ns, 40);
+AT(gw_access, app_ns, 48);
+AT(gw_access, id, 56);
+AT(gw_access, env, 72);
+AT(gw_access, headers, 80);
+AT(gw_access, header_count, 88);
+
+SIZE(gw_hooks, 40);
+AT(gw_hooks, size, 0);
+AT(gw_hooks, reserved, 4);
+AT(gw_hooks, ctx, 8);
+AT(gw_hooks, drop, 16);
+AT(gw_hooks, pre_request, 24);
+AT(gw_hooks, access, 32);
+
+SIZE(gw_log_record, 64);
+AT(gw_log_record, size, 0);
+AT(gw_log_record, level, 4);
+AT(gw_log_record, time_ns, 8);
+AT(gw_log_record, target, 16);
+AT(gw_log_record, message, 32);
+AT(gw_log_record, id, 48);
+
+SIZE(gw_stats, 144);
+AT(gw_stats, size, 0);
+AT(gw_stats, workers, 4);
+AT(gw_stats, uptime_ms, 8);
+AT(gw_stats, accepted, 16);
+AT(gw_stats, connections, 24);
+AT(gw_stats, requests, 32);
+AT(gw_stats, in_flight, 40);
+AT(gw_stats, status, 48);
+AT(gw_stats, sent, 96);
+AT(gw_stats, received, 104);
+AT(gw_stats, app_errors, 112);
+AT(gw_stats, aborted, 120);
+AT(gw_stats, timeouts, 128);
+AT(gw_stats, rejected, 136);
+
 #endif
 
 /* -Wpedantic: a translation unit has a declaration. */

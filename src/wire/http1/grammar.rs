@@ -164,8 +164,8 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 pub(super) struct Authority {
     /// Octets of the host, the brackets of an IP literal included; may be 0.
     pub(super) host_len: usize,
-    /// The port; `None` when there is none, or only its colon.
-    pub(super) port: Option<u16>,
+    /// Octets of the port, a number up to 65535; 0 when there is none, or only its colon.
+    pub(super) port_len: usize,
 }
 
 /// Take `text` apart; `None` when it is not valid.
@@ -179,12 +179,19 @@ pub(super) fn authority(text: &[u8]) -> Option<Authority> {
     } else {
         reg_name_len(text)?
     };
-    let port = match &text[host_len..] {
-        [] | [b':'] => None,
-        [b':', digits @ ..] => Some(u16::try_from(decimal(digits)?).ok()?),
+    let port_len = match &text[host_len..] {
+        [] => 0,
+        [b':', digits @ ..] if is_port(digits) => digits.len(),
         _ => return None,
     };
-    Some(Authority { host_len, port })
+    Some(Authority { host_len, port_len })
+}
+
+/// Whether `digits`, none or more, are a port.
+#[inline]
+fn is_port(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit)
+        && (digits.len() < 5 || decimal(digits).is_some_and(|port| port <= u64::from(u16::MAX)))
 }
 
 /// How many octets at the front of `text` a reg-name (or an IPv4 address, which looks like one)
@@ -226,13 +233,13 @@ mod tests {
 
     #[test]
     fn authorities() {
-        let ok = |text: &str| authority(text.as_bytes()).map(|a| (a.host_len, a.port));
-        assert_eq!(ok(""), Some((0, None)));
-        assert_eq!(ok("localhost:8000"), Some((9, Some(8000))));
-        assert_eq!(ok("a.b:"), Some((3, None)));
-        assert_eq!(ok("[::1]:65535"), Some((5, Some(65535))));
-        assert_eq!(ok("[v1.a:b]"), Some((8, None)));
-        assert_eq!(ok("caf%C3%A9"), Some((9, None)));
+        let ok = |text: &str| authority(text.as_bytes()).map(|a| (a.host_len, a.port_len));
+        assert_eq!(ok(""), Some((0, 0)));
+        assert_eq!(ok("localhost:8000"), Some((9, 4)));
+        assert_eq!(ok("a.b:"), Some((3, 0)));
+        assert_eq!(ok("[::1]:65535"), Some((5, 5)));
+        assert_eq!(ok("[v1.a:b]"), Some((8, 0)));
+        assert_eq!(ok("caf%C3%A9"), Some((9, 0)));
         for bad in ["a:65536", "a:b", "a:1:2", "[::1", "[::1]x", "[1.2.3.4]", "[]", "[v.a]", "a/b"]
         {
             assert_eq!(ok(bad), None, "{bad}");

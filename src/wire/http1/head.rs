@@ -3,13 +3,20 @@
 //! The scan remembers where it stopped, so a client that sends one octet at a time costs linear
 //! work.  A limit, a bare LF and a bad request line are told as soon as the octet that settles it is
 //! there; everything else once the head is complete.  httparse splits and checks the field lines;
-//! what they mean together is decided here.
+//! what they mean together is decided in `fields`.
+//!
+//! Most heads are there as a whole once their request line is.  Then the lines are not searched for
+//! first: they are split at once, and only if that finds anything out of the ordinary, the scan goes
+//! on line by line and says what it is.
+
+use std::ops::Range;
 
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr;
 
+use super::fields::judge;
 use super::{bad, grammar, request_line};
-use crate::wire::{Field, Framing, Head, Limit, Limits, Reject, Span, Version};
+use crate::wire::{Field, Head, Limit, Limits, Reject, Span};
 
 /// The progress in one head.  Offsets are those of the unread octets, which start with the head.
 #[derive(Debug)]
@@ -46,58 +53,109 @@ impl Reader {
         limits: &Limits,
         head: &mut Head,
     ) -> Result<Option<usize>, Reject> {
-        while let Some(distance) = memchr(b'\n', &unread[self.scanned.min(unread.len())..]) {
-            let lf = self.scanned + distance;
-            let has_cr = lf > self.line && unread[lf - 1] == b'\r';
-            let end = lf - usize::from(has_cr);
-            let limit = if self.fields == 0 { limits.line } else { limits.field_size };
-            if !has_cr || end - self.line > limit || lf - self.start >= limits.head {
-                return Err(self.line_fault(&unread[..=lf], limit, limits.head));
+        let mut end = None;
+        if self.fields == 0 {
+            if !self.read_request_line(unread, limits, head)? {
+                return Ok(None);
             }
-            self.scanned = lf + 1;
-            if self.fields != 0 {
-                if end == self.line {
-                    parse_fields(unread, self.fields, lf + 1, self.count, head)?;
-                    judge(unread, limits, head)?;
-                    return Ok(Some(lf + 1));
-                }
-                self.count += 1;
-                if self.count > limits.fields {
-                    return Err(Reject {
-                        status: 431,
-                        reason: "too many header fields",
-                        limit: Some(Limit::Fields),
-                    });
-                }
-            } else if lf == 1 {
-                // One empty line is tolerated: RFC 9112 section 2.2.
-                self.start = 2;
-            } else {
-                request_line::parse(&unread[self.line..end], self.line, head)?;
-                self.fields = lf + 1;
-            }
-            self.line = lf + 1;
+            end = split_at_once(unread, self.fields, limits, head)
+                .filter(|end| end - self.start <= limits.head);
         }
-        self.incomplete(unread, limits)?;
+        if end.is_none() {
+            end = self.read_field_lines(unread, limits, head)?;
+        }
+        if end.is_some() {
+            judge(unread, limits, head)?;
+        }
+        Ok(end)
+    }
+
+    /// Whether the request line is complete.
+    #[inline]
+    fn read_request_line(
+        &mut self,
+        unread: &[u8],
+        limits: &Limits,
+        head: &mut Head,
+    ) -> Result<bool, Reject> {
+        while let Some(line) = self.next_line(unread, limits.line, limits.head)? {
+            if line.end == 0 {
+                // One empty line is tolerated: RFC 9112 section 2.2.
+                self.start = self.line;
+            } else {
+                request_line::parse(&unread[line.clone()], line.start, head)?;
+                self.fields = self.line;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Like `read`, once the request line is known; what the fields mean is not looked at.
+    #[inline(never)]
+    fn read_field_lines(
+        &mut self,
+        unread: &[u8],
+        limits: &Limits,
+        head: &mut Head,
+    ) -> Result<Option<usize>, Reject> {
+        while let Some(line) = self.next_line(unread, limits.field_size, limits.head)? {
+            if line.is_empty() {
+                let block = &unread[..self.line];
+                return match split_counted(block, self.fields, self.count, limits, head) {
+                    None => Err(bad(field_fault(&block[self.fields..]))),
+                    end => Ok(end),
+                };
+            }
+            self.count += 1;
+            if self.count > limits.fields {
+                return Err(Reject {
+                    status: 431,
+                    reason: "too many header fields",
+                    limit: Some(Limit::Fields),
+                });
+            }
+        }
         Ok(None)
     }
 
+    /// Step over the next line, if it is complete, and say where it is, without its CRLF.
+    #[inline(always)]
+    fn next_line(
+        &mut self,
+        unread: &[u8],
+        limit: usize,
+        head_limit: usize,
+    ) -> Result<Option<Range<usize>>, Reject> {
+        let Some(distance) = memchr(b'\n', &unread[self.scanned.min(unread.len())..]) else {
+            return self.incomplete(unread, limit, head_limit).map(|()| None);
+        };
+        let lf = self.scanned + distance;
+        let has_cr = lf > self.line && unread[lf - 1] == b'\r';
+        let line = self.line..lf - usize::from(has_cr);
+        if !has_cr || line.len() > limit || lf - self.start >= head_limit {
+            return Err(self.line_fault(&unread[..=lf], limit, head_limit));
+        }
+        self.line = lf + 1;
+        self.scanned = lf + 1;
+        Ok(Some(line))
+    }
+
     /// The current line has no end yet: see whether it can still become a good one.
-    fn incomplete(&mut self, unread: &[u8], limits: &Limits) -> Result<(), Reject> {
+    fn incomplete(&mut self, unread: &[u8], limit: usize, head_limit: usize) -> Result<(), Reject> {
         self.scanned = unread.len();
-        let line = &unread[self.line..];
-        let limit = if self.fields == 0 {
+        let line = &unread[self.line.min(unread.len())..];
+        if self.fields == 0 {
             // A CR may be the start of the empty line that is tolerated.
             self.started = !(line.is_empty() || (self.start == 0 && line == b"\r"));
             if let Some(reason) = request_line::first_octet_fault(line) {
                 return Err(bad(reason));
             }
-            limits.line
         } else {
-            limits.field_size
-        };
-        if line.len() > limit || unread.len() - self.start > limits.head {
-            return self.too_long(unread, limit, limits.head).map_or(Ok(()), Err);
+            self.started = true;
+        }
+        if line.len() > limit || unread.len() - self.start > head_limit {
+            return self.too_long(unread, limit, head_limit).map_or(Ok(()), Err);
         }
         Ok(())
     }
@@ -171,48 +229,68 @@ impl Reader {
     }
 }
 
-/// Split `count` field lines and the empty line that ends them.
+/// Split the field lines that start at `start`, if they are all there.
 #[inline]
-fn parse_fields(
-    unread: &[u8],
-    start: usize,
-    end: usize,
-    count: usize,
-    head: &mut Head,
-) -> Result<(), Reject> {
-    head.fields.clear();
-    // Clearing an array costs more than most heads do, so take the smallest that is enough.
-    match count {
-        0..=8 => split(unread, start, end, &mut [EMPTY_HEADER; 8], head),
-        9..=24 => split(unread, start, end, &mut [EMPTY_HEADER; 24], head),
-        25..=100 => split(unread, start, end, &mut [EMPTY_HEADER; 100], head),
-        _ => split(unread, start, end, &mut vec![EMPTY_HEADER; count], head),
+fn split_at_once(unread: &[u8], start: usize, limits: &Limits, head: &mut Head) -> Option<usize> {
+    // Clearing an array costs more than many heads do, so take one that is likely to be enough.
+    if unread.len() - start <= 256 {
+        split(unread, start, &mut [EMPTY_HEADER; 8], limits, head)
+    } else {
+        split(unread, start, &mut [EMPTY_HEADER; 24], limits, head)
     }
 }
 
-#[inline]
+/// Split the field lines that start at `start`, of which there are `count`.
+#[inline(never)]
+fn split_counted(
+    unread: &[u8],
+    start: usize,
+    count: usize,
+    limits: &Limits,
+    head: &mut Head,
+) -> Option<usize> {
+    if count <= 100 {
+        split(unread, start, &mut [EMPTY_HEADER; 100], limits, head)
+    } else {
+        split(unread, start, &mut vec![EMPTY_HEADER; count], limits, head)
+    }
+}
+
+/// Split field lines into `room`, and say where the head ends.  `None` when a line is missing or
+/// malformed, or too long, or when there are too many.
 fn split<'a>(
     unread: &'a [u8],
     start: usize,
-    end: usize,
     room: &mut [Header<'a>],
+    limits: &Limits,
     head: &mut Head,
-) -> Result<(), Reject> {
-    let block = &unread[start..end];
-    match httparse::parse_headers(block, room) {
-        Ok(Status::Complete((len, headers))) if len == block.len() => {
-            let span = |part: &[u8]| Span {
-                start: (part.as_ptr() as usize - unread.as_ptr() as usize) as u32,
-                len: part.len() as u32,
-            };
-            head.fields.extend(headers.iter().map(|header| Field {
-                name: span(header.name.as_bytes()),
-                value: span(header.value),
-            }));
-            Ok(())
-        }
-        _ => Err(bad(field_fault(block))),
-    }
+) -> Option<usize> {
+    head.fields.clear();
+    let Ok(Status::Complete((len, headers))) = httparse::parse_headers(&unread[start..], room)
+    else {
+        return None;
+    };
+    let span = |part: &[u8]| Span {
+        start: (part.as_ptr() as usize - unread.as_ptr() as usize) as u32,
+        len: part.len() as u32,
+    };
+    // httparse takes a bare LF for the end of a line, and knows no limits: each line must end with
+    // CRLF where the next one starts.
+    let mut line = start;
+    let mut all_good = headers.len() <= limits.fields;
+    let mut ends_well = |next: usize| {
+        let good = unread[next - 2] == b'\r' && next - 2 - line.min(next - 2) <= limits.field_size;
+        line = next;
+        good
+    };
+    head.fields.extend(headers.iter().map(|header| {
+        let name = span(header.name.as_bytes());
+        all_good &= ends_well(name.start as usize);
+        Field { name, value: span(header.value) }
+    }));
+    let end = start + len;
+    all_good &= ends_well(end - 2) && ends_well(end);
+    all_good.then_some(end)
 }
 
 /// What was wrong with the field lines, in words.
@@ -241,175 +319,4 @@ fn field_fault(block: &[u8]) -> &'static str {
         }
     }
     "malformed header fields"
-}
-
-/// What the fields that frame and route a request say, gathered over all field lines.
-#[derive(Default)]
-struct Gathered {
-    length: Option<u64>,
-    has_coding: bool,
-    last_is_chunked: bool,
-    chunked: u32,
-    other_coding: bool,
-    close: bool,
-    keep_alive: bool,
-    expect_continue: bool,
-    expect_other: bool,
-}
-
-/// Decide whether the head can be served: everything that the fields must and must not say.
-#[inline]
-fn judge(unread: &[u8], limits: &Limits, head: &mut Head) -> Result<(), Reject> {
-    let mut all = Gathered::default();
-    head.host = None;
-    head.content_type = None;
-    for field in &head.fields {
-        let name = field.name.of(unread);
-        // Few names matter here, and no two of them have the same length.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                once(&mut head.host, field.value, "more than one Host")?;
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                expectation(field.value.of(unread), &mut all);
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
-                connection(field.value.of(unread), &mut all)?;
-            }
-            12 if name.eq_ignore_ascii_case(b"content-type") => {
-                once(&mut head.content_type, field.value, "more than one Content-Type")?;
-            }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if all.length.is_some() {
-                    return Err(bad("more than one Content-Length"));
-                }
-                let length = grammar::decimal(field.value.of(unread));
-                all.length = Some(length.ok_or(bad("malformed Content-Length"))?);
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                transfer_encoding(field.value.of(unread), &mut all)?;
-            }
-            _ => {}
-        }
-    }
-    host(unread, head)?;
-    head.framing = framing(&all, head.version)?;
-    head.keep_alive =
-        !all.close && !head.is_connect && (head.version == Version::Http11 || all.keep_alive);
-    if all.expect_other {
-        return Err(Reject { status: 417, reason: "unknown expectation", limit: None });
-    }
-    let has_body = match head.framing {
-        Framing::Length(len) if len > limits.body => {
-            return Err(Reject {
-                status: 413,
-                reason: "request body too large",
-                limit: Some(Limit::Body),
-            });
-        }
-        Framing::Length(len) => len > 0,
-        Framing::Chunked => true,
-        Framing::None => false,
-    };
-    // A client of HTTP/1.0 does not know 1xx responses: RFC 9110 section 10.1.1.
-    head.expect_continue = all.expect_continue && has_body && head.version == Version::Http11;
-    Ok(())
-}
-
-/// Keep the value of a field that may be there once.
-#[inline]
-fn once(slot: &mut Option<Span>, value: Span, reason: &'static str) -> Result<(), Reject> {
-    match slot.replace(value) {
-        Some(_) => Err(bad(reason)),
-        None => Ok(()),
-    }
-}
-
-/// RFC 9112 section 3.2.  An empty Host is valid: it says that there is no authority.
-#[inline]
-fn host(unread: &[u8], head: &Head) -> Result<(), Reject> {
-    let Some(host) = head.host else {
-        if head.version == Version::Http11 {
-            return Err(bad("no Host"));
-        }
-        return Ok(());
-    };
-    let host = host.of(unread);
-    match grammar::authority(host) {
-        Some(parts) if parts.host_len > 0 || host.is_empty() => Ok(()),
-        _ => Err(bad("malformed Host")),
-    }
-}
-
-/// RFC 9112 section 6.3, with everything refused that two implementations could read differently.
-#[inline]
-fn framing(all: &Gathered, version: Version) -> Result<Framing, Reject> {
-    if !all.has_coding {
-        return Ok(all.length.map_or(Framing::None, Framing::Length));
-    }
-    if all.length.is_some() {
-        return Err(bad("both Content-Length and Transfer-Encoding"));
-    }
-    if version == Version::Http10 {
-        return Err(bad("Transfer-Encoding in HTTP/1.0"));
-    }
-    if all.chunked > 1 {
-        return Err(bad("chunked more than once"));
-    }
-    if !all.last_is_chunked {
-        return Err(bad("the last transfer coding is not chunked"));
-    }
-    if all.other_coding {
-        return Err(Reject { status: 501, reason: "unknown transfer coding", limit: None });
-    }
-    Ok(Framing::Chunked)
-}
-
-/// One Transfer-Encoding field.  Unlike in other lists an empty element is refused: proxies differ
-/// about it, and the framing must not hang on that.
-fn transfer_encoding(value: &[u8], all: &mut Gathered) -> Result<(), Reject> {
-    all.has_coding = true;
-    for coding in grammar::elements(value) {
-        let name_len = grammar::token_len(coding);
-        let parameters = &coding[name_len..];
-        if name_len == 0 || !matches!(grammar::trim(parameters), [] | [b';', ..]) {
-            return Err(bad("malformed Transfer-Encoding"));
-        }
-        all.last_is_chunked = coding[..name_len].eq_ignore_ascii_case(b"chunked");
-        if !all.last_is_chunked {
-            all.other_coding = true;
-        } else if parameters.is_empty() {
-            all.chunked += 1;
-        } else {
-            // RFC 9112 section 7.1.
-            return Err(bad("chunked has no parameters"));
-        }
-    }
-    Ok(())
-}
-
-/// One Connection field: a list of tokens (RFC 9110 section 7.6.1).
-#[inline]
-fn connection(value: &[u8], all: &mut Gathered) -> Result<(), Reject> {
-    for option in grammar::elements(value) {
-        if option.eq_ignore_ascii_case(b"close") {
-            all.close = true;
-        } else if option.eq_ignore_ascii_case(b"keep-alive") {
-            all.keep_alive = true;
-        } else if !option.is_empty() && !grammar::is_token(option) {
-            return Err(bad("malformed Connection"));
-        }
-    }
-    Ok(())
-}
-
-/// One Expect field (RFC 9110 section 10.1.1).
-fn expectation(value: &[u8], all: &mut Gathered) {
-    for expectation in grammar::elements(value) {
-        if expectation.eq_ignore_ascii_case(b"100-continue") {
-            all.expect_continue = true;
-        } else if !expectation.is_empty() {
-            all.expect_other = true;
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! HTTP/1.0 and 1.1 (RFC 9112), as an origin server reads and writes it.
 //!
-//! [`Decoder`] is a small state machine over [`head`] and [`body`]; [`Encoder`] frames responses.
+//! [`Decoder`] is a small state machine over `head` and `body`; [`Encoder`] frames responses.
 //! There is no leniency: what RFC 9112 lets a server guess about is refused, since two servers that
 //! guess differently are how requests are smuggled.
 
 mod body;
 mod encode;
+mod fields;
 mod grammar;
 mod head;
 mod request_line;
@@ -67,6 +68,36 @@ impl Decoder {
         self.state = State::START;
     }
 
+    fn decode_head(&mut self, unread: &[u8]) -> Step {
+        let State::Head(reader) = &mut self.state else { unreachable!("called in a head") };
+        match reader.read(unread, &self.limits, &mut self.head) {
+            Ok(None) => Step { consumed: 0, event: Event::More },
+            Ok(Some(consumed)) => {
+                self.state = match self.head.framing {
+                    Framing::None => State::Fixed(Fixed::new(0)),
+                    Framing::Length(len) => State::Fixed(Fixed::new(len)),
+                    Framing::Chunked => State::Chunked(Chunked::new()),
+                };
+                Step { consumed, event: Event::Head }
+            }
+            Err(reject) => {
+                reader.forget(unread, &mut self.head);
+                self.refuse(reject)
+            }
+        }
+    }
+
+    fn decode_chunked(&mut self, unread: &[u8]) -> Step {
+        let State::Chunked(chunked) = &mut self.state else { unreachable!("called in a chunk") };
+        let step = chunked.read(unread, self.limits.body);
+        match step.event {
+            Event::End => self.state = State::START,
+            Event::Reject(reject) => return self.refuse(reject),
+            _ => {}
+        }
+        step
+    }
+
     /// Refuse this request and all that would follow.
     #[cold]
     fn refuse(&mut self, reject: Reject) -> Step {
@@ -79,32 +110,18 @@ impl Decoder {
 impl Decode for Decoder {
     #[inline]
     fn decode(&mut self, unread: &[u8]) -> Step {
-        let step = match &mut self.state {
-            State::Head(reader) => match reader.read(unread, &self.limits, &mut self.head) {
-                Ok(None) => return Step { consumed: 0, event: Event::More },
-                Ok(Some(consumed)) => {
-                    self.state = match self.head.framing {
-                        Framing::None => State::Fixed(Fixed::new(0)),
-                        Framing::Length(len) => State::Fixed(Fixed::new(len)),
-                        Framing::Chunked => State::Chunked(Chunked::new()),
-                    };
-                    return Step { consumed, event: Event::Head };
+        match &mut self.state {
+            State::Head(_) => self.decode_head(unread),
+            State::Fixed(fixed) => {
+                let step = fixed.read(unread);
+                if step.event == Event::End {
+                    self.state = State::START;
                 }
-                Err(reject) => {
-                    reader.forget(unread, &mut self.head);
-                    return self.refuse(reject);
-                }
-            },
-            State::Fixed(fixed) => fixed.read(unread),
-            State::Chunked(chunked) => chunked.read(unread, self.limits.body),
-            State::Rejected(reject) => return Step { consumed: 0, event: Event::Reject(*reject) },
-        };
-        match step.event {
-            Event::End => self.state = State::START,
-            Event::Reject(reject) => return self.refuse(reject),
-            _ => {}
+                step
+            }
+            State::Chunked(_) => self.decode_chunked(unread),
+            State::Rejected(reject) => Step { consumed: 0, event: Event::Reject(*reject) },
         }
-        step
     }
 
     fn head(&self) -> &Head {

@@ -1,7 +1,9 @@
 //! The request line (RFC 9112 section 3): method, target in one of its four forms, version.
 
 use super::bad;
-use super::grammar::{authority, is_encoded, is_token_octet, plain_len, query_len, token_len};
+use super::grammar::{
+    authority, decimal, is_encoded, is_token_octet, plain_len, query_len, token_len,
+};
 use crate::wire::{Head, Reject, Span, TargetForm, Version};
 
 /// What follows the target: a space, and a version of this length.
@@ -11,15 +13,14 @@ const VERSION_LEN: usize = b" HTTP/1.1".len();
 /// that comes from the request line is set, or an error returned.
 #[inline]
 pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Reject> {
-    if line.is_empty() {
-        return Err(bad("empty lines before the request"));
-    }
-    if let Some(reason) = first_octet_fault(line) {
-        return Err(bad(reason));
-    }
     let method_len = token_len(line);
-    if line.get(method_len) != Some(&b' ') {
-        return Err(bad("malformed method"));
+    if method_len == 0 || line.get(method_len) != Some(&b' ') {
+        let reason = match line {
+            [] => "empty lines before the request",
+            [b'\r', ..] => "bare CR in the request head",
+            _ => first_octet_fault(line).unwrap_or("malformed method"),
+        };
+        return Err(bad(reason));
     }
     let target_at = method_len + 1;
     let rest = &line[target_at..];
@@ -28,7 +29,12 @@ pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Rej
         return Err(bad("no HTTP version in the request line"));
     };
     let method = &line[..method_len];
-    head.version = self::version(version)?;
+    head.version = match self::version(version) {
+        Ok(version) => version,
+        // Not a line of three words at all.
+        Err(_) if rest[..target_len].contains(&b' ') => return Err(octet_fault(b' ')),
+        Err(reject) => return Err(reject),
+    };
     head.method = span(base, 0, method_len);
     head.target = span(base, target_at, target_len);
     head.authority = None;
@@ -59,8 +65,10 @@ fn span(base: usize, start: usize, len: usize) -> Span {
 /// A space and the version, `VERSION_LEN` octets.
 #[inline]
 fn version(text: &[u8]) -> Result<Version, Reject> {
+    if text == b" HTTP/1.1" {
+        return Ok(Version::Http11);
+    }
     match text {
-        b" HTTP/1.1" => Ok(Version::Http11),
         b" HTTP/1.0" => Ok(Version::Http10),
         [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
@@ -156,8 +164,10 @@ fn other_form(target: &[u8], base: usize, method: &[u8], head: &mut Head) -> Res
 
 /// `host:port`, both there (RFC 9110 section 9.3.6).
 fn connect_target(target: &[u8], base: usize, head: &mut Head) -> Result<(), Reject> {
-    let valid = authority(target)
-        .is_some_and(|parts| parts.host_len > 0 && parts.port.is_some_and(|port| port > 0));
+    let valid = authority(target).is_some_and(|parts| {
+        let port = &target[target.len() - parts.port_len..];
+        parts.host_len > 0 && decimal(port).is_some_and(|port| port > 0)
+    });
     if !valid {
         return Err(bad("CONNECT needs a target of host:port"));
     }

@@ -1,7 +1,7 @@
 //! The border, from the side of a careless C program.
 
-use super::super::result::{GW_EOF, GW_ERR_APP, GW_ERR_PANIC};
 use super::*;
+use crate::ffi::result::{GW_EOF, GW_ERR_APP, GW_ERR_PANIC};
 
 fn error() -> gw_error {
     let size = size_of::<gw_error>() as u32;
@@ -101,7 +101,7 @@ fn null_is_fine_for_nothing_and_only_for_nothing() {
         assert_eq!(buffer(null, 0, "buf").unwrap().len(), 0);
         assert_eq!(buffer(null, 1, "buf").map(drop).unwrap_err().message(), "buf is NULL");
         let mut room = [0_u8; 4];
-        buffer(room.as_mut_ptr().cast(), 4, "buf").unwrap()[1].write(9);
+        buffer(room.as_mut_ptr().cast(), 4, "buf").unwrap()[1] = 9;
         assert_eq!(room, [0, 9, 0, 0]);
 
         assert_eq!(cstr(std::ptr::null(), "key").unwrap_err().message(), "key is NULL");

@@ -1,0 +1,144 @@
+//! The scoreboard: what arbiter and workers share, in memory that outlives either.
+//!
+//! One record per place, in cache lines of its own, so that a worker's writing disturbs no other.
+//! The worker writes, the arbiter reads (and cleans the record before it gives it to the next
+//! worker); every field stands for itself, so there is nothing to lock.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use crate::sys::clock::monotonic_ms;
+use crate::sys::proc::Pid;
+use crate::sys::shm::shared_record;
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// There is no worker in this place.
+    Empty = 0,
+    /// It was forked, and prepares itself.
+    Booting = 1,
+    /// It serves.
+    Ready = 2,
+    /// It was told to stop.
+    Stopping = 3,
+}
+
+shared_record! {
+    /// What is known of one worker.
+    pub struct WorkerSlot {
+        pid: AtomicI32,
+        state: AtomicU32,
+        generation: AtomicU32,
+        spawned_ms: AtomicU64,
+        ready_ms: AtomicU64,
+        heartbeat_ms: AtomicU64,
+    }
+}
+
+impl WorkerSlot {
+    /// The worker's process; 0 when there is none, or when it has not begun yet.
+    pub fn pid(&self) -> Pid {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            1 => State::Booting,
+            2 => State::Ready,
+            3 => State::Stopping,
+            _ => State::Empty,
+        }
+    }
+
+    /// Which configuration it runs: counts reloads.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// When it was forked, on the monotonic clock in milliseconds.
+    pub fn spawned_ms(&self) -> u64 {
+        self.spawned_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether it ever was ready.
+    pub fn was_ready(&self) -> bool {
+        self.ready_ms.load(Ordering::Acquire) != 0
+    }
+
+    /// When it last gave a sign of life, on the monotonic clock in milliseconds.
+    pub fn heartbeat_ms(&self) -> u64 {
+        self.heartbeat_ms.load(Ordering::Acquire)
+    }
+
+    /// A sign of life.
+    pub fn beat(&self) {
+        self.heartbeat_ms.store(monotonic_ms(), Ordering::Release);
+    }
+
+    /// In the arbiter, before the fork.  The heartbeat starts here, so that a worker that never
+    /// gives a sign of life has an age, too.
+    pub(super) fn assign(&self, generation: u32) {
+        let now = monotonic_ms();
+        self.pid.store(0, Ordering::Release);
+        self.generation.store(generation, Ordering::Release);
+        self.spawned_ms.store(now, Ordering::Release);
+        self.ready_ms.store(0, Ordering::Release);
+        self.heartbeat_ms.store(now, Ordering::Release);
+        self.state.store(State::Booting as u32, Ordering::Release);
+    }
+
+    /// In the arbiter and in the worker: which of them comes first after the fork is chance.
+    pub(super) fn set_pid(&self, pid: Pid) {
+        self.pid.store(pid, Ordering::Release);
+    }
+
+    /// In the worker.  The first time counts.
+    pub(super) fn set_ready(&self) {
+        let now = monotonic_ms().max(1);
+        let _ = self.ready_ms.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire);
+        let (from, to) = (State::Booting as u32, State::Ready as u32);
+        let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        self.beat();
+    }
+
+    /// In the worker.
+    pub(super) fn set_stopping(&self) {
+        self.state.store(State::Stopping as u32, Ordering::Release);
+    }
+
+    /// In the arbiter, when the worker was waited for.
+    pub(super) fn vacate(&self) {
+        self.pid.store(0, Ordering::Release);
+        self.state.store(State::Empty as u32, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::shm::Shared;
+
+    #[test]
+    fn a_place_follows_its_worker() {
+        let board = Shared::<WorkerSlot>::new(2).unwrap();
+        let slot = &board[1];
+        assert_eq!(slot.state(), State::Empty);
+        slot.assign(3);
+        assert_eq!((slot.state(), slot.generation(), slot.was_ready()), (State::Booting, 3, false));
+        assert!(slot.heartbeat_ms() >= slot.spawned_ms() && slot.spawned_ms() > 0);
+        slot.set_pid(42);
+        slot.set_ready();
+        assert_eq!((slot.state(), slot.pid(), slot.was_ready()), (State::Ready, 42, true));
+        slot.set_stopping();
+        slot.set_ready();
+        assert_eq!(slot.state(), State::Stopping, "ready comes too late");
+        slot.vacate();
+        assert_eq!((slot.state(), slot.pid()), (State::Empty, 0));
+        assert!(slot.was_ready(), "until the place is given away");
+        slot.assign(4);
+        assert!(!slot.was_ready());
+        assert_eq!(board[0].state(), State::Empty);
+    }
+}

@@ -1,0 +1,26 @@
+//! Processes: start workers, watch them, stop them.  Knows nothing of what a worker does.
+//!
+//! ```text
+//! settings  what it is made from
+//! arbiter   the loop: start, watch, replace
+//! stop      signals, requests, deadlines, the end
+//! control   what other threads and signal handlers may ask of it
+//! spawn     fork
+//! worker    a worker's life, seen from inside
+//! board     what arbiter and workers share
+//! ```
+
+#[allow(clippy::module_inception, reason = "the arbiter itself is one part of the layer")]
+mod arbiter;
+mod board;
+mod control;
+mod settings;
+mod spawn;
+mod stop;
+mod worker;
+
+pub use arbiter::Arbiter;
+pub use board::{State, WorkerSlot};
+pub use control::{Handle, StopMode};
+pub use settings::{Main, Settings, Turn};
+pub use worker::WorkerContext;

@@ -1,0 +1,159 @@
+//! Stopping: gracefully, quickly, at once; and the deadlines that make it end.
+
+use super::arbiter::{Arbiter, Phase};
+use super::control::{Requests, StopMode};
+use super::settings::TARGET;
+use crate::base::error::{Error, Result};
+use crate::base::log::log;
+use crate::sys::clock::monotonic_ms;
+use crate::sys::proc;
+use crate::sys::signal::{self, SIGKILL, SIGQUIT, SIGTERM};
+
+/// A worker that cuts what is in flight at `graceful_timeout` itself needs a moment to end.
+pub(super) const GRACE_MS: u64 = 500;
+/// What is left of a stop after the second INT or QUIT (gunicorn's 2 s).
+const URGENT_MS: u64 = 2000;
+/// How long to wait for processes that were killed; one that hangs in the kernel can take for ever.
+const AFTER_KILL_MS: u64 = 5000;
+impl Arbiter {
+    pub(super) fn hear_signals(&mut self) {
+        let Some(signals) = &self.signals else { return };
+        for signal in signals.take() {
+            let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
+            log!(self.log, Info, TARGET, "Handling signal: {name}");
+            self.stop(if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick });
+        }
+    }
+
+    pub(super) fn hear_requests(&mut self) {
+        let Requests { graceful, quick, kill } = self.handle.take();
+        if graceful {
+            self.stop(StopMode::Graceful);
+        }
+        // More than two are no more urgent than two.
+        for _ in 0..quick.min(2) {
+            self.stop(StopMode::Quick);
+        }
+        if kill {
+            self.stop(StopMode::Kill);
+        }
+    }
+
+    /// Begins to stop, or stops faster than before.
+    fn stop(&mut self, how: StopMode) {
+        let now = monotonic_ms();
+        let graceful_ms = self.settings.graceful_timeout.as_millis() as u64;
+        match &mut self.phase {
+            Phase::Idle | Phase::Stopped => return,
+            Phase::Running => self.begin_to_stop(how, now + graceful_ms + GRACE_MS, None),
+            Phase::Stopping { how: before, deadline_ms, .. } => {
+                if how == StopMode::Graceful || *before == StopMode::Kill {
+                    return;
+                }
+                *before = how;
+                *deadline_ms = (*deadline_ms).min(now + URGENT_MS);
+            }
+        }
+        match how {
+            StopMode::Graceful => self.signal_all(SIGTERM),
+            StopMode::Quick => self.signal_all(SIGQUIT),
+            StopMode::Kill => self.signal_all_to_death(now),
+        }
+    }
+
+    pub(super) fn begin_to_stop(
+        &mut self,
+        how: StopMode,
+        deadline_ms: u64,
+        failure: Option<Error>,
+    ) {
+        log!(self.log, Info, TARGET, "Shutting down: Master");
+        if let Some(failure) = &failure {
+            log!(self.log, Info, TARGET, "Reason: {failure}");
+        }
+        self.phase = Phase::Stopping { how, deadline_ms, failure };
+        // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
+        // in a queue that nobody will look at.  Files of unix sockets go here, too.
+        self.listeners.clear();
+    }
+
+    pub(super) fn signal_all(&mut self, signal: i32) {
+        for worker in self.places.iter_mut().filter_map(|place| place.worker.as_mut()) {
+            // It was not waited for, so the id is still its own.
+            let _ = proc::kill(worker.pid, signal);
+            worker.told = Some(signal);
+        }
+    }
+
+    fn signal_all_to_death(&mut self, now: u64) {
+        if let Phase::Stopping { how, deadline_ms, .. } = &mut self.phase {
+            *how = StopMode::Kill;
+            *deadline_ms = now + AFTER_KILL_MS;
+        }
+        self.signal_all(SIGKILL);
+    }
+
+    /// While it stops: kills at the deadline, ends when nobody is left.
+    pub(super) fn finish(&mut self) {
+        let Phase::Stopping { how, deadline_ms, failure } = &self.phase else { return };
+        let (how, deadline_ms) = (*how, *deadline_ms);
+        let now = monotonic_ms();
+        if self.places.iter().all(|place| place.worker.is_none()) {
+            let result = failure.clone().map_or(Ok(()), Err);
+            self.end(result);
+        } else if now >= deadline_ms && how != StopMode::Kill {
+            self.signal_all_to_death(now);
+        } else if now >= deadline_ms {
+            let result = failure.clone().map_or(Ok(()), Err);
+            for worker in self.places.iter().filter_map(|place| place.worker.as_ref()) {
+                log!(
+                    self.log,
+                    Error,
+                    TARGET,
+                    "Worker (pid:{}) was killed and does not end",
+                    worker.pid
+                );
+            }
+            self.end(result);
+        }
+    }
+
+    pub(super) fn end(&mut self, result: Result<()>) {
+        self.phase = Phase::Stopped;
+        self.listeners.clear();
+        // The host's handlers are back from here on.
+        self.signals = None;
+        self.lifeline = None;
+        self.handle.set_ended(result);
+    }
+
+    /// Kills the workers, and waits for them.
+    pub(super) fn kill_all(&mut self) {
+        self.signal_all(SIGKILL);
+        let deadline = monotonic_ms() + AFTER_KILL_MS;
+        while self.places.iter().any(|place| place.worker.is_some()) && monotonic_ms() < deadline {
+            for place in &mut self.places {
+                if let Some(worker) = &place.worker
+                    && proc::wait_pid(worker.pid).is_some()
+                {
+                    place.worker = None;
+                }
+            }
+            let _ = self.poller.get_mut().wait(1);
+        }
+    }
+}
+
+impl Drop for Arbiter {
+    fn drop(&mut self) {
+        if proc::pid() != self.creator {
+            return;
+        }
+        if self.places.iter().any(|place| place.worker.is_some()) {
+            self.kill_all();
+        }
+        if !matches!(self.phase, Phase::Stopped) {
+            self.end(Ok(()));
+        }
+    }
+}

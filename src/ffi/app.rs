@@ -1,0 +1,86 @@
+//! The calling convention from the side of an application: calling another one, a whole answer at
+//! once, a reason for a 500.
+
+use std::ffi::{c_char, c_void};
+
+use super::body::put_first;
+use super::guard::{bytes, guard, reference};
+use super::result::{GW_ERR_APP, GW_OK, gw_error, gw_result};
+use crate::base::error::{Error, Kind};
+use crate::base::log::Level;
+use crate::base::octets::{Chunk, OwnedChunk};
+use crate::gateway::abi::{AppFrame, BodyFrame, Environ, Response, StartResponseFn};
+use crate::gateway::app::forward;
+
+/// An application that wraps an application: fill `outer` from `inner`, which lives until
+/// outer->drop.  `outer` arrives with inner's flags.
+pub type gw_middleware_fn = Option<
+    unsafe extern "C" fn(
+        ctx: *mut c_void,
+        inner: *const AppFrame,
+        outer: *mut AppFrame,
+        err: *mut gw_error,
+    ) -> gw_result,
+>;
+
+/// [req] Call `app` as the library would: what a middleware does with its inner application.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_app_call(
+    app: *const AppFrame,
+    env: *mut Environ,
+    start_response: StartResponseFn,
+    sr: *mut c_void,
+    body: *mut BodyFrame,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (app, _) = unsafe { (reference(app, "app")?, reference(env, "env")?) };
+        // SAFETY: as above; a body is only looked at for NULL here.
+        unsafe { reference(body, "body") }?;
+        // SAFETY: all of it came from a call of an application, and goes into one.
+        Ok(unsafe { forward(app, env, start_response, sr, body) })
+    })
+}
+
+/// [req] A whole answer in one call: the head, and `chunk` (may be NULL).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_reply(
+    start_response: StartResponseFn,
+    sr: *mut c_void,
+    body: *mut BodyFrame,
+    head: *const Response<'_>,
+    chunk: *const Chunk,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: NULL, or a chunk that is ours from here on, whatever happens.
+        let chunk = unsafe { chunk.as_ref().map(|chunk| OwnedChunk::new(*chunk)) };
+        // SAFETY: the rules page.
+        unsafe { reference(head, "head") }?;
+        let start = start_response.ok_or(Error::new(Kind::Invalid, "start_response is NULL"))?;
+        // SAFETY: `start` and `sr` came together; `head` is valid for the call.
+        let rc = unsafe { start(sr, head, std::ptr::null_mut()) };
+        if rc != GW_OK {
+            return Ok(rc);
+        }
+        match chunk {
+            // SAFETY: the rules page.
+            Some(chunk) => unsafe { put_first(body, chunk) }.map(|()| GW_OK),
+            None => Ok(GW_OK),
+        }
+    })
+}
+
+/// [req] Logs why, and returns GW_ERR_APP for the application to return.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_fail(
+    env: *const Environ,
+    text: *const c_char,
+    len: usize,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (env, text) = unsafe { (reference(env, "env")?, bytes(text.cast(), len, "text")?) };
+        env.exchange()?.log(Level::Error, text);
+        Ok(GW_ERR_APP)
+    })
+}

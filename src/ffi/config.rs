@@ -1,0 +1,239 @@
+//! Configuration: setting options, the application and what wraps it, listeners.
+
+use std::ffi::{c_char, c_void};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::app::gw_middleware_fn;
+use super::context::Context;
+use super::guard::{Growing, buffer, cstr, grown, guard, guard_with, out, quietly};
+use super::object::{Exclusive, borrow_anywhere, give, handle, take};
+use super::result::{GW_OK, gw_error, gw_result};
+use crate::base::error::{Error, Kind, Result};
+use crate::conf::listener::{Address, Listener, Protocol};
+use crate::gateway::abi::AppFrame;
+use crate::gateway::app::Application;
+use crate::gateway::config::Config;
+
+/// what a server or an arbiter is made of
+#[derive(Debug)]
+pub struct gw_config {
+    _private: [u8; 0],
+}
+
+handle!(gw_config: Exclusive<Config>, b"conf");
+
+/// [any] All options as they are preset; NULL when there is no memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn gw_config_new() -> *mut gw_config {
+    quietly(std::ptr::null_mut(), || Ok(give(Exclusive::new(Config::new()))))
+}
+
+/// [one] For one that nothing was made of: what takes a configuration frees it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_free(cfg: *mut gw_config) {
+    quietly((), || {
+        // SAFETY: the rules page.
+        unsafe { take(cfg) }.map(drop)
+    });
+}
+
+/// [one] An option by its name: ("workers", "4").  A list grows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_set(
+    cfg: *mut gw_config,
+    key: *const c_char,
+    value: *const c_char,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let (cfg, key) = unsafe { (borrow_anywhere(cfg)?, cstr(key, "key")?) };
+        // SAFETY: the rules page.
+        let value = unsafe { cstr(value, "value") }?;
+        cfg.enter()?.set(key, value).map(drop)
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// [one] The value of an option, as gw_config_set takes it.  As much as fits is written, and ends
+/// with a NUL; *len is the length of all of it, without the NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_get(
+    cfg: *const gw_config,
+    key: *const c_char,
+    buf: *mut c_char,
+    cap: usize,
+    len: *mut usize,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (cfg, key) = unsafe { (borrow_anywhere(cfg)?, cstr(key, "key")?) };
+        // SAFETY: the rules page.
+        let (buf, len) = unsafe { (buffer(buf.cast(), cap, "buf")?, out(len, "len")?) };
+        let value = cfg.enter()?.settings().get(key)?;
+        if let Some(room) = buf.len().checked_sub(1) {
+            let fits = (0..=room.min(value.len())).rev().find(|at| value.is_char_boundary(*at));
+            let fits = fits.unwrap_or(0);
+            buf[..fits].copy_from_slice(&value.as_bytes()[..fits]);
+            buf[fits] = 0;
+        }
+        len.set(value.len());
+        Ok(())
+    })
+}
+
+/// [one] An option by its number: truth as 0 or 1, durations in milliseconds, sizes in octets.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_set_int(
+    cfg: *mut gw_config,
+    option: u32,
+    value: i64,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let cfg = unsafe { borrow_anywhere(cfg) }?;
+        cfg.enter()?.settings_mut().set_id(option, value)
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+// SAFETY: repr(C), `size` first, numbers, pointers and functions that may be missing.
+unsafe impl Growing for AppFrame {
+    const FIRST: usize = 40;
+}
+
+/// [one] app->drop runs when the last user of it is gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_app(
+    cfg: *mut gw_config,
+    app: *const AppFrame,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let app = unsafe { grown(app, "app") }?;
+        // SAFETY: the rules page: its functions take its context, its name is a string.
+        let app = unsafe { Application::from_frame(app) }?;
+        // SAFETY: the rules page.
+        let cfg = unsafe { borrow_anywhere(cfg) }?;
+        cfg.enter()?.application(app);
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// [one] Middleware around the application; the first one used is the outermost.  It is called when
+/// a server or an arbiter is made of the configuration; `drop` when what it made is gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_use(
+    cfg: *mut gw_config,
+    middleware: gw_middleware_fn,
+    ctx: *mut c_void,
+    drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        let kept = Arc::new(Context::new(ctx, drop));
+        let wrap = middleware.ok_or_else(|| Error::new(Kind::Invalid, "middleware is NULL"))?;
+        let context = Arc::clone(&kept);
+        let middleware = move |inner: &AppFrame, outer: &mut AppFrame| {
+            let mut err = gw_error::EMPTY;
+            // SAFETY: the host's function and context, as the rules page has them.
+            match unsafe { wrap(context.get(), inner, outer, &raw mut err) } {
+                GW_OK => Ok(()),
+                code => Err(err.as_error(code, "the middleware failed")),
+            }
+        };
+        // SAFETY: the rules page.
+        let cfg = unsafe { borrow_anywhere(cfg) }?;
+        cfg.enter()?.wrap_keeping(Box::new(middleware), kept);
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// where connections come from
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct gw_listener {
+    pub size: u32,
+    /// GW_PROTO_*
+    pub protocol: u32,
+    /// "host:port", "[::1]:port", "unix:/path"; NULL
+    pub address: *const c_char,
+    /// an inherited socket, when no address
+    pub fd: i32,
+    /// 0: the option
+    pub backlog: i32,
+    /// GW_LISTEN_*
+    pub flags: u32,
+    /// of a unix socket, 0: umask decides
+    pub mode: u32,
+}
+
+/// HTTP/1.0 and 1.1
+pub const GW_PROTO_HTTP: u32 = 0;
+
+/// one socket per worker
+pub const GW_LISTEN_REUSEPORT: u32 = 1 << 0;
+
+const _: () = assert!(GW_PROTO_HTTP == Protocol::Http as u32);
+
+// SAFETY: repr(C), `size` first, numbers and pointers.
+unsafe impl Growing for gw_listener {
+    const FIRST: usize = 32;
+}
+
+/// [one] One more place to listen on; the option `bind` adds to the same list.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_listen(
+    cfg: *mut gw_config,
+    listener: *const gw_listener,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let (cfg, raw) = unsafe { (borrow_anywhere(cfg)?, grown(listener, "listener")?) };
+        // SAFETY: the rules page.
+        let listener = unsafe { listener_of(&raw) }?;
+        cfg.enter()?.listen(listener);
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// # Safety
+/// The address is NULL or a C string.
+unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
+    let invalid = |text: String| Err(Error::new(Kind::Invalid, text));
+    let protocol = Protocol::from_code(raw.protocol)?;
+    let mut listener = if raw.address.is_null() {
+        if raw.fd < 0 {
+            return invalid(format!("listener: no address, and fd is {}", raw.fd));
+        }
+        Listener { protocol, ..Listener::new(Address::Fd(raw.fd)) }
+    } else {
+        // SAFETY: the caller's promise.
+        Listener::from_str(unsafe { cstr(raw.address, "listener->address") }?)?
+    };
+    if raw.flags & !GW_LISTEN_REUSEPORT != 0 {
+        return invalid(format!("listener: flags are {:#x}: unknown", raw.flags));
+    }
+    listener.reuse_port = raw.flags & GW_LISTEN_REUSEPORT != 0;
+    listener.backlog = match u32::try_from(raw.backlog) {
+        Ok(backlog) => backlog,
+        Err(_) => return invalid(format!("listener: backlog is {}", raw.backlog)),
+    };
+    listener.mode = raw.mode;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The options: their numbers, and the table of them for tools.
+
+#![allow(dead_code)] // C reads the constants; config/tests.rs compares them with the table.
+
+use std::ffi::{CStr, c_char};
+
+use super::guard::{Growing, fill, guard, out, reference};
+use super::result::{GW_EOF, GW_OK, gw_result};
+use crate::conf::options::options;
+use crate::conf::settings::WorkerModel;
+
+/// worker processes
+pub const GW_OPT_WORKERS: u32 = 1;
+/// GW_MODEL_*
+pub const GW_OPT_WORKER_MODEL: u32 = 2;
+/// ms
+pub const GW_OPT_GRACEFUL_TIMEOUT: u32 = 5;
+/// ms
+pub const GW_OPT_KEEPALIVE: u32 = 6;
+/// octets
+pub const GW_OPT_MAX_BODY: u32 = 8;
+/// 1 in gw_serve, else 0, unless set
+pub const GW_OPT_SIGNALS: u32 = 9;
+/// by name only
+pub const GW_OPT_BIND: u32 = 10;
+/// connections that wait
+pub const GW_OPT_BACKLOG: u32 = 11;
+/// of one worker
+pub const GW_OPT_WORKER_CONNECTIONS: u32 = 12;
+/// octets
+pub const GW_OPT_LIMIT_REQUEST_LINE: u32 = 13;
+/// number
+pub const GW_OPT_LIMIT_REQUEST_FIELDS: u32 = 14;
+/// octets
+pub const GW_OPT_LIMIT_REQUEST_FIELD_SIZE: u32 = 15;
+/// octets
+pub const GW_OPT_LIMIT_REQUEST_HEAD: u32 = 16;
+/// ms
+pub const GW_OPT_HEADER_TIMEOUT: u32 = 17;
+/// ms
+pub const GW_OPT_BODY_TIMEOUT: u32 = 18;
+/// ms
+pub const GW_OPT_WRITE_TIMEOUT: u32 = 19;
+/// 0: bodies stream
+pub const GW_OPT_REQUEST_BUFFERING: u32 = 20;
+/// octets
+pub const GW_OPT_BODY_BUFFER: u32 = 21;
+/// by name only
+pub const GW_OPT_SPOOL_DIR: u32 = 22;
+/// by name only
+pub const GW_OPT_ACCESSLOG: u32 = 23;
+/// by name only
+pub const GW_OPT_ERRORLOG: u32 = 24;
+/// GW_LOG_*
+pub const GW_OPT_LOGLEVEL: u32 = 25;
+/// by name only
+pub const GW_OPT_ACCESS_LOG_FORMAT: u32 = 26;
+/// octets
+pub const GW_OPT_OUTPUT_BUFFER: u32 = 27;
+
+/// this thread, this process
+pub const GW_MODEL_INLINE: u32 = 0;
+/// processes are forked
+pub const GW_MODEL_FORK: u32 = 2;
+
+const _: () = assert!(
+    GW_MODEL_INLINE == WorkerModel::Inline as u32 && GW_MODEL_FORK == WorkerModel::Fork as u32
+);
+
+/// what the options are, for tools
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct gw_option {
+    pub size: u32,
+    /// GW_OPT_*
+    pub id: u32,
+    /// of gw_config_set
+    pub name: *const c_char,
+    /// "int", "bool", "ms", "size", "enum", "text", "path", "list"
+    pub kind: *const c_char,
+    /// as gw_config_set takes it
+    pub preset: *const c_char,
+    /// a sentence or two
+    pub help: *const c_char,
+}
+
+// SAFETY: repr(C), `size` first, numbers and pointers.
+unsafe impl Growing for gw_option {
+    const FIRST: usize = 40;
+}
+
+/// [any] One option at a time, in the order of their numbers: start with *cursor = 0; GW_EOF at the
+/// end.  The texts are static.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_option_next(cursor: *mut u32, out: *mut gw_option) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let at = *unsafe { reference(cursor, "cursor") }?;
+        let Some(option) = options().get(at as usize) else {
+            return Ok(GW_EOF);
+        };
+        let [name, kind, preset, help] = option.c_strings().map(CStr::as_ptr);
+        let row = gw_option { size: 0, id: option.id(), name, kind, preset, help };
+        // SAFETY: the rules page.
+        unsafe {
+            fill(out, &row, "out")?;
+            self::out(cursor, "cursor")?.set(at + 1);
+        }
+        Ok(GW_OK)
+    })
+}

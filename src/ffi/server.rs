@@ -1,0 +1,222 @@
+//! One worker in the caller's own event loop.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::config::gw_config;
+use super::guard::{Growing, fill, guard, guard_with, out, quietly};
+use super::object::{Exclusive, borrow, give, handle, take};
+use super::result::{GW_EOF, GW_OK, gw_error, gw_result};
+use crate::base::error::{Error, Kind, Result};
+use crate::conf::listener::Protocol;
+use crate::gateway::config::Config;
+use crate::gateway::counters::Counters;
+use crate::server::engine::{Control, Engine, Stop};
+use crate::server::setup::Setup;
+
+/// one worker's loop
+#[derive(Debug)]
+pub struct gw_server {
+    _private: [u8; 0],
+}
+
+handle!(gw_server: Server, b"serv");
+
+/// An engine, and what may be used while a call is in it.
+pub(super) struct Server {
+    engine: Exclusive<Engine>,
+    control: Arc<Control>,
+    counters: Arc<Counters>,
+    fd: RawFd,
+    since: Instant,
+}
+
+impl Server {
+    fn new(config: Config) -> Result<Self> {
+        let setup = Arc::new(Setup::new(config)?);
+        let listeners = setup.bind()?.into_iter().map(Arc::new).collect();
+        let counters = Arc::new(Counters::default());
+        let engine = Engine::new(setup, listeners, Arc::clone(&counters) as Arc<_>)?;
+        Ok(Server {
+            control: Arc::clone(engine.control()),
+            fd: engine.fd(),
+            engine: Exclusive::new(engine),
+            counters,
+            since: Instant::now(),
+        })
+    }
+}
+
+/// [one] Takes cfg.  Binds what is to be listened on; none at all is fine, for sockets that are
+/// adopted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_new(
+    cfg: *mut gw_config,
+    out: *mut *mut gw_server,
+    err: *mut gw_error,
+) -> gw_result {
+    let make = || {
+        // SAFETY: the rules page.
+        let (config, _) = unsafe { take(cfg) }?;
+        // SAFETY: the rules page.
+        let out = unsafe { self::out(out, "out") }?;
+        out.set(give(Server::new(config.into_inner())?));
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, make) }
+}
+
+/// [any] Readable when gw_server_turn has something to do; -1: no server.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_fd(s: *const gw_server) -> i32 {
+    // SAFETY: the rules page.
+    quietly(-1, || Ok(unsafe { borrow(s) }?.fd))
+}
+
+/// [one] Do what can be done without blocking; *wait_ms is how long the host may sleep on the fd: 0
+/// not at all, -1 for ever.  GW_EOF: stopped.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_turn(s: *mut gw_server, wait_ms: *mut i64) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (server, wait_ms) = unsafe { (borrow(s)?, out(wait_ms, "wait_ms")?) };
+        let next = server.engine.enter()?.turn(0)?;
+        wait_ms.set(next.unwrap_or(-1));
+        Ok(if next.is_some() { GW_OK } else { GW_EOF })
+    })
+}
+
+/// [one] Serve a connected socket that somebody else accepted.  It is taken when the result is
+/// GW_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_adopt(s: *mut gw_server, fd: i32, protocol: u32) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let server = unsafe { borrow(s) }?;
+        let Protocol::Http = Protocol::from_code(protocol)?;
+        if fd < 0 {
+            return Err(Error::new(Kind::Invalid, "fd is negative"));
+        }
+        server.engine.enter()?.adopt(fd)
+    })
+}
+
+/// [sig] Makes the fd readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_wake(s: *mut gw_server) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(s) }?.control.wake();
+        Ok(())
+    })
+}
+
+/// [sig] Begin to stop: `how` is GW_STOP_*, and a second call may only hurry it.  It goes on in
+/// gw_server_turn, up to GW_EOF.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let server = unsafe { borrow(s) }?;
+        server.control.stop(match how {
+            GW_STOP_GRACEFUL => Stop::Graceful,
+            GW_STOP_QUICK | GW_STOP_KILL => Stop::Quick,
+            _ => return Err(Error::new(Kind::Invalid, "how is none of GW_STOP_*")),
+        });
+        Ok(())
+    })
+}
+
+/// requests that are there are answered, within graceful_timeout
+pub const GW_STOP_GRACEFUL: u32 = 0;
+/// connections are closed where they stand
+pub const GW_STOP_QUICK: u32 = 1;
+/// and workers killed
+pub const GW_STOP_KILL: u32 = 2;
+
+/// [one] Closes what is still open.  Inside one of the server's own callbacks it does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
+    quietly((), || {
+        // SAFETY: the rules page.
+        drop(unsafe { borrow(s) }?.engine.enter()?);
+        // SAFETY: the rules page: nobody uses it any more, and no call is in it.
+        unsafe { take(s) }.map(drop)
+    });
+}
+
+/// what was counted
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct gw_stats {
+    pub size: u32,
+    pub workers: u32,
+    pub uptime_ms: u64,
+    /// connections, ever
+    pub accepted: u64,
+    /// now
+    pub connections: u64,
+    /// ever
+    pub requests: u64,
+    /// now
+    pub in_flight: u64,
+    /// [2] counts the 2xx
+    pub status: [u64; 6],
+    /// octets of the bodies
+    pub sent: u64,
+    pub received: u64,
+    /// answered with a 500, or cut
+    pub app_errors: u64,
+    /// whose client left
+    pub aborted: u64,
+    /// whose client was too slow
+    pub timeouts: u64,
+    /// that were malformed
+    pub rejected: u64,
+}
+
+// SAFETY: repr(C), `size` first, numbers.
+unsafe impl Growing for gw_stats {
+    const FIRST: usize = 144;
+}
+
+/// [any] The counters of this server.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_stats(s: *const gw_server, out: *mut gw_stats) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let server = unsafe { borrow(s) }?;
+        let uptime_ms = server.since.elapsed().as_millis() as u64;
+        let stats = stats_of(&server.counters, uptime_ms);
+        // SAFETY: the rules page.
+        unsafe { fill(out, &stats, "out") }
+    })
+}
+
+fn stats_of(counters: &Counters, uptime_ms: u64) -> gw_stats {
+    let timeouts = [&counters.header_timeouts, &counters.body_timeouts, &counters.write_timeouts];
+    gw_stats {
+        size: 0,
+        workers: 1,
+        uptime_ms,
+        accepted: counters.accepted.get(),
+        connections: counters.connections.get(),
+        requests: counters.requests.get(),
+        in_flight: counters.in_flight.get(),
+        status: std::array::from_fn(|class| counters.status[class].get()),
+        sent: counters.sent.get(),
+        received: counters.received.get(),
+        app_errors: counters.app_errors.get(),
+        aborted: counters.aborted.get(),
+        timeouts: timeouts.iter().map(|counter| counter.get()).sum(),
+        rejected: counters.rejected.get(),
+    }
+}
+
+/// A server goes from thread to thread: calls into it come from any, one at a time.
+const _: () = {
+    const fn sendable<T: Send>() {}
+    sendable::<Engine>();
+};

@@ -1,0 +1,91 @@
+//! Reading the body of a request through its environ, so that a middleware may have replaced it.
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::octets::Octets;
+
+use super::abi::{Environ, NOWAIT};
+use super::app::is_own;
+
+/// Octets that are asked for at once when the whole body is wanted.
+const PIECE: usize = 16 * 1024;
+
+impl Environ {
+    /// Reads 1 to `buf.len()` octets of the body; 0 is its end.  Waits for the client where the
+    /// thread may block; elsewhere `Kind::Busy` (never for a buffered body).  A body that was cut
+    /// short is `Kind::Closed`, and not an end.
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.input.call(buf, 0)?.unwrap_or(0))
+    }
+
+    /// The same without waiting: `None` when nothing has arrived.
+    pub fn try_read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
+        self.input.call(buf, NOWAIT)
+    }
+
+    /// Reads a line with its newline, or as much of one as fits; 0 is the end of the body.
+    pub fn read_line(&self, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.read_line_with(buf, 0)?.unwrap_or(0))
+    }
+
+    /// `flags` is NOWAIT or nothing; `None` is "not now".
+    pub(crate) fn read_line_with(&self, buf: &mut [u8], flags: u32) -> Result<Option<usize>> {
+        if let Ok(x) = self.exchange()
+            && is_own(&self.input, x)
+        {
+            return x.read_line(buf, flags);
+        }
+        // What replaced the input only reads: what it gives cannot be put back, so by the octet.
+        let mut n = 0;
+        while n < buf.len() {
+            match self.input.call(&mut buf[n..=n], flags) {
+                Ok(Some(0)) => break,
+                Ok(Some(_)) => n += 1,
+                Ok(None) if n == 0 => return Ok(None),
+                // A piece of a line; what stopped it comes up again at the next call.
+                Ok(None) | Err(_) if n > 0 => break,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            if buf[n - 1] == b'\n' {
+                break;
+            }
+        }
+        Ok(Some(n))
+    }
+
+    /// The rest of the body, in the request's memory.  `Kind::Limit` when it has more than `limit`
+    /// octets; `max_body` holds in any case.
+    pub fn read_all(&self, limit: usize) -> Result<Octets<'_>> {
+        let x = self.exchange()?;
+        if is_own(&self.input, x) {
+            let mut input = x.input();
+            if !input.is_open() && input.rest() > limit as u64 {
+                return Err(too_long(limit));
+            }
+            if let Some(rest) = input.take_rest() {
+                return Ok(rest);
+            }
+        }
+        let known = usize::try_from(self.content_length).unwrap_or(0).min(limit);
+        let mut all = Vec::with_capacity(known.min(64 * PIECE));
+        loop {
+            let filled = all.len();
+            all.resize(filled + PIECE, 0);
+            let n = self.read(&mut all[filled..])?;
+            all.truncate(filled + n);
+            if n == 0 {
+                return Ok(x.arena().copy(&all));
+            }
+            if all.len() > limit {
+                return Err(too_long(limit));
+            }
+        }
+    }
+}
+
+fn too_long(limit: usize) -> Error {
+    Error::new(Kind::Limit, format!("the request body has more than {limit} octets"))
+}

@@ -1,0 +1,301 @@
+/*
+ * What a program can do wrong: each mistake gets its code and changes nothing.
+ */
+#define _GNU_SOURCE
+#include <gateway.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int failures;
+
+#define EXPECT(what) \
+    do { \
+        if (!(what)) { \
+            printf("line %d: %s\n", __LINE__, #what); \
+            failures++; \
+        } \
+    } while (0)
+
+static gw_server *server;
+static int        calls, dropped;
+
+static void
+drop(void *ctx)
+{
+    *(int *) ctx += 1;
+}
+
+/* Everything that a request can be asked wrongly, from inside one. */
+
+static gw_result
+wrongly(void *ctx, gw_environ *env, gw_start_response_fn start_response,
+        void *sr, gw_body *body)
+{
+    static const gw_pair  bad[] = { { GW_LIT("A:b"), GW_LIT("c") } };
+    gw_response           head = { 200, 0, 0, { NULL, 0 }, NULL, 0, NULL };
+    gw_environ           *derived;
+    gw_chunk              chunk = { "x", 1, 0, 0, 0, drop, &dropped };
+    gw_pair               pair;
+    gw_str                text = { "as it was", 9 };
+    uint64_t              cursor = 0;
+    int64_t               wait_ms = 77;
+    size_t                n = 77;
+    char                  buf[4];
+
+    (void) ctx;
+    calls++;
+
+    /* Re-entrance: the server is in a call. */
+    EXPECT(gw_server_turn(server, &wait_ms) == GW_ERR_STATE);
+    EXPECT(gw_server_adopt(server, 0, GW_PROTO_HTTP) == GW_ERR_STATE);
+    EXPECT(wait_ms == 77);
+    gw_server_free(server);
+    EXPECT(gw_server_fd(server) >= 0);
+
+    EXPECT(gw_environ_get(NULL, "A", 1, &text) == GW_ERR_INVALID);
+    EXPECT(gw_environ_get(env, NULL, 1, &text) == GW_ERR_INVALID);
+    EXPECT(gw_environ_get(env, "HTTP_HOST", 9, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_environ_get(env, "HTTP_NO", 7, &text) == GW_ERR_NOT_FOUND);
+    EXPECT(gw_environ_get(env, NULL, 0, &text) == GW_ERR_NOT_FOUND);
+    EXPECT(gw_environ_query(env, "no", 2, &text) == GW_ERR_NOT_FOUND);
+    EXPECT(text.len == 9);
+    EXPECT(gw_environ_next(env, NULL, &pair) == GW_ERR_INVALID);
+    EXPECT(gw_environ_next(env, &cursor, NULL) == GW_ERR_INVALID);
+    EXPECT(cursor == 0);
+    cursor = UINT64_MAX;
+    EXPECT(gw_environ_next(env, &cursor, &pair) == GW_EOF);
+    EXPECT(gw_environ_vars(env, NULL, &n) == GW_ERR_INVALID);
+    EXPECT(gw_environ_derive(env, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_environ_derive(env, &derived) == GW_OK);
+    EXPECT(gw_environ_set(derived, "", 0, "a", 1) == GW_ERR_INVALID);
+    EXPECT(gw_environ_set(derived, "A", 1, NULL, 1) == GW_ERR_INVALID);
+    EXPECT(gw_environ_set(derived, "CONTENT_LENGTH", 14, "many", 4)
+           == GW_ERR_INVALID);
+    EXPECT(gw_environ_put(env, NULL, &dropped, drop) == GW_ERR_INVALID);
+    EXPECT(dropped == 1);
+    EXPECT(gw_environ_put(NULL, env, &dropped, drop) == GW_ERR_INVALID);
+    EXPECT(dropped == 2);
+    EXPECT(gw_environ_at(env, &dropped) == NULL);
+    EXPECT(gw_environ_alloc(env, SIZE_MAX) == NULL);
+    EXPECT(gw_environ_alloc(NULL, 1) == NULL);
+    EXPECT(gw_environ_cstr(NULL, text) == NULL);
+    EXPECT(gw_environ_gone(NULL) == 0);
+
+    EXPECT(gw_read(env, NULL, 4, 0, &n) == GW_ERR_INVALID);
+    EXPECT(gw_read(env, buf, 0, 0, &n) == GW_ERR_INVALID);
+    EXPECT(gw_read(env, buf, 4, 0, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_read(env, buf, 4, 1u << 31, &n) == GW_ERR_INVALID);
+    EXPECT(gw_read_line(NULL, buf, 4, 0, &n) == GW_ERR_INVALID);
+    EXPECT(gw_read_all(env, 4, NULL) == GW_ERR_INVALID);
+    EXPECT(n == 77);
+    EXPECT(gw_read(env, buf, 4, 0, &n) == GW_EOF && n == 0);
+
+    EXPECT(gw_body_bytes(NULL, "a", 1, drop, &dropped) == GW_ERR_INVALID);
+    EXPECT(dropped == 3);
+    EXPECT(gw_body_bytes(body, NULL, 1, drop, &dropped) == GW_ERR_INVALID);
+    EXPECT(dropped == 4);
+    EXPECT(gw_body_copy(env, NULL, "a", 1) == GW_ERR_INVALID);
+    EXPECT(gw_body_copy(env, body, NULL, 1) == GW_ERR_INVALID);
+    EXPECT(gw_body_file(body, -1, 0, 1, GW_FILE_CLOSE, drop, &dropped)
+           == GW_ERR_INVALID);
+    EXPECT(dropped == 5);
+    EXPECT(gw_body_file(body, dup(0), -1, 1, GW_FILE_CLOSE, drop, &dropped)
+           == GW_ERR_INVALID);
+    EXPECT(dropped == 6);
+    EXPECT(gw_body_file(body, 0, 0, 1, 2, drop, &dropped) == GW_ERR_INVALID);
+    EXPECT(dropped == 7);
+    EXPECT(body->first.len == 0 && body->first.release == NULL);
+
+    /* The second takes the place of the first, which is released. */
+    EXPECT(gw_body_bytes(body, "a", 1, drop, &dropped) == GW_OK);
+    EXPECT(gw_body_bytes(body, "b", 1, drop, &dropped) == GW_OK);
+    EXPECT(dropped == 8);
+
+    EXPECT(gw_reply(NULL, sr, body, &head, &chunk) == GW_ERR_INVALID);
+    EXPECT(dropped == 9);
+    EXPECT(gw_reply(start_response, sr, body, NULL, &chunk)
+           == GW_ERR_INVALID);
+    EXPECT(dropped == 10);
+    EXPECT(start_response(sr, NULL, NULL) == GW_ERR_INVALID);
+    head.status = 99;
+    EXPECT(start_response(sr, &head, NULL) == GW_ERR_PROTOCOL);
+    head.status = 1000;
+    EXPECT(start_response(sr, &head, NULL) == GW_ERR_PROTOCOL);
+    head.status = 200;
+    head.headers = bad;
+    head.header_count = 1;
+    EXPECT(start_response(sr, &head, NULL) == GW_ERR_PROTOCOL);
+    head.header_count = 0;
+    EXPECT(start_response(sr, &head, NULL) == GW_OK);
+    EXPECT(start_response(sr, &head, NULL) == GW_ERR_STATE);
+    EXPECT(gw_app_call(NULL, env, start_response, sr, body)
+           == GW_ERR_INVALID);
+    EXPECT(gw_fail(NULL, "a", 1) == GW_ERR_INVALID);
+    EXPECT(dropped == 10);
+    return GW_OK;
+}
+
+static gw_result
+through(void *ctx, gw_environ *env, gw_start_response_fn start_response,
+        void *sr, gw_body *body)
+{
+    return gw_app_call(ctx, env, start_response, sr, body);
+}
+
+static gw_result
+wrap(void *ctx, const gw_app *inner, gw_app *outer, gw_error *err)
+{
+    EXPECT(*(int *) ctx == 7 && err->size == sizeof *err);
+    EXPECT(strcmp(inner->name, "named") == 0 && outer->name != NULL);
+    outer->call = through;
+    outer->ctx = (void *) inner;
+    return GW_OK;
+}
+
+/* The name is borrowed for the call, the context is taken. */
+
+static gw_config *
+config(gw_error *err)
+{
+    gw_config *cfg = gw_config_new();
+    gw_app     app = GW_INIT(gw_app);
+    char      *name = strdup("named");
+    int       *ctx = malloc(sizeof *ctx);
+
+    *ctx = 7;
+    app.name = name;
+    app.call = wrongly;
+    app.flags = GW_APP_NONBLOCKING;
+    EXPECT(gw_config_app(cfg, &app, err) == GW_OK);
+    free(name);
+    EXPECT(gw_config_use(cfg, wrap, ctx, free, err) == GW_OK);
+    return cfg;
+}
+
+/* Through a socket pair, to the end of the connection. */
+
+static void
+request(void)
+{
+    static const char  get[] = "GET /?a=b HTTP/1.1\r\nHost: h\r\n"
+                               "Connection: close\r\n\r\n";
+    int                s[2];
+    char               buf[1024];
+    ssize_t            n = 0, got;
+    int64_t            wait_ms;
+
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    EXPECT(gw_server_adopt(server, s[0], 99) == GW_ERR_UNKNOWN);
+    EXPECT(gw_server_adopt(server, -1, GW_PROTO_HTTP) == GW_ERR_INVALID);
+    EXPECT(gw_server_adopt(server, s[0], GW_PROTO_HTTP) == GW_OK);
+    EXPECT(write(s[1], get, sizeof get - 1) == (ssize_t) sizeof get - 1);
+    for (;;) {
+        EXPECT(gw_server_turn(server, &wait_ms) == GW_OK);
+        got = recv(s[1], buf + n, sizeof buf - 1 - (size_t) n, MSG_DONTWAIT);
+        if (got == 0) {
+            break;
+        }
+        n += got > 0 ? got : 0;
+    }
+    buf[n] = '\0';
+    close(s[1]);
+    EXPECT(strncmp(buf, "HTTP/1.1 200 OK\r\n", 17) == 0);
+    EXPECT(n > 1 && buf[n - 1] == 'b');
+    EXPECT(calls == 1);
+    EXPECT(dropped == 11);
+}
+
+static void
+after_a_fork(void)
+{
+    gw_stats  stats = GW_INIT(gw_stats);
+    int64_t   wait_ms;
+    int       status;
+    pid_t     pid;
+
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        failures = 0;
+        EXPECT(gw_server_turn(server, &wait_ms) == GW_ERR_STATE);
+        EXPECT(gw_server_stats(server, &stats) == GW_ERR_STATE);
+        EXPECT(gw_server_fd(server) == -1);
+        gw_server_free(server);
+        fflush(stdout);
+        _exit(failures != 0);
+    }
+    EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
+    EXPECT(gw_server_stats(server, &stats) == GW_OK);
+    EXPECT(stats.requests == 1 && stats.in_flight == 0);
+    EXPECT(stats.accepted == 1 && stats.connections == 0);
+    EXPECT(stats.status[2] == 1 && stats.sent == 1);
+}
+
+static void
+objects(void)
+{
+    gw_error    err = GW_INIT(gw_error);
+    gw_config  *cfg;
+    gw_server  *none = NULL;
+    int64_t     wait_ms;
+    void       *fake[8] = { NULL };
+
+    /* What is taken is freed also when the call fails: valgrind looks. */
+    EXPECT(gw_server_new(NULL, &none, &err) == GW_ERR_INVALID);
+    EXPECT(strcmp(err.message, "this is not a gw_config") == 0);
+    EXPECT(gw_server_new(config(&err), NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_server_new(gw_config_new(), &none, &err) == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "no application") != NULL);
+    cfg = config(&err);
+    EXPECT(gw_config_set(cfg, "bind", "unix:/nowhere/at/all", &err) == GW_OK);
+    EXPECT(gw_server_new(cfg, &none, &err) == GW_ERR_IO);
+    EXPECT(strstr(err.message, "/nowhere/at/all") != NULL);
+    EXPECT(err.os_errno != 0 && err.exit_status == 1);
+    EXPECT(none == NULL);
+
+    /* Another object, or none. */
+    EXPECT(gw_server_turn((gw_server *) fake, &wait_ms) == GW_ERR_INVALID);
+    EXPECT(gw_server_turn(NULL, &wait_ms) == GW_ERR_INVALID);
+    EXPECT(gw_server_wake(NULL) == GW_ERR_INVALID);
+    EXPECT(gw_server_stop(NULL, GW_STOP_QUICK) == GW_ERR_INVALID);
+    EXPECT(gw_server_fd(NULL) == -1);
+    EXPECT(gw_config_set((gw_config *) fake, "a", "b", &err)
+           == GW_ERR_INVALID);
+    gw_server_free(NULL);
+    gw_server_free((gw_server *) fake);
+    gw_config_free(NULL);
+}
+
+int
+main(void)
+{
+    gw_error  err = GW_INIT(gw_error);
+    gw_stats  stats = GW_INIT(gw_stats);
+    int64_t   wait_ms;
+
+    objects();
+    EXPECT(gw_server_new(config(&err), &server, &err) == GW_OK);
+    EXPECT(gw_server_turn(server, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_server_stop(server, 3) == GW_ERR_INVALID);
+    EXPECT(gw_server_stats(server, NULL) == GW_ERR_INVALID);
+    stats.size = 8;
+    EXPECT(gw_server_stats(server, &stats) == GW_ERR_INVALID);
+
+    request();
+    after_a_fork();
+
+    EXPECT(gw_server_stop(server, GW_STOP_GRACEFUL) == GW_OK);
+    EXPECT(gw_server_turn(server, &wait_ms) == GW_EOF);
+    EXPECT(gw_server_turn(server, &wait_ms) == GW_EOF);
+    EXPECT(gw_server_adopt(server, 0, GW_PROTO_HTTP) == GW_ERR_STATE);
+    gw_server_free(server);
+
+    if (failures == 0) {
+        puts("ok");
+    }
+    return failures != 0;
+}
