@@ -21,7 +21,6 @@ pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
 /// an application will answer later
-pub const DEFERRED: Code = 3;
 
 /// wsgi.input (frozen)
 #[repr(C)]
