@@ -20,8 +20,6 @@ pub const OK: Code = 0;
 pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
-/// an application will answer later
-
 /// wsgi.input (frozen)
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +190,13 @@ impl Environ {
         handle.exchange.set(exchange);
         self.r#impl = std::ptr::from_ref(handle).cast_mut().cast();
         self.input = super::app::input_of(exchange);
+    }
+
+    /// The request is over: its memory is used again, and whoever still looks is told so.
+    pub(crate) fn unbind(&mut self) {
+        self.r#impl = std::ptr::null_mut();
+        self.set_headers([].as_slice());
+        self.set_vars([].as_slice());
     }
 
     /// The exchange it belongs to; an error for an environ that was not made by this library.
