@@ -53,6 +53,12 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
     Section {
+        title: "the arbiter",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/arbiter.rs"],
+    },
+    Section {
         title: "one worker, inside a foreign event loop",
         intro: "",
         first: &[],
