@@ -494,7 +494,56 @@ gw_result gw_config_log(gw_config *cfg, int32_t level, gw_log_fn fn,
 void gw_log(const gw_environ *env, int32_t level, const char *text,
             size_t len);
 
-/* ---- 10. one worker, inside a foreign event loop ----------------------- */
+/* ---- 10. the arbiter --------------------------------------------------- */
+
+/* starts workers, watches them, stops them */
+typedef struct gw_arbiter gw_arbiter;
+
+/* [one] Serve until told to stop; takes cfg.  Unless they are set: signals
+   are handled, errors go to standard error, and 127.0.0.1:8000 is listened
+   on.  Forked workers live and end inside: only the caller's process
+   returns. */
+gw_result gw_serve(gw_config *cfg, gw_error *err);
+
+/* [any] Whether this process is an arbiter's worker. */
+int gw_is_worker(void);
+
+/* [one] Takes cfg, and binds what is to be listened on. */
+gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
+
+/* [one] Start the workers.  GW_ERR_STATE: the process has threads, and must
+   not fork. */
+gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
+
+/* [one] Start the workers unless that is done, and work until told to stop. */
+gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
+
+/* [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter. */
+int32_t gw_arbiter_fd(const gw_arbiter *a);
+
+/* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start; as
+   gw_server_turn. */
+gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
+
+/* [sig] Begin to stop: `how` is GW_STOP_*, and a later call may only hurry
+   it. */
+gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
+
+#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
+                                       within graceful_timeout */
+#define GW_STOP_QUICK    1          /* connections are closed where they
+                                       stand */
+#define GW_STOP_KILL     2          /* and workers killed */
+
+/* [any] Wait until it has ended (-1: for ever), and return what
+   gw_arbiter_run returned; GW_ERR_TIMEOUT: it has not. */
+gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
+
+/* [one] Kills workers that are left.  Inside one of the arbiter's own
+   callbacks it does nothing. */
+void gw_arbiter_free(gw_arbiter *a);
+
+/* ---- 11. one worker, inside a foreign event loop ----------------------- */
 
 typedef struct gw_server gw_server; /* one worker's loop */
 
@@ -518,12 +567,6 @@ gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
 /* [sig] Begin to stop: `how` is GW_STOP_*, and a second call may only hurry
    it.  It goes on in gw_server_turn, up to GW_EOF. */
 gw_result gw_server_stop(gw_server *s, uint32_t how);
-
-#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
-                                       within graceful_timeout */
-#define GW_STOP_QUICK    1          /* connections are closed where they
-                                       stand */
-#define GW_STOP_KILL     2          /* and workers killed */
 
 /* [one] Closes what is still open.  Inside one of the server's own
    callbacks it does nothing. */
@@ -549,7 +592,7 @@ typedef struct gw_stats {           /* what was counted */
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 
-/* ---- 11. macros -------------------------------------------------------- */
+/* ---- 12. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */
