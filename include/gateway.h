@@ -59,15 +59,15 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 
 /* ---- 2. results -------------------------------------------------------- */
 
-/* What calls in C return: a `gw_result`. */
+/* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
-#define GW_OK       0               /* done */
-#define GW_AGAIN    1               /* not now; you will be told when */
-#define GW_EOF      2               /* there is no more */
-#define GW_DEFERRED 3               /* an application will answer later */
+#define GW_OK    0                  /* done */
+#define GW_AGAIN 1                  /* not now; you will be told when */
+#define GW_EOF   2                  /* there is no more */
 
-#define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
+#define GW_ERR_INVALID     (-1)     /* an application will answer later
+                                       NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
 #define GW_ERR_MEMORY      (-3)     /* there is none */
 #define GW_ERR_IO          (-4)     /* see gw_error.os_errno */
@@ -126,7 +126,8 @@ typedef struct gw_chunk {           /* a piece of a body */
 
 /* ---- 4. the calling convention ----------------------------------------- */
 
-typedef struct gw_input {           /* wsgi.input (frozen) */
+/* an application will answer later wsgi.input (frozen) */
+typedef struct gw_input {
     /* see gw_read */
     gw_result (*read)(void *ctx, void *buf, size_t cap, uint32_t flags,
                       size_t *n);
@@ -496,37 +497,40 @@ void gw_log(const gw_environ *env, int32_t level, const char *text,
 
 /* ---- 10. the arbiter --------------------------------------------------- */
 
-/* starts workers, watches them, stops them */
-typedef struct gw_arbiter gw_arbiter;
-
-/* [one] Serve until told to stop; takes cfg.  Unless they are set: signals
-   are handled, errors go to standard error, and 127.0.0.1:8000 is listened
-   on.  Forked workers live and end inside: only the caller's process
-   returns. */
+/* [one] Serve until told to stop; takes cfg.  By default it handles TERM
+   (graceful), INT and QUIT (quick), logs errors to standard error, listens
+   on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
+   `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
+   Forked workers live and end inside: only the caller's process returns,
+   GW_OK after a stop. err->exit_status is what main should return. */
 gw_result gw_serve(gw_config *cfg, gw_error *err);
 
-/* [any] Whether this process is an arbiter's worker. */
-int gw_is_worker(void);
+/* [any] Whether this process is a worker that an arbiter started. */
+int32_t gw_is_worker(void);
 
-/* [one] Takes cfg, and binds what is to be listened on. */
+/* pre-forked workers, and who watches them */
+typedef struct gw_arbiter gw_arbiter;
+
+/* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
+   nothing. */
 gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
 
-/* [one] Start the workers.  GW_ERR_STATE: the process has threads, and must
-   not fork. */
+/* [one] Fork the workers.  GW_ERR_STATE in a process that has threads: a
+   fork would leave them behind with whatever they hold. */
 gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
 
-/* [one] Start the workers unless that is done, and work until told to stop. */
+/* [one] Watch the workers until stopped; starts them if that was not done. */
 gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
 
 /* [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter. */
 int32_t gw_arbiter_fd(const gw_arbiter *a);
 
-/* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start; as
-   gw_server_turn. */
+/* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for
+   a host with a loop of its own, as gw_server_turn. */
 gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
 
-/* [sig] Begin to stop: `how` is GW_STOP_*, and a later call may only hurry
-   it. */
+/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK
+   hurries the first. */
 gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
 
 #define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
@@ -535,12 +539,11 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
                                        stand */
 #define GW_STOP_KILL     2          /* and workers killed */
 
-/* [any] Wait until it has ended (-1: for ever), and return what
-   gw_arbiter_run returned; GW_ERR_TIMEOUT: it has not. */
+/* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
+   another thread, has ended.  What it returned; GW_AGAIN when time is up. */
 gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 
-/* [one] Kills workers that are left.  Inside one of the arbiter's own
-   callbacks it does nothing. */
+/* [one] Kills the workers that are left. */
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 11. one worker, inside a foreign event loop ----------------------- */

@@ -42,6 +42,6 @@ pub use crate::gateway::app::{App, Application};
 pub use crate::gateway::body::Body;
 pub use crate::gateway::config::{Config, Middleware};
 pub use crate::gateway::service::Access;
-pub use crate::serve::{prefork, serve};
+pub use crate::serve::{is_worker, prefork, serve};
 pub use crate::server::engine::{Engine, Stop};
 pub use crate::server::setup::Setup;

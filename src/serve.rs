@@ -1,6 +1,7 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::arbiter::{self, Arbiter, StopMode, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
@@ -66,8 +67,17 @@ fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
     Ok(setup.bind()?.into_iter().map(Arc::new).collect())
 }
 
+/// The process that is a worker, if this one or an ancestor is.
+static WORKER: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process is a worker that an arbiter started.
+pub fn is_worker() -> bool {
+    WORKER.load(Ordering::Relaxed) == std::process::id()
+}
+
 /// A worker's life.
 fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
+    WORKER.store(std::process::id(), Ordering::Relaxed);
     let counters = Arc::new(Counters::default());
     let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
         .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));

@@ -23,4 +23,4 @@ pub use arbiter::Arbiter;
 pub use board::{State, WorkerSlot};
 pub use control::{Handle, StopMode};
 pub use settings::{Main, Settings, Turn};
-pub use worker::{WorkerContext, is_worker};
+pub use worker::WorkerContext;

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::arbiter::Arbiter;
 use super::board::WorkerSlot;
@@ -20,14 +19,6 @@ use crate::sys::sock::wait_readable;
 
 /// The exit status of a worker that could not prepare itself: gunicorn's.
 pub(super) const BOOT_ERROR: i32 = 3;
-
-/// The process that this library made a worker; 0: none.  A worker's own children are no workers.
-static WORKER: AtomicI32 = AtomicI32::new(0);
-
-/// Whether this process is an arbiter's worker.
-pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == proc::pid()
-}
 
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_LIFELINE: u64 = 2;
@@ -153,7 +144,6 @@ pub(super) fn live(
     // The host's mask, but not against the signals that a worker lives by.
     mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP]).restore();
     context.board.set_pid(context.pid);
-    WORKER.store(context.pid, Ordering::Relaxed);
     log!(arbiter.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
     let status = (arbiter.main)(&context);
     log!(arbiter.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);

@@ -301,7 +301,7 @@ arbiter(void)
         return;
     }
     EXPECT(gw_arbiter_turn(a, &wait_ms) == GW_ERR_STATE);
-    EXPECT(gw_arbiter_wait(a, 0) == GW_ERR_TIMEOUT);
+    EXPECT(gw_arbiter_wait(a, 0) == GW_AGAIN);
     EXPECT(gw_arbiter_stop(a, 3) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_stop((gw_arbiter *) server, 0) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_start(a, &err) == GW_OK);
