@@ -66,8 +66,7 @@ typedef int32_t gw_result;
 #define GW_AGAIN 1                  /* not now; you will be told when */
 #define GW_EOF   2                  /* there is no more */
 
-#define GW_ERR_INVALID     (-1)     /* an application will answer later
-                                       NULL, out of range, wrong size */
+#define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
 #define GW_ERR_MEMORY      (-3)     /* there is none */
 #define GW_ERR_IO          (-4)     /* see gw_error.os_errno */
@@ -126,8 +125,7 @@ typedef struct gw_chunk {           /* a piece of a body */
 
 /* ---- 4. the calling convention ----------------------------------------- */
 
-/* an application will answer later wsgi.input (frozen) */
-typedef struct gw_input {
+typedef struct gw_input {           /* wsgi.input (frozen) */
     /* see gw_read */
     gw_result (*read)(void *ctx, void *buf, size_t cap, uint32_t flags,
                       size_t *n);

@@ -20,7 +20,6 @@ pub const OK: Code = 0;
 pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
-/// an application will answer later
 
 /// wsgi.input (frozen)
 #[repr(C)]
