@@ -11,7 +11,7 @@ use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 
 use super::exchange::Exchange;
 
-/// What calls in C return: a `gw_result`.
+/// 0 done, > 0 a normal outcome, < 0 an error
 pub type Code = i32;
 
 /// done
@@ -20,6 +20,7 @@ pub const OK: Code = 0;
 pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
+
 /// wsgi.input (frozen)
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
