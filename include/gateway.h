@@ -59,15 +59,14 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 
 /* ---- 2. results -------------------------------------------------------- */
 
-/* What calls in C return: a `gw_result`. */
+/* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
 #define GW_OK    0                  /* done */
 #define GW_AGAIN 1                  /* not now; you will be told when */
 #define GW_EOF   2                  /* there is no more */
 
-#define GW_ERR_INVALID     (-1)     /* an application will answer later
-                                       NULL, out of range, wrong size */
+#define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
 #define GW_ERR_MEMORY      (-3)     /* there is none */
 #define GW_ERR_IO          (-4)     /* see gw_error.os_errno */
@@ -126,8 +125,7 @@ typedef struct gw_chunk {           /* a piece of a body */
 
 /* ---- 4. the calling convention ----------------------------------------- */
 
-/* an application will answer later wsgi.input (frozen) */
-typedef struct gw_input {
+typedef struct gw_input {           /* wsgi.input (frozen) */
     /* see gw_read */
     gw_result (*read)(void *ctx, void *buf, size_t cap, uint32_t flags,
                       size_t *n);
@@ -497,14 +495,6 @@ void gw_log(const gw_environ *env, int32_t level, const char *text,
 
 /* ---- 10. the arbiter --------------------------------------------------- */
 
-/* requests that are there are answered, within graceful_timeout */
-#define GW_STOP_GRACEFUL 0
-
-/* connections are closed where they stand */
-#define GW_STOP_QUICK 1
-
-#define GW_STOP_KILL 2              /* and workers killed */
-
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
    (graceful), INT and QUIT (quick), logs errors to standard error, listens
    on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
@@ -530,9 +520,22 @@ gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
 /* [one] Watch the workers until stopped; starts them if that was not done. */
 gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
 
+/* [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter. */
+int32_t gw_arbiter_fd(const gw_arbiter *a);
+
+/* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for
+   a host with a loop of its own, as gw_server_turn. */
+gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
+
 /* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK
    hurries the first. */
 gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
+
+#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
+                                       within graceful_timeout */
+#define GW_STOP_QUICK    1          /* connections are closed where they
+                                       stand */
+#define GW_STOP_KILL     2          /* and workers killed */
 
 /* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
    another thread, has ended.  What it returned; GW_AGAIN when time is up. */

@@ -1,13 +1,13 @@
 //! The arbiter: pre-forked workers as a call, or as an object.
 
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::config::gw_config;
 use super::guard::{guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
-use super::result::{GW_AGAIN, GW_OK, gw_error, gw_result};
-use super::server::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
-use crate::arbiter::{Arbiter, Handle as Control, StopMode};
+use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
+use crate::arbiter::{Arbiter, Handle as Control, StopMode, Turn};
 use crate::base::error::{Error, Kind};
 use crate::serve;
 
@@ -46,6 +46,7 @@ handle!(gw_arbiter: Prefork, b"arbi");
 pub(super) struct Prefork {
     arbiter: Exclusive<Arbiter>,
     control: Control,
+    fd: RawFd,
 }
 
 /// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.
@@ -61,8 +62,8 @@ pub unsafe extern "C" fn gw_arbiter_new(
         // SAFETY: the rules page.
         let out = unsafe { self::out(out, "out") }?;
         let arbiter = serve::prefork(config.into_inner())?;
-        let control = arbiter.handle();
-        out.set(give(Prefork { arbiter: Exclusive::new(arbiter), control }));
+        let (control, fd) = (arbiter.handle(), arbiter.fd());
+        out.set(give(Prefork { arbiter: Exclusive::new(arbiter), control, fd }));
         Ok(())
     };
     // SAFETY: the rules page.
@@ -88,6 +89,29 @@ pub unsafe extern "C" fn gw_arbiter_run(a: *mut gw_arbiter, err: *mut gw_error) 
     unsafe { guard_with(err, run) }
 }
 
+/// [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_fd(a: *const gw_arbiter) -> i32 {
+    // SAFETY: the rules page.
+    quietly(-1, || Ok(unsafe { borrow(a) }?.fd))
+}
+
+/// [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for a host with a loop of
+/// its own, as gw_server_turn.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_turn(a: *mut gw_arbiter, wait_ms: *mut i64) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (arbiter, wait_ms) = unsafe { (borrow(a)?, out(wait_ms, "wait_ms")?) };
+        let (code, next) = match arbiter.arbiter.enter()?.turn(0)? {
+            Turn::Wait(next) => (GW_OK, next),
+            Turn::Stopped => (GW_EOF, -1),
+        };
+        wait_ms.set(next);
+        Ok(code)
+    })
+}
+
 /// [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK hurries the first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_stop(a: *mut gw_arbiter, how: u32) -> gw_result {
@@ -103,6 +127,13 @@ pub unsafe extern "C" fn gw_arbiter_stop(a: *mut gw_arbiter, how: u32) -> gw_res
         Ok(())
     })
 }
+
+/// requests that are there are answered, within graceful_timeout
+pub const GW_STOP_GRACEFUL: u32 = 0;
+/// connections are closed where they stand
+pub const GW_STOP_QUICK: u32 = 1;
+/// and workers killed
+pub const GW_STOP_KILL: u32 = 2;
 
 /// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.
 /// What it returned; GW_AGAIN when time is up.

@@ -13,7 +13,6 @@ pub const GW_OK: i32 = 0;
 pub const GW_AGAIN: i32 = 1;
 /// there is no more
 pub const GW_EOF: i32 = 2;
-/// an application will answer later
 
 /// NULL, out of range, wrong size
 pub const GW_ERR_INVALID: i32 = -1;

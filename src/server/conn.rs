@@ -523,6 +523,7 @@ impl Conn {
         let settings = &core.context.setup.settings;
         // Time for a head runs on while it drips in; all else begins anew.
         let goes_on = self.waiting == before
+            && self.deadline != u64::MAX
             && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
         if !goes_on {
             let timeout = match self.waiting {

@@ -68,6 +68,11 @@ impl Control {
         Ok(Control { waker, stop: AtomicU32::new(0) })
     }
 
+    /// Whether the engine stops, or is about to.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) != 0
+    }
+
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();
@@ -131,6 +136,7 @@ impl Engine {
             now,
             date: [b' '; 29],
             stopping: false,
+            control: Arc::clone(&control),
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
             timed: setup.access.is_some() || setup.hooks.access.is_some(),

@@ -13,6 +13,7 @@ use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
 use crate::wire::{Decoder as _, Event, Limits, http1};
 
+use super::engine::Control;
 use super::record;
 use super::setup::Setup;
 
@@ -233,6 +234,7 @@ pub(super) struct Context {
     pub(super) date: [u8; 29],
     /// No connection is kept any more.
     pub(super) stopping: bool,
+    pub(super) control: Arc<Control>,
     pub(super) may_block: bool,
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
@@ -257,7 +259,7 @@ impl Link for Wire<'_> {
     }
 
     fn keep_alive(&self, _x: &Exchange) -> bool {
-        !self.context.stopping
+        !self.context.control.is_stopping()
             && !self.context.setup.settings.keepalive.is_zero()
             && !self.slot.eof.get()
     }
