@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,8 +82,10 @@ flush(conn *c)
             { c->out + c->from, c->to - c->from },
             { big_body + BIG_SIZE - c->big, c->big },
         };
-        ssize_t n = c->big > 0 ? writev(c->fd, v, 2)
-                               : write(c->fd, v[0].iov_base, v[0].iov_len);
+        struct msghdr both = { .msg_iov = v, .msg_iovlen = 2 };
+        ssize_t n = c->big > 0
+            ? sendmsg(c->fd, &both, MSG_NOSIGNAL)
+            : send(c->fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL);
 
         if (n < 0) {
             return errno == EAGAIN ? 0 : -1;
@@ -184,7 +185,7 @@ serve(conn *c)
             return 0;
         }
         space = IN_SIZE - c->have;
-        n = read(c->fd, c->in + c->have, space);
+        n = recv(c->fd, c->in + c->have, space, 0);
         if (n <= 0) {
             return n < 0 && errno == EAGAIN ? 0 : -1;
         }
@@ -229,7 +230,6 @@ main(int argc, char **argv)
     int                 listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     int                 epoll = epoll_create1(0);
 
-    signal(SIGPIPE, SIG_IGN);
     memset(big_body, 'x', sizeof big_body);
     at.sin_port = htons((uint16_t) (argc > 1 ? atoi(argv[1]) : 8000));
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
