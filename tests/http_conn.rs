@@ -255,6 +255,17 @@ fn a_graceful_stop_lets_requests_finish() {
 }
 
 #[test]
+fn a_graceful_stop_does_not_wait_for_a_body_that_nobody_reads() {
+    let server = Server::app(&["graceful_timeout=1h", "body_timeout=1h", "request_buffering=0"]);
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nsome");
+    assert_eq!(client.response("POST").status, 200);
+    server.signal(SIGTERM);
+    assert_eq!(server.end().status, Some(0));
+    drop(client);
+}
+
+#[test]
 fn a_producer_waits_for_a_client_that_does_not_read() {
     let server = Server::app(&["write_timeout=60s"]);
     let mut client = server.connect();
