@@ -50,6 +50,7 @@ fn main() {
             ("a_stop_before_the_start_counts", a_stop_before_the_start_counts),
             ("kill_is_at_once", kill_is_at_once),
             ("drop_leaves_nobody", drop_leaves_nobody),
+            ("a_copy_in_a_child_kills_nobody", a_copy_in_a_child_kills_nobody),
             ("a_host_can_turn_it", a_host_can_turn_it),
             ("wrong_moments_are_errors", wrong_moments_are_errors),
         ],
@@ -63,6 +64,7 @@ fn main() {
             ("waiter", waiter),
             ("early", early),
             ("dropped", dropped),
+            ("copied", copied),
             ("turned", turned),
             ("wrong", wrong),
         ],
@@ -148,6 +150,7 @@ fn worker(behaviour: &str, context: &WorkerContext<'_>) -> i32 {
             None => {}
             Some(StopMode::Graceful) if behaviour == "close" => {
                 context.listeners().iter().for_each(|listening| listening.close());
+                assert!(!wait_readable(context.stop_fd(), 0).unwrap(), "the news was taken");
                 say(&format!("closed {slot}"));
             }
             Some(StopMode::Graceful) => {
@@ -336,6 +339,28 @@ fn dropped(args: &Args) -> i32 {
     assert!(handle.wait(Some(Duration::ZERO)).is_some());
     say("nobody left");
     0
+}
+
+fn copied(args: &Args) -> i32 {
+    let mut arbiter = Some(arbiter(args));
+    arbiter.as_mut().unwrap().start().unwrap();
+    let pids = wait_ready(arbiter.as_ref().unwrap());
+    // A host that forks by itself, as language runtimes do, and cleans up in the child.
+    let copy = &mut arbiter;
+    let child = proc::fork_with(|_| {
+        drop(copy.take());
+        5
+    });
+    let child = child.unwrap();
+    eventually("the child ends", || match proc::wait_pid(child) {
+        None => false,
+        Some(exit) => exit == proc::Exit::Code(5) || panic!("{exit:?}"),
+    });
+    let mut arbiter = arbiter.unwrap();
+    arbiter.turn(50).unwrap();
+    assert_eq!(wait_ready(&arbiter), pids);
+    arbiter.handle().stop(StopMode::Quick);
+    exit_status(arbiter.run())
 }
 
 fn turned(args: &Args) -> i32 {
@@ -702,6 +727,12 @@ fn drop_leaves_nobody() {
         let program = Program::start("dropped", &[&format!("worker={worker}")]);
         has(&ends(program, &[], 0), "nobody left");
     }
+}
+
+fn a_copy_in_a_child_kills_nobody() {
+    let lines = ends(Program::start("copied", &[]), &[], 0);
+    has_not(&lines, "SIGKILL");
+    has(&lines, "cut 0 Quick");
 }
 
 fn a_host_can_turn_it() {
