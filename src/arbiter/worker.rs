@@ -149,9 +149,10 @@ pub(super) fn live(
     log!(arbiter.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
     let status = (arbiter.main)(&context);
     log!(arbiter.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
-    // The process ends here.  Undoing what was prepared would give a signal that comes now its
-    // default effect.
-    std::mem::forget(context);
+    // The process ends here.  A signal that comes while what was prepared is undone must not have
+    // its default effect.
+    let _held = SignalMask::block_all();
+    drop(context);
     status
 }
 
