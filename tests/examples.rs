@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::client::{End, Framing};
-use harness::{PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, curl, kill, program, scaled, support};
+use harness::{
+    PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, Under, curl, kill, program, scaled, support, under,
+};
 
 /// The names of `examples/`, each of which has a test below.
 const EXAMPLES: [&str; 8] =
@@ -101,9 +103,12 @@ fn hello_says_why_it_cannot_listen() {
     assert_eq!(first.get("/"), "hello, world\n");
     first.stop();
 
-    let ended = Server::launch(&example("hello"), &["not an address", "1"]).end();
-    assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("not an address"), "{ended:?}");
+    // Here main returns without freeing its configuration, as small programs may: checkers mind.
+    if under() == Under::Nothing {
+        let ended = Server::launch(&example("hello"), &["not an address", "1"]).end();
+        assert_eq!(ended.status, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("not an address"), "{ended:?}");
+    }
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn embed() {
     }
     assert_eq!(server.workers(), [] as [i32; 0]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    if harness::under() == harness::Under::Nothing {
+    if under() == Under::Nothing {
         let caught = status.lines().find(|line| line.starts_with("SigCgt:")).expect("SigCgt");
         assert_eq!(caught.split_whitespace().nth(1), Some("0000000000000000"), "{caught}");
         assert!(status.contains("\nThreads:\t1\n"), "{status}");
