@@ -91,7 +91,7 @@ fn a_large_sparse_file() {
         assert_eq!(response.text(), "mark!");
     }
     let before = resident(&server);
-    let length = 512 << 20;
+    let length = 128 << 20;
     let half = (size / 2).min(length / 2);
     let (offset, length) = (size / 2 - half, size.min(length));
     client.send(format!("GET /file?offset={offset}&len={length} HTTP/1.1\r\nHost: x\r\n\r\n"));

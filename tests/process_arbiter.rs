@@ -3,6 +3,7 @@
 
 mod process_support;
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +18,9 @@ use gateway::sys::listen::{Address, Listening, listen};
 use gateway::sys::proc;
 use gateway::sys::sock::{accept, wait_readable};
 use libc::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM};
-use process_support::{Args, Program, alive, blocked, dispositions, eventually, kill, say};
+use process_support::{
+    Args, Program, Workers, alive, blocked, dispositions, eventually, kill, say,
+};
 
 fn main() {
     process_support::main(
@@ -40,6 +43,7 @@ fn main() {
             ("threads_forbid_the_first_fork", threads_forbid_the_first_fork),
             ("threads_that_come_later_are_warned_of", threads_that_come_later_are_warned_of),
             ("the_socket_file_is_the_arbiters", the_socket_file_is_the_arbiters),
+            ("nobody_connects_to_a_stopping_server", nobody_connects_to_a_stopping_server),
             ("workers_accept_from_one_socket", workers_accept_from_one_socket),
             ("a_worker_has_nothing_of_the_arbiters", a_worker_has_nothing_of_the_arbiters),
             ("stop_and_wait_work_from_another_thread", stop_and_wait_work_from_another_thread),
@@ -142,6 +146,10 @@ fn worker(behaviour: &str, context: &WorkerContext<'_>) -> i32 {
         wait_readable(context.stop_fd(), -1).unwrap();
         match context.stop_mode() {
             None => {}
+            Some(StopMode::Graceful) if behaviour == "close" => {
+                context.listeners().iter().for_each(|listening| listening.close());
+                say(&format!("closed {slot}"));
+            }
             Some(StopMode::Graceful) => {
                 assert_eq!(context.board().state(), State::Stopping);
                 std::thread::sleep(Duration::from_millis(100));
@@ -545,12 +553,13 @@ fn a_later_boot_failure_disturbs_nobody() {
 fn workers_die_with_the_arbiter() {
     for worker in ["wait", "spin", "hang"] {
         let (program, pids) = started("serve", &[&format!("worker={worker}"), "workers=3"]);
+        let _workers = Workers(&pids);
         kill(pids[2] as i32, SIGSTOP);
         program.signal(SIGKILL);
+        eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
         let (lines, status) = program.finish();
         assert_eq!(status.code(), None);
         has_not(&lines, "Shutting down");
-        eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
     }
 }
 
@@ -558,8 +567,8 @@ fn workers_die_with_a_thread_arbiter() {
     let (mut program, mut pids) = started("serve", &["thread=1"]);
     kill(pids[0] as i32, SIGKILL);
     pids[0] = program.expect_numbers("ready ")[1];
+    let _workers = Workers(&pids);
     program.signal(SIGKILL);
-    program.finish();
     eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
 }
 
@@ -627,6 +636,21 @@ fn the_socket_file_is_the_arbiters() {
     program.signal(SIGTERM);
     ends(program, &pids, 0);
     assert!(!path.exists());
+}
+
+fn nobody_connects_to_a_stopping_server() {
+    let mut program = Program::start("serve", &["worker=close", "workers=1"]);
+    let line = program.expect("Listening at: ");
+    let address = line.split(' ').find(|word| word.contains("127.0.0.1:")).unwrap().to_owned();
+    program.expect("ready ");
+    TcpStream::connect(&address).unwrap();
+    program.signal(SIGTERM);
+    program.expect("closed 0");
+    eventually("clients are refused", || TcpStream::connect(&address).is_err());
+    // The worker is still there: it was told to take its time, and is told now to hurry.
+    program.signal(SIGINT);
+    let lines = ends(program, &[], 0);
+    has(&lines, "cut 0 Quick");
 }
 
 fn workers_accept_from_one_socket() {

@@ -62,7 +62,9 @@ impl WorkerContext<'_> {
         self.board
     }
 
-    /// The sockets to accept from, as they were given to the arbiter.
+    /// The sockets to accept from, as they were given to the arbiter.  To be closed
+    /// ([`Listening::close`]) when the worker begins to stop: while one worker has a socket open,
+    /// clients can connect to it and wait.
     pub fn listeners(&self) -> &[Arc<Listening>] {
         self.listeners
     }
@@ -132,8 +134,8 @@ pub(super) fn live(
     if parent.on_main_thread && !proc::die_with_parent(parent.pid) {
         return 0;
     }
-    let Some(lifeline) = arbiter.leave() else { return BOOT_ERROR };
-    let context = match prepare(arbiter, slot, age, lifeline) {
+    let lifeline = arbiter.leave();
+    let context = match lifeline.and_then(|lifeline| prepare(arbiter, slot, age, lifeline)) {
         Ok(context) => context,
         Err(error) => {
             mask.restore();

@@ -279,8 +279,14 @@ impl Conn {
             }
             return Some(Fate::Close);
         }
-        if core.context.stopping && idle && self.requests > 0 {
-            return Some(Fate::Close);
+        if core.context.stopping && self.requests > 0 {
+            if idle {
+                return Some(Fate::Close);
+            }
+            if !slot.decoder.borrow().is_in_head() {
+                // A body that nobody reads, for the sake of a request that nobody would answer.
+                return self.begin_linger(slot);
+            }
         }
         if !slot.drained.get() {
             return match slot.fill(self.fd()) {

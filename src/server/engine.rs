@@ -432,7 +432,7 @@ impl Engine {
         }
         if asked == Stop::Quick || self.core.context.now >= self.stop_at {
             self.stopping = Some(Stop::Quick);
-            for key in self.keys(|_| true) {
+            for key in self.keys() {
                 self.remove(key, Fate::Close);
             }
         }
@@ -451,19 +451,19 @@ impl Engine {
         self.core.context.stopping = true;
         self.pause_accepting();
         self.listeners.clear();
-        for key in self.keys(Conn::is_idle) {
+        for key in self.keys() {
             self.drive(key);
         }
     }
 
-    fn keys(&self, which: impl Fn(&Conn) -> bool) -> Vec<u64> {
-        self.conns.iter().filter(|(_, conn)| which(conn)).map(|(key, _)| key).collect()
+    fn keys(&self) -> Vec<u64> {
+        self.conns.keys().collect()
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for key in self.keys(|_| true) {
+        for key in self.keys() {
             self.remove(key, Fate::Close);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
-use crate::gateway::exchange::{Exchange, Link};
+use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
 use crate::wire::{Decoder as _, Event, Limits, http1};
@@ -56,6 +56,9 @@ impl Slot {
 
     /// Fit for another connection.
     pub(super) fn clear(&mut self) {
+        if self.exchange.phase() != Phase::Idle {
+            self.exchange.reset();
+        }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
         let mut out = self.exchange.out();
