@@ -330,10 +330,24 @@ fn design_loop() {
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), "10 requests\n"));
 }
 
+/// The workers, once there are so many and all wait in their event loops: a worker that dies before
+/// it has booted would stop the whole server.
 fn wait_for_workers(server: &Server, n: usize) -> Vec<i32> {
     let deadline = Instant::now() + PATIENCE;
-    while server.workers().len() < n && Instant::now() < deadline {
+    loop {
+        let workers = server.workers();
+        if workers.len() >= n && workers.iter().all(|pid| waits_for_events(*pid)) {
+            return workers;
+        }
+        assert!(Instant::now() < deadline, "{n} workers are not there: {workers:?}");
         thread::sleep(Duration::from_millis(10));
     }
-    server.workers()
+}
+
+fn waits_for_events(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let sleeps = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+    sleeps && links.any(|link| link.to_string_lossy().contains("[eventpoll]"))
 }
