@@ -55,6 +55,7 @@ main(int argc, char **argv)
 
     if (gw_config_set(cfg, "bind", argc > 1 ? argv[1] : "127.0.0.1:8000",
                       &err) < 0
+        || gw_config_set(cfg, "errorlog", "", &err) < 0
         || gw_config_set(cfg, "workers", argc > 2 ? argv[2] : "1", &err) < 0
         || gw_config_app(cfg, &app, &err) < 0
         || gw_serve(cfg, &err) < 0)

@@ -61,6 +61,9 @@ pub(crate) fn render(root: &Path, version: &str) -> Result<String, String> {
         }
         for name in section.first {
             let decl = decls.remove(*name).ok_or(format!("{name} is declared nowhere"))?;
+            if decl.lines[0].starts_with('#') {
+                return Err(format!("{name} is a constant: it stands in its own file's section"));
+            }
             out += &place(&decl, true, &mut below);
         }
         for source in section.sources {

@@ -10,7 +10,7 @@ pub(crate) struct Section {
     pub(crate) title: &'static str,
     /// A comment below the title; may be empty.
     pub(crate) intro: &'static str,
-    /// Declarations of other files that stand here, by their names in C.
+    /// Types and functions of other files that stand here, by their names in C.
     pub(crate) first: &'static [&'static str],
     /// Where the rest comes from.
     pub(crate) sources: &'static [&'static str],
@@ -52,6 +52,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         sources: &["src/ffi/config.rs", "src/ffi/options.rs"],
     },
     Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
+    Section { title: "the arbiter", intro: "", first: &[], sources: &["src/ffi/arbiter.rs"] },
     Section {
         title: "one worker, inside a foreign event loop",
         intro: "",

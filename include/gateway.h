@@ -59,13 +59,12 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 
 /* ---- 2. results -------------------------------------------------------- */
 
-/* What calls in C return: a `gw_result`. */
+/* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
-#define GW_OK       0               /* done */
-#define GW_AGAIN    1               /* not now; you will be told when */
-#define GW_EOF      2               /* there is no more */
-#define GW_DEFERRED 3               /* an application will answer later */
+#define GW_OK    0                  /* done */
+#define GW_AGAIN 1                  /* not now; you will be told when */
+#define GW_EOF   2                  /* there is no more */
 
 #define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
@@ -494,7 +493,58 @@ gw_result gw_config_log(gw_config *cfg, int32_t level, gw_log_fn fn,
 void gw_log(const gw_environ *env, int32_t level, const char *text,
             size_t len);
 
-/* ---- 10. one worker, inside a foreign event loop ----------------------- */
+/* ---- 10. the arbiter --------------------------------------------------- */
+
+/* [one] Serve until told to stop; takes cfg.  By default it handles TERM
+   (graceful), INT and QUIT (quick), logs errors to standard error, listens
+   on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
+   `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
+   Forked workers live and end inside: only the caller's process returns,
+   GW_OK after a stop. err->exit_status is what main should return. */
+gw_result gw_serve(gw_config *cfg, gw_error *err);
+
+/* [any] Whether this process is a worker that an arbiter started. */
+int32_t gw_is_worker(void);
+
+/* pre-forked workers, and who watches them */
+typedef struct gw_arbiter gw_arbiter;
+
+/* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
+   nothing. */
+gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
+
+/* [one] Fork the workers.  GW_ERR_STATE in a process that has threads: a
+   fork would leave them behind with whatever they hold. */
+gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
+
+/* [one] Watch the workers until stopped; starts them if that was not done. */
+gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
+
+/* [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter. */
+int32_t gw_arbiter_fd(const gw_arbiter *a);
+
+/* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for
+   a host with a loop of its own, as gw_server_turn. */
+gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
+
+/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK
+   hurries the first. */
+gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
+
+#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
+                                       within graceful_timeout */
+#define GW_STOP_QUICK    1          /* connections are closed where they
+                                       stand */
+#define GW_STOP_KILL     2          /* and workers killed */
+
+/* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
+   another thread, has ended.  What it returned; GW_AGAIN when time is up. */
+gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
+
+/* [one] Kills the workers that are left. */
+void gw_arbiter_free(gw_arbiter *a);
+
+/* ---- 11. one worker, inside a foreign event loop ----------------------- */
 
 typedef struct gw_server gw_server; /* one worker's loop */
 
@@ -518,12 +568,6 @@ gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
 /* [sig] Begin to stop: `how` is GW_STOP_*, and a second call may only hurry
    it.  It goes on in gw_server_turn, up to GW_EOF. */
 gw_result gw_server_stop(gw_server *s, uint32_t how);
-
-#define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
-                                       within graceful_timeout */
-#define GW_STOP_QUICK    1          /* connections are closed where they
-                                       stand */
-#define GW_STOP_KILL     2          /* and workers killed */
 
 /* [one] Closes what is still open.  Inside one of the server's own
    callbacks it does nothing. */
@@ -549,7 +593,7 @@ typedef struct gw_stats {           /* what was counted */
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 
-/* ---- 11. macros -------------------------------------------------------- */
+/* ---- 12. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */

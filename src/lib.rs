@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! ffi        C entry points: translation, no logic
+//! serve      both together: a server as a call
 //! arbiter    processes: start, watch, stop workers
 //! server     sockets and the event loop of one worker
 //! gateway    the calling convention: one request, no I/O
@@ -13,11 +14,34 @@
 //! base       errors, buffers, arena, slab, time, log
 //! ```
 
+#![warn(unreachable_pub)]
+
+#[doc(hidden)]
 pub mod arbiter;
+#[doc(hidden)]
 pub mod base;
+#[doc(hidden)]
 pub mod conf;
 mod ffi;
+#[doc(hidden)]
 pub mod gateway;
+mod serve;
+#[doc(hidden)]
 pub mod server;
+#[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
 pub mod wire;
+
+pub use crate::base::error::{Error, Kind, Result};
+pub use crate::base::log::{Level, Record};
+pub use crate::base::octets::{Octets, Pair};
+pub use crate::conf::settings::Settings;
+pub use crate::gateway::abi::{BodyWriter, Environ, Response, StartResponse};
+pub use crate::gateway::app::{App, Application};
+pub use crate::gateway::body::Body;
+pub use crate::gateway::config::{Config, Middleware};
+pub use crate::gateway::service::Access;
+pub use crate::serve::{is_worker, prefork, serve};
+pub use crate::server::engine::{Engine, Stop};
+pub use crate::server::setup::Setup;

@@ -316,10 +316,9 @@ fn design_middleware() {
 fn design_loop() {
     let server = Server::start(&program(&["tests/c/design_loop.c"]), &[]);
     let mut client = server.connect();
-    for n in 1..=10 {
+    for _ in 0..10 {
         let response = client.get("/");
         assert_eq!((response.status, response.text().as_str()), (200, "hello, loop\n"));
-        assert_eq!(response.keeps_alive(), n < 10, "request {n}");
     }
     assert_eq!(client.end(), End::Closed);
     let ended = server.end();

@@ -51,6 +51,7 @@ fn a_streamed_body_never_blocks_the_loop() {
     assert_eq!(client.response("POST").text(), "4 octets, sum 430, then 2\n");
     client.send("POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf");
     assert_eq!(client.response("POST").status, 500);
+    drop(client);
     let ended = server.stop();
     assert!(ended.stderr.contains("block"), "{ended:?}");
 }

@@ -66,6 +66,9 @@ fn no_request_can_forge_a_line() {
     let path = log_file("forged");
     let server = Server::app(&[&format!("accesslog={}", path.display())]);
     let mut client = server.connect();
+    client.send("GET /%0a%0d?%0a HTTP/1.1\r\nHost: x\r\nUser-Agent: \u{e4}\t\"\r\n\r\n");
+    let _ = client.response("GET");
+    let mut client = server.connect();
     client.send("GET /%0a%0d?%0a HTTP/1.1\r\nHost: x\r\nUser-Agent: \u{e4}\t\u{7f}\"\r\n\r\n");
     // What is refused before it is a request may have a line, too, but only a clean one.
     let _ = client.try_response("GET");
@@ -97,10 +100,7 @@ fn lines_of_several_workers_stay_whole() {
             scope.spawn(move || {
                 for i in 0..each {
                     let filler = "f".repeat(1 + i % 200);
-                    assert_eq!(
-                        server.get(&format!("/query?{thread}-{i}-{filler}")).len() > 4,
-                        true
-                    );
+                    assert!(server.get(&format!("/query?{thread}-{i}-{filler}")).len() > 4);
                 }
             });
         }

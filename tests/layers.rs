@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 /// From the lowest to the highest.
-const LAYERS: [&str; 8] = ["base", "sys", "conf", "wire", "gateway", "server", "arbiter", "ffi"];
+const LAYERS: [&str; 9] =
+    ["base", "sys", "conf", "wire", "gateway", "server", "arbiter", "serve", "ffi"];
 
 /// Files beside the layers: `lib.rs` names the modules and the Rust API, and so may use them all.
 const TOP: [&str; 1] = ["lib.rs"];
@@ -307,7 +308,8 @@ fn prefixed_literal(text: &str) -> usize {
     let hashes = text[prefix..].len() - text[prefix..].trim_start_matches('#').len();
     let quoted = &text[prefix + hashes..];
     let raw = text[..prefix].ends_with('r');
-    if prefix > 2 || !quoted.starts_with('"') && !(quoted.starts_with('\'') && hashes == 0) {
+    let is_quote = quoted.starts_with('"') || quoted.starts_with('\'') && hashes == 0;
+    if prefix > 2 || !is_quote {
         0
     } else if raw && quoted.starts_with('"') {
         let end = format!("\"{}", "#".repeat(hashes));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use harness::client::Client;
+use harness::client::{Client, End};
 use harness::{SIGCONT, SIGINT, SIGSTOP, Server, kill, program, support};
 
 const CONNECTIONS: usize = 64;
@@ -46,7 +46,9 @@ impl Trace {
             let mut words = line.split_whitespace();
             Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
         });
-        rows.filter(|(_, name)| name != "total").map(|(n, name)| (name, n)).collect()
+        // A debug build of the standard library looks at each descriptor before it closes it.
+        let ours = rows.filter(|(_, name)| name != "total" && name != "fcntl");
+        ours.map(|(n, name)| (name, n)).collect()
     }
 }
 
@@ -100,10 +102,15 @@ fn a_short_connection_is_four_calls() {
     let server = hello();
     let worker = serving(&server);
     let connect = || (0..CONNECTIONS).map(|_| server.connect()).collect();
-    drop(round(worker, connect, "Connection: close\r\n"));
+    let short = || {
+        for mut client in round(worker, connect, "Connection: close\r\n") {
+            assert_eq!(client.end(), End::Closed);
+        }
+    };
+    short();
     let trace = Trace::attach(worker);
     for _ in 0..ROUNDS {
-        drop(round(worker, connect, "Connection: close\r\n"));
+        short();
     }
     let counts = trace.counts();
     let requests = CONNECTIONS * ROUNDS;

@@ -8,7 +8,7 @@ use super::worker::WorkerContext;
 pub(super) const TARGET: &str = "arbiter";
 
 /// What a worker does: runs in it, returns its exit status.
-pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32>;
+pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send>;
 
 /// What an arbiter has to know.
 #[derive(Clone, Debug)]

@@ -37,7 +37,7 @@ impl Arena {
 
     /// A copy of `text`.
     pub fn copy(&self, text: &[u8]) -> Octets<'static> {
-        self.concat(&[text])
+        self.keep(self.bump.alloc_slice_copy(text))
     }
 
     /// The pieces, one behind the other.

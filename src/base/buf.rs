@@ -117,6 +117,7 @@ impl ReadBuf {
 
 /// What to send next.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it never leaves the stack of one send")]
 pub enum Front<'a> {
     /// Nothing waits.
     Empty,

@@ -10,6 +10,7 @@
 #![allow(clippy::missing_safety_doc)] // The rules page says it once.
 
 mod app;
+mod arbiter;
 mod body;
 mod config;
 mod context;

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
 use super::guard::{Growing, fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
@@ -128,13 +129,6 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
         Ok(())
     })
 }
-
-/// requests that are there are answered, within graceful_timeout
-pub const GW_STOP_GRACEFUL: u32 = 0;
-/// connections are closed where they stand
-pub const GW_STOP_QUICK: u32 = 1;
-/// and workers killed
-pub const GW_STOP_KILL: u32 = 2;
 
 /// [one] Closes what is still open.  Inside one of the server's own callbacks it does nothing.
 #[unsafe(no_mangle)]

@@ -11,7 +11,7 @@ use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 
 use super::exchange::Exchange;
 
-/// What calls in C return: a `gw_result`.
+/// 0 done, > 0 a normal outcome, < 0 an error
 pub type Code = i32;
 
 /// done
@@ -20,8 +20,6 @@ pub const OK: Code = 0;
 pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
-/// an application will answer later
-pub const DEFERRED: Code = 3;
 
 /// wsgi.input (frozen)
 #[repr(C)]
@@ -193,6 +191,13 @@ impl Environ {
         handle.exchange.set(exchange);
         self.r#impl = std::ptr::from_ref(handle).cast_mut().cast();
         self.input = super::app::input_of(exchange);
+    }
+
+    /// The request is over: its memory is used again, and whoever still looks is told so.
+    pub(crate) fn unbind(&mut self) {
+        self.r#impl = std::ptr::null_mut();
+        self.set_headers([].as_slice());
+        self.set_vars([].as_slice());
     }
 
     /// The exchange it belongs to; an error for an environ that was not made by this library.

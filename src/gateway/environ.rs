@@ -161,6 +161,9 @@ impl Environ {
     /// The values of all header fields with this CGI name (without "HTTP_"), joined with a comma,
     /// cookies with "; " (RFC 9110 section 5.3, RFC 6265 section 5.4).
     fn joined(&self, name: &[u8]) -> Octets<'static> {
+        if matches!(name, b"CONTENT_TYPE" | b"CONTENT_LENGTH") {
+            return Octets::MISSING;
+        }
         let mut same = self.headers().iter().filter(|field| named(field.name.as_slice(), name));
         let Some(first) = same.next() else {
             return Octets::MISSING;

@@ -268,8 +268,7 @@ impl Exchange {
         if let Some(hook) = &self.service.hooks.pre_request {
             self.enter(link, || hook(&self.env.borrow()));
         }
-        let service = Arc::clone(&self.service);
-        match self.call_app(&service.app, link) {
+        match self.call_app(&self.service.app, link) {
             Ok(mut body) => {
                 let first = body.take_first();
                 let is_all = body.next.is_none() && self.queued.get() == 0;
@@ -370,7 +369,7 @@ impl Exchange {
     /// Ready for the next request.  The octets to send stay.
     pub fn reset(&mut self) {
         debug_assert!(matches!(self.phase.get(), Phase::Done | Phase::Idle));
-        *self.env.get_mut() = Environ::EMPTY;
+        self.env.get_mut().unbind();
         self.headers.get_mut().clear();
         self.vars.get_mut().clear();
         self.arena.reset();

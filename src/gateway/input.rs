@@ -82,7 +82,7 @@ impl RequestBody {
         self.viewed = Some(len);
     }
 
-    /// Whether the body is to stay in the read buffer.
+    /// Whether the body is to stay in the read buffer, and is not all there yet.
     pub fn is_view(&self) -> bool {
         self.viewed.is_some()
     }
@@ -132,6 +132,7 @@ impl RequestBody {
 
     /// All of the body at once, pinned in the read buffer.
     pub fn set_view(&mut self, body: Octets<'static>) {
+        self.viewed = None;
         self.view = body;
         self.received = body.as_slice().len() as u64;
     }

@@ -279,8 +279,14 @@ impl Conn {
             }
             return Some(Fate::Close);
         }
-        if core.context.stopping && idle && self.requests > 0 {
-            return Some(Fate::Close);
+        if core.context.stopping && self.requests > 0 {
+            if idle {
+                return Some(Fate::Close);
+            }
+            if !slot.decoder.borrow().is_in_head() {
+                // A body that nobody reads, for the sake of a request that nobody would answer.
+                return self.begin_linger(slot);
+            }
         }
         if !slot.drained.get() {
             return match slot.fill(self.fd()) {
@@ -523,6 +529,7 @@ impl Conn {
         let settings = &core.context.setup.settings;
         // Time for a head runs on while it drips in; all else begins anew.
         let goes_on = self.waiting == before
+            && self.deadline != u64::MAX
             && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
         if !goes_on {
             let timeout = match self.waiting {

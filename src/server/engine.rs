@@ -16,7 +16,7 @@ use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
-use crate::sys::sock::{self, Peer};
+use crate::sys::sock::{self, AcceptFailure, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 use crate::wire::Reject;
@@ -37,6 +37,7 @@ const POOL_MAX: usize = 64;
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
 const TOKEN_WAKER: u64 = 2 << 56;
+const TOKEN_HOST: u64 = 3 << 56;
 /// The key of the timer that ends a rest of the listeners.
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
@@ -67,6 +68,11 @@ impl Control {
         Ok(Control { waker, stop: AtomicU32::new(0) })
     }
 
+    /// Whether the engine stops, or is about to.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) != 0
+    }
+
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();
@@ -85,6 +91,7 @@ pub(super) struct Core {
     pub(super) context: Context,
     poller: Poller,
     wheel: Wheel,
+    #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
     pool: Vec<Box<Slot>>,
     /// Of the last request.
     id: u64,
@@ -103,6 +110,8 @@ pub struct Engine {
     control: Arc<Control>,
     stopping: Option<Stop>,
     stop_at: u64,
+    /// The host's own descriptor has something.
+    noticed: bool,
     /// Connections that were interrupted for the sake of the others.
     again: Vec<u64>,
     /// Scratch.
@@ -127,6 +136,7 @@ impl Engine {
             now,
             date: [b' '; 29],
             stopping: false,
+            control: Arc::clone(&control),
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
             timed: setup.access.is_some() || setup.hooks.access.is_some(),
@@ -143,6 +153,7 @@ impl Engine {
             control,
             stopping: None,
             stop_at: u64::MAX,
+            noticed: false,
             again: Vec::new(),
             due: Vec::new(),
             ready: Vec::new(),
@@ -170,6 +181,17 @@ impl Engine {
     /// Where it listens.
     pub fn listeners(&self) -> &[Arc<Listening>] {
         &self.listeners
+    }
+
+    /// Let [`Self::turn`] end also when `fd` becomes readable; [`Self::take_notice`] tells.
+    pub fn watch(&self, fd: RawFd) -> Result<()> {
+        let watched = self.core.poller.add(fd, TOKEN_HOST);
+        watched.map_err(|source| Error::os("watch a descriptor", &source))
+    }
+
+    /// Whether the watched descriptor became readable since the last call.
+    pub fn take_notice(&mut self) -> bool {
+        std::mem::take(&mut self.noticed)
     }
 
     /// Serve in this thread until stopped.
@@ -234,6 +256,7 @@ impl Engine {
             TOKEN_WAKER => {
                 self.control.waker.clear();
             }
+            TOKEN_HOST => self.noticed = true,
             token if token & TOKEN_LISTENER != 0 => {
                 self.accept((token & !TOKEN_LISTENER) as usize);
             }
@@ -306,10 +329,10 @@ impl Engine {
                     self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
                     self.check_room();
                 }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::ECONNABORTED | libc::EPROTO) => {}
-                    _ => return self.rest(&error),
+                Err(error) => match sock::accept_failure(&error) {
+                    AcceptFailure::Empty => return,
+                    AcceptFailure::Lost => {}
+                    AcceptFailure::Exhausted | AcceptFailure::Broken => return self.rest(&error),
                 },
             }
         }
@@ -409,7 +432,7 @@ impl Engine {
         }
         if asked == Stop::Quick || self.core.context.now >= self.stop_at {
             self.stopping = Some(Stop::Quick);
-            for key in self.keys(|_| true) {
+            for key in self.keys() {
                 self.remove(key, Fate::Close);
             }
         }
@@ -428,19 +451,19 @@ impl Engine {
         self.core.context.stopping = true;
         self.pause_accepting();
         self.listeners.clear();
-        for key in self.keys(Conn::is_idle) {
+        for key in self.keys() {
             self.drive(key);
         }
     }
 
-    fn keys(&self, which: impl Fn(&Conn) -> bool) -> Vec<u64> {
-        self.conns.iter().filter(|(_, conn)| which(conn)).map(|(key, _)| key).collect()
+    fn keys(&self) -> Vec<u64> {
+        self.conns.keys().collect()
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for key in self.keys(|_| true) {
+        for key in self.keys() {
             self.remove(key, Fate::Close);
         }
     }

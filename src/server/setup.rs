@@ -69,7 +69,7 @@ impl Setup {
             fields: settings.limit_request_fields as usize,
             field_size: settings.limit_request_field_size as usize,
             head: settings.limit_request_head as usize,
-            body: settings.max_body,
+            body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
         let (app, hooks) = (parts.app, parts.hooks);

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
-use crate::gateway::exchange::{Exchange, Link};
+use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
 use crate::wire::{Decoder as _, Event, Limits, http1};
 
+use super::engine::Control;
 use super::record;
 use super::setup::Setup;
 
@@ -55,6 +56,9 @@ impl Slot {
 
     /// Fit for another connection.
     pub(super) fn clear(&mut self) {
+        if self.exchange.phase() != Phase::Idle {
+            self.exchange.reset();
+        }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
         let mut out = self.exchange.out();
@@ -233,6 +237,7 @@ pub(super) struct Context {
     pub(super) date: [u8; 29],
     /// No connection is kept any more.
     pub(super) stopping: bool,
+    pub(super) control: Arc<Control>,
     pub(super) may_block: bool,
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
@@ -257,7 +262,7 @@ impl Link for Wire<'_> {
     }
 
     fn keep_alive(&self, _x: &Exchange) -> bool {
-        !self.context.stopping
+        !self.context.control.is_stopping()
             && !self.context.setup.settings.keepalive.is_zero()
             && !self.slot.eof.get()
     }

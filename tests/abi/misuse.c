@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include <gateway.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,6 +271,56 @@ objects(void)
     gw_config_free(NULL);
 }
 
+/* A worker comes and goes, turned by us. */
+
+static void
+arbiter(void)
+{
+    gw_error       err = GW_INIT(gw_error);
+    gw_config     *cfg = config(&err);
+    gw_arbiter    *a = NULL;
+    gw_result      rc;
+    int64_t        wait_ms;
+    struct pollfd  fd;
+
+    EXPECT(gw_arbiter_new(cfg, &a, &err) == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "listen") != NULL);
+    cfg = config(&err);
+    EXPECT(gw_config_set(cfg, "bind", "127.0.0.1:0", &err) == GW_OK);
+    EXPECT(gw_config_set(cfg, "worker_model", "inline", &err) == GW_OK);
+    EXPECT(gw_arbiter_new(cfg, &a, &err) == GW_ERR_INVALID);
+    EXPECT(gw_serve(NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_serve(gw_config_new(), &err) == GW_ERR_INVALID);
+    EXPECT(a == NULL);
+
+    cfg = config(&err);
+    EXPECT(gw_config_set(cfg, "bind", "127.0.0.1:0", &err) == GW_OK);
+    EXPECT(gw_config_set_int(cfg, GW_OPT_WORKERS, 1, &err) == GW_OK);
+    EXPECT(gw_arbiter_new(cfg, &a, &err) == GW_OK);
+    if (a == NULL) {
+        return;
+    }
+    EXPECT(gw_arbiter_turn(a, &wait_ms) == GW_ERR_STATE);
+    EXPECT(gw_arbiter_wait(a, 0) == GW_AGAIN);
+    EXPECT(gw_arbiter_stop(a, 3) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_stop((gw_arbiter *) server, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_start(a, &err) == GW_OK);
+    EXPECT(gw_arbiter_start(a, &err) == GW_ERR_STATE);
+    EXPECT(gw_is_worker() == 0);
+    EXPECT(gw_arbiter_stop(a, GW_STOP_GRACEFUL) == GW_OK);
+    fd.fd = gw_arbiter_fd(a);
+    fd.events = POLLIN;
+    while ((rc = gw_arbiter_turn(a, &wait_ms)) == GW_OK) {
+        (void) poll(&fd, 1, (int) wait_ms);
+    }
+    EXPECT(rc == GW_EOF);
+    EXPECT(gw_arbiter_wait(a, -1) == GW_OK);
+    gw_arbiter_free(a);
+    EXPECT(gw_arbiter_stop(NULL, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_fd(NULL) == -1);
+    gw_arbiter_free(NULL);
+}
+
 int
 main(void)
 {
@@ -287,6 +338,8 @@ main(void)
 
     request();
     after_a_fork();
+
+    arbiter();
 
     EXPECT(gw_server_stop(server, GW_STOP_GRACEFUL) == GW_OK);
     EXPECT(gw_server_turn(server, &wait_ms) == GW_EOF);

@@ -79,11 +79,13 @@ pub fn say(line: &str) {
     std::io::stdout().lock().write_all(line.as_bytes()).expect("standard output");
 }
 
-/// A program that is driven: its lines are read, in order.
+/// A program that is driven, and its lines.
 pub struct Program {
     child: Child,
     lines: BufReader<ChildStdout>,
     seen: Vec<String>,
+    /// Lines that were read, and that nobody has expected yet.
+    passed: Vec<String>,
 }
 
 impl Program {
@@ -96,7 +98,7 @@ impl Program {
             .spawn()
             .expect("start a role");
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        Program { child, lines, seen: Vec::new() }
+        Program { child, lines, seen: Vec::new(), passed: Vec::new() }
     }
 
     pub fn pid(&self) -> i32 {
@@ -107,8 +109,12 @@ impl Program {
         kill(self.pid(), signal);
     }
 
-    /// The next line that contains `text`.
+    /// The first line that contains `text` and was not expected before.  Lines of several processes
+    /// come in any order.
     pub fn expect(&mut self, text: &str) -> String {
+        if let Some(at) = self.passed.iter().position(|line| line.contains(text)) {
+            return self.passed.remove(at);
+        }
         loop {
             let Some(line) = self.line() else {
                 panic!("no line with {text:?} in:\n{}", self.seen.join("\n"));
@@ -116,6 +122,7 @@ impl Program {
             if line.contains(text) {
                 return line;
             }
+            self.passed.push(line);
         }
     }
 

@@ -1,11 +1,12 @@
 //! HTTP/1.0 and 1.1 (RFC 9112), as an origin server reads and writes it.
 //!
-//! [`Decoder`] is a small state machine over [`head`] and [`body`]; [`Encoder`] frames responses.
+//! [`Decoder`] is a small state machine over `head` and `body`; [`Encoder`] frames responses.
 //! There is no leniency: what RFC 9112 lets a server guess about is refused, since two servers that
 //! guess differently are how requests are smuggled.
 
 mod body;
 mod encode;
+mod fields;
 mod grammar;
 mod head;
 mod request_line;

@@ -1,0 +1,141 @@
+//! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::arbiter::{self, Arbiter, StopMode, WorkerContext};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::log;
+use crate::conf::settings::WorkerModel;
+use crate::gateway::config::Config;
+use crate::gateway::counters::Counters;
+use crate::server::engine::{Engine, Stop};
+use crate::server::setup::Setup;
+use crate::sys::listen::Listening;
+use crate::sys::signal::{SIGINT, SIGQUIT, SIGTERM, Signals};
+
+/// What a worker returns whose engine failed while it served.
+const SERVE_ERROR: i32 = 255;
+
+/// Serve until told to stop.  Catches TERM, INT and QUIT, logs to standard error and listens on
+/// 127.0.0.1:8000, unless the configuration says otherwise.
+///
+/// Forked workers live and end inside: only the caller's process returns.
+///
+/// # Errors
+/// Everything that is wrong with the configuration; an address that cannot be bound; workers that
+/// do not start ([`Error::exit_status`] 3).
+pub fn serve(mut config: Config) -> Result<()> {
+    config.settings_mut().serve_presets();
+    match config.settings().worker_model {
+        WorkerModel::Inline => serve_inline(config),
+        WorkerModel::Fork => prefork(config)?.run(),
+    }
+}
+
+/// An arbiter with its sockets bound and nothing started.
+///
+/// # Errors
+/// As [`serve`]; and a configuration that listens nowhere.
+pub fn prefork(config: Config) -> Result<Arbiter> {
+    let setup = Arc::new(Setup::new(config)?);
+    let settings = &setup.settings;
+    if settings.listeners.is_empty() {
+        return Err(Error::new(
+            Kind::Invalid,
+            "there is nothing to listen on: set bind, or add a listener",
+        ));
+    }
+    if settings.worker_model != WorkerModel::Fork {
+        return Err(Error::new(
+            Kind::Invalid,
+            "worker_model = inline has no arbiter: use a server, or gw_serve",
+        ));
+    }
+    let of_arbiter = arbiter::Settings {
+        workers: settings.worker_count() as usize,
+        graceful_timeout: settings.graceful_timeout,
+        signals: settings.signals.unwrap_or(false),
+    };
+    let listeners = bind(&setup)?;
+    let log = setup.log.clone();
+    let main = Box::new(move |context: &WorkerContext<'_>| work(&setup, context));
+    Arbiter::new(of_arbiter, listeners, main, log)
+}
+
+fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
+    Ok(setup.bind()?.into_iter().map(Arc::new).collect())
+}
+
+/// The process that is a worker, if this one or an ancestor is.
+static WORKER: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process is a worker that an arbiter started.
+pub fn is_worker() -> bool {
+    WORKER.load(Ordering::Relaxed) == std::process::id()
+}
+
+/// A worker's life.
+fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
+    WORKER.store(std::process::id(), Ordering::Relaxed);
+    let counters = Arc::new(Counters::default());
+    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
+        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
+    let mut engine = match made {
+        Ok(engine) => engine,
+        Err(error) => {
+            log!(setup.log, Error, "worker", "{error}");
+            return error.exit_status().max(3);
+        }
+    };
+    context.ready();
+    let mut wait = 0;
+    loop {
+        context.board().beat();
+        match engine.turn(wait) {
+            Ok(Some(next)) => wait = next,
+            Ok(None) => return 0,
+            Err(error) => {
+                log!(setup.log, Error, "worker", "{error}");
+                return SERVE_ERROR;
+            }
+        }
+        if engine.take_notice() {
+            match context.stop_mode() {
+                Some(StopMode::Graceful) => engine.control().stop(Stop::Graceful),
+                Some(StopMode::Quick | StopMode::Kill) => engine.control().stop(Stop::Quick),
+                None => {}
+            }
+            wait = 0;
+        }
+    }
+}
+
+/// The calling thread is the only worker.
+fn serve_inline(config: Config) -> Result<()> {
+    let setup = Arc::new(Setup::new(config)?);
+    let mut engine = Engine::new(Arc::clone(&setup), bind(&setup)?, Arc::new(Counters::default()))?;
+    let signals = match setup.settings.signals {
+        Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?),
+        _ => None,
+    };
+    if let Some(signals) = &signals {
+        engine.watch(signals.fd())?;
+    }
+    for listener in engine.listeners() {
+        log!(setup.log, Info, "server", "Listening at: {}", listener.local());
+    }
+    let mut wait = 0;
+    while let Some(next) = engine.turn(wait)? {
+        wait = next;
+        if !engine.take_notice() {
+            continue;
+        }
+        for signal in signals.iter().flat_map(Signals::take) {
+            let how = if signal == SIGTERM { Stop::Graceful } else { Stop::Quick };
+            engine.control().stop(how);
+            wait = 0;
+        }
+    }
+    Ok(())
+}
