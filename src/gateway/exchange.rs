@@ -59,7 +59,8 @@ pub enum Phase {
     Reading,
     /// Its application was called, and may have more to say.
     Running,
-    /// Everything is queued; a chunk that the application still owns must be sent first.
+    /// Everything is queued; chunks by reference must be sent first: they may lie in the memory of
+    /// the request, and are released before close().
     Draining,
     /// It is over.
     Done,
@@ -286,7 +287,7 @@ impl Exchange {
         loop {
             match self.phase.get() {
                 Phase::Running => {}
-                Phase::Draining if self.out.borrow().holds_borrowed() => return Progress::Flush,
+                Phase::Draining if self.out.borrow().holds_chunks() => return Progress::Flush,
                 Phase::Draining => {
                     self.finish(link);
                     return Progress::Done;
@@ -720,6 +721,10 @@ impl Exchange {
     /// The head is out and the rest will not come: the client must see it.
     fn cut(&self, link: &dyn Link) {
         self.outcome.set(Outcome::Cut);
+        // What was queued before is the client's, as far as it takes it now.  The rest is released
+        // before close(), like all chunks.
+        let _ = link.flush(self, u64::MAX);
+        self.out().clear();
         self.finish(link);
     }
 
@@ -728,10 +733,6 @@ impl Exchange {
     fn finish(&self, link: &dyn Link) {
         if self.phase.replace(Phase::Done) == Phase::Done {
             return;
-        }
-        if self.outcome.get() == Outcome::Cut {
-            // Chunks whose octets are only lent until close().
-            self.out.borrow_mut().keep_borrowed();
         }
         let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
         self.enter(link, || body.finish());

@@ -455,11 +455,7 @@ impl Conn {
                     unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
                 None
             }
-            Outcome::Cut => {
-                // What was queued before the failure is the client's.
-                let _ = self.send(slot, core);
-                Some(Fate::Reset)
-            }
+            Outcome::Cut => Some(Fate::Reset),
         }
     }
 
