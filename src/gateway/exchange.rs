@@ -32,6 +32,9 @@ const COPY: u64 = 4 * 1024;
 /// copied: a producer of small pieces then fills whole packets.
 const COPY_BORROWED: u64 = 16 * 1024;
 
+/// Empty chunks that an iterator may give before the driver gets a word in.
+const FRUITLESS_MAX: u32 = 64;
+
 /// The way out of an exchange: what its driver does for it while the application runs.
 pub trait Link {
     /// Now, as an IMF-fixdate.
@@ -284,6 +287,7 @@ impl Exchange {
 
     /// Ask the application for more until there is enough to send, or it is done.
     pub fn advance(&self, link: &dyn Link) -> Progress {
+        let mut fruitless = 0;
         loop {
             match self.phase.get() {
                 Phase::Running => {}
@@ -299,14 +303,21 @@ impl Exchange {
                 self.end(link);
                 continue;
             }
-            {
+            let before = {
                 let out = self.out.borrow();
                 if out.holds_borrowed() || out.len() >= self.service.output_buffer {
                     return Progress::Flush;
                 }
-            }
+                out.len()
+            };
             if let Some(progress) = self.ask(link) {
                 return progress;
+            }
+            if self.out.borrow().len() == before {
+                fruitless += 1;
+                if fruitless >= FRUITLESS_MAX {
+                    return Progress::Flush;
+                }
             }
         }
     }
@@ -332,7 +343,9 @@ impl Exchange {
                 self.end(link);
                 None
             }
-            Err(None) if self.input.borrow().is_open() => Some(Progress::Input),
+            // It may wait for room: a write() was refused.
+            Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
+            Err(None) if self.input.borrow().may_grow() => Some(Progress::Input),
             Err(None) => {
                 let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
                 self.fail(link, &error);

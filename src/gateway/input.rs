@@ -130,6 +130,11 @@ impl RequestBody {
         self.streaming && self.memory.len() as u64 - self.taken >= self.room as u64
     }
 
+    /// Whether more can arrive before the application reads.
+    pub fn may_grow(&self) -> bool {
+        self.is_open() && !self.is_full()
+    }
+
     /// All of the body at once, pinned in the read buffer.
     pub fn set_view(&mut self, body: Octets<'static>) {
         self.viewed = None;

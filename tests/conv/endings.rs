@@ -37,8 +37,8 @@ fn app(journal: &Journal) -> Application {
                 (b"large", 1) => capp::owned(&told, "piece", vec![b'p'; LARGE]),
                 (b"wait", 1) => capp::owned(&told, "piece", vec![b'p'; 10_000]),
                 (b"wait", _) => match env.try_read(&mut [0; 10]) {
-                    Ok(None) => return AGAIN,
-                    Ok(Some(_)) => return EOF,
+                    Ok(Some(0)) => return EOF,
+                    Ok(_) => return AGAIN,
                     Err(error) => return error.kind() as i32,
                 },
                 (_, 1) => capp::owned(&told, "piece", vec![b'p'; 10_000]),
