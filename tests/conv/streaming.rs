@@ -196,7 +196,9 @@ fn a_malformed_chunk_is_an_error_that_stays_and_ends_the_connection() {
     let reader = Reader::new(true);
     let mut server = Server::with(stream, reader.app());
     let mut client = server.connect();
-    client.send(POST_CHUNKED.to_owned() + "3\r\nabcXX" + GET);
+    client.send(POST_CHUNKED.to_owned() + "3\r\nabc");
+    server.settle();
+    client.send("XX".to_owned() + GET);
     let response = server.truncated(&mut client);
     assert_eq!(response.text(), "abc");
     assert_eq!(*reader.errors.lock().unwrap(), [Kind::Protocol; 3]);
