@@ -69,6 +69,8 @@ pub(super) struct Conn {
     local: Local,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
+    /// There was progress: what is waited for has its whole time again.
+    progress: bool,
     /// Milliseconds of the monotonic clock.
     pub(super) deadline: u64,
     /// The earliest entry of the timer wheel that belongs to this connection.
@@ -122,6 +124,7 @@ impl Conn {
             local,
             slot: None,
             waiting: Waiting::First,
+            progress: false,
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
@@ -225,7 +228,7 @@ impl Conn {
             return match self.send(slot, core) {
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
-                Ok(Sent::Blocked(_)) => self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => self.wait(Waiting::Write),
                 Err(_) => Some(Fate::Reset),
             };
         }
@@ -241,6 +244,7 @@ impl Conn {
             // What is left of a body that nobody read.
             Event::Data(span) => {
                 slot.buf.borrow_mut().consume(step.consumed);
+                self.progress = true;
                 self.discarded += u64::from(span.len);
                 if self.discarded > DISCARD_MAX {
                     self.closing = true;
@@ -268,7 +272,7 @@ impl Conn {
         if !slot.exchange.out().is_empty() {
             match self.send(slot, core) {
                 Ok(Sent::All) => {}
-                Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
                 Err(_) => return Some(Fate::Reset),
             }
         }
@@ -315,6 +319,7 @@ impl Conn {
         };
         buf.pin(head_len, room);
         self.requests += 1;
+        self.progress = true;
         let origin = Origin {
             remote_addr: self.peer.address(),
             remote_port: self.peer.port(),
@@ -374,7 +379,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         self.read_more(slot, Waiting::Body)
@@ -386,8 +391,7 @@ impl Conn {
         }
         match slot.fill(self.fd()) {
             Ok(true) => {
-                // Progress: the next octet has its whole time again.
-                self.waiting = Waiting::App;
+                self.progress = true;
                 None
             }
             Ok(false) => self.wait(otherwise),
@@ -412,7 +416,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
@@ -507,11 +511,9 @@ impl Conn {
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
         let mut out = slot.exchange.out();
+        let before = out.len();
         let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        if let Sent::Blocked(true) = sent {
-            // Progress: the client has its whole time again.
-            self.waiting = Waiting::App;
-        }
+        self.progress |= out.len() < before;
         Ok(sent)
     }
 
@@ -523,11 +525,12 @@ impl Conn {
     /// Set the deadline of what is waited for, and watch the socket for it.
     fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
         let settings = &core.context.setup.settings;
-        // Time for a head runs on while it drips in; all else begins anew.
+        // An event that brought nothing of what is waited for does not give it more time.
         let goes_on = self.waiting == before
             && self.deadline != u64::MAX
-            && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
+            && !std::mem::take(&mut self.progress);
         if !goes_on {
+            self.progress = false;
             let timeout = match self.waiting {
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle => settings.keepalive,

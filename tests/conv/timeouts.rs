@@ -72,6 +72,7 @@ fn a_head_that_drips_in_does_not_gain_time() {
     client.send("GET / HTTP/1.1\r\nX: ");
     let mut sent = 0;
     server.until("a 408 in spite of the drip", |_| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
         if client.end.is_none() {
             client.send_anyway(b"x");
             sent += 1;
