@@ -232,6 +232,14 @@ impl Conn {
                 Err(_) => Some(Fate::Reset),
             };
         }
+        if slot.exchange.out().len() >= core.context.service.output_buffer {
+            // Pipelined requests wait until the client has taken the answers to others.
+            match self.send(slot, core) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+                Err(_) => return Some(Fate::Reset),
+            }
+        }
         let step = {
             let buf = slot.buf.borrow();
             slot.decoder.borrow_mut().decode(buf.unread())
