@@ -206,6 +206,9 @@ impl Engine {
     /// Wait up to `wait_ms` for something to do (0: not at all, -1: for ever) and do it.  Says how
     /// long the next turn may wait; `None` when the engine has stopped.
     pub fn turn(&mut self, wait_ms: i64) -> Result<Option<i64>> {
+        if self.stopping.is_some() && self.conns.is_empty() {
+            return Ok(None);
+        }
         self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
         self.core.tell_time();
         self.obey();
