@@ -240,9 +240,10 @@ impl Conn {
                 Err(_) => return Some(Fate::Reset),
             }
         }
-        let step = {
+        let (in_head, step) = {
             let buf = slot.buf.borrow();
-            slot.decoder.borrow_mut().decode(buf.unread())
+            let mut decoder = slot.decoder.borrow_mut();
+            (decoder.is_in_head(), decoder.decode(buf.unread()))
         };
         match step.event {
             Event::Head => {
@@ -265,8 +266,17 @@ impl Conn {
                 self.discarded = 0;
                 None
             }
+            Event::Reject(reject) if in_head => {
+                let is_head = slot.decoder.borrow().head().is_head;
+                self.refuse(slot, core, reject, is_head);
+                None
+            }
+            // The rest of a body whose request has its answer.
             Event::Reject(reject) => {
-                self.refuse(slot, core, reject);
+                record::refused(&core.context, self.peer.address(), &reject);
+                slot.buf.borrow_mut().discard();
+                self.closing = true;
+                self.lingers = true;
                 None
             }
             Event::More => {
@@ -361,7 +371,7 @@ impl Conn {
                 return None;
             }
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, x, &reject);
                 self.lingers = true;
                 x.refuse(&wire, reject.status, reject.reason);
                 return None;
@@ -435,7 +445,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -472,12 +482,12 @@ impl Conn {
     }
 
     /// An answer to what is not a request.
-    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject) {
+    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
-        record::count_reject(counters, &reject);
         counters.requests.up();
         counters.count_status(reject.status);
-        let asked = Asked { keep_alive: false, ..Asked::default() };
+        let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         http1::error_response(
             slot.exchange.out().buffer(),
             &asked,
@@ -486,7 +496,6 @@ impl Conn {
             None,
             &core.context.date,
         );
-        core.log_reject(self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;
@@ -596,7 +605,7 @@ impl Conn {
         };
         match slot.exchange.phase() {
             Phase::Idle => {
-                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None })
+                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None }, false)
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };

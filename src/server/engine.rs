@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::{Level, log};
+use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
@@ -19,7 +19,6 @@ use crate::sys::poll::Poller;
 use crate::sys::sock::{self, AcceptFailure, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
-use crate::wire::Reject;
 
 use super::conn::{Conn, Fate, Local};
 use super::setup::Setup;
@@ -524,14 +523,6 @@ impl Core {
         }
         if let Err(error) = result {
             log!(self.context.service.log, Error, "server", "watch a connection: {error}");
-        }
-    }
-
-    pub(super) fn log_reject(&self, peer: &[u8], reject: &Reject) {
-        let level = if reject.limit.is_some() { Level::Warn } else { Level::Info };
-        if self.context.service.log.enabled(level) {
-            let text = format!("{} from {}: {}", reject.status, peer.escape_ascii(), reject.reason);
-            self.context.service.log.write(level, "http", "", format_args!("{text}"));
         }
     }
 }

@@ -274,7 +274,7 @@ impl Link for Wire<'_> {
                 Fed::More(false) => {}
                 Fed::More(true) | Fed::Full | Fed::End => return Ok(()),
                 Fed::Rejected(reject) => {
-                    record::count_reject(x.service().counters(), &reject);
+                    record::body_refused(self.context, x, &reject);
                     x.input().fail(if reject.limit.is_some() {
                         Kind::Limit
                     } else {

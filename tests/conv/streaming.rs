@@ -285,3 +285,23 @@ fn who_waits_without_having_read_is_told_so_and_does_not_spin() {
     assert_eq!(response.status, 500);
     assert_eq!(server.log.with("wake").len(), 1, "{:?}", server.log.lines());
 }
+
+#[test]
+fn the_rest_of_an_answered_request_gets_no_answer_of_its_own() {
+    let app = capp::application(|_, start, body| {
+        assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
+        body.first = Some(capp::lent(b"unread"));
+        OK
+    });
+    let mut server = Server::with(stream, app);
+    let mut client = server.connect();
+    client.send(POST_CHUNKED);
+    assert_eq!(server.reply(&mut client).text(), "unread");
+    client.send("5\r\nabcdeXX");
+    server.settle();
+    client.pull();
+    assert!(client.inbox.is_empty(), "a second answer: {}", client.shown());
+    server.until_end(&mut client);
+    assert_eq!(server.counters.rejected.get(), 1);
+    assert_eq!(server.counters.requests.get(), 1);
+}
