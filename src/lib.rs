@@ -25,6 +25,8 @@ pub mod conf;
 mod ffi;
 #[doc(hidden)]
 pub mod gateway;
+#[doc(hidden)]
+pub mod run;
 mod serve;
 #[doc(hidden)]
 pub mod server;
