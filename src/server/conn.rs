@@ -72,6 +72,8 @@ pub(super) struct Conn {
     local: Local,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
+    /// There was progress: what is waited for has its whole time again.
+    progress: bool,
     /// Milliseconds of the monotonic clock.
     pub(super) deadline: u64,
     /// The earliest entry of the timer wheel that belongs to this connection.
@@ -133,6 +135,7 @@ impl Conn {
             local,
             slot: None,
             waiting: Waiting::First,
+            progress: false,
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
@@ -296,13 +299,22 @@ impl Conn {
             return match self.send(slot, core) {
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
-                Ok(Sent::Blocked(_)) => self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => self.wait(Waiting::Write),
                 Err(_) => Some(Fate::Reset),
             };
         }
-        let step = {
+        if slot.exchange.out().len() >= core.context.service.output_buffer {
+            // Pipelined requests wait until the client has taken the answers to others.
+            match self.send(slot, core) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+                Err(_) => return Some(Fate::Reset),
+            }
+        }
+        let (in_head, step) = {
             let buf = slot.buf.borrow();
-            slot.decoder.borrow_mut().decode(buf.unread())
+            let mut decoder = slot.decoder.borrow_mut();
+            (decoder.is_in_head(), decoder.decode(buf.unread()))
         };
         match step.event {
             Event::Head => {
@@ -312,6 +324,7 @@ impl Conn {
             // What is left of a body that nobody read.
             Event::Data(span) => {
                 slot.buf.borrow_mut().consume(step.consumed);
+                self.progress = true;
                 self.discarded += u64::from(span.len);
                 if self.discarded > DISCARD_MAX {
                     self.closing = true;
@@ -324,8 +337,17 @@ impl Conn {
                 self.discarded = 0;
                 None
             }
+            Event::Reject(reject) if in_head => {
+                let is_head = slot.decoder.borrow().head().is_head;
+                self.refuse(slot, core, reject, is_head);
+                None
+            }
+            // The rest of a body whose request has its answer.
             Event::Reject(reject) => {
-                self.refuse(slot, core, reject);
+                record::refused(&core.context, self.peer.address(), &reject);
+                slot.buf.borrow_mut().discard();
+                self.closing = true;
+                self.lingers = true;
                 None
             }
             Event::More => {
@@ -339,7 +361,7 @@ impl Conn {
         if !slot.exchange.out().is_empty() {
             match self.send(slot, core) {
                 Ok(Sent::All) => {}
-                Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
                 Err(_) => return Some(Fate::Reset),
             }
         }
@@ -386,6 +408,7 @@ impl Conn {
         };
         buf.pin(head_len, room);
         self.requests += 1;
+        self.progress = true;
         let origin = Origin {
             remote_addr: self.peer.address(),
             remote_port: self.peer.port(),
@@ -416,7 +439,7 @@ impl Conn {
         match slot.feed() {
             Fed::End | Fed::Full => return self.call(slot, core),
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, x, &reject);
                 self.lingers = true;
                 x.refuse(&wire, reject.status, reject.reason);
                 return None;
@@ -441,7 +464,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         self.read_more(slot, Waiting::Body)
@@ -453,8 +476,7 @@ impl Conn {
         }
         match slot.fill(self.fd()) {
             Ok(true) => {
-                // Progress: the next octet has its whole time again.
-                self.waiting = Waiting::App;
+                self.progress = true;
                 None
             }
             Ok(false) => self.wait(otherwise),
@@ -488,7 +510,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
@@ -499,7 +521,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -531,21 +553,17 @@ impl Conn {
                     unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
                 None
             }
-            Outcome::Cut => {
-                // What was queued before the failure is the client's.
-                let _ = self.send(slot, core);
-                Some(Fate::Reset)
-            }
+            Outcome::Cut => Some(Fate::Reset),
         }
     }
 
     /// An answer to what is not a request.
-    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject) {
+    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
-        record::count_reject(counters, &reject);
         counters.requests.plus(1);
         counters.count_status(reject.status);
-        let asked = Asked { keep_alive: false, ..Asked::default() };
+        let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         http1::error_response(
             slot.exchange.out().buffer(),
             &asked,
@@ -554,7 +572,6 @@ impl Conn {
             None,
             &core.context.date,
         );
-        core.log_reject(self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;
@@ -587,11 +604,9 @@ impl Conn {
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
         let mut out = slot.exchange.out();
+        let before = out.len();
         let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        if let Sent::Blocked(true) = sent {
-            // Progress: the client has its whole time again.
-            self.waiting = Waiting::App;
-        }
+        self.progress |= out.len() < before;
         Ok(sent)
     }
 
@@ -603,11 +618,12 @@ impl Conn {
     /// Set the deadline of what is waited for, and watch the socket for it.
     fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
         let settings = &core.context.setup.settings;
-        // Time for a head runs on while it drips in; all else begins anew.
+        // An event that brought nothing of what is waited for does not give it more time.
         let goes_on = self.waiting == before
             && self.deadline != u64::MAX
-            && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
+            && !std::mem::take(&mut self.progress);
         if !goes_on {
+            self.progress = false;
             let timeout = match self.waiting {
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle => settings.keepalive,
@@ -665,7 +681,7 @@ impl Conn {
         };
         match slot.exchange.phase() {
             Phase::Idle => {
-                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None })
+                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None }, false)
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };

@@ -73,7 +73,7 @@ fn work(job: &mut Job, context: &Context) {
         match sent {
             Ok(Sent::All) => {}
             // The loop waits for the client, and notices that it is gone.
-            Ok(Sent::Blocked(_)) | Err(_) => return,
+            Ok(Sent::Blocked) | Err(_) => return,
         }
     }
     // What is left goes out from here: it need not wait for the loop.  The loop deals with errors.
