@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
@@ -32,8 +33,10 @@ pub(super) struct Slot {
     pub(super) buf: RefCell<ReadBuf>,
     pub(super) decoder: RefCell<http1::Decoder>,
     pub(super) exchange: Exchange,
-    /// Nanoseconds of the monotonic clock: when the head was there, and the body.
+    /// Nanoseconds of the monotonic clock: when the head was there, when the request was queued for
+    /// a thread, when the application was called.
     pub(super) began: Cell<u64>,
+    pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
     /// The peer will send no more.
     pub(super) eof: Cell<bool>,
@@ -48,6 +51,7 @@ impl Slot {
             decoder: RefCell::new(http1::Decoder::new(limits)),
             exchange: Exchange::new(Arc::clone(service)),
             began: Cell::new(0),
+            queued: Cell::new(0),
             called: Cell::new(0),
             eof: Cell::new(false),
             drained: Cell::new(false),
@@ -223,7 +227,7 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
 }
 
 /// What the connections of a worker look up; it changes between turns only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) setup: Arc<Setup>,
     pub(super) service: Arc<Service>,
@@ -238,6 +242,19 @@ pub(super) struct Context {
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
     pub(super) timed: bool,
+}
+
+impl Context {
+    /// Look at the clock.
+    pub(super) fn tell_time(&mut self) {
+        let before = self.now / 1000;
+        self.now = clock::monotonic_ms();
+        if self.date[0] == b' ' || self.now / 1000 != before {
+            let since_epoch = Duration::from_secs(clock::realtime().as_secs());
+            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch);
+            self.date.copy_from_slice(date.as_bytes());
+        }
+    }
 }
 
 /// A connection, as its exchange sees it while the application runs.
