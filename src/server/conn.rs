@@ -527,10 +527,9 @@ impl Conn {
     }
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
-        let mut out = slot.exchange.out();
-        let before = out.len();
-        let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        self.progress |= out.len() < before;
+        let before = slot.exchange.out().len();
+        let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
+        self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
 use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
@@ -121,7 +122,7 @@ impl Slot {
 
     pub(super) fn spool_failed(&self, error: &Error) {
         let x = &self.exchange;
-        x.log(crate::base::log::Level::Error, error.message().as_bytes());
+        x.log(Level::Error, error.message().as_bytes());
         x.input().fail(Kind::Io);
     }
 
@@ -194,7 +195,19 @@ pub(super) enum Sent {
 }
 
 /// Send what waits, as far as the socket takes it.
-pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
+pub(super) fn flush(fd: RawFd, x: &Exchange, sigpipe_ignored: bool) -> io::Result<Sent> {
+    let sent = send(fd, &mut x.out(), sigpipe_ignored);
+    if let Err(error) = &sent {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            x.log(Level::Error, error.to_string().as_bytes());
+        }
+        // Nothing more can follow what is missing.
+        x.out().clear();
+    }
+    sent
+}
+
+fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
     loop {
         let sent = match out.front() {
             Front::Empty => return Ok(Sent::All),
@@ -209,7 +222,7 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
             Ok(0) => {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "the file is shorter than its length promised",
+                    "a file is shorter than the range of it that was to be sent: cut",
                 ));
             }
             Ok(n) => out.advance(n as u64),
@@ -311,7 +324,7 @@ impl Link for Wire<'_> {
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
         let timeout = self.context.setup.settings.write_timeout;
         loop {
-            let sent = flush(self.fd, &mut x.out(), self.context.sigpipe_ignored);
+            let sent = flush(self.fd, x, self.context.sigpipe_ignored);
             match sent {
                 Ok(Sent::All) => return Ok(()),
                 Ok(Sent::Blocked) if !self.context.may_block || x.out().len() <= left => {
