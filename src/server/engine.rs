@@ -3,11 +3,13 @@
 //! An engine belongs to one thread at a time and owns none.  Whoever owns the thread calls
 //! [`Engine::turn`]; a foreign loop watches [`Engine::fd`] and turns when it is readable.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
+
+use httpdate::HttpDate;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
@@ -478,8 +480,9 @@ impl Core {
         self.context.now = clock::monotonic_ms();
         if self.context.date[0] == b' ' || self.context.now / 1000 != before {
             let since_epoch = Duration::from_secs(clock::realtime().as_secs());
-            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch);
-            self.context.date.copy_from_slice(date.as_bytes());
+            let date = HttpDate::from(SystemTime::UNIX_EPOCH + since_epoch);
+            // It fits: 29 octets.
+            let _ = write!(&mut self.context.date[..], "{date}");
         }
     }
 
