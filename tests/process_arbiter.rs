@@ -3,6 +3,7 @@
 
 mod process_support;
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +18,9 @@ use gateway::sys::listen::{Address, Listening, listen};
 use gateway::sys::proc;
 use gateway::sys::sock::{accept, wait_readable};
 use libc::{SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM};
-use process_support::{Args, Program, alive, blocked, dispositions, eventually, kill, say};
+use process_support::{
+    Args, Program, Workers, alive, blocked, dispositions, eventually, kill, say,
+};
 
 fn main() {
     process_support::main(
@@ -40,12 +43,14 @@ fn main() {
             ("threads_forbid_the_first_fork", threads_forbid_the_first_fork),
             ("threads_that_come_later_are_warned_of", threads_that_come_later_are_warned_of),
             ("the_socket_file_is_the_arbiters", the_socket_file_is_the_arbiters),
+            ("nobody_connects_to_a_stopping_server", nobody_connects_to_a_stopping_server),
             ("workers_accept_from_one_socket", workers_accept_from_one_socket),
             ("a_worker_has_nothing_of_the_arbiters", a_worker_has_nothing_of_the_arbiters),
             ("stop_and_wait_work_from_another_thread", stop_and_wait_work_from_another_thread),
             ("a_stop_before_the_start_counts", a_stop_before_the_start_counts),
             ("kill_is_at_once", kill_is_at_once),
             ("drop_leaves_nobody", drop_leaves_nobody),
+            ("a_copy_in_a_child_kills_nobody", a_copy_in_a_child_kills_nobody),
             ("a_host_can_turn_it", a_host_can_turn_it),
             ("wrong_moments_are_errors", wrong_moments_are_errors),
         ],
@@ -59,6 +64,7 @@ fn main() {
             ("waiter", waiter),
             ("early", early),
             ("dropped", dropped),
+            ("copied", copied),
             ("turned", turned),
             ("wrong", wrong),
         ],
@@ -142,6 +148,11 @@ fn worker(behaviour: &str, context: &WorkerContext<'_>) -> i32 {
         wait_readable(context.stop_fd(), -1).unwrap();
         match context.stop_mode() {
             None => {}
+            Some(StopMode::Graceful) if behaviour == "close" => {
+                context.listeners().iter().for_each(|listening| listening.close());
+                assert!(!wait_readable(context.stop_fd(), 0).unwrap(), "the news was taken");
+                say(&format!("closed {slot}"));
+            }
             Some(StopMode::Graceful) => {
                 assert_eq!(context.board().state(), State::Stopping);
                 std::thread::sleep(Duration::from_millis(100));
@@ -328,6 +339,28 @@ fn dropped(args: &Args) -> i32 {
     assert!(handle.wait(Some(Duration::ZERO)).is_some());
     say("nobody left");
     0
+}
+
+fn copied(args: &Args) -> i32 {
+    let mut arbiter = Some(arbiter(args));
+    arbiter.as_mut().unwrap().start().unwrap();
+    let pids = wait_ready(arbiter.as_ref().unwrap());
+    // A host that forks by itself, as language runtimes do, and cleans up in the child.
+    let copy = &mut arbiter;
+    let child = proc::fork_with(|_| {
+        drop(copy.take());
+        5
+    });
+    let child = child.unwrap();
+    eventually("the child ends", || match proc::wait_pid(child) {
+        None => false,
+        Some(exit) => exit == proc::Exit::Code(5) || panic!("{exit:?}"),
+    });
+    let mut arbiter = arbiter.unwrap();
+    arbiter.turn(50).unwrap();
+    assert_eq!(wait_ready(&arbiter), pids);
+    arbiter.handle().stop(StopMode::Quick);
+    exit_status(arbiter.run())
 }
 
 fn turned(args: &Args) -> i32 {
@@ -545,12 +578,13 @@ fn a_later_boot_failure_disturbs_nobody() {
 fn workers_die_with_the_arbiter() {
     for worker in ["wait", "spin", "hang"] {
         let (program, pids) = started("serve", &[&format!("worker={worker}"), "workers=3"]);
+        let _workers = Workers(&pids);
         kill(pids[2] as i32, SIGSTOP);
         program.signal(SIGKILL);
+        eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
         let (lines, status) = program.finish();
         assert_eq!(status.code(), None);
         has_not(&lines, "Shutting down");
-        eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
     }
 }
 
@@ -558,8 +592,8 @@ fn workers_die_with_a_thread_arbiter() {
     let (mut program, mut pids) = started("serve", &["thread=1"]);
     kill(pids[0] as i32, SIGKILL);
     pids[0] = program.expect_numbers("ready ")[1];
+    let _workers = Workers(&pids);
     program.signal(SIGKILL);
-    program.finish();
     eventually("all workers are dead", || !pids.iter().any(|pid| alive(*pid)));
 }
 
@@ -629,6 +663,21 @@ fn the_socket_file_is_the_arbiters() {
     assert!(!path.exists());
 }
 
+fn nobody_connects_to_a_stopping_server() {
+    let mut program = Program::start("serve", &["worker=close", "workers=1"]);
+    let line = program.expect("Listening at: ");
+    let address = line.split(' ').find(|word| word.contains("127.0.0.1:")).unwrap().to_owned();
+    program.expect("ready ");
+    TcpStream::connect(&address).unwrap();
+    program.signal(SIGTERM);
+    program.expect("closed 0");
+    eventually("clients are refused", || TcpStream::connect(&address).is_err());
+    // The worker is still there: it was told to take its time, and is told now to hurry.
+    program.signal(SIGINT);
+    let lines = ends(program, &[], 0);
+    has(&lines, "cut 0 Quick");
+}
+
 fn workers_accept_from_one_socket() {
     let path = std::env::temp_dir().join(format!("gateway-accept-{}", proc::pid()));
     let unix = format!("unix={}", path.display());
@@ -678,6 +727,12 @@ fn drop_leaves_nobody() {
         let program = Program::start("dropped", &[&format!("worker={worker}")]);
         has(&ends(program, &[], 0), "nobody left");
     }
+}
+
+fn a_copy_in_a_child_kills_nobody() {
+    let lines = ends(Program::start("copied", &[]), &[], 0);
+    has_not(&lines, "SIGKILL");
+    has(&lines, "cut 0 Quick");
 }
 
 fn a_host_can_turn_it() {

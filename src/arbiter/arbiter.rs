@@ -361,15 +361,17 @@ impl Arbiter {
 
     /// In a new worker: gives back all that is the arbiter's, and keeps this end of the life-line.
     /// Descriptors are closed, never deregistered: the epoll instance is the parent's, too.
-    pub(super) fn leave(&mut self) -> Option<OwnedFd> {
+    pub(super) fn leave(&mut self) -> Result<OwnedFd> {
         // In this process the dispositions are the host's again; those of the parent stay.
         signal::reset_in_child();
         self.signals = None;
         self.places.clear();
         self.phase = Phase::Stopped;
-        self.poller = RefCell::new(Poller::new().ok()?);
-        self.handle.waker().detach().ok()?;
-        self.lifeline.take().map(|(read, _write)| read)
+        let os = |error| Error::os("leave the arbiter", &error);
+        self.poller = RefCell::new(Poller::new().map_err(os)?);
+        self.handle.waker().detach().map_err(os)?;
+        let lifeline = self.lifeline.take().map(|(read, _write)| read);
+        lifeline.ok_or_else(|| Error::new(Kind::State, "leave the arbiter: it has ended"))
     }
 }
 

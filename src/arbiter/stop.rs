@@ -74,7 +74,13 @@ impl Arbiter {
         self.phase = Phase::Stopping { how, deadline_ms, failure };
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
         // in a queue that nobody will look at.  Files of unix sockets go here, too.
-        self.listeners.clear();
+        self.close_listeners();
+    }
+
+    fn close_listeners(&mut self) {
+        for listening in self.listeners.drain(..) {
+            listening.close();
+        }
     }
 
     pub(super) fn signal_all(&mut self, signal: i32) {
@@ -120,7 +126,7 @@ impl Arbiter {
 
     pub(super) fn end(&mut self, result: Result<()>) {
         self.phase = Phase::Stopped;
-        self.listeners.clear();
+        self.close_listeners();
         // The host's handlers are back from here on.
         self.signals = None;
         self.lifeline = None;

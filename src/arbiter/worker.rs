@@ -62,7 +62,9 @@ impl WorkerContext<'_> {
         self.board
     }
 
-    /// The sockets to accept from, as they were given to the arbiter.
+    /// The sockets to accept from, as they were given to the arbiter.  To be closed
+    /// ([`Listening::close`]) when the worker begins to stop: while one worker has a socket open,
+    /// clients can connect to it and wait.
     pub fn listeners(&self) -> &[Arc<Listening>] {
         self.listeners
     }
@@ -132,8 +134,8 @@ pub(super) fn live(
     if parent.on_main_thread && !proc::die_with_parent(parent.pid) {
         return 0;
     }
-    let Some(lifeline) = arbiter.leave() else { return BOOT_ERROR };
-    let context = match prepare(arbiter, slot, age, lifeline) {
+    let lifeline = arbiter.leave();
+    let context = match lifeline.and_then(|lifeline| prepare(arbiter, slot, age, lifeline)) {
         Ok(context) => context,
         Err(error) => {
             mask.restore();
@@ -147,9 +149,10 @@ pub(super) fn live(
     log!(arbiter.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
     let status = (arbiter.main)(&context);
     log!(arbiter.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
-    // The process ends here.  Undoing what was prepared would give a signal that comes now its
-    // default effect.
-    std::mem::forget(context);
+    // The process ends here.  A signal that comes while what was prepared is undone must not have
+    // its default effect.
+    let _held = SignalMask::block_all();
+    drop(context);
     status
 }
 

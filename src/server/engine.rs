@@ -454,7 +454,10 @@ impl Engine {
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;
         self.pause_accepting();
-        self.listeners.clear();
+        for listener in self.listeners.drain(..) {
+            // Also for the connections that know it: nobody may wait in a queue without a server.
+            listener.close();
+        }
         for key in self.keys() {
             self.drive(key);
         }

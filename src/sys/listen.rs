@@ -8,10 +8,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check;
 use super::dup::duplicate;
 use super::sock::{local, option, set_flags, set_option};
+use super::waker::Waker;
 use crate::base::error::{Error, Kind, Result};
 
 /// Where to listen.
@@ -39,11 +41,13 @@ impl fmt::Display for Address {
 /// process made it (a forked child does not) and nobody replaced it since.
 #[derive(Debug)]
 pub struct Listening {
+    /// Before the descriptor, so that it is dropped first: the socket keeps the inode, whose number
+    /// could be somebody else's afterwards.
+    file: Option<SocketFile>,
     fd: OwnedFd,
     local: String,
     server_name: String,
     server_port: String,
-    file: Option<SocketFile>,
 }
 
 /// The file of a unix socket that we made.
@@ -53,6 +57,7 @@ struct SocketFile {
     device: u64,
     inode: u64,
     creator: u32,
+    removed: AtomicBool,
 }
 
 impl Listening {
@@ -87,6 +92,20 @@ impl Listening {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
+    /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
+    /// all processes that share the socket have closed it.  Removes the file of a unix socket as
+    /// dropping does.  The descriptor's number stays taken, by something that is never readable.  To
+    /// be called when no poller watches it.
+    pub fn close(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+        if let Ok(nothing) = Waker::new() {
+            // SAFETY: no memory is involved; both descriptors are ours, and this one stays valid.
+            unsafe { libc::dup3(nothing.fd(), self.fd(), libc::O_CLOEXEC) };
+        }
+    }
+
     fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         let name = local(fd.as_raw_fd())?;
         let (local, server_name, server_port) = match name.internet() {
@@ -103,14 +122,22 @@ impl Listening {
     }
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
+impl SocketFile {
+    /// Removes the file, once, if it is still the one that this process made.
+    fn remove(&self) {
         let same = std::process::id() == self.creator
+            && !self.removed.swap(true, Ordering::Relaxed)
             && std::fs::symlink_metadata(&self.path)
                 .is_ok_and(|is| is.dev() == self.device && is.ino() == self.inode);
         if same {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 
@@ -197,6 +224,7 @@ fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening
         device: is.dev(),
         inode: is.ino(),
         creator: std::process::id(),
+        removed: AtomicBool::new(false),
     };
     // Nobody can connect before listen(2), so there is no moment with other permissions.
     if let Some(mode) = mode {
@@ -313,6 +341,7 @@ mod tests {
     use crate::sys::sock::accept;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    use std::time::Duration;
 
     /// A directory of its own for each test, removed at its end.
     struct Dir(PathBuf);
@@ -355,6 +384,29 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         let (fd, _) = accept(listening.fd()).unwrap();
         assert_ne!(option(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY).unwrap(), 0);
+    }
+
+    #[test]
+    fn closed_it_takes_nobody() {
+        let listening = listen(&tcp("127.0.0.1:0"), 16, false, None).unwrap();
+        let fd = listening.fd();
+        listening.close();
+        listening.close();
+        // A child that another test starts has a copy until its exec.
+        let refused = (0..2000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            TcpStream::connect(listening.local()).is_err()
+        });
+        assert!(refused);
+        assert!(accept(fd).is_err());
+        assert_eq!(listening.fd(), fd);
+        let dir = Dir::new("close");
+        let listening = listen(&dir.address(), 16, false, None).unwrap();
+        listening.close();
+        assert!(!dir.path().exists());
+        let _other = UnixListener::bind(dir.path()).unwrap();
+        drop(listening);
+        assert!(dir.path().exists(), "the next one's file");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -39,13 +40,20 @@ pub fn main(tests: &[(&str, fn())], roles: &[Role]) {
         if !args.is_empty() && !args.iter().any(|arg| name.contains(arg.as_str())) {
             continue;
         }
-        let exe = std::env::current_exe().expect("this program");
-        let output = Command::new(exe).arg(format!("only={name}")).output().expect("start a test");
-        let ok = output.status.success();
-        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
-        if !ok {
-            println!("{}", String::from_utf8_lossy(&output.stdout));
-            println!("{}{}", String::from_utf8_lossy(&output.stderr), output.status);
+        // To a file: a process that a broken test left behind would keep a pipe open.
+        let path = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
+        let file = File::create(&path).expect("a file for what the test says");
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .arg(format!("only={name}"))
+            .stdout(file.try_clone().expect("a second descriptor"))
+            .stderr(file)
+            .status()
+            .expect("start a test");
+        let output = std::fs::read(&path).unwrap_or_default();
+        let _ = std::fs::remove_file(&path);
+        println!("test {name} ... {}", if status.success() { "ok" } else { "FAILED" });
+        if !status.success() {
+            println!("{}\n{status}", String::from_utf8_lossy(&output));
             failed.push(*name);
         }
     }
@@ -156,6 +164,17 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// Workers that must not outlive a test, also when it fails.
+pub struct Workers<'a>(pub &'a [i64]);
+
+impl Drop for Workers<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.iter().for_each(|pid| kill(*pid as i32, libc::SIGKILL));
+        }
+    }
+}
+
 /// Whether the process runs: a zombie does not.
 pub fn alive(pid: i64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -167,7 +186,7 @@ pub fn alive(pid: i64) -> bool {
 
 /// Waits for something that takes a moment.
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(u64::from(WATCHDOG) / 2);
     while !is() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
