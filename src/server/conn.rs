@@ -80,6 +80,8 @@ pub(super) struct Conn {
     /// The slot was given back; what it knew of the socket.
     eof: bool,
     drained: bool,
+    /// The peer's end is in the socket, perhaps behind octets.
+    ended: bool,
     /// No other request is read.
     closing: bool,
     /// What is closed may still have octets of the client in its buffer.
@@ -131,6 +133,7 @@ impl Conn {
             wants_write: false,
             eof: false,
             drained: false,
+            ended: false,
             closing: false,
             lingers: false,
             discarded: 0,
@@ -147,9 +150,10 @@ impl Conn {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
     }
 
-    /// Something arrived, or the peer's end did.
-    pub(super) fn readable(&mut self) {
+    /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
+    pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
+        self.ended |= ended;
         if let Some(slot) = &self.slot {
             slot.drained.set(false);
         }
@@ -166,6 +170,7 @@ impl Conn {
                 slot
             }
         };
+        slot.ended.set(self.ended);
         let before = self.waiting;
         let fate = self.drive_slot(&mut slot, core);
         match fate {

@@ -40,6 +40,8 @@ pub(super) struct Slot {
     pub(super) eof: Cell<bool>,
     /// There is nothing to read until the next event.
     pub(super) drained: Cell<bool>,
+    /// The peer's end is in the socket, perhaps behind octets.
+    pub(super) ended: Cell<bool>,
 }
 
 impl Slot {
@@ -52,6 +54,7 @@ impl Slot {
             called: Cell::new(0),
             eof: Cell::new(false),
             drained: Cell::new(false),
+            ended: Cell::new(false),
         })
     }
 
@@ -68,6 +71,7 @@ impl Slot {
         drop(out);
         self.eof.set(false);
         self.drained.set(false);
+        self.ended.set(false);
     }
 
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
@@ -101,9 +105,9 @@ impl Slot {
                 Ok(true)
             }
             Ok(n) => {
-                // A short read has emptied the socket, unless the peer's end came behind it: then
-                // there is an event for that.
-                self.drained.set(n < asked);
+                // A short read has emptied the socket, unless the peer's end is behind it: an event
+                // that told of both is not repeated.
+                self.drained.set(n < asked && !self.ended.get());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
