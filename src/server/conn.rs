@@ -91,6 +91,8 @@ pub(super) struct Conn {
     missed: bool,
     /// The application waits for more of the body.
     wants_input: bool,
+    /// The peer's end is in the socket, perhaps behind octets.
+    ended: bool,
     /// No other request is read.
     closing: bool,
     /// What is closed may still have octets of the client in its buffer.
@@ -146,6 +148,7 @@ impl Conn {
             doom: None,
             missed: false,
             wants_input: false,
+            ended: false,
             closing: false,
             lingers: false,
             discarded: 0,
@@ -184,10 +187,11 @@ impl Conn {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
     }
 
-    /// Something arrived, or the peer's end did.
-    pub(super) fn readable(&mut self) {
+    /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
+    pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
         self.missed = self.away;
+        self.ended |= ended;
         if let Some(slot) = &self.slot {
             slot.drained.set(false);
         }
@@ -204,6 +208,7 @@ impl Conn {
                 slot
             }
         };
+        slot.ended.set(self.ended);
         let before = self.waiting;
         let mut fate = self.drive_slot(&mut slot, core);
         while fate == Fate::Away {
@@ -603,10 +608,9 @@ impl Conn {
     }
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
-        let mut out = slot.exchange.out();
-        let before = out.len();
-        let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        self.progress |= out.len() < before;
+        let before = slot.exchange.out().len();
+        let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
+        self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
     }
 

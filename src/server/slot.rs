@@ -2,13 +2,16 @@
 //! connection gives its slot back to the worker's pool.  And the way out that the exchange finds.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use httpdate::HttpDate;
+
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
 use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
@@ -42,6 +45,8 @@ pub(super) struct Slot {
     pub(super) eof: Cell<bool>,
     /// There is nothing to read until the next event.
     pub(super) drained: Cell<bool>,
+    /// The peer's end is in the socket, perhaps behind octets.
+    pub(super) ended: Cell<bool>,
 }
 
 impl Slot {
@@ -55,6 +60,7 @@ impl Slot {
             called: Cell::new(0),
             eof: Cell::new(false),
             drained: Cell::new(false),
+            ended: Cell::new(false),
         })
     }
 
@@ -71,6 +77,7 @@ impl Slot {
         drop(out);
         self.eof.set(false);
         self.drained.set(false);
+        self.ended.set(false);
     }
 
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
@@ -104,9 +111,9 @@ impl Slot {
                 Ok(true)
             }
             Ok(n) => {
-                // A short read has emptied the socket, unless the peer's end came behind it: then
-                // there is an event for that.
-                self.drained.set(n < asked);
+                // A short read has emptied the socket, unless the peer's end is behind it: an event
+                // that told of both is not repeated.
+                self.drained.set(n < asked && !self.ended.get());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -125,7 +132,7 @@ impl Slot {
 
     pub(super) fn spool_failed(&self, error: &Error) {
         let x = &self.exchange;
-        x.log(crate::base::log::Level::Error, error.message().as_bytes());
+        x.log(Level::Error, error.message().as_bytes());
         x.input().fail(Kind::Io);
     }
 
@@ -198,7 +205,19 @@ pub(super) enum Sent {
 }
 
 /// Send what waits, as far as the socket takes it.
-pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
+pub(super) fn flush(fd: RawFd, x: &Exchange, sigpipe_ignored: bool) -> io::Result<Sent> {
+    let sent = send(fd, &mut x.out(), sigpipe_ignored);
+    if let Err(error) = &sent {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            x.log(Level::Error, error.to_string().as_bytes());
+        }
+        // Nothing more can follow what is missing.
+        x.out().clear();
+    }
+    sent
+}
+
+fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
     loop {
         let sent = match out.front() {
             Front::Empty => return Ok(Sent::All),
@@ -213,7 +232,7 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
             Ok(0) => {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "the file is shorter than its length promised",
+                    "a file is shorter than the range of it that was to be sent: cut",
                 ));
             }
             Ok(n) => out.advance(n as u64),
@@ -251,8 +270,9 @@ impl Context {
         self.now = clock::monotonic_ms();
         if self.date[0] == b' ' || self.now / 1000 != before {
             let since_epoch = Duration::from_secs(clock::realtime().as_secs());
-            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch);
-            self.date.copy_from_slice(date.as_bytes());
+            let date = HttpDate::from(SystemTime::UNIX_EPOCH + since_epoch);
+            // It fits: 29 octets.
+            let _ = write!(&mut self.date[..], "{date}");
         }
     }
 }
@@ -328,7 +348,7 @@ impl Link for Wire<'_> {
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
         let timeout = self.context.setup.settings.write_timeout;
         loop {
-            let sent = flush(self.fd, &mut x.out(), self.context.sigpipe_ignored);
+            let sent = flush(self.fd, x, self.context.sigpipe_ignored);
             match sent {
                 Ok(Sent::All) => return Ok(()),
                 Ok(Sent::Blocked) if !self.context.may_block || x.out().len() <= left => {
