@@ -178,6 +178,12 @@ impl OutQueue {
         self.borrowed > 0
     }
 
+    /// Whether a chunk by reference waits.
+    #[inline]
+    pub fn holds_chunks(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
     /// Whether a file range waits.
     pub fn has_file(&self) -> bool {
         self.chunks.iter().any(|(_, chunk)| chunk.is_file())
@@ -247,27 +253,7 @@ impl OutQueue {
         }
     }
 
-    /// The givers of chunks without release are about to take them back: copy what is memory; a
-    /// file range, and what waits behind it, is lost.
-    pub fn keep_borrowed(&mut self) {
-        for at in 0..self.chunks.len() {
-            let (position, chunk) = &mut self.chunks[at];
-            if chunk.has_release() {
-                continue;
-            }
-            self.borrowed -= 1;
-            if !chunk.is_file() {
-                *chunk = OwnedChunk::from_vec(chunk.octets().to_vec());
-                continue;
-            }
-            self.bytes.truncate(*position);
-            self.chunks.truncate(at);
-            self.referenced = self.chunks.iter().map(|(_, chunk)| chunk.len()).sum();
-            return;
-        }
-    }
-
-    /// A file turned out to be shorter than the range: forget the rest of what waits.
+    /// Forget, and release, what waits.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;

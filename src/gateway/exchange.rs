@@ -32,6 +32,9 @@ const COPY: u64 = 4 * 1024;
 /// copied: a producer of small pieces then fills whole packets.
 const COPY_BORROWED: u64 = 16 * 1024;
 
+/// Empty chunks that an iterator may give before the driver gets a word in.
+const FRUITLESS_MAX: u32 = 64;
+
 /// The way out of an exchange: what its driver does for it while the application runs.
 pub trait Link {
     /// Now, as an IMF-fixdate.
@@ -59,7 +62,8 @@ pub enum Phase {
     Reading,
     /// Its application was called, and may have more to say.
     Running,
-    /// Everything is queued; a chunk that the application still owns must be sent first.
+    /// Everything is queued; chunks by reference must be sent first: they may lie in the memory of
+    /// the request, and are released before close().
     Draining,
     /// It is over.
     Done,
@@ -283,10 +287,11 @@ impl Exchange {
 
     /// Ask the application for more until there is enough to send, or it is done.
     pub fn advance(&self, link: &dyn Link) -> Progress {
+        let mut fruitless = 0;
         loop {
             match self.phase.get() {
                 Phase::Running => {}
-                Phase::Draining if self.out.borrow().holds_borrowed() => return Progress::Flush,
+                Phase::Draining if self.out.borrow().holds_chunks() => return Progress::Flush,
                 Phase::Draining => {
                     self.finish(link);
                     return Progress::Done;
@@ -298,14 +303,21 @@ impl Exchange {
                 self.end(link);
                 continue;
             }
-            {
+            let before = {
                 let out = self.out.borrow();
                 if out.holds_borrowed() || out.len() >= self.service.output_buffer {
                     return Progress::Flush;
                 }
-            }
+                out.len()
+            };
             if let Some(progress) = self.ask(link) {
                 return progress;
+            }
+            if self.out.borrow().len() == before {
+                fruitless += 1;
+                if fruitless >= FRUITLESS_MAX {
+                    return Progress::Flush;
+                }
             }
         }
     }
@@ -331,7 +343,9 @@ impl Exchange {
                 self.end(link);
                 None
             }
-            Err(None) if self.input.borrow().is_open() => Some(Progress::Input),
+            // It may wait for room: a write() was refused.
+            Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
+            Err(None) if self.input.borrow().may_grow() => Some(Progress::Input),
             Err(None) => {
                 let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
                 self.fail(link, &error);
@@ -720,6 +734,10 @@ impl Exchange {
     /// The head is out and the rest will not come: the client must see it.
     fn cut(&self, link: &dyn Link) {
         self.outcome.set(Outcome::Cut);
+        // What was queued before is the client's, as far as it takes it now.  The rest is released
+        // before close(), like all chunks.
+        let _ = link.flush(self, u64::MAX);
+        self.out().clear();
         self.finish(link);
     }
 
@@ -728,10 +746,6 @@ impl Exchange {
     fn finish(&self, link: &dyn Link) {
         if self.phase.replace(Phase::Done) == Phase::Done {
             return;
-        }
-        if self.outcome.get() == Outcome::Cut {
-            // Chunks whose octets are only lent until close().
-            self.out.borrow_mut().keep_borrowed();
         }
         let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
         self.enter(link, || body.finish());

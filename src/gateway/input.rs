@@ -10,6 +10,9 @@ use crate::sys::file::TempFile;
 /// Storage that a request keeps for the next one on its connection.
 const KEEP: usize = 64 * 1024;
 
+/// Octets of a stream that may wait for the application, at least.
+const WINDOW_MIN: usize = 1024;
+
 /// How far the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -74,7 +77,8 @@ impl RequestBody {
     pub fn open(&mut self, streaming: bool, room: usize) {
         self.state = State::Open;
         self.streaming = streaming;
-        self.room = room;
+        // A window that nothing fits into would never move.
+        self.room = if streaming { room.max(WINDOW_MIN) } else { room };
     }
 
     /// The body, of `len` octets, will be whole in the read buffer.
@@ -128,6 +132,11 @@ impl RequestBody {
     /// Whether the window of a stream is full: the client must wait.
     pub fn is_full(&self) -> bool {
         self.streaming && self.memory.len() as u64 - self.taken >= self.room as u64
+    }
+
+    /// Whether more can arrive before the application reads.
+    pub fn may_grow(&self) -> bool {
+        self.is_open() && !self.is_full()
     }
 
     /// All of the body at once, pinned in the read buffer.
@@ -336,15 +345,15 @@ mod tests {
     fn a_stream_is_a_window_and_waits_for_whole_lines() {
         let dir = std::env::temp_dir();
         let mut body = RequestBody::default();
-        body.open(true, 8);
-        let mut buf = [0; 100];
+        body.open(true, WINDOW_MIN);
+        let mut buf = [0; 2 * WINDOW_MIN];
         assert_eq!(body.read(&mut buf).unwrap(), Read::Empty);
         body.push(b"12345", &dir).unwrap();
         assert_eq!(body.read_line(&mut buf).unwrap(), Read::Empty);
         assert!(!body.is_full());
-        body.push(b"678", &dir).unwrap();
+        body.push(&[b'6'; WINDOW_MIN - 5], &dir).unwrap();
         assert!(body.is_full());
-        assert_eq!(body.read_line(&mut buf).unwrap(), Read::Data(8));
+        assert_eq!(body.read_line(&mut buf).unwrap(), Read::Data(WINDOW_MIN));
         assert!(!body.is_full());
         body.push(b"9\n", &dir).unwrap();
         assert_eq!(body.read_line(&mut buf).unwrap(), Read::Data(2));

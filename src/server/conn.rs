@@ -69,6 +69,8 @@ pub(super) struct Conn {
     local: Local,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
+    /// There was progress: what is waited for has its whole time again.
+    progress: bool,
     /// Milliseconds of the monotonic clock.
     pub(super) deadline: u64,
     /// The earliest entry of the timer wheel that belongs to this connection.
@@ -122,6 +124,7 @@ impl Conn {
             local,
             slot: None,
             waiting: Waiting::First,
+            progress: false,
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
@@ -225,13 +228,22 @@ impl Conn {
             return match self.send(slot, core) {
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
-                Ok(Sent::Blocked(_)) => self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => self.wait(Waiting::Write),
                 Err(_) => Some(Fate::Reset),
             };
         }
-        let step = {
+        if slot.exchange.out().len() >= core.context.service.output_buffer {
+            // Pipelined requests wait until the client has taken the answers to others.
+            match self.send(slot, core) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+                Err(_) => return Some(Fate::Reset),
+            }
+        }
+        let (in_head, step) = {
             let buf = slot.buf.borrow();
-            slot.decoder.borrow_mut().decode(buf.unread())
+            let mut decoder = slot.decoder.borrow_mut();
+            (decoder.is_in_head(), decoder.decode(buf.unread()))
         };
         match step.event {
             Event::Head => {
@@ -241,6 +253,7 @@ impl Conn {
             // What is left of a body that nobody read.
             Event::Data(span) => {
                 slot.buf.borrow_mut().consume(step.consumed);
+                self.progress = true;
                 self.discarded += u64::from(span.len);
                 if self.discarded > DISCARD_MAX {
                     self.closing = true;
@@ -253,8 +266,17 @@ impl Conn {
                 self.discarded = 0;
                 None
             }
+            Event::Reject(reject) if in_head => {
+                let is_head = slot.decoder.borrow().head().is_head;
+                self.refuse(slot, core, reject, is_head);
+                None
+            }
+            // The rest of a body whose request has its answer.
             Event::Reject(reject) => {
-                self.refuse(slot, core, reject);
+                record::refused(&core.context, self.peer.address(), &reject);
+                slot.buf.borrow_mut().discard();
+                self.closing = true;
+                self.lingers = true;
                 None
             }
             Event::More => {
@@ -268,7 +290,7 @@ impl Conn {
         if !slot.exchange.out().is_empty() {
             match self.send(slot, core) {
                 Ok(Sent::All) => {}
-                Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+                Ok(Sent::Blocked) => return self.wait(Waiting::Write),
                 Err(_) => return Some(Fate::Reset),
             }
         }
@@ -315,6 +337,7 @@ impl Conn {
         };
         buf.pin(head_len, room);
         self.requests += 1;
+        self.progress = true;
         let origin = Origin {
             remote_addr: self.peer.address(),
             remote_port: self.peer.port(),
@@ -348,7 +371,7 @@ impl Conn {
                 return None;
             }
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, x, &reject);
                 self.lingers = true;
                 x.refuse(&wire, reject.status, reject.reason);
                 return None;
@@ -374,7 +397,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         self.read_more(slot, Waiting::Body)
@@ -386,8 +409,7 @@ impl Conn {
         }
         match slot.fill(self.fd()) {
             Ok(true) => {
-                // Progress: the next octet has its whole time again.
-                self.waiting = Waiting::App;
+                self.progress = true;
                 None
             }
             Ok(false) => self.wait(otherwise),
@@ -412,7 +434,7 @@ impl Conn {
         }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
-            Ok(Sent::Blocked(_)) => return self.wait(Waiting::Write),
+            Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
@@ -423,7 +445,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::count_reject(core.context.service.counters(), &reject);
+                record::body_refused(&core.context, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -455,21 +477,17 @@ impl Conn {
                     unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
                 None
             }
-            Outcome::Cut => {
-                // What was queued before the failure is the client's.
-                let _ = self.send(slot, core);
-                Some(Fate::Reset)
-            }
+            Outcome::Cut => Some(Fate::Reset),
         }
     }
 
     /// An answer to what is not a request.
-    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject) {
+    fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
-        record::count_reject(counters, &reject);
         counters.requests.up();
         counters.count_status(reject.status);
-        let asked = Asked { keep_alive: false, ..Asked::default() };
+        let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         http1::error_response(
             slot.exchange.out().buffer(),
             &asked,
@@ -478,7 +496,6 @@ impl Conn {
             None,
             &core.context.date,
         );
-        core.log_reject(self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;
@@ -511,11 +528,9 @@ impl Conn {
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
         let mut out = slot.exchange.out();
+        let before = out.len();
         let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        if let Sent::Blocked(true) = sent {
-            // Progress: the client has its whole time again.
-            self.waiting = Waiting::App;
-        }
+        self.progress |= out.len() < before;
         Ok(sent)
     }
 
@@ -527,11 +542,12 @@ impl Conn {
     /// Set the deadline of what is waited for, and watch the socket for it.
     fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
         let settings = &core.context.setup.settings;
-        // Time for a head runs on while it drips in; all else begins anew.
+        // An event that brought nothing of what is waited for does not give it more time.
         let goes_on = self.waiting == before
             && self.deadline != u64::MAX
-            && matches!(before, Waiting::Head | Waiting::First | Waiting::Linger);
+            && !std::mem::take(&mut self.progress);
         if !goes_on {
+            self.progress = false;
             let timeout = match self.waiting {
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle => settings.keepalive,
@@ -589,7 +605,7 @@ impl Conn {
         };
         match slot.exchange.phase() {
             Phase::Idle => {
-                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None })
+                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None }, false)
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };

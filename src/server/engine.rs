@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::{Level, log};
+use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
@@ -19,7 +19,6 @@ use crate::sys::poll::Poller;
 use crate::sys::sock::{self, AcceptFailure, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
-use crate::wire::Reject;
 
 use super::conn::{Conn, Fate, Local};
 use super::setup::Setup;
@@ -206,6 +205,9 @@ impl Engine {
     /// Wait up to `wait_ms` for something to do (0: not at all, -1: for ever) and do it.  Says how
     /// long the next turn may wait; `None` when the engine has stopped.
     pub fn turn(&mut self, wait_ms: i64) -> Result<Option<i64>> {
+        if self.stopping.is_some() && self.conns.is_empty() {
+            return Ok(None);
+        }
         self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
         self.core.tell_time();
         self.obey();
@@ -524,14 +526,6 @@ impl Core {
         }
         if let Err(error) = result {
             log!(self.context.service.log, Error, "server", "watch a connection: {error}");
-        }
-    }
-
-    pub(super) fn log_reject(&self, peer: &[u8], reject: &Reject) {
-        let level = if reject.limit.is_some() { Level::Warn } else { Level::Info };
-        if self.context.service.log.enabled(level) {
-            let text = format!("{} from {}: {}", reject.status, peer.escape_ascii(), reject.reason);
-            self.context.service.log.write(level, "http", "", format_args!("{text}"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
+use crate::base::log::Level;
 use crate::base::octets::Pair;
 use crate::base::time::LocalTime;
 use crate::gateway::abi::Environ;
@@ -11,22 +12,63 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::head::Head;
 use crate::gateway::service::Access;
 use crate::sys::{clock, localtime};
-use crate::wire::Reject;
+use crate::wire::{Limit, Reject};
 
 use super::access::AccessSource;
-use super::slot::Wire;
+use super::slot::{Context, Wire};
 
 thread_local! {
     /// The line that is being written; kept for the next one.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A request was refused.
-pub(super) fn count_reject(counters: &Counters, reject: &Reject) {
+/// What `peer` sent was refused, and is no request.
+pub(super) fn refused(context: &Context, peer: &[u8], reject: &Reject) {
+    count(context.service.counters(), reject);
+    let log = &context.service.log;
+    if log.enabled(level(reject)) {
+        let text = describe(context, peer, reject);
+        log.write(level(reject), "http", "", format_args!("{text}"));
+    }
+}
+
+/// The body of a request was refused.
+pub(super) fn body_refused(context: &Context, x: &Exchange, reject: &Reject) {
+    count(context.service.counters(), reject);
+    if context.service.log.enabled(level(reject)) {
+        let peer = x.environ().borrow().remote_addr;
+        x.log(level(reject), describe(context, peer.as_slice(), reject).as_bytes());
+    }
+}
+
+fn count(counters: &Counters, reject: &Reject) {
     counters.rejected.up();
     if let Some(limit) = reject.limit {
         counters.limit(limit).up();
     }
+}
+
+fn level(reject: &Reject) -> Level {
+    if reject.limit.is_some() { Level::Warn } else { Level::Info }
+}
+
+/// A limit that was breached is named, with its value.
+fn describe(context: &Context, peer: &[u8], reject: &Reject) -> String {
+    let Reject { status, reason, limit } = reject;
+    let mut text = format!("{status} from {}: {reason}", peer.escape_ascii());
+    let option = match limit {
+        Some(Limit::Line) => "limit_request_line",
+        Some(Limit::Fields) => "limit_request_fields",
+        Some(Limit::FieldSize) => "limit_request_field_size",
+        Some(Limit::Head) => "limit_request_head",
+        Some(Limit::Body) => "max_body",
+        // A limit of its own, which no option sets.
+        Some(Limit::ChunkOverhead) | None => return text,
+    };
+    if let Ok(value) = context.setup.settings.get(option) {
+        text.push_str(&format!(" ({option} = {value})"));
+    }
+    text
 }
 
 /// A request is over at `now`, nanoseconds of the monotonic clock.

@@ -189,13 +189,12 @@ pub(super) enum Fed {
 pub(super) enum Sent {
     /// All of it.
     All,
-    /// The client takes no more for now; whether it took anything.
-    Blocked(bool),
+    /// The client takes no more for now.
+    Blocked,
 }
 
 /// Send what waits, as far as the socket takes it.
 pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
-    let mut progress = false;
     loop {
         let sent = match out.front() {
             Front::Empty => return Ok(Sent::All),
@@ -213,13 +212,10 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
                     "the file is shorter than its length promised",
                 ));
             }
-            Ok(n) => {
-                progress = true;
-                out.advance(n as u64);
-            }
+            Ok(n) => out.advance(n as u64),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 out.compact();
-                return Ok(Sent::Blocked(progress));
+                return Ok(Sent::Blocked);
             }
             Err(error) => return Err(error),
         }
@@ -278,7 +274,7 @@ impl Link for Wire<'_> {
                 Fed::More(false) => {}
                 Fed::More(true) | Fed::Full | Fed::End => return Ok(()),
                 Fed::Rejected(reject) => {
-                    record::count_reject(x.service().counters(), &reject);
+                    record::body_refused(self.context, x, &reject);
                     x.input().fail(if reject.limit.is_some() {
                         Kind::Limit
                     } else {
@@ -318,10 +314,10 @@ impl Link for Wire<'_> {
             let sent = flush(self.fd, &mut x.out(), self.context.sigpipe_ignored);
             match sent {
                 Ok(Sent::All) => return Ok(()),
-                Ok(Sent::Blocked(_)) if !self.context.may_block || x.out().len() <= left => {
+                Ok(Sent::Blocked) if !self.context.may_block || x.out().len() <= left => {
                     return Ok(());
                 }
-                Ok(Sent::Blocked(_)) => {}
+                Ok(Sent::Blocked) => {}
                 Err(error) => return Err(Error::new(Kind::Closed, error.to_string())),
             }
             let ready = sock::wait_writable(self.fd, timeout.as_millis() as i64)
