@@ -250,6 +250,9 @@ impl Engine {
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
         self.core.tell_time();
         self.begin(fd, peer, Local::Adopted(local));
+        // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
+        // left to do for it: the next turn says.
+        self.control.wake();
         Ok(())
     }
 

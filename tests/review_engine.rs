@@ -1,0 +1,44 @@
+//! What a review of the engine found: each test is a case that once went wrong.
+
+#[path = "conv/harness/mod.rs"]
+#[allow(unused_imports)]
+mod harness;
+
+use std::ffi::c_void;
+use std::thread::sleep;
+use std::time::Duration;
+
+use gateway::base::octets::{CHUNK_FILE, Chunk};
+use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
+use gateway::gateway::app::Application;
+use gateway::server::engine::Stop;
+use gateway::sys::sock;
+
+use harness::capp::{CBody, Start, application, lent};
+use harness::*;
+
+unsafe extern "C" {
+    fn gw_environ_put(
+        env: *mut Environ,
+        key: *const c_void,
+        value: *mut c_void,
+        drop: Option<unsafe extern "C" fn(value: *mut c_void)>,
+    ) -> i32;
+    fn gw_environ_at(env: *const Environ, key: *const c_void) -> *mut c_void;
+}
+
+/// A foreign loop sleeps on the descriptor after adopt(): it must wake for what is left.
+#[test]
+fn adopting_makes_the_descriptor_readable() {
+    let mut server = Server::new(|_| {}, hello);
+    server.settle();
+    let (mut client, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // More requests than one drive answers.
+    std::io::Write::write_all(&mut client, GET.repeat(300).as_bytes()).unwrap();
+    server.engine.adopt(std::os::fd::IntoRawFd::into_raw_fd(theirs)).unwrap();
+    assert!(sock::wait_readable(server.engine.fd(), 0).unwrap());
+    let mut client = Client::unix(client);
+    for _ in 0..300 {
+        server.reply(&mut client);
+    }
+}
