@@ -42,3 +42,19 @@ fn adopting_makes_the_descriptor_readable() {
         server.reply(&mut client);
     }
 }
+
+/// "Requests that are there are answered."
+#[test]
+fn a_stop_answers_the_request_that_an_idle_connection_has_sent() {
+    let mut server = Server::new(|_| {}, hello);
+    let mut client = server.connect_tcp();
+    server.ask_on(&mut client, GET);
+    server.settle();
+    client.send(GET);
+    sleep(Duration::from_millis(20));
+    server.stop(Stop::Graceful);
+    let response = server.reply(&mut client);
+    assert!(response.says_close());
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    server.finish();
+}

@@ -303,7 +303,11 @@ impl Conn {
         }
         if core.context.stopping && self.requests > 0 {
             if idle {
-                return Some(Fate::Close);
+                // Unless a request has come that nobody has looked at: it is there, and answered.
+                return match slot.fill(self.fd()) {
+                    Ok(true) => None,
+                    Ok(false) | Err(_) => Some(Fate::Close),
+                };
             }
             if !slot.decoder.borrow().is_in_head() {
                 // A body that nobody reads, for the sake of a request that nobody would answer.
