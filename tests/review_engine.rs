@@ -58,3 +58,34 @@ fn a_stop_answers_the_request_that_an_idle_connection_has_sent() {
     assert_eq!(server.until_end(&mut client), End::Clean);
     server.finish();
 }
+
+#[test]
+fn a_stop_answers_everybody_in_the_queue() {
+    let listening = |config: &mut gateway::gateway::config::Config| {
+        config.set("bind", "127.0.0.1:0").unwrap();
+    };
+    let mut server = Server::new(listening, hello);
+    let mut queued: Vec<_> = (0..100).map(|_| server.dial()).collect();
+    for client in &mut queued {
+        client.send(GET);
+    }
+    server.stop(Stop::Graceful);
+    for client in &mut queued {
+        assert_eq!(server.reply(client).status, 200);
+    }
+}
+
+/// Ctrl-C does not begin what it is about to cut.
+#[test]
+fn a_quick_stop_begins_nothing() {
+    let listening = |config: &mut gateway::gateway::config::Config| {
+        config.set("bind", "127.0.0.1:0").unwrap();
+    };
+    let mut server = Server::new(listening, hello);
+    let mut client = server.dial();
+    client.send(GET);
+    sleep(Duration::from_millis(20));
+    server.stop(Stop::Quick);
+    server.finish();
+    assert_eq!(server.counters.requests.get(), 0);
+}
