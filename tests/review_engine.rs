@@ -89,3 +89,21 @@ fn a_quick_stop_begins_nothing() {
     server.finish();
     assert_eq!(server.counters.requests.get(), 0);
 }
+
+/// The time that an application takes is not taken from those who wait.
+#[test]
+fn a_slow_application_leaves_the_keep_alive_time_whole() {
+    let slow = |env: &Environ, start: &StartResponse<'_>| {
+        sleep(Duration::from_millis(700));
+        hello(env, start)
+    };
+    let mut server = Server::blocking(|config| drop(config.set("keepalive", "500ms")), slow);
+    let mut client = server.connect();
+    server.ask_on(&mut client, GET);
+    for _ in 0..10 {
+        server.turn(10);
+    }
+    client.pull();
+    assert_eq!(client.end, None, "it has waited 100 ms, of 500");
+    server.ask_on(&mut client, GET);
+}

@@ -168,6 +168,10 @@ impl Conn {
         };
         let before = self.waiting;
         let fate = self.drive_slot(&mut slot, core);
+        if core.context.may_block {
+            // The clients have not waited for as long as the application took.
+            core.tell_time();
+        }
         match fate {
             Fate::Close | Fate::Reset => {
                 self.abandon(&slot, core);

@@ -488,8 +488,8 @@ impl Drop for Engine {
 }
 
 impl Core {
-    /// Look at the clock, once a turn.
-    fn tell_time(&mut self) {
+    /// Look at the clock: once a turn, and where an application may have taken its time.
+    pub(super) fn tell_time(&mut self) {
         let before = self.context.now / 1000;
         self.context.now = clock::monotonic_ms();
         if self.context.date[0] == b' ' || self.context.now / 1000 != before {
