@@ -107,3 +107,64 @@ fn a_slow_application_leaves_the_keep_alive_time_whole() {
     assert_eq!(client.end, None, "it has waited 100 ms, of 500");
     server.ask_on(&mut client, GET);
 }
+
+/// A body that ends with the connection looks whole unless the connection is reset.
+#[test]
+fn what_a_quick_stop_cuts_is_seen_to_be_cut() {
+    for drops in [false, true] {
+        let mut server = Server::with(
+            |_| {},
+            application(|_, start: &Start, body: &mut CBody| {
+                start.respond(&Head::new(200, &TEXT));
+                static PIECE: [u8; 30_000] = [b'x'; 30_000];
+                body.next = Some(Box::new(|out| {
+                    *out = lent(&PIECE);
+                    0
+                }));
+                0
+            }),
+        );
+        let mut client = server.connect_tcp();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        server.settle();
+        client.pull_up_to(1000);
+        if drops {
+            drop(server);
+            while client.end.is_none() {
+                client.pull();
+            }
+        } else {
+            server.stop(Stop::Quick);
+            server.until_end(&mut client);
+        }
+        assert_eq!(client.end, Some(End::Reset));
+    }
+}
+
+/// The same when the application is done, and the rest waits in the queue.
+#[test]
+fn what_waits_at_a_quick_stop_is_seen_to_be_cut() {
+    let mut server = Server::with(
+        |config| drop(config.set("output_buffer", "64m")),
+        application(|_, start: &Start, body: &mut CBody| {
+            start.respond(&Head::new(200, &TEXT));
+            let mut left = 2000;
+            let text = [b'x'; 10_000];
+            body.next = Some(Box::new(move |out| {
+                if left == 0 {
+                    return 2;
+                }
+                left -= 1;
+                *out = lent(&text);
+                0
+            }));
+            0
+        }),
+    );
+    let mut client = server.connect_tcp();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    server.settle();
+    assert_eq!(server.counters.in_flight.get(), 0, "it is only to be sent");
+    server.stop(Stop::Quick);
+    assert_eq!(server.until_end(&mut client), End::Reset);
+}

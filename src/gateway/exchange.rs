@@ -174,6 +174,11 @@ impl Exchange {
         self.outcome.get()
     }
 
+    /// Whether the client was told a status.
+    pub fn is_committed(&self) -> bool {
+        self.framed.get().is_some()
+    }
+
     /// The octets to send.
     pub fn out(&self) -> RefMut<'_, OutQueue> {
         self.out.borrow_mut()

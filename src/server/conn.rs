@@ -192,7 +192,13 @@ impl Conn {
     /// The engine has no more use for the connection.
     pub(super) fn end(&mut self, core: &mut Core) {
         if let Some(slot) = self.slot.take() {
+            let x = &slot.exchange;
+            let waits = !x.out().is_empty();
             self.abandon(&slot, core);
+            if waits || x.outcome() == Outcome::Cut && x.is_committed() {
+                // A body may end with the connection, and must not seem to be whole.
+                self.reset();
+            }
             core.give_slot(slot);
         }
     }
