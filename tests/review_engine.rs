@@ -168,3 +168,28 @@ fn what_waits_at_a_quick_stop_is_seen_to_be_cut() {
     server.stop(Stop::Quick);
     assert_eq!(server.until_end(&mut client), End::Reset);
 }
+
+/// One request has one answer, also when the rest of its body never comes.
+#[test]
+fn an_unread_body_that_stops_coming_gets_no_second_answer() {
+    let configure = |config: &mut gateway::gateway::config::Config| {
+        config.set("request_buffering", "0").unwrap();
+        config.set("body_timeout", "100ms").unwrap();
+    };
+    let mut server = Server::new(configure, hello);
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nab");
+    assert_eq!(server.reply(&mut client).status, 200);
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    assert!(client.inbox.is_empty(), "{}", client.shown());
+}
+
+#[test]
+fn a_late_head_request_gets_no_body() {
+    let mut server = Server::new(|config| drop(config.set("header_timeout", "100ms")), hello);
+    let mut client = server.connect();
+    client.send("HEAD / HTTP/1.1\r\nHost: h\r\n");
+    server.until_end(&mut client);
+    assert!(client.inbox.starts_with(b"HTTP/1.1 408 "), "{}", client.shown());
+    assert!(client.inbox.ends_with(b"\r\n\r\n"), "{}", client.shown());
+}

@@ -283,10 +283,7 @@ impl Conn {
             }
             // The rest of a body whose request has its answer.
             Event::Reject(reject) => {
-                record::refused(&core.context, self.peer.address(), &reject);
-                slot.buf.borrow_mut().discard();
-                self.closing = true;
-                self.lingers = true;
+                self.give_up(slot, core, reject);
                 None
             }
             Event::More => {
@@ -497,7 +494,6 @@ impl Conn {
 
     /// An answer to what is not a request.
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
-        record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
         counters.requests.up();
         counters.count_status(reject.status);
@@ -510,6 +506,12 @@ impl Conn {
             None,
             &core.context.date,
         );
+        self.give_up(slot, core, reject);
+    }
+
+    /// Nothing more can be read from this client, which is not told why.
+    fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
+        record::refused(&core.context, self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;
@@ -619,7 +621,14 @@ impl Conn {
         };
         match slot.exchange.phase() {
             Phase::Idle => {
-                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None }, false)
+                let reject = Reject { status: 408, reason, limit: None };
+                if slot.decoder.borrow().is_in_head() {
+                    let is_head = slot.buf.borrow().unread().starts_with(b"HEAD ");
+                    self.refuse(&mut slot, core, reject, is_head);
+                } else {
+                    // The rest of a body whose request has its answer.
+                    self.give_up(&mut slot, core, reject);
+                }
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
