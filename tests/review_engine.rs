@@ -193,3 +193,31 @@ fn a_late_head_request_gets_no_body() {
     assert!(client.inbox.starts_with(b"HTTP/1.1 408 "), "{}", client.shown());
     assert!(client.inbox.ends_with(b"\r\n\r\n"), "{}", client.shown());
 }
+
+/// A chunk that cannot be sent must not be announced.
+#[test]
+fn a_chunk_without_data_is_a_500() {
+    let null = |len| Chunk { len, ..Chunk::EMPTY };
+    let endless_file = Chunk { len: u64::MAX, flags: CHUNK_FILE, ..Chunk::EMPTY };
+    let endless = Chunk { len: u64::MAX, ..lent(b"x") };
+    let negative = Chunk { len: 1, offset: -1, flags: CHUNK_FILE, ..Chunk::EMPTY };
+    for chunk in [null(5), null(5000), null(100_000), endless_file, endless, negative] {
+        struct Foreign(Chunk);
+        // SAFETY: plain numbers.
+        unsafe impl Send for Foreign {}
+        // SAFETY: plain numbers.
+        unsafe impl Sync for Foreign {}
+        let foreign = Foreign(chunk);
+        let mut server = Server::with(
+            |_| {},
+            application(move |_, start: &Start, body: &mut CBody| {
+                let foreign = &foreign;
+                start.respond(&Head::new(200, &TEXT));
+                body.first = Some(foreign.0);
+                0
+            }),
+        );
+        let response = server.ask(GET);
+        assert_eq!(response.status, 500, "{chunk:?}");
+    }
+}

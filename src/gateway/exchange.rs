@@ -449,7 +449,7 @@ impl Exchange {
             }
             link.flush(self, 0)?;
         }
-        if !chunk.has_release() && (chunk.is_file() || chunk.len() > COPY) {
+        if !chunk.has_release() && chunk.is_sound() && (chunk.is_file() || chunk.len() > COPY) {
             // Only ours until we return.
             self.emit_copy(link, &chunk)?;
         } else {
@@ -600,6 +600,12 @@ impl Exchange {
 
     /// A piece of the answer's body.  `is_all`: there is no other.
     fn emit(&self, link: &dyn Link, mut chunk: OwnedChunk, is_all: bool) -> Result<()> {
+        if !chunk.is_sound() {
+            return Err(Error::new(
+                Kind::Invalid,
+                "a chunk without data, longer than memory, or of no possible range of a file",
+            ));
+        }
         if is_all {
             self.commit(link, Some(chunk.len()))?;
         }
