@@ -221,3 +221,36 @@ fn a_chunk_without_data_is_a_500() {
         assert_eq!(response.status, 500, "{chunk:?}");
     }
 }
+
+static KEYS: [u8; 2] = [0; 2];
+
+fn key(n: usize) -> *const c_void {
+    (&raw const KEYS[n]).cast()
+}
+
+/// What was hung first is still there when what was hung last is dropped.
+#[test]
+fn a_drop_may_look_at_what_hangs_on_the_request() {
+    thread_local! {
+        static SEEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    unsafe extern "C" fn look(value: *mut c_void) {
+        // SAFETY: the value is the environ of this request, which is still there.
+        let first = unsafe { gw_environ_at(value.cast(), key(0)) };
+        SEEN.set(first as usize);
+    }
+    let mut server = Server::with(
+        |_| {},
+        application(|env, start: &Start, _: &mut CBody| {
+            let env = std::ptr::from_ref(env).cast_mut();
+            // SAFETY: the environ of a running request.
+            unsafe {
+                assert_eq!(gw_environ_put(env, key(0), 7 as *mut c_void, None), 0);
+                assert_eq!(gw_environ_put(env, key(1), env.cast(), Some(look)), 0);
+            }
+            start.respond(&Head::new(204, &[]))
+        }),
+    );
+    assert_eq!(server.ask(GET).status, 204);
+    assert_eq!(SEEN.get(), 7);
+}

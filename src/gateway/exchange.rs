@@ -761,7 +761,10 @@ impl Exchange {
         let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
         self.enter(link, || body.finish());
         link.finished(self);
-        while let Some(attachment) = self.attached.borrow_mut().pop() {
+        loop {
+            // Not borrowed while the destructor runs, which may look at what is still there.
+            let last = self.attached.borrow_mut().pop();
+            let Some(attachment) = last else { break };
             if let Some(drop) = attachment.drop {
                 super::app::call_drop(drop, attachment.value);
             }
