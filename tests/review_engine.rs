@@ -254,3 +254,21 @@ fn a_drop_may_look_at_what_hangs_on_the_request() {
     assert_eq!(server.ask(GET).status, 204);
     assert_eq!(SEEN.get(), 7);
 }
+
+/// A client that floods the loop has one turn among the others, and no more of them with time.
+#[test]
+fn a_flood_does_not_slow_the_others_down() {
+    let mut server = Server::with(|_| {}, Application::new(hello).nonblocking());
+    let mut flood = server.connect();
+    let piece = GET.repeat(400);
+    let mut most = 0;
+    for _ in 0..60 {
+        let before = server.counters.requests.get();
+        flood.try_send(piece.as_bytes());
+        server.turn(0);
+        flood.pull();
+        flood.inbox.clear();
+        most = most.max(server.counters.requests.get() - before);
+    }
+    assert!(most <= 300, "{most} requests of one connection in one turn");
+}

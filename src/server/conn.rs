@@ -76,6 +76,8 @@ pub(super) struct Conn {
     /// The earliest entry of the timer wheel that belongs to this connection.
     pub(super) armed: u64,
     pub(super) registered: bool,
+    /// The engine is about to drive it again.
+    pub(super) queued: bool,
     wants_write: bool,
     /// The slot was given back; what it knew of the socket.
     eof: bool,
@@ -128,6 +130,7 @@ impl Conn {
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
+            queued: false,
             wants_write: false,
             eof: false,
             drained: false,

@@ -220,6 +220,9 @@ impl Engine {
         self.expire();
         let mut again = std::mem::take(&mut self.again);
         for key in again.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.queued = false;
+            }
             self.drive(key);
         }
         if self.again.is_empty() {
@@ -291,7 +294,14 @@ impl Engine {
     fn settle(&mut self, key: u64, fate: Fate) {
         match fate {
             Fate::Wait => {}
-            Fate::Again => self.again.push(key),
+            Fate::Again => {
+                // Once, however often events drove it meanwhile.
+                if let Some(conn) = self.conns.get_mut(key)
+                    && !std::mem::replace(&mut conn.queued, true)
+                {
+                    self.again.push(key);
+                }
+            }
             Fate::Close | Fate::Reset => self.remove(key, fate),
         }
     }
