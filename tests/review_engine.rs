@@ -272,3 +272,25 @@ fn a_flood_does_not_slow_the_others_down() {
     }
     assert!(most <= 300, "{most} requests of one connection in one turn");
 }
+
+/// The end that came with the last octets, in one event.
+#[test]
+fn the_end_behind_a_request_is_seen() {
+    for tcp in [false, true] {
+        let mut server = Server::new(|_| {}, hello);
+        let mut client = if tcp { server.connect_tcp() } else { server.connect() };
+        server.ask_on(&mut client, GET);
+        client.send(GET);
+        client.half_close();
+        sleep(Duration::from_millis(20));
+        assert_eq!(server.reply(&mut client).status, 200);
+        assert!(!server.is_kept(&mut client), "nothing can follow: it is closed at once");
+
+        let mut client = if tcp { server.connect_tcp() } else { server.connect() };
+        server.ask_on(&mut client, GET);
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
+        client.half_close();
+        sleep(Duration::from_millis(20));
+        assert!(!server.is_kept(&mut client), "the rest of the body will never come");
+    }
+}

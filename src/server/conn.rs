@@ -81,6 +81,7 @@ pub(super) struct Conn {
     wants_write: bool,
     /// The slot was given back; what it knew of the socket.
     eof: bool,
+    ending: bool,
     drained: bool,
     /// No other request is read.
     closing: bool,
@@ -133,6 +134,7 @@ impl Conn {
             queued: false,
             wants_write: false,
             eof: false,
+            ending: false,
             drained: false,
             closing: false,
             lingers: false,
@@ -150,11 +152,13 @@ impl Conn {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
     }
 
-    /// Something arrived, or the peer's end did.
-    pub(super) fn readable(&mut self) {
+    /// Something arrived, or (`ending`) the peer's end did, perhaps behind something.
+    pub(super) fn readable(&mut self, ending: bool) {
         self.drained = false;
+        self.ending |= ending;
         if let Some(slot) = &self.slot {
             slot.drained.set(false);
+            slot.ending.set(self.ending);
         }
     }
 
@@ -165,6 +169,7 @@ impl Conn {
             None => {
                 let slot = core.take_slot();
                 slot.eof.set(self.eof);
+                slot.ending.set(self.ending);
                 slot.drained.set(self.drained);
                 slot
             }

@@ -273,7 +273,7 @@ impl Engine {
                     return;
                 };
                 if event.readable || event.read_closed || event.error {
-                    conn.readable();
+                    conn.readable(event.read_closed);
                 }
                 if event.error || event.write_closed {
                     return self.remove(key, Fate::Close);

@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub(super) called: Cell<u64>,
     /// The peer will send no more.
     pub(super) eof: Cell<bool>,
+    /// The peer's end was told with an event, and lies behind what is to be read.
+    pub(super) ending: Cell<bool>,
     /// There is nothing to read until the next event.
     pub(super) drained: Cell<bool>,
 }
@@ -50,6 +52,7 @@ impl Slot {
             began: Cell::new(0),
             called: Cell::new(0),
             eof: Cell::new(false),
+            ending: Cell::new(false),
             drained: Cell::new(false),
         })
     }
@@ -66,6 +69,7 @@ impl Slot {
         out.shrink();
         drop(out);
         self.eof.set(false);
+        self.ending.set(false);
         self.drained.set(false);
     }
 
@@ -100,9 +104,9 @@ impl Slot {
                 Ok(true)
             }
             Ok(n) => {
-                // A short read has emptied the socket, unless the peer's end came behind it: then
-                // there is an event for that.
-                self.drained.set(n < asked);
+                // A short read has emptied the socket.  If the peer's end comes later there is an
+                // event for that; if it came with these octets, theirs was the last.
+                self.drained.set(n < asked && !self.ending.get());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
