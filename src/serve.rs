@@ -95,8 +95,8 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
         match engine.turn(wait) {
             Ok(Some(next)) => wait = next,
             Ok(None) => {
-                if engine.control().is_quick() {
-                    // Applications may still run on threads: the process ends without them.
+                if engine.is_running() {
+                    // Applications that do not return: the process ends without them.
                     std::mem::forget(engine);
                 }
                 return 0;

@@ -210,6 +210,11 @@ impl Engine {
         std::mem::take(&mut self.noticed)
     }
 
+    /// Whether an application still runs on a thread, which dropping the engine would wait for.
+    pub fn is_running(&self) -> bool {
+        self.conns.values().any(Conn::is_away)
+    }
+
     /// Serve in this thread until stopped.
     pub fn run(&mut self) -> Result<()> {
         let mut wait = 0;
