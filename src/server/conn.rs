@@ -248,7 +248,7 @@ impl Conn {
     }
 
     /// A thread takes the request further; a full queue gives it back.
-    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &Core) -> Result<(), Box<Slot>> {
+    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &mut Core) -> Result<(), Box<Slot>> {
         let begun = slot.exchange.phase() != Phase::Reading;
         if !begun {
             slot.queued.set(clock::monotonic_ns());
