@@ -65,6 +65,9 @@ fn work(job: &mut Job, context: &Context) {
         x.run(&wire);
     }
     loop {
+        if context.control.is_quick() {
+            return x.abort(&wire);
+        }
         job.progress = x.advance(&wire);
         if job.progress != Progress::Flush {
             break;
