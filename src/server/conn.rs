@@ -182,7 +182,7 @@ impl Conn {
             job.slot.drained.set(false);
         }
         self.slot = Some(job.slot);
-        self.doom
+        self.doom.or(job.broken.then_some(Fate::Reset))
     }
 
     /// Whether nothing of a request is there.
@@ -253,7 +253,7 @@ impl Conn {
         if !begun {
             slot.queued.set(clock::monotonic_ns());
         }
-        let job = Job { key, fd: self.fd(), slot, task: Task::Go, progress: Progress::Done };
+        let job = Job::new(key, self.fd(), slot, Task::Go);
         core.submit(job, begun).map_err(|job| job.slot)?;
         self.away = true;
         Ok(())
@@ -277,7 +277,7 @@ impl Conn {
     fn abandon(&self, key: u64, slot: Box<Slot>, core: &mut Core) {
         if core.has_crew() && slot.exchange.needs_app() {
             slot.eof.set(true);
-            let job = Job { key, fd: -1, slot, task: Task::Abort, progress: Progress::Done };
+            let job = Job::new(key, -1, slot, Task::Abort);
             if let Err(job) = core.submit(job, true) {
                 core.give_slot(job.slot);
             }
