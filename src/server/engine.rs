@@ -366,10 +366,17 @@ impl Engine {
 
     fn remove(&mut self, key: u64, fate: Fate) {
         match self.conns.get_mut(key) {
-            // A thread uses its socket.
-            Some(conn) if conn.is_away() => conn.doom(fate),
-            _ => self.remove_now(key, fate),
+            Some(conn) if conn.is_doomed() => return,
+            Some(conn) if conn.is_away() => match self.core.withdraw(key) {
+                Some(job) => {
+                    conn.returned(job);
+                }
+                // A thread uses its socket.
+                None => return conn.doom(fate),
+            },
+            _ => {}
         }
+        self.remove_now(key, fate);
     }
 
     fn remove_now(&mut self, key: u64, fate: Fate) {
@@ -594,6 +601,13 @@ impl Core {
         }
         self.away += 1;
         Ok(())
+    }
+
+    /// Take a connection's request back, if no thread has begun with it.
+    pub(super) fn withdraw(&mut self, key: u64) -> Option<Job> {
+        let job = self.crew.as_ref()?.withdraw(|job| job.key == key)?;
+        self.away -= 1;
+        Some(job)
     }
 
     /// Wait until a job has come back; false: that cannot be.
