@@ -617,8 +617,9 @@ impl Core {
     }
 
     pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        // Counts the request that it had.
+        slot.clear();
         if self.spare.len() < SPARE_MAX {
-            slot.clear();
             self.spare.push(slot);
         }
     }
