@@ -80,6 +80,12 @@ impl<J: Send + 'static> Pool<J> {
         Ok(())
     }
 
+    /// Whether the caller is one of the threads.
+    pub fn is_inside(&self) -> bool {
+        let caller = std::thread::current().id();
+        self.threads.iter().any(|thread| thread.thread().id() == caller)
+    }
+
     /// Jobs that wait for a thread.
     pub fn waiting(&self) -> usize {
         self.shared.queue.lock().jobs.len()

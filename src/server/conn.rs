@@ -638,7 +638,11 @@ impl Conn {
     }
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
-        let before = slot.exchange.out().len();
+        let before = {
+            let mut out = slot.exchange.out();
+            out.defer_releases(core.has_crew());
+            out.len()
+        };
         let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
         self.progress |= slot.exchange.out().len() < before;
         Ok(sent)

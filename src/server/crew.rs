@@ -59,6 +59,11 @@ fn work(job: &mut Job, context: &Context) {
     let slot = &*job.slot;
     let x = &slot.exchange;
     let wire = Wire { fd: job.fd, slot, context };
+    {
+        let mut out = x.out();
+        out.defer_releases(false);
+        out.release_spent();
+    }
     if job.task == Task::Abort || context.control.is_quick() {
         return x.abort(&wire);
     }

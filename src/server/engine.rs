@@ -217,6 +217,12 @@ impl Engine {
         self.core.away > 0
     }
 
+    /// Whether the caller is a thread that runs the application, for which dropping the engine
+    /// would wait.
+    pub fn is_inside(&self) -> bool {
+        self.core.crew.as_ref().is_some_and(Pool::is_inside)
+    }
+
     /// Serve in this thread until stopped.
     pub fn run(&mut self) -> Result<()> {
         let mut wait = 0;

@@ -75,6 +75,7 @@ impl Slot {
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
         let mut out = self.exchange.out();
+        out.defer_releases(false);
         out.clear();
         out.shrink();
         drop(out);
@@ -301,11 +302,7 @@ enum Waited {
 impl Wire<'_> {
     /// Block this thread until `ready` says that the client did something, `timeout` at most; zero
     /// is any time.
-    fn wait(
-        &self,
-        ready: fn(RawFd, i64) -> io::Result<bool>,
-        timeout: Duration,
-    ) -> Result<Waited> {
+    fn wait(&self, ready: fn(RawFd, i64) -> io::Result<bool>, timeout: Duration) -> Result<Waited> {
         let mut left = match timeout.as_millis() as i64 {
             0 => i64::MAX,
             ms => ms,
