@@ -18,7 +18,7 @@ fn waiting(seen: &Seen, in_call: &Gate, in_next: &Gate, size: usize) -> Applicat
         seen.note("call");
         in_call.pass();
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        body.first = Some(owned(&seen, noise(size)));
+        body.first = Some(owned(&seen, vec![b'x'; size]));
         let (noted, gate) = (seen.clone(), in_next.clone());
         let mut left = 2;
         body.next = Some(Box::new(move |out: &mut Chunk| {
@@ -28,7 +28,7 @@ fn waiting(seen: &Seen, in_call: &Gate, in_next: &Gate, size: usize) -> Applicat
                 return EOF;
             }
             left -= 1;
-            *out = owned(&noted, noise(size));
+            *out = owned(&noted, vec![b'x'; size]);
             OK
         }));
         let noted = seen.clone();
@@ -67,7 +67,7 @@ fn a_client_that_leaves_the_queue_never_reaches_the_application() {
     assert_eq!(server.reply(&mut first).text(), "through");
     assert_eq!(server.reply(&mut next).text(), "at once");
     assert_eq!(seen.elsewhere(), ["/gate", "/next"]);
-    assert_eq!(server.counters.in_flight.get(), 0);
+    server.until("all is counted", |server| server.counters.in_flight.get() == 0);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_client_that_leaves_during_next() {
 fn a_client_that_leaves_between_two_calls_of_next() {
     let (seen, in_call, in_next) = (Seen::default(), Gate::default(), Gate::default());
     let mut server =
-        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 2 << 20));
+        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 16 << 20));
     in_call.open_for_ever();
     in_next.open_for_ever();
     for leave in [Client::reset, drop::<Client>] {
@@ -141,7 +141,7 @@ fn a_client_that_leaves_between_two_calls_of_next() {
 fn close_waits_for_a_thread_when_all_are_blocked() {
     let (seen, in_call, in_next) = (Seen::default(), Gate::default(), Gate::default());
     let mut server =
-        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 2 << 20));
+        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 16 << 20));
     in_call.open(1);
     let mut client = server.connect_tcp();
     client.send(GET);
@@ -157,7 +157,7 @@ fn close_waits_for_a_thread_when_all_are_blocked() {
     assert_eq!(seen.count("close"), 0);
     in_call.open(1);
     in_next.open_for_ever();
-    assert_eq!(server.reply(&mut other).body.len(), 3 * (2 << 20));
+    assert_eq!(server.reply(&mut other).body.len(), 3 * (16 << 20));
     server.until("both are closed", |_| seen.count("close") == 2);
     seen.elsewhere();
 }

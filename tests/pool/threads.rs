@@ -42,6 +42,7 @@ fn everything_of_the_application_runs_on_its_threads() {
         let mut server = Server::with(options("threads=2"), noting(&seen, size, 2));
         let response = server.ask(post(b"a body"));
         assert_eq!(response.body.len(), 3 * size);
+        server.until("the end", |_| seen.count("close") > 0);
         let what = seen.elsewhere();
         assert_eq!(seen.count("release"), 3, "{what:?}");
         assert_eq!((seen.count("next"), seen.count("close")), (3, 1), "{what:?}");
@@ -73,6 +74,7 @@ fn releases_run_on_a_thread_also_when_the_loop_has_sent_the_rest() {
         });
         assert_eq!(seen.count("release"), 0, "the client has not read");
         assert!(server.reply(&mut client).body == noise(8 << 20));
+        server.until("the release", |_| seen.count("release") > 0);
         assert_eq!(seen.elsewhere(), ["release"]);
     }
 }
@@ -111,6 +113,7 @@ fn what_hangs_on_a_request_is_dropped_on_a_thread() {
     });
     let mut server = Server::with(options("threads=1"), app);
     assert_eq!(server.ask(GET).body.len(), BIG.len());
+    server.until("the drop", |_| seen.count("drop") > 0);
     assert_eq!(seen.elsewhere(), ["drop"]);
 }
 
