@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::client::{End, Framing};
-use harness::{PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, curl, kill, program, scaled, support};
+use harness::{
+    PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, Under, curl, kill, program, scaled, support, under,
+};
 
 /// The names of `examples/`, each of which has a test below.
 const EXAMPLES: [&str; 8] =
@@ -37,6 +39,17 @@ fn examples_are_known_short_and_explained() {
     }
     names.sort();
     assert_eq!(names, EXAMPLES);
+}
+
+#[test]
+fn the_program_of_the_readme_compiles() {
+    let text = fs::read_to_string(support::root().join("README.md")).expect("README.md");
+    let program = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    let program = program.expect("a program in C");
+    assert!(program.lines().count() <= 30, "longer than it says");
+    let source = support::write_source("readme.c", program);
+    let unused = ["-Wno-unused-parameter"];
+    support::compile_c(&source, &support::scratch_dir().join("readme"), &unused);
 }
 
 #[test]
@@ -101,9 +114,30 @@ fn hello_says_why_it_cannot_listen() {
     assert_eq!(first.get("/"), "hello, world\n");
     first.stop();
 
-    let ended = Server::launch(&example("hello"), &["not an address", "1"]).end();
-    assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("not an address"), "{ended:?}");
+    // Here main returns without freeing its configuration, as small programs may: checkers mind.
+    if under() == Under::Nothing {
+        let ended = Server::launch(&example("hello"), &["not an address", "1"]).end();
+        assert_eq!(ended.status, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("not an address"), "{ended:?}");
+    }
+}
+
+#[test]
+fn hello_in_rust() {
+    // The checkers are for what is written in C.
+    if under() != Under::Nothing {
+        return;
+    }
+    let target =
+        support::library().ancestors().nth(3).expect("target/debug/deps/library").to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "hello", "--target-dir"]).arg(&target);
+    support::run(build.current_dir(support::root()));
+    let server = Server::start(&target.join("debug/examples/hello"), &[]);
+    assert_eq!(curl(&[&server.url("/?name=you")]), "hello, you\n");
+    assert_eq!(curl(&[&server.url("/")]), "hello, world\n");
+    assert_eq!(wait_for_workers(&server, 2).len(), 2);
+    server.stop();
 }
 
 #[test]
@@ -285,7 +319,7 @@ fn embed() {
     }
     assert_eq!(server.workers(), [] as [i32; 0]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    if harness::under() == harness::Under::Nothing {
+    if under() == Under::Nothing {
         let caught = status.lines().find(|line| line.starts_with("SigCgt:")).expect("SigCgt");
         assert_eq!(caught.split_whitespace().nth(1), Some("0000000000000000"), "{caught}");
         assert!(status.contains("\nThreads:\t1\n"), "{status}");
@@ -325,10 +359,24 @@ fn design_loop() {
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), "10 requests\n"));
 }
 
+/// The workers, once there are so many and all wait in their event loops: a worker that dies before
+/// it has booted would stop the whole server.
 fn wait_for_workers(server: &Server, n: usize) -> Vec<i32> {
     let deadline = Instant::now() + PATIENCE;
-    while server.workers().len() < n && Instant::now() < deadline {
+    loop {
+        let workers = server.workers();
+        if workers.len() >= n && workers.iter().all(|pid| waits_for_events(*pid)) {
+            return workers;
+        }
+        assert!(Instant::now() < deadline, "{n} workers are not there: {workers:?}");
         thread::sleep(Duration::from_millis(10));
     }
-    server.workers()
+}
+
+fn waits_for_events(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let sleeps = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'));
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = fds.filter_map(|fd| fs::read_link(fd.path()).ok());
+    sleeps && links.any(|link| link.to_string_lossy().contains("[eventpoll]"))
 }

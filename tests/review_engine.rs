@@ -1,7 +1,6 @@
 //! What a review of the engine found: each test is a case that once went wrong.
 
 #[path = "conv/harness/mod.rs"]
-#[allow(unused_imports)]
 mod harness;
 
 use std::ffi::c_void;

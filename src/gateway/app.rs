@@ -360,7 +360,7 @@ unsafe extern "C" fn call_rust(
     let start = StartResponse { call, sr, life: PhantomData };
     match catch_unwind(AssertUnwindSafe(|| app.call(env, &start))) {
         Ok(Ok(answer)) => {
-            *body = answer.into_frame();
+            *body = answer.into_frame(env.exchange().ok());
             OK
         }
         Ok(Err(error)) => {
@@ -395,27 +395,42 @@ unsafe extern "C" fn drop_rust(ctx: *mut c_void) {
 /// The iterator of a body in Rust.
 pub(super) type Chunks = Box<dyn Iterator<Item = Result<Vec<u8>>> + Send>;
 
-/// The frame of a body in Rust whose chunks come from an iterator.
-pub(super) fn frame_of(chunks: Chunks) -> BodyFrame {
+/// What a frame of a body in Rust points to.
+struct Iteration {
+    chunks: Chunks,
+    /// Whose log takes what goes wrong.
+    exchange: *const Exchange,
+}
+
+/// The frame of a body in Rust whose chunks come from an iterator; what goes wrong there is told
+/// to the log of `x`, the request's exchange.
+pub(super) fn frame_of(chunks: Chunks, x: Option<&Exchange>) -> BodyFrame {
     unsafe extern "C" fn next(ctx: *mut c_void, out: *mut Chunk) -> i32 {
         // SAFETY: `ctx` is the box made below, alive until `close`; `out` is the library's.
-        let (chunks, out) = unsafe { (&mut *ctx.cast::<Chunks>(), &mut *out) };
-        match catch_unwind(AssertUnwindSafe(|| chunks.next())) {
+        let (body, out) = unsafe { (&mut *ctx.cast::<Iteration>(), &mut *out) };
+        let error = match catch_unwind(AssertUnwindSafe(|| body.chunks.next())) {
             Ok(Some(Ok(chunk))) => {
                 *out = OwnedChunk::from_vec(chunk).into_raw();
-                OK
+                return OK;
             }
-            Ok(None) => EOF,
-            Ok(Some(Err(error))) => error.kind() as i32,
-            Err(_) => Kind::App as i32,
+            Ok(None) => return EOF,
+            Ok(Some(Err(error))) => error,
+            Err(panic) => panicked(panic.as_ref()),
+        };
+        // SAFETY: NULL, or the exchange that this body was returned to, which closes it before the
+        // request ends.
+        if let Some(x) = unsafe { body.exchange.as_ref() } {
+            x.complain(&error);
         }
+        error.kind() as i32
     }
     unsafe extern "C" fn close(ctx: *mut c_void) {
         // SAFETY: the box made below; the library closes a body once.
-        let chunks = unsafe { Box::from_raw(ctx.cast::<Chunks>()) };
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(chunks)));
+        let body = unsafe { Box::from_raw(ctx.cast::<Iteration>()) };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(body)));
     }
-    let ctx = Box::into_raw(Box::new(chunks)).cast();
+    let exchange = x.map_or(std::ptr::null(), std::ptr::from_ref);
+    let ctx = Box::into_raw(Box::new(Iteration { chunks, exchange })).cast();
     BodyFrame { next: Some(next), close: Some(close), ctx, ..BodyFrame::EMPTY }
 }
 

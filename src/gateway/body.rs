@@ -1,5 +1,6 @@
 //! The body of a response, as an application in Rust returns it.
 
+use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -8,17 +9,22 @@ use crate::base::octets::OwnedChunk;
 use crate::sys::file;
 
 use super::abi::BodyFrame;
-use super::app;
+use super::app::{self, Chunks};
+use super::exchange::Exchange;
 
 /// What an application returns.  Its octets are released, and its iterator dropped, exactly once,
 /// whatever happens to the request.
-#[derive(Debug)]
-pub struct Body(BodyFrame);
+pub struct Body(Content);
+
+enum Content {
+    First(OwnedChunk),
+    Chunks(Chunks),
+}
 
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Body(BodyFrame::EMPTY)
+        Body::from_static(b"")
     }
 
     /// Octets that live as long as the program: they are not copied.
@@ -42,21 +48,28 @@ impl Body {
     pub fn from_chunks(
         chunks: impl IntoIterator<Item = Result<Vec<u8>>, IntoIter: Send + 'static>,
     ) -> Self {
-        Body(app::frame_of(Box::new(chunks.into_iter())))
+        Body(Content::Chunks(Box::new(chunks.into_iter())))
     }
 
     fn first(chunk: OwnedChunk) -> Self {
-        Body(BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY })
+        Body(Content::First(chunk))
     }
 
-    pub(super) fn into_frame(mut self) -> BodyFrame {
-        std::mem::replace(&mut self.0, BodyFrame::EMPTY)
+    /// As C has it, returned to the request of `x`.
+    pub(super) fn into_frame(self, x: Option<&Exchange>) -> BodyFrame {
+        match self.0 {
+            Content::First(chunk) => BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY },
+            Content::Chunks(chunks) => app::frame_of(chunks, x),
+        }
     }
 }
 
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.0.finish();
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Content::First(chunk) => f.debug_tuple("First").field(chunk).finish(),
+            Content::Chunks(_) => f.write_str("Chunks(..)"),
+        }
     }
 }
 

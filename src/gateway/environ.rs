@@ -331,6 +331,9 @@ impl Environ {
             return Octets::MISSING;
         };
         for parameter in self.query_string.as_slice().split(|octet| *octet == b'&') {
+            if parameter.is_empty() {
+                continue;
+            }
             let equals = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
             let (key, value) = parameter.split_at(equals);
             if key == name || form_decoded(key, x.arena()).as_slice() == name {

@@ -14,6 +14,7 @@ use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
 
+use super::crew::{Job, Task};
 use super::engine::Core;
 use super::record;
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
@@ -36,6 +37,8 @@ pub(super) enum Fate {
     Wait,
     /// Come back in this turn's end: others come first.
     Again,
+    /// A thread is to run the application.
+    Away,
     /// Close it.
     Close,
     /// Close it so that the client sees that something is missing.
@@ -81,8 +84,17 @@ pub(super) struct Conn {
     wants_write: bool,
     /// The slot was given back; what it knew of the socket.
     eof: bool,
-    ending: bool,
     drained: bool,
+    /// A thread has the slot.
+    away: bool,
+    /// What happens when it comes back.
+    doom: Option<Fate>,
+    /// Something arrived meanwhile.
+    missed: bool,
+    /// The application waits for more of the body.
+    wants_input: bool,
+    /// The peer's end is in the socket, perhaps behind octets.
+    ended: bool,
     /// No other request is read.
     closing: bool,
     /// What is closed may still have octets of the client in its buffer.
@@ -134,8 +146,12 @@ impl Conn {
             queued: false,
             wants_write: false,
             eof: false,
-            ending: false,
             drained: false,
+            away: false,
+            doom: None,
+            missed: false,
+            wants_input: false,
+            ended: false,
             closing: false,
             lingers: false,
             discarded: 0,
@@ -147,18 +163,40 @@ impl Conn {
         self.fd.as_raw_fd()
     }
 
+    /// Whether a thread has its request, and its socket.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// It is to be removed when its request comes back.
+    pub(super) fn doom(&mut self, fate: Fate) {
+        self.doom = Some(fate);
+        self.deadline = u64::MAX;
+    }
+
+    /// Its request came back from a thread; says whether that was all.
+    pub(super) fn returned(&mut self, job: Job) -> Option<Fate> {
+        self.away = false;
+        self.wants_input = job.progress == Progress::Input;
+        if std::mem::take(&mut self.missed) {
+            job.slot.drained.set(false);
+        }
+        self.slot = Some(job.slot);
+        self.doom
+    }
+
     /// Whether nothing of a request is there.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
     }
 
-    /// Something arrived, or (`ending`) the peer's end did, perhaps behind something.
-    pub(super) fn readable(&mut self, ending: bool) {
+    /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
+    pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
-        self.ending |= ending;
+        self.missed = self.away;
+        self.ended |= ended;
         if let Some(slot) = &self.slot {
             slot.drained.set(false);
-            slot.ending.set(self.ending);
         }
     }
 
@@ -169,21 +207,33 @@ impl Conn {
             None => {
                 let slot = core.take_slot();
                 slot.eof.set(self.eof);
-                slot.ending.set(self.ending);
                 slot.drained.set(self.drained);
                 slot
             }
         };
+        slot.ended.set(self.ended);
         let before = self.waiting;
-        let fate = self.drive_slot(&mut slot, core);
-        if core.context.may_block {
+        let mut fate = self.drive_slot(&mut slot, core);
+        while fate == Fate::Away {
+            match self.send_away(key, slot, core) {
+                Ok(()) => {
+                    self.waiting = Waiting::App;
+                    self.schedule(key, before, core);
+                    return Fate::Wait;
+                }
+                Err(refused) => slot = refused,
+            }
+            let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
+            slot.exchange.shed(&wire);
+            fate = self.drive_slot(&mut slot, core);
+        }
+        if core.context.may_block && !core.has_crew() {
             // The clients have not waited for as long as the application took.
-            core.tell_time();
+            core.context.tell_time();
         }
         match fate {
             Fate::Close | Fate::Reset => {
-                self.abandon(&slot, core);
-                core.give_slot(slot);
+                self.abandon(key, slot, core);
                 return fate;
             }
             Fate::Wait if self.is_idle() => {
@@ -191,29 +241,51 @@ impl Conn {
                 self.drained = slot.drained.get();
                 core.give_slot(slot);
             }
-            Fate::Wait | Fate::Again => self.slot = Some(slot),
+            Fate::Wait | Fate::Again | Fate::Away => self.slot = Some(slot),
         }
         self.schedule(key, before, core);
         fate
     }
 
+    /// A thread takes the request further; a full queue gives it back.
+    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &Core) -> Result<(), Box<Slot>> {
+        let begun = slot.exchange.phase() != Phase::Reading;
+        if !begun {
+            slot.queued.set(clock::monotonic_ns());
+        }
+        let job = Job { key, fd: self.fd(), slot, task: Task::Go, progress: Progress::Done };
+        core.submit(job, begun).map_err(|job| job.slot)?;
+        self.away = true;
+        Ok(())
+    }
+
     /// The engine has no more use for the connection.
-    pub(super) fn end(&mut self, core: &mut Core) {
+    pub(super) fn end(&mut self, key: u64, core: &mut Core) {
         if let Some(slot) = self.slot.take() {
             let x = &slot.exchange;
             let waits = !x.out().is_empty();
-            self.abandon(&slot, core);
-            if waits || x.outcome() == Outcome::Cut && x.is_committed() {
+            let cut = x.needs_app() && x.is_committed();
+            self.abandon(key, slot, core);
+            if waits || cut {
                 // A body may end with the connection, and must not seem to be whole.
                 self.reset();
             }
-            core.give_slot(slot);
         }
     }
 
-    fn abandon(&self, slot: &Slot, core: &Core) {
-        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+    /// Nothing of the request can reach the client any more.
+    fn abandon(&self, key: u64, slot: Box<Slot>, core: &mut Core) {
+        if core.has_crew() && slot.exchange.needs_app() {
+            slot.eof.set(true);
+            let job = Job { key, fd: -1, slot, task: Task::Abort, progress: Progress::Done };
+            if let Err(job) = core.submit(job, true) {
+                core.give_slot(job.slot);
+            }
+            return;
+        }
+        let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
         slot.exchange.abort(&wire);
+        core.give_slot(slot);
     }
 
     /// Close with a reset.
@@ -385,10 +457,7 @@ impl Conn {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         match slot.feed() {
-            Fed::End | Fed::Full => {
-                self.call(slot, core);
-                return None;
-            }
+            Fed::End | Fed::Full => return self.call(slot, core),
             Fed::Rejected(reject) => {
                 record::body_refused(&core.context, x, &reject);
                 self.lingers = true;
@@ -403,8 +472,7 @@ impl Conn {
             return None;
         }
         if x.input().is_streaming() {
-            self.call(slot, core);
-            return None;
+            return self.call(slot, core);
         }
         if slot.eof.get() {
             // A body that is cut short never reaches the application.
@@ -436,18 +504,27 @@ impl Conn {
         }
     }
 
-    fn call(&mut self, slot: &Slot, core: &mut Core) {
+    fn call(&mut self, slot: &Slot, core: &mut Core) -> Option<Fate> {
+        if core.has_crew() {
+            return Some(Fate::Away);
+        }
         if core.context.timed {
             slot.called.set(clock::monotonic_ns());
         }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         slot.exchange.run(&wire);
+        None
     }
 
     /// The application has been called: take from it what the client takes from us.
     fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        let away = core.has_crew() && slot.exchange.needs_app();
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        let progress = slot.exchange.advance(&wire);
+        let progress = match away {
+            true if std::mem::take(&mut self.wants_input) => Progress::Input,
+            true => Progress::Flush,
+            false => slot.exchange.advance(&wire),
+        };
         if progress == Progress::Done {
             return None;
         }
@@ -457,7 +534,7 @@ impl Conn {
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
-            return None;
+            return away.then_some(Fate::Away);
         }
         // It asked for more of the body.
         match slot.feed() {
@@ -503,7 +580,7 @@ impl Conn {
     /// An answer to what is not a request.
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
         let counters = core.context.service.counters();
-        counters.requests.up();
+        counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         http1::error_response(
@@ -551,10 +628,9 @@ impl Conn {
     }
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
-        let mut out = slot.exchange.out();
-        let before = out.len();
-        let sent = slot::flush(self.fd(), &mut out, core.context.sigpipe_ignored)?;
-        self.progress |= out.len() < before;
+        let before = slot.exchange.out().len();
+        let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
+        self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
     }
 

@@ -2,12 +2,16 @@
 //! connection gives its slot back to the worker's pool.  And the way out that the exchange finds.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use httpdate::HttpDate;
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
 use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
@@ -32,15 +36,17 @@ pub(super) struct Slot {
     pub(super) buf: RefCell<ReadBuf>,
     pub(super) decoder: RefCell<http1::Decoder>,
     pub(super) exchange: Exchange,
-    /// Nanoseconds of the monotonic clock: when the head was there, and the body.
+    /// Nanoseconds of the monotonic clock: when the head was there, when the request was queued for
+    /// a thread, when the application was called.
     pub(super) began: Cell<u64>,
+    pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
     /// The peer will send no more.
     pub(super) eof: Cell<bool>,
-    /// The peer's end was told with an event, and lies behind what is to be read.
-    pub(super) ending: Cell<bool>,
     /// There is nothing to read until the next event.
     pub(super) drained: Cell<bool>,
+    /// The peer's end is in the socket, perhaps behind octets.
+    pub(super) ended: Cell<bool>,
 }
 
 impl Slot {
@@ -50,10 +56,11 @@ impl Slot {
             decoder: RefCell::new(http1::Decoder::new(limits)),
             exchange: Exchange::new(Arc::clone(service)),
             began: Cell::new(0),
+            queued: Cell::new(0),
             called: Cell::new(0),
             eof: Cell::new(false),
-            ending: Cell::new(false),
             drained: Cell::new(false),
+            ended: Cell::new(false),
         })
     }
 
@@ -69,8 +76,8 @@ impl Slot {
         out.shrink();
         drop(out);
         self.eof.set(false);
-        self.ending.set(false);
         self.drained.set(false);
+        self.ended.set(false);
     }
 
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
@@ -104,9 +111,9 @@ impl Slot {
                 Ok(true)
             }
             Ok(n) => {
-                // A short read has emptied the socket.  If the peer's end comes later there is an
-                // event for that; if it came with these octets, theirs was the last.
-                self.drained.set(n < asked && !self.ending.get());
+                // A short read has emptied the socket, unless the peer's end is behind it: an event
+                // that told of both is not repeated.
+                self.drained.set(n < asked && !self.ended.get());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -125,7 +132,7 @@ impl Slot {
 
     pub(super) fn spool_failed(&self, error: &Error) {
         let x = &self.exchange;
-        x.log(crate::base::log::Level::Error, error.message().as_bytes());
+        x.log(Level::Error, error.message().as_bytes());
         x.input().fail(Kind::Io);
     }
 
@@ -198,7 +205,19 @@ pub(super) enum Sent {
 }
 
 /// Send what waits, as far as the socket takes it.
-pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
+pub(super) fn flush(fd: RawFd, x: &Exchange, sigpipe_ignored: bool) -> io::Result<Sent> {
+    let sent = send(fd, &mut x.out(), sigpipe_ignored);
+    if let Err(error) = &sent {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            x.log(Level::Error, error.to_string().as_bytes());
+        }
+        // Nothing more can follow what is missing.
+        x.out().clear();
+    }
+    sent
+}
+
+fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
     loop {
         let sent = match out.front() {
             Front::Empty => return Ok(Sent::All),
@@ -213,7 +232,7 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
             Ok(0) => {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "the file is shorter than its length promised",
+                    "a file is shorter than the range of it that was to be sent: cut",
                 ));
             }
             Ok(n) => out.advance(n as u64),
@@ -227,7 +246,7 @@ pub(super) fn flush(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io:
 }
 
 /// What the connections of a worker look up; it changes between turns only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) setup: Arc<Setup>,
     pub(super) service: Arc<Service>,
@@ -242,6 +261,20 @@ pub(super) struct Context {
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
     pub(super) timed: bool,
+}
+
+impl Context {
+    /// Look at the clock.
+    pub(super) fn tell_time(&mut self) {
+        let before = self.now / 1000;
+        self.now = clock::monotonic_ms();
+        if self.date[0] == b' ' || self.now / 1000 != before {
+            let since_epoch = Duration::from_secs(clock::realtime().as_secs());
+            let date = HttpDate::from(SystemTime::UNIX_EPOCH + since_epoch);
+            // It fits: 29 octets.
+            let _ = write!(&mut self.date[..], "{date}");
+        }
+    }
 }
 
 /// A connection, as its exchange sees it while the application runs.
@@ -315,7 +348,7 @@ impl Link for Wire<'_> {
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
         let timeout = self.context.setup.settings.write_timeout;
         loop {
-            let sent = flush(self.fd, &mut x.out(), self.context.sigpipe_ignored);
+            let sent = flush(self.fd, x, self.context.sigpipe_ignored);
             match sent {
                 Ok(Sent::All) => return Ok(()),
                 Ok(Sent::Blocked) if !self.context.may_block || x.out().len() <= left => {

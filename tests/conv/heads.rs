@@ -3,7 +3,7 @@
 use gateway::base::error::{Error, Kind};
 use gateway::base::log::Level;
 use gateway::base::octets::{Octets, Pair};
-use gateway::gateway::abi::{EOF, Environ, OK, Response as Head, StartResponse};
+use gateway::gateway::abi::{AGAIN, EOF, Environ, OK, Response as Head, StartResponse};
 use gateway::gateway::body::Body;
 
 use super::harness::*;
@@ -291,18 +291,35 @@ fn early_hints_are_nothing_on_1_0() {
 
 #[test]
 fn early_hints_leave_at_once() {
-    let app = capp::application(|_, start, body| {
+    // The application has said its hint, and waits.
+    let app = capp::application(|env, start, body| {
         assert_eq!(start.respond(&Head::new(103, &[Pair::new(b"Link", b"x")])), OK);
-        assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        let env_waits = std::cell::Cell::new(true);
-        let _ = env_waits;
-        body.next = Some(Box::new(|_| EOF));
+        let (env, start) = (*env, *start);
+        body.next = Some(Box::new(move |_| match env.try_read(&mut [0; 10]) {
+            Ok(None) => AGAIN,
+            Ok(Some(0)) => {
+                assert_eq!(start.respond(&Head::new(204, &[])), OK);
+                EOF
+            }
+            Ok(Some(_)) => AGAIN,
+            Err(error) => error.kind() as i32,
+        }));
         OK
     });
-    // While the application runs: the hint is on the socket before it returns.
-    let mut server = Server::with(|_| {}, app);
-    let response = server.ask(GET);
-    assert_eq!(response.interims(), [103]);
+    let mut server = Server::with(
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+        },
+        app,
+    );
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n");
+    server.settle();
+    client.pull();
+    assert_eq!(client.inbox, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
+    client.send("x");
+    let response = server.reply(&mut client);
+    assert_eq!((response.status, response.interims()), (204, vec![103]));
 }
 
 #[test]

