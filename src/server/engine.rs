@@ -555,8 +555,10 @@ impl Drop for Engine {
         for key in self.keys() {
             self.remove(key, Fate::Close);
         }
-        if let Some(crew) = &mut self.core.crew {
+        // Without threads from here on: what they began is ended in this one.
+        if let Some(mut crew) = self.core.crew.take() {
             crew.close();
+            crew.take_done(&mut self.jobs);
         }
         self.take_back();
     }
