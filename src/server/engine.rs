@@ -585,8 +585,9 @@ impl Core {
     }
 
     pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        // Also for one that goes: this is where its request is counted.
+        slot.clear();
         if self.spare.len() < SPARE_MAX {
-            slot.clear();
             self.spare.push(slot);
         }
     }
