@@ -392,6 +392,8 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 
 #define GW_OPT_WORKERS                  1   /* worker processes */
 #define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
+#define GW_OPT_THREADS                  3   /* of a worker; auto by name
+                                               only */
 #define GW_OPT_GRACEFUL_TIMEOUT         5   /* ms */
 #define GW_OPT_KEEPALIVE                6   /* ms */
 #define GW_OPT_MAX_BODY                 8   /* octets */
@@ -415,6 +417,8 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_LOGLEVEL                 25  /* GW_LOG_* */
 #define GW_OPT_ACCESS_LOG_FORMAT        26  /* by name only */
 #define GW_OPT_OUTPUT_BUFFER            27  /* octets */
+#define GW_OPT_QUEUE_LIMIT              28  /* requests that wait */
+#define GW_OPT_QUEUE_TIMEOUT            29  /* ms */
 
 #define GW_MODEL_INLINE 0           /* this thread, this process */
 #define GW_MODEL_FORK   2           /* processes are forked */

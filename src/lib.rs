@@ -7,6 +7,7 @@
 //! serve      both together: a server as a call
 //! arbiter    processes: start, watch, stop workers
 //! server     sockets and the event loop of one worker
+//! run        how an application call is executed
 //! gateway    the calling convention: one request, no I/O
 //! wire       protocols: octets <-> heads and bodies, no I/O
 //! conf       options, listeners, limits: plain data
@@ -25,6 +26,8 @@ pub mod conf;
 mod ffi;
 #[doc(hidden)]
 pub mod gateway;
+#[doc(hidden)]
+pub mod run;
 mod serve;
 #[doc(hidden)]
 pub mod server;

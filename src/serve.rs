@@ -94,7 +94,13 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
         context.board().beat();
         match engine.turn(wait) {
             Ok(Some(next)) => wait = next,
-            Ok(None) => return 0,
+            Ok(None) => {
+                if engine.control().is_quick() {
+                    // Applications may still run on threads: the process ends without them.
+                    std::mem::forget(engine);
+                }
+                return 0;
+            }
             Err(error) => {
                 log!(setup.log, Error, "worker", "{error}");
                 return SERVE_ERROR;

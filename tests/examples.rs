@@ -42,6 +42,17 @@ fn examples_are_known_short_and_explained() {
 }
 
 #[test]
+fn the_program_of_the_readme_compiles() {
+    let text = fs::read_to_string(support::root().join("README.md")).expect("README.md");
+    let program = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    let program = program.expect("a program in C");
+    assert!(program.lines().count() <= 30, "longer than it says");
+    let source = support::write_source("readme.c", program);
+    let unused = ["-Wno-unused-parameter"];
+    support::compile_c(&source, &support::scratch_dir().join("readme"), &unused);
+}
+
+#[test]
 fn hello() {
     let server = Server::start(&example("hello"), &["{}", "2"]);
     let answer = curl(&["-i", &server.url("/")]);
@@ -109,6 +120,24 @@ fn hello_says_why_it_cannot_listen() {
         assert_eq!(ended.status, Some(1), "{ended:?}");
         assert!(ended.stderr.contains("not an address"), "{ended:?}");
     }
+}
+
+#[test]
+fn hello_in_rust() {
+    // The checkers are for what is written in C.
+    if under() != Under::Nothing {
+        return;
+    }
+    let target =
+        support::library().ancestors().nth(3).expect("target/debug/deps/library").to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "hello", "--target-dir"]).arg(&target);
+    support::run(build.current_dir(support::root()));
+    let server = Server::start(&target.join("debug/examples/hello"), &[]);
+    assert_eq!(curl(&[&server.url("/?name=you")]), "hello, you\n");
+    assert_eq!(curl(&[&server.url("/")]), "hello, world\n");
+    assert_eq!(wait_for_workers(&server, 2).len(), 2);
+    server.stop();
 }
 
 #[test]

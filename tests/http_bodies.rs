@@ -56,6 +56,54 @@ fn a_streamed_body_never_blocks_the_loop() {
     assert!(ended.stderr.contains("block"), "{ended:?}");
 }
 
+/// An application that may block is called before its body is there, and waits for it.
+#[test]
+fn a_streamed_body_is_waited_for() {
+    let server = Server::app(&["request_buffering=0", "blocking=1"]);
+    let mut client = server.connect();
+    for n in [0, 1, 100, 70_000, scaled(3_000_000)] {
+        let (octets, sum) = body(n);
+        assert_eq!(client.post("/sum", &octets).text(), sum);
+        client.send("POST /sum HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(chunked(&octets, 1000));
+        assert_eq!(client.response("POST").text(), sum, "chunked");
+    }
+
+    // Read and written piece by piece: the client may send more when it has seen what came back.
+    client.send("POST /relay HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n");
+    client.send("Transfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.response("POST").status, 100);
+    client.send("4\r\nfour\r\n");
+    assert_eq!(client.head().header("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.chunk(), b"four");
+    client.send("3\r\nsix\r\n0\r\n\r\n");
+    assert_eq!(client.chunk(), b"six");
+    assert_eq!(client.chunk(), b"");
+    assert_eq!(client.get("/query?next").text(), "next");
+
+    // Cut in the middle: the application sees an error, not an end.
+    let mut client = server.connect();
+    client.send("POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf");
+    client.finish();
+    if let Ok(response) = client.try_response("POST") {
+        assert_eq!(response.status / 100, 5, "{response:?}");
+    }
+    server.stop();
+}
+
+/// write() waits for a client that reads slowly, where the application may block.
+#[test]
+fn what_is_relayed_waits_for_the_client() {
+    let server = Server::app(&["request_buffering=0", "blocking=1"]);
+    let (octets, _) = body(scaled(16 << 20));
+    let mut client = server.connect();
+    let n = octets.len();
+    client.send(format!("POST /relay HTTP/1.1\r\nHost: x\r\nContent-Length: {n}\r\n\r\n"));
+    let response = client.exchange(&octets, "POST");
+    assert!(response.body == octets, "{} octets of {n}, or other ones", response.body.len());
+    server.stop();
+}
+
 #[test]
 fn a_body_is_read_in_lines() {
     let server = Server::app(&[]);

@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::client::{End, Framing};
-use harness::{SIGTERM, Server, scaled};
+use harness::{SIGTERM, Server, curl, scaled};
 
 #[test]
 fn a_connection_is_kept() {
@@ -234,6 +234,19 @@ fn a_half_closed_client_gets_its_answer() {
     assert_eq!(client.response("GET").text(), "2");
     assert_eq!(client.end(), End::Closed);
     server.stop();
+}
+
+#[test]
+fn a_unix_socket_serves_as_well() {
+    let path = harness::support::scratch_dir().join(format!("socket-{}", std::process::id()));
+    let name = path.to_str().expect("a plain path");
+    let server = Server::app(&[&format!("bind=unix:{name}")]);
+    assert_eq!(curl(&["--unix-socket", name, "http://host/query?by-path"]), "by-path");
+    assert_eq!(server.get("/query?by-address"), "by-address");
+    let url = "http://host:81/variable?name=SERVER_NAME";
+    assert_eq!(curl(&["--unix-socket", name, url]), "host");
+    server.stop();
+    assert!(!path.exists(), "the socket is left behind");
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl<T> Copy for Field<T> {}
 enum Slot {
     Int { at: Field<u32>, min: u32, max: u32 },
     Bool(Field<bool>),
+    AutoInt { at: Field<Option<u32>>, max: u32 },
     AutoBool(Field<Option<bool>>),
     Duration(Field<Duration>),
     Size { at: Field<u64>, min: u64, max: u64 },
@@ -126,8 +127,8 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-/// 3 (threads), 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
-static OPTIONS: [Opt; 24] = [
+/// 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
+static OPTIONS: [Opt; 27] = [
     opt(
         1,
         c"workers",
@@ -150,6 +151,14 @@ static OPTIONS: [Opt; 24] = [
         },
         c"fork",
         c"How a worker comes to be. inline: the calling thread serves; fork: processes are forked.",
+    ),
+    opt(
+        3,
+        c"threads",
+        Slot::AutoInt { at: field!(threads), max: 1024 },
+        c"auto",
+        c"Threads of a worker that run the application. 0: it runs on the loop. auto: 1 for an \
+          application that may block, 0 for one that never does or that is serial.",
     ),
     opt(
         5,
@@ -316,6 +325,21 @@ static OPTIONS: [Opt; 24] = [
         c"64k",
         c"Octets that may wait for a slow client before the application is paused.",
     ),
+    opt(
+        28,
+        c"queue_limit",
+        int!(queue_limit, 1, 1 << 20),
+        c"1024",
+        c"Requests that wait for a thread of the worker; more are answered with 503.",
+    ),
+    opt(
+        29,
+        c"queue_timeout",
+        Slot::Duration(field!(queue_timeout)),
+        c"0",
+        c"How long a request may wait for a thread; one that waited longer is answered with 503 \
+          instead of run. 0: any time.",
+    ),
 ];
 
 /// All options, in the order of their numbers.
@@ -376,7 +400,7 @@ impl Opt {
 
     fn c_kind(&self) -> &'static CStr {
         match self.slot {
-            Slot::Int { .. } => c"int",
+            Slot::Int { .. } | Slot::AutoInt { .. } => c"int",
             Slot::Bool(_) | Slot::AutoBool(_) => c"bool",
             Slot::Duration(_) => c"ms",
             Slot::Size { .. } => c"size",
@@ -392,6 +416,7 @@ impl Opt {
         const OUTPUT: &str = "-, fd:N, a path, or nothing";
         match &self.slot {
             Slot::Int { min, max, .. } => format!("a whole number from {min} to {max}"),
+            Slot::AutoInt { max, .. } => format!("a whole number from 0 to {max}, or auto"),
             Slot::Bool(_) => "1, true, on, yes, or 0, false, off, no".into(),
             Slot::AutoBool(_) => "1, true, on, yes, or 0, false, off, no, or auto".into(),
             Slot::Duration(_) => format!(
@@ -431,6 +456,11 @@ impl Opt {
                 let n = value::int(value).and_then(|n| u32::try_from(n).ok());
                 let n = n.filter(|n| (min..=max).contains(n));
                 *at.of(settings) = n.ok_or_else(refused)?;
+            }
+            Slot::AutoInt { at, .. } if value == AUTO => *at.of(settings) = None,
+            Slot::AutoInt { at, max } => {
+                let n = value::int(value).and_then(|n| u32::try_from(n).ok());
+                *at.of(settings) = Some(n.filter(|n| *n <= max).ok_or_else(refused)?);
             }
             Slot::Bool(at) => *at.of(settings) = value::truth(value).ok_or_else(refused)?,
             Slot::AutoBool(at) if value == AUTO => *at.of(settings) = None,
@@ -478,6 +508,10 @@ impl Opt {
                 let n = u32::try_from(value).ok().filter(|n| (min..=max).contains(n));
                 *at.of(settings) = n.ok_or_else(refused)?;
             }
+            Slot::AutoInt { at, max } => {
+                let n = u32::try_from(value).ok().filter(|n| *n <= max);
+                *at.of(settings) = Some(n.ok_or_else(refused)?);
+            }
             Slot::Bool(at) => *at.of(settings) = bit(value).ok_or_else(refused)?,
             Slot::AutoBool(at) => *at.of(settings) = Some(bit(value).ok_or_else(refused)?),
             Slot::Duration(at) => {
@@ -516,6 +550,10 @@ impl Opt {
         match self.slot {
             Slot::Int { at, .. } => (at.get)(settings).to_string(),
             Slot::Bool(at) => u8::from(*(at.get)(settings)).to_string(),
+            Slot::AutoInt { at, .. } => match *(at.get)(settings) {
+                Some(n) => n.to_string(),
+                None => AUTO.into(),
+            },
             Slot::AutoBool(at) => match *(at.get)(settings) {
                 Some(on) => u8::from(on).to_string(),
                 None => AUTO.into(),

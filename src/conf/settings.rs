@@ -28,6 +28,7 @@ pub enum WorkerModel {
 pub struct Settings {
     pub workers: u32,
     pub worker_model: WorkerModel,
+    pub threads: Option<u32>,
     pub graceful_timeout: Duration,
     pub keepalive: Duration,
     pub max_body: u64,
@@ -51,6 +52,8 @@ pub struct Settings {
     pub loglevel: Level,
     pub access_log_format: String,
     pub output_buffer: u64,
+    pub queue_limit: u32,
+    pub queue_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
         let mut settings = Settings {
             workers: 0,
             worker_model: WorkerModel::Fork,
+            threads: None,
             graceful_timeout: Duration::ZERO,
             keepalive: Duration::ZERO,
             max_body: 0,
@@ -81,6 +85,8 @@ impl Default for Settings {
             loglevel: Level::Info,
             access_log_format: String::new(),
             output_buffer: 0,
+            queue_limit: 0,
+            queue_timeout: Duration::ZERO,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());

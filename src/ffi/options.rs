@@ -13,6 +13,8 @@ use crate::conf::settings::WorkerModel;
 pub const GW_OPT_WORKERS: u32 = 1;
 /// GW_MODEL_*
 pub const GW_OPT_WORKER_MODEL: u32 = 2;
+/// of a worker; auto by name only
+pub const GW_OPT_THREADS: u32 = 3;
 /// ms
 pub const GW_OPT_GRACEFUL_TIMEOUT: u32 = 5;
 /// ms
@@ -57,6 +59,10 @@ pub const GW_OPT_LOGLEVEL: u32 = 25;
 pub const GW_OPT_ACCESS_LOG_FORMAT: u32 = 26;
 /// octets
 pub const GW_OPT_OUTPUT_BUFFER: u32 = 27;
+/// requests that wait
+pub const GW_OPT_QUEUE_LIMIT: u32 = 28;
+/// ms
+pub const GW_OPT_QUEUE_TIMEOUT: u32 = 29;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

@@ -1,32 +1,32 @@
-//! What a worker counts.  One writer, any number of readers, also in other processes: the counters
-//! may lie in shared memory.
+//! What a worker counts.  Any number of readers, also in other processes: the counters may lie in
+//! shared memory.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::wire::Limit;
 
-/// A number that only its worker writes.
+/// A number.  What is counted for every request is only written by the worker's loop (`plus`,
+/// `down`); what is rare may be counted by any of its threads (`up`).
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
-    #[inline]
+    /// One more, from any thread.
     pub fn up(&self) {
-        self.add(1);
+        self.0.fetch_add(1, Relaxed);
     }
 
-    /// One less: for those that say how many there are now.
+    /// `n` more, from the loop: a load and a store, for there is no other writer.
+    #[inline]
+    pub fn plus(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Relaxed);
+    }
+
+    /// One less, from the loop: for those that say how many there are now.
     #[inline]
     pub fn down(&self) {
-        self.0.store(self.get().wrapping_sub(1), Relaxed);
-    }
-
-    /// `n` more.  A load and a store: there is only one writer.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.get().wrapping_add(n), Relaxed);
+        self.plus(u64::MAX);
     }
 
     /// How many.
@@ -68,6 +68,8 @@ pub struct Counters {
     pub idle_closed: Counter,
     /// Times that accepting stopped at `worker_connections`.
     pub connections_full: Counter,
+    /// Requests that were answered with 503 since too many waited for a thread, or too long.
+    pub shed: Counter,
     /// Requests refused as malformed.
     pub rejected: Counter,
     /// Breaches by [`Limit`].
@@ -84,7 +86,7 @@ impl Counters {
     /// A response with this status went out.
     pub fn count_status(&self, status: u16) {
         if let Some(class) = self.status.get(usize::from(status / 100)) {
-            class.up();
+            class.plus(1);
         }
     }
 

@@ -229,8 +229,8 @@ impl Exchange {
         self.expects.set(head.expect_continue);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
-        service.counters().requests.up();
-        service.counters().in_flight.up();
+        service.counters().requests.plus(1);
+        service.counters().in_flight.plus(1);
     }
 
     /// A body is to come.  Says whether the application is to be called before it is complete.
@@ -363,6 +363,21 @@ impl Exchange {
         self.framed.get().is_some_and(|framed| framed.body == BodyMode::Absent)
     }
 
+    /// Whether only the application can take the request further; it has to run where it runs.
+    pub fn needs_app(&self) -> bool {
+        match self.phase.get() {
+            Phase::Running => true,
+            Phase::Draining => self.body.borrow().close.is_some(),
+            Phase::Idle | Phase::Reading | Phase::Done => false,
+        }
+    }
+
+    /// The application cannot be called now.
+    pub fn shed(&self, link: &dyn Link) {
+        self.service.counters().shed.up();
+        self.answer_error(link, 503, "too busy");
+    }
+
     /// The client is gone: nothing more can reach it.
     pub fn abort(&self, link: &dyn Link) {
         match self.phase.get() {
@@ -380,8 +395,17 @@ impl Exchange {
         self.answer_error(link, status, reason);
     }
 
-    /// Ready for the next request.  The octets to send stay.
+    /// Ready for the next request, and this one counted.  The octets to send stay.
     pub fn reset(&mut self) {
+        if self.phase.get() == Phase::Done {
+            let counters = self.service.counters();
+            if self.framed.get().is_some() {
+                counters.count_status(self.head.get_mut().status());
+            }
+            counters.sent.plus(self.queued.get());
+            counters.received.plus(self.input.get_mut().received());
+            counters.in_flight.down();
+        }
         debug_assert!(matches!(self.phase.get(), Phase::Done | Phase::Idle));
         self.env.get_mut().unbind();
         self.headers.get_mut().clear();
@@ -589,7 +613,6 @@ impl Exchange {
         let mut out = self.out.borrow_mut();
         let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
         self.framed.set(Some(framed));
-        self.service.counters().count_status(head.status());
         Ok(framed)
     }
 
@@ -715,8 +738,12 @@ impl Exchange {
         let separator = if reason.is_empty() { "" } else { ": " };
         let phrase = http1::reason_phrase(status);
         let text = format!("{status} {phrase}{separator}{reason}\n");
-        let fields = [Pair::new(b"Content-Type", b"text/plain; charset=utf-8")];
-        let response = Response::new(status, &fields).replacing();
+        let fields = [
+            Pair::new(b"Content-Type", b"text/plain; charset=utf-8"),
+            Pair::new(b"Retry-After", b"1"),
+        ];
+        let fields = if status == 503 { &fields[..] } else { &fields[..1] };
+        let response = Response::new(status, fields).replacing();
         let known = Some(text.len() as u64);
         let set = self.head.borrow_mut().set(&response, false);
         let committed = set.and_then(|()| self.commit(link, known));
@@ -755,9 +782,6 @@ impl Exchange {
                 super::app::call_drop(drop, attachment.value);
             }
         }
-        self.service.counters().in_flight.down();
-        self.service.counters().sent.add(self.queued.get());
-        self.service.counters().received.add(self.input.borrow().received());
     }
 }
 

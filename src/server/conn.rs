@@ -14,6 +14,7 @@ use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
 
+use super::crew::{Job, Task};
 use super::engine::Core;
 use super::record;
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
@@ -36,6 +37,8 @@ pub(super) enum Fate {
     Wait,
     /// Come back in this turn's end: others come first.
     Again,
+    /// A thread is to run the application.
+    Away,
     /// Close it.
     Close,
     /// Close it so that the client sees that something is missing.
@@ -80,6 +83,14 @@ pub(super) struct Conn {
     /// The slot was given back; what it knew of the socket.
     eof: bool,
     drained: bool,
+    /// A thread has the slot.
+    away: bool,
+    /// What happens when it comes back.
+    doom: Option<Fate>,
+    /// Something arrived meanwhile.
+    missed: bool,
+    /// The application waits for more of the body.
+    wants_input: bool,
     /// The peer's end is in the socket, perhaps behind octets.
     ended: bool,
     /// No other request is read.
@@ -133,6 +144,10 @@ impl Conn {
             wants_write: false,
             eof: false,
             drained: false,
+            away: false,
+            doom: None,
+            missed: false,
+            wants_input: false,
             ended: false,
             closing: false,
             lingers: false,
@@ -145,6 +160,28 @@ impl Conn {
         self.fd.as_raw_fd()
     }
 
+    /// Whether a thread has its request, and its socket.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// It is to be removed when its request comes back.
+    pub(super) fn doom(&mut self, fate: Fate) {
+        self.doom = Some(fate);
+        self.deadline = u64::MAX;
+    }
+
+    /// Its request came back from a thread; says whether that was all.
+    pub(super) fn returned(&mut self, job: Job) -> Option<Fate> {
+        self.away = false;
+        self.wants_input = job.progress == Progress::Input;
+        if std::mem::take(&mut self.missed) {
+            job.slot.drained.set(false);
+        }
+        self.slot = Some(job.slot);
+        self.doom
+    }
+
     /// Whether nothing of a request is there.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
@@ -153,6 +190,7 @@ impl Conn {
     /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
     pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
+        self.missed = self.away;
         self.ended |= ended;
         if let Some(slot) = &self.slot {
             slot.drained.set(false);
@@ -172,11 +210,23 @@ impl Conn {
         };
         slot.ended.set(self.ended);
         let before = self.waiting;
-        let fate = self.drive_slot(&mut slot, core);
+        let mut fate = self.drive_slot(&mut slot, core);
+        while fate == Fate::Away {
+            match self.send_away(key, slot, core) {
+                Ok(()) => {
+                    self.waiting = Waiting::App;
+                    self.schedule(key, before, core);
+                    return Fate::Wait;
+                }
+                Err(refused) => slot = refused,
+            }
+            let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
+            slot.exchange.shed(&wire);
+            fate = self.drive_slot(&mut slot, core);
+        }
         match fate {
             Fate::Close | Fate::Reset => {
-                self.abandon(&slot, core);
-                core.give_slot(slot);
+                self.abandon(key, slot, core);
                 return fate;
             }
             Fate::Wait if self.is_idle() => {
@@ -184,23 +234,44 @@ impl Conn {
                 self.drained = slot.drained.get();
                 core.give_slot(slot);
             }
-            Fate::Wait | Fate::Again => self.slot = Some(slot),
+            Fate::Wait | Fate::Again | Fate::Away => self.slot = Some(slot),
         }
         self.schedule(key, before, core);
         fate
     }
 
+    /// A thread takes the request further; a full queue gives it back.
+    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &Core) -> Result<(), Box<Slot>> {
+        let begun = slot.exchange.phase() != Phase::Reading;
+        if !begun {
+            slot.queued.set(clock::monotonic_ns());
+        }
+        let job = Job { key, fd: self.fd(), slot, task: Task::Go, progress: Progress::Done };
+        core.submit(job, begun).map_err(|job| job.slot)?;
+        self.away = true;
+        Ok(())
+    }
+
     /// The engine has no more use for the connection.
-    pub(super) fn end(&mut self, core: &mut Core) {
+    pub(super) fn end(&mut self, key: u64, core: &mut Core) {
         if let Some(slot) = self.slot.take() {
-            self.abandon(&slot, core);
-            core.give_slot(slot);
+            self.abandon(key, slot, core);
         }
     }
 
-    fn abandon(&self, slot: &Slot, core: &Core) {
-        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+    /// Nothing of the request can reach the client any more.
+    fn abandon(&self, key: u64, slot: Box<Slot>, core: &mut Core) {
+        if core.has_crew() && slot.exchange.needs_app() {
+            slot.eof.set(true);
+            let job = Job { key, fd: -1, slot, task: Task::Abort, progress: Progress::Done };
+            if let Err(job) = core.submit(job, true) {
+                core.give_slot(job.slot);
+            }
+            return;
+        }
+        let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
         slot.exchange.abort(&wire);
+        core.give_slot(slot);
     }
 
     /// Close with a reset.
@@ -371,10 +442,7 @@ impl Conn {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         match slot.feed() {
-            Fed::End | Fed::Full => {
-                self.call(slot, core);
-                return None;
-            }
+            Fed::End | Fed::Full => return self.call(slot, core),
             Fed::Rejected(reject) => {
                 record::body_refused(&core.context, x, &reject);
                 self.lingers = true;
@@ -389,8 +457,7 @@ impl Conn {
             return None;
         }
         if x.input().is_streaming() {
-            self.call(slot, core);
-            return None;
+            return self.call(slot, core);
         }
         if slot.eof.get() {
             // A body that is cut short never reaches the application.
@@ -422,18 +489,27 @@ impl Conn {
         }
     }
 
-    fn call(&mut self, slot: &Slot, core: &mut Core) {
+    fn call(&mut self, slot: &Slot, core: &mut Core) -> Option<Fate> {
+        if core.has_crew() {
+            return Some(Fate::Away);
+        }
         if core.context.timed {
             slot.called.set(clock::monotonic_ns());
         }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         slot.exchange.run(&wire);
+        None
     }
 
     /// The application has been called: take from it what the client takes from us.
     fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        let away = core.has_crew() && slot.exchange.needs_app();
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        let progress = slot.exchange.advance(&wire);
+        let progress = match away {
+            true if std::mem::take(&mut self.wants_input) => Progress::Input,
+            true => Progress::Flush,
+            false => slot.exchange.advance(&wire),
+        };
         if progress == Progress::Done {
             return None;
         }
@@ -443,7 +519,7 @@ impl Conn {
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
-            return None;
+            return away.then_some(Fate::Away);
         }
         // It asked for more of the body.
         match slot.feed() {
@@ -490,7 +566,7 @@ impl Conn {
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
         record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
-        counters.requests.up();
+        counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         http1::error_response(

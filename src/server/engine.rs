@@ -3,19 +3,17 @@
 //! An engine belongs to one thread at a time and owns none.  Whoever owns the thread calls
 //! [`Engine::turn`]; a foreign loop watches [`Engine::fd`] and turns when it is readable.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
-
-use httpdate::HttpDate;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
+use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::sock::{self, AcceptFailure, Peer};
@@ -23,6 +21,7 @@ use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 
 use super::conn::{Conn, Fate, Local};
+use super::crew::{self, Job, Task};
 use super::setup::Setup;
 use super::slot::{Context, Slot};
 
@@ -33,12 +32,13 @@ const ACCEPT_BATCH: usize = 64;
 const ACCEPT_REST_MS: u64 = 100;
 
 /// Slots that a worker keeps for its next requests.
-const POOL_MAX: usize = 64;
+const SPARE_MAX: usize = 64;
 
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
 const TOKEN_WAKER: u64 = 2 << 56;
 const TOKEN_HOST: u64 = 3 << 56;
+const TOKEN_CREW: u64 = 4 << 56;
 /// The key of the timer that ends a rest of the listeners.
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
@@ -74,6 +74,11 @@ impl Control {
         self.stop.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether it stops at once.
+    pub fn is_quick(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) > Stop::Quick as u32
+    }
+
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();
@@ -93,7 +98,9 @@ pub(super) struct Core {
     poller: Poller,
     wheel: Wheel,
     #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
-    pool: Vec<Box<Slot>>,
+    spare: Vec<Box<Slot>>,
+    /// The threads that run the application, unless it runs on the loop.
+    crew: Option<Pool<Job>>,
     /// Of the last request.
     id: u64,
 }
@@ -118,6 +125,7 @@ pub struct Engine {
     /// Scratch.
     due: Vec<u64>,
     ready: Vec<crate::sys::poll::Ready>,
+    jobs: Vec<Job>,
 }
 
 impl Engine {
@@ -144,7 +152,13 @@ impl Engine {
             service,
             setup,
         };
-        let core = Core { context, poller, wheel: Wheel::new(now), pool: Vec::new(), id: seed() };
+        let threads = context.setup.threads()?;
+        let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
+        if let Some(crew) = &crew {
+            poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
+        }
+        let wheel = Wheel::new(now);
+        let core = Core { context, poller, wheel, spare: Vec::new(), crew, id: seed() };
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
@@ -158,8 +172,9 @@ impl Engine {
             again: Vec::new(),
             due: Vec::new(),
             ready: Vec::new(),
+            jobs: Vec::new(),
         };
-        engine.core.tell_time();
+        engine.core.context.tell_time();
         engine.resume_accepting();
         Ok(engine)
     }
@@ -211,7 +226,7 @@ impl Engine {
             return Ok(None);
         }
         self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
-        self.core.tell_time();
+        self.core.context.tell_time();
         self.obey();
         let mut ready = std::mem::take(&mut self.ready);
         ready.extend(self.core.poller.events());
@@ -228,7 +243,8 @@ impl Engine {
             self.again = again;
         }
         self.obey();
-        if self.stopping.is_some() && self.conns.is_empty() {
+        // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
+        if self.stopping == Some(Stop::Quick) || self.stopping.is_some() && self.conns.is_empty() {
             return Ok(None);
         }
         if !self.again.is_empty() {
@@ -250,7 +266,7 @@ impl Engine {
         let refused = |source| Error::os("adopt a connection", &source);
         let local = sock::local_name(fd).map_err(refused)?;
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
-        self.core.tell_time();
+        self.core.context.tell_time();
         self.begin(fd, peer, Local::Adopted(local));
         Ok(())
     }
@@ -261,6 +277,7 @@ impl Engine {
                 self.control.waker.clear();
             }
             TOKEN_HOST => self.noticed = true,
+            TOKEN_CREW => self.take_back(),
             token if token & TOKEN_LISTENER != 0 => {
                 self.accept((token & !TOKEN_LISTENER) as usize);
             }
@@ -274,13 +291,15 @@ impl Engine {
                 if event.error || event.write_closed {
                     return self.remove(key, Fate::Close);
                 }
-                self.drive(key);
+                if !conn.is_away() {
+                    self.drive(key);
+                }
             }
         }
     }
 
     fn drive(&mut self, key: u64) {
-        let Some(conn) = self.conns.get_mut(key) else {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.is_away()) else {
             return;
         };
         let fate = conn.drive(key, &mut self.core);
@@ -289,17 +308,50 @@ impl Engine {
 
     fn settle(&mut self, key: u64, fate: Fate) {
         match fate {
-            Fate::Wait => {}
+            Fate::Wait | Fate::Away => {}
             Fate::Again => self.again.push(key),
             Fate::Close | Fate::Reset => self.remove(key, fate),
         }
     }
 
+    /// What the threads are done with.
+    fn take_back(&mut self) {
+        let mut jobs = std::mem::take(&mut self.jobs);
+        if let Some(crew) = &self.core.crew {
+            crew.take_done(&mut jobs);
+        }
+        for job in jobs.drain(..) {
+            self.welcome(job);
+        }
+        self.jobs = jobs;
+    }
+
+    fn welcome(&mut self, job: Job) {
+        match self.conns.get_mut(job.key) {
+            Some(conn) if job.task == Task::Go => {
+                let key = job.key;
+                match conn.returned(job) {
+                    Some(fate) => self.remove_now(key, fate),
+                    None => self.drive(key),
+                }
+            }
+            _ => self.core.give_slot(job.slot),
+        }
+    }
+
     fn remove(&mut self, key: u64, fate: Fate) {
+        match self.conns.get_mut(key) {
+            // A thread uses its socket.
+            Some(conn) if conn.is_away() => conn.doom(fate),
+            _ => self.remove_now(key, fate),
+        }
+    }
+
+    fn remove_now(&mut self, key: u64, fate: Fate) {
         let Some(mut conn) = self.conns.remove(key) else {
             return;
         };
-        conn.end(&mut self.core);
+        conn.end(key, &mut self.core);
         if fate == Fate::Reset {
             conn.reset();
         }
@@ -312,8 +364,8 @@ impl Engine {
 
     fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local) {
         let counters = self.counters();
-        counters.accepted.up();
-        counters.connections.up();
+        counters.accepted.plus(1);
+        counters.connections.plus(1);
         let key = self.conns.insert(Conn::new(fd, peer, local));
         self.drive(key);
     }
@@ -469,36 +521,43 @@ impl Engine {
 }
 
 impl Drop for Engine {
+    /// Waits for applications that are running on threads.
     fn drop(&mut self) {
+        self.control.stop(Stop::Quick);
         for key in self.keys() {
             self.remove(key, Fate::Close);
         }
+        if let Some(crew) = &mut self.core.crew {
+            crew.close();
+        }
+        self.take_back();
     }
 }
 
 impl Core {
-    /// Look at the clock, once a turn.
-    fn tell_time(&mut self) {
-        let before = self.context.now / 1000;
-        self.context.now = clock::monotonic_ms();
-        if self.context.date[0] == b' ' || self.context.now / 1000 != before {
-            let since_epoch = Duration::from_secs(clock::realtime().as_secs());
-            let date = HttpDate::from(SystemTime::UNIX_EPOCH + since_epoch);
-            // It fits: 29 octets.
-            let _ = write!(&mut self.context.date[..], "{date}");
-        }
-    }
-
     pub(super) fn take_slot(&mut self) -> Box<Slot> {
-        self.pool
+        self.spare
             .pop()
             .unwrap_or_else(|| Slot::new(&self.context.service, self.context.setup.limits))
     }
 
+    /// Whether the application runs on threads.
+    pub(super) fn has_crew(&self) -> bool {
+        self.crew.is_some()
+    }
+
+    /// Give a request to a thread; it comes back at once when the queue is full, unless it `must`.
+    pub(super) fn submit(&self, job: Job, must: bool) -> std::result::Result<(), Job> {
+        match &self.crew {
+            Some(crew) => crew.submit(job, must),
+            None => Err(job),
+        }
+    }
+
     pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
-        if self.pool.len() < POOL_MAX {
+        if self.spare.len() < SPARE_MAX {
             slot.clear();
-            self.pool.push(slot);
+            self.spare.push(slot);
         }
     }
 

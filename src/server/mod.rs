@@ -2,6 +2,7 @@
 
 pub mod access;
 mod conn;
+mod crew;
 pub mod engine;
 mod record;
 pub mod setup;

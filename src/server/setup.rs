@@ -8,7 +8,9 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{LineFile, Logger, Sink};
 use crate::conf::listener::{Address, Listener};
 use crate::conf::settings::{Settings, WorkerModel};
-use crate::gateway::abi::{APP_NONBLOCKING, ENV_MAY_BLOCK, ENV_MULTIPROCESS};
+use crate::gateway::abi::{
+    APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MULTIPROCESS, ENV_MULTITHREAD,
+};
 use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog};
 use crate::gateway::counters::Counters;
@@ -73,7 +75,9 @@ impl Setup {
         };
         let spool_dir = settings.spool_directory();
         let (app, hooks) = (parts.app, parts.hooks);
-        Ok(Setup { settings, app, hooks, log, access, limits, spool_dir })
+        let setup = Setup { settings, app, hooks, log, access, limits, spool_dir };
+        setup.threads()?;
+        Ok(setup)
     }
 
     /// Bind everything that is to be listened on; on failure nothing stays bound.
@@ -107,6 +111,9 @@ impl Setup {
         if self.settings.worker_model == WorkerModel::Fork && self.settings.worker_count() > 1 {
             env_flags |= ENV_MULTIPROCESS;
         }
+        if self.threads().unwrap_or(0) > 1 {
+            env_flags |= ENV_MULTITHREAD;
+        }
         if self.may_block() {
             env_flags |= ENV_MAY_BLOCK;
         }
@@ -123,9 +130,30 @@ impl Setup {
         }
     }
 
-    /// Whether the application is allowed to block: then a worker serves one request at a time.
+    /// How many threads of a worker run the application; 0: its loop does.
+    pub fn threads(&self) -> Result<usize> {
+        let (name, flags) = (self.app.name(), self.app.flags());
+        let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
+        match self.settings.threads {
+            None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
+            None => Ok(1),
+            Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
+                "threads = 0: application \"{name}\" may block, and would stop the loop: give it \
+                 threads, or say that it is GW_APP_NONBLOCKING or GW_APP_SERIAL"
+            )),
+            Some(threads) if threads > 0 && flags & APP_SERIAL != 0 => wrong(format!(
+                "threads = {threads}: application \"{name}\" is GW_APP_SERIAL, which runs on the loop"
+            )),
+            Some(threads) if threads > 1 && flags & APP_THREADSAFE == 0 => wrong(format!(
+                "threads = {threads}: application \"{name}\" is not GW_APP_THREADSAFE"
+            )),
+            Some(threads) => Ok(threads as usize),
+        }
+    }
+
+    /// Whether the application is allowed to block where it runs.
     pub fn may_block(&self) -> bool {
-        self.app.flags() & APP_NONBLOCKING == 0
+        self.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
 }
 

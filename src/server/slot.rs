@@ -2,9 +2,12 @@
 //! connection gives its slot back to the worker's pool.  And the way out that the exchange finds.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use httpdate::HttpDate;
 
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
@@ -33,8 +36,10 @@ pub(super) struct Slot {
     pub(super) buf: RefCell<ReadBuf>,
     pub(super) decoder: RefCell<http1::Decoder>,
     pub(super) exchange: Exchange,
-    /// Nanoseconds of the monotonic clock: when the head was there, and the body.
+    /// Nanoseconds of the monotonic clock: when the head was there, when the request was queued for
+    /// a thread, when the application was called.
     pub(super) began: Cell<u64>,
+    pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
     /// The peer will send no more.
     pub(super) eof: Cell<bool>,
@@ -51,6 +56,7 @@ impl Slot {
             decoder: RefCell::new(http1::Decoder::new(limits)),
             exchange: Exchange::new(Arc::clone(service)),
             began: Cell::new(0),
+            queued: Cell::new(0),
             called: Cell::new(0),
             eof: Cell::new(false),
             drained: Cell::new(false),
@@ -240,7 +246,7 @@ fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent
 }
 
 /// What the connections of a worker look up; it changes between turns only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) setup: Arc<Setup>,
     pub(super) service: Arc<Service>,
@@ -255,6 +261,20 @@ pub(super) struct Context {
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
     pub(super) timed: bool,
+}
+
+impl Context {
+    /// Look at the clock.
+    pub(super) fn tell_time(&mut self) {
+        let before = self.now / 1000;
+        self.now = clock::monotonic_ms();
+        if self.date[0] == b' ' || self.now / 1000 != before {
+            let since_epoch = Duration::from_secs(clock::realtime().as_secs());
+            let date = HttpDate::from(SystemTime::UNIX_EPOCH + since_epoch);
+            // It fits: 29 octets.
+            let _ = write!(&mut self.date[..], "{date}");
+        }
+    }
 }
 
 /// A connection, as its exchange sees it while the application runs.

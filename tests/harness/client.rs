@@ -144,6 +144,20 @@ impl Client {
         Ok(response)
     }
 
+    /// Send a body while its answer is read: neither side can hold all of it.
+    pub fn exchange(&mut self, body: &[u8], method: &str) -> Response {
+        let mut sender = self.stream.try_clone().expect("a second handle");
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.write_all(body).expect("send to the server"));
+            self.response(method)
+        })
+    }
+
+    /// The next chunk of a chunked body; empty: its end.
+    pub fn chunk(&mut self) -> Vec<u8> {
+        self.one_chunk().unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
     /// The head of the next response alone.
     pub fn head(&mut self) -> Response {
         self.try_response("HEAD").unwrap_or_else(|problem| panic!("{problem}"))
@@ -194,16 +208,22 @@ impl Client {
     fn chunks(&mut self) -> Result<Vec<u8>, String> {
         let mut body = Vec::new();
         loop {
-            let line = self.until(b"\r\n")?;
-            let text = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
-            let size = usize::from_str_radix(&text, 16).map_err(|e| format!("{text:?}: {e}"))?;
-            body.extend(self.exactly(size)?);
-            if self.exactly(2)? != b"\r\n" {
-                return Err("no line end after a chunk".to_owned());
-            }
-            if size == 0 {
+            let chunk = self.one_chunk()?;
+            if chunk.is_empty() {
                 return Ok(body);
             }
+            body.extend(chunk);
+        }
+    }
+
+    fn one_chunk(&mut self) -> Result<Vec<u8>, String> {
+        let line = self.until(b"\r\n")?;
+        let text = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
+        let size = usize::from_str_radix(&text, 16).map_err(|e| format!("{text:?}: {e}"))?;
+        let chunk = self.exactly(size)?;
+        match self.exactly(2)?.as_slice() {
+            b"\r\n" => Ok(chunk),
+            other => Err(format!("{other:?} after a chunk")),
         }
     }
 

@@ -61,14 +61,17 @@ pub fn program(sources: &[&str]) -> PathBuf {
         return path.clone();
     }
     let name = sources[0].replace(['/', '.'], "-");
-    let out = support::scratch_dir().join(format!("{name}-{:?}-{}", under(), std::process::id()));
+    let out = support::scratch_dir().join(format!("{name}-{:?}", under()));
+    // Made under a name of its own: another test program may be running the older one.
+    let fresh = out.with_extension(std::process::id().to_string());
     let others: Vec<_> = sources[1..].iter().map(|s| support::root().join(s)).collect();
     let mut extra: Vec<&str> = others.iter().map(|p| p.to_str().expect("a plain path")).collect();
     if under() == Under::Sanitizers {
         extra.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
         extra.push("-fno-omit-frame-pointer");
     }
-    support::compile_c(&support::root().join(sources[0]), &out, &extra);
+    support::compile_c(&support::root().join(sources[0]), &fresh, &extra);
+    fs::rename(&fresh, &out).expect("put the program in place");
     made.insert(key, out.clone());
     out
 }

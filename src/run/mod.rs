@@ -1,0 +1,3 @@
+//! How an application call is executed when it is not executed where it was decided.
+
+pub mod pool;
