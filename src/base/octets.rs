@@ -207,6 +207,16 @@ impl OwnedChunk {
         self.0.release.is_some()
     }
 
+    /// Whether it can be sent at all: memory that exists and fits into an address space, or a range
+    /// that a file can have.
+    pub fn is_sound(&self) -> bool {
+        if self.is_file() {
+            let end = u64::try_from(self.0.offset).ok().and_then(|at| at.checked_add(self.0.len));
+            return self.0.fd >= 0 && end.is_some_and(|end| i64::try_from(end).is_ok());
+        }
+        self.0.len == 0 || !self.0.data.is_null() && isize::try_from(self.0.len).is_ok()
+    }
+
     /// The octets of a memory chunk; empty for a file range.
     pub fn octets(&self) -> &[u8] {
         if self.is_file() || self.0.len == 0 || self.0.data.is_null() {

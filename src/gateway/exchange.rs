@@ -174,6 +174,11 @@ impl Exchange {
         self.outcome.get()
     }
 
+    /// Whether the client was told a status.
+    pub fn is_committed(&self) -> bool {
+        self.framed.get().is_some()
+    }
+
     /// The octets to send.
     pub fn out(&self) -> RefMut<'_, OutQueue> {
         self.out.borrow_mut()
@@ -468,7 +473,7 @@ impl Exchange {
             }
             link.flush(self, 0)?;
         }
-        if !chunk.has_release() && (chunk.is_file() || chunk.len() > COPY) {
+        if !chunk.has_release() && chunk.is_sound() && (chunk.is_file() || chunk.len() > COPY) {
             // Only ours until we return.
             self.emit_copy(link, &chunk)?;
         } else {
@@ -618,6 +623,12 @@ impl Exchange {
 
     /// A piece of the answer's body.  `is_all`: there is no other.
     fn emit(&self, link: &dyn Link, mut chunk: OwnedChunk, is_all: bool) -> Result<()> {
+        if !chunk.is_sound() {
+            return Err(Error::new(
+                Kind::Invalid,
+                "a chunk without data, longer than memory, or of no possible range of a file",
+            ));
+        }
         if is_all {
             self.commit(link, Some(chunk.len()))?;
         }
@@ -777,7 +788,10 @@ impl Exchange {
         let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
         self.enter(link, || body.finish());
         link.finished(self);
-        while let Some(attachment) = self.attached.borrow_mut().pop() {
+        loop {
+            // Not borrowed while the destructor runs, which may look at what is still there.
+            let last = self.attached.borrow_mut().pop();
+            let Some(attachment) = last else { break };
             if let Some(drop) = attachment.drop {
                 super::app::call_drop(drop, attachment.value);
             }

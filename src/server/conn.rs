@@ -79,6 +79,8 @@ pub(super) struct Conn {
     /// The earliest entry of the timer wheel that belongs to this connection.
     pub(super) armed: u64,
     pub(super) registered: bool,
+    /// The engine is about to drive it again.
+    pub(super) queued: bool,
     wants_write: bool,
     /// The slot was given back; what it knew of the socket.
     eof: bool,
@@ -141,6 +143,7 @@ impl Conn {
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
+            queued: false,
             wants_write: false,
             eof: false,
             drained: false,
@@ -224,6 +227,10 @@ impl Conn {
             slot.exchange.shed(&wire);
             fate = self.drive_slot(&mut slot, core);
         }
+        if core.context.may_block && !core.has_crew() {
+            // The clients have not waited for as long as the application took.
+            core.context.tell_time();
+        }
         match fate {
             Fate::Close | Fate::Reset => {
                 self.abandon(key, slot, core);
@@ -255,7 +262,14 @@ impl Conn {
     /// The engine has no more use for the connection.
     pub(super) fn end(&mut self, key: u64, core: &mut Core) {
         if let Some(slot) = self.slot.take() {
+            let x = &slot.exchange;
+            let waits = !x.out().is_empty();
+            let cut = x.needs_app() && x.is_committed();
             self.abandon(key, slot, core);
+            if waits || cut {
+                // A body may end with the connection, and must not seem to be whole.
+                self.reset();
+            }
         }
     }
 
@@ -349,10 +363,7 @@ impl Conn {
             }
             // The rest of a body whose request has its answer.
             Event::Reject(reject) => {
-                record::refused(&core.context, self.peer.address(), &reject);
-                slot.buf.borrow_mut().discard();
-                self.closing = true;
-                self.lingers = true;
+                self.give_up(slot, core, reject);
                 None
             }
             Event::More => {
@@ -379,7 +390,11 @@ impl Conn {
         }
         if core.context.stopping && self.requests > 0 {
             if idle {
-                return Some(Fate::Close);
+                // Unless a request has come that nobody has looked at: it is there, and answered.
+                return match slot.fill(self.fd()) {
+                    Ok(true) => None,
+                    Ok(false) | Err(_) => Some(Fate::Close),
+                };
             }
             if !slot.decoder.borrow().is_in_head() {
                 // A body that nobody reads, for the sake of a request that nobody would answer.
@@ -564,7 +579,6 @@ impl Conn {
 
     /// An answer to what is not a request.
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
-        record::refused(&core.context, self.peer.address(), &reject);
         let counters = core.context.service.counters();
         counters.requests.plus(1);
         counters.count_status(reject.status);
@@ -577,6 +591,12 @@ impl Conn {
             None,
             &core.context.date,
         );
+        self.give_up(slot, core, reject);
+    }
+
+    /// Nothing more can be read from this client, which is not told why.
+    fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
+        record::refused(&core.context, self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;
@@ -685,7 +705,14 @@ impl Conn {
         };
         match slot.exchange.phase() {
             Phase::Idle => {
-                self.refuse(&mut slot, core, Reject { status: 408, reason, limit: None }, false)
+                let reject = Reject { status: 408, reason, limit: None };
+                if slot.decoder.borrow().is_in_head() {
+                    let is_head = slot.buf.borrow().unread().starts_with(b"HEAD ");
+                    self.refuse(&mut slot, core, reject, is_head);
+                } else {
+                    // The rest of a body whose request has its answer.
+                    self.give_up(&mut slot, core, reject);
+                }
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };

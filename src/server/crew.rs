@@ -69,7 +69,7 @@ fn work(job: &mut Job, context: &Context) {
         if job.progress != Progress::Flush {
             break;
         }
-        let sent = slot::flush(wire.fd, &mut x.out(), context.sigpipe_ignored);
+        let sent = slot::flush(wire.fd, x, context.sigpipe_ignored);
         match sent {
             Ok(Sent::All) => {}
             // The loop waits for the client, and notices that it is gone.
@@ -77,5 +77,5 @@ fn work(job: &mut Job, context: &Context) {
         }
     }
     // What is left goes out from here: it need not wait for the loop.  The loop deals with errors.
-    let _ = slot::flush(wire.fd, &mut x.out(), context.sigpipe_ignored);
+    let _ = slot::flush(wire.fd, x, context.sigpipe_ignored);
 }

@@ -237,6 +237,9 @@ impl Engine {
         self.expire();
         let mut again = std::mem::take(&mut self.again);
         for key in again.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.queued = false;
+            }
             self.drive(key);
         }
         if self.again.is_empty() {
@@ -268,6 +271,9 @@ impl Engine {
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
         self.core.context.tell_time();
         self.begin(fd, peer, Local::Adopted(local));
+        // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
+        // left to do for it: the next turn says.
+        self.control.wake();
         Ok(())
     }
 
@@ -309,7 +315,14 @@ impl Engine {
     fn settle(&mut self, key: u64, fate: Fate) {
         match fate {
             Fate::Wait | Fate::Away => {}
-            Fate::Again => self.again.push(key),
+            Fate::Again => {
+                // Once, however often events drove it meanwhile.
+                if let Some(conn) = self.conns.get_mut(key)
+                    && !std::mem::replace(&mut conn.queued, true)
+                {
+                    self.again.push(key);
+                }
+            }
             Fate::Close | Fate::Reset => self.remove(key, fate),
         }
     }
@@ -372,13 +385,14 @@ impl Engine {
 
     // ---- listeners ------------------------------------------------------------------------
 
-    fn accept(&mut self, index: usize) {
+    /// Accept from a listener; whether more may wait there.
+    fn accept(&mut self, index: usize) -> bool {
         let Some(listener) = self.listeners.get(index).cloned() else {
-            return;
+            return false;
         };
         for _ in 0..ACCEPT_BATCH {
             if !self.accepting {
-                return;
+                return false;
             }
             match sock::accept(listener.fd()) {
                 Ok((fd, peer)) => {
@@ -386,12 +400,16 @@ impl Engine {
                     self.check_room();
                 }
                 Err(error) => match sock::accept_failure(&error) {
-                    AcceptFailure::Empty => return,
+                    AcceptFailure::Empty => return false,
                     AcceptFailure::Lost => {}
-                    AcceptFailure::Exhausted | AcceptFailure::Broken => return self.rest(&error),
+                    AcceptFailure::Exhausted | AcceptFailure::Broken => {
+                        self.rest(&error);
+                        return false;
+                    }
                 },
             }
         }
+        true
     }
 
     /// At `worker_connections`, others wait in the listeners' queues.
@@ -484,7 +502,7 @@ impl Engine {
             _ => Stop::Quick,
         };
         if self.stopping.is_none() {
-            self.begin_stop();
+            self.begin_stop(asked);
         }
         if asked == Stop::Quick || self.core.context.now >= self.stop_at {
             self.stopping = Some(Stop::Quick);
@@ -494,14 +512,17 @@ impl Engine {
         }
     }
 
-    fn begin_stop(&mut self) {
+    fn begin_stop(&mut self, how: Stop) {
         let now = self.core.context.now;
         let grace = self.core.context.setup.settings.graceful_timeout;
         self.stop_at = now + grace.as_millis() as u64;
         self.core.wheel.insert(TIMER_STOP, self.stop_at);
         // Who is in the queue already was promised an answer.
         for index in 0..self.listeners.len() {
-            self.accept(index);
+            while how == Stop::Graceful
+                && self.core.context.now < self.stop_at
+                && self.accept(index)
+            {}
         }
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;
@@ -510,8 +531,10 @@ impl Engine {
             // Also for the connections that know it: nobody may wait in a queue without a server.
             listener.close();
         }
-        for key in self.keys() {
-            self.drive(key);
+        if how == Stop::Graceful {
+            for key in self.keys() {
+                self.drive(key);
+            }
         }
     }
 

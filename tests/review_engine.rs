@@ -1,0 +1,296 @@
+//! What a review of the engine found: each test is a case that once went wrong.
+
+#[path = "conv/harness/mod.rs"]
+#[allow(unused_imports)]
+mod harness;
+
+use std::ffi::c_void;
+use std::thread::sleep;
+use std::time::Duration;
+
+use gateway::base::octets::{CHUNK_FILE, Chunk};
+use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
+use gateway::gateway::app::Application;
+use gateway::server::engine::Stop;
+use gateway::sys::sock;
+
+use harness::capp::{CBody, Start, application, lent};
+use harness::*;
+
+unsafe extern "C" {
+    fn gw_environ_put(
+        env: *mut Environ,
+        key: *const c_void,
+        value: *mut c_void,
+        drop: Option<unsafe extern "C" fn(value: *mut c_void)>,
+    ) -> i32;
+    fn gw_environ_at(env: *const Environ, key: *const c_void) -> *mut c_void;
+}
+
+/// A foreign loop sleeps on the descriptor after adopt(): it must wake for what is left.
+#[test]
+fn adopting_makes_the_descriptor_readable() {
+    let mut server = Server::new(|_| {}, hello);
+    server.settle();
+    let (mut client, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // More requests than one drive answers.
+    std::io::Write::write_all(&mut client, GET.repeat(300).as_bytes()).unwrap();
+    server.engine.adopt(std::os::fd::IntoRawFd::into_raw_fd(theirs)).unwrap();
+    assert!(sock::wait_readable(server.engine.fd(), 0).unwrap());
+    let mut client = Client::unix(client);
+    for _ in 0..300 {
+        server.reply(&mut client);
+    }
+}
+
+/// "Requests that are there are answered."
+#[test]
+fn a_stop_answers_the_request_that_an_idle_connection_has_sent() {
+    let mut server = Server::new(|_| {}, hello);
+    let mut client = server.connect_tcp();
+    server.ask_on(&mut client, GET);
+    server.settle();
+    client.send(GET);
+    sleep(Duration::from_millis(20));
+    server.stop(Stop::Graceful);
+    let response = server.reply(&mut client);
+    assert!(response.says_close());
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    server.finish();
+}
+
+#[test]
+fn a_stop_answers_everybody_in_the_queue() {
+    let listening = |config: &mut gateway::gateway::config::Config| {
+        config.set("bind", "127.0.0.1:0").unwrap();
+    };
+    let mut server = Server::new(listening, hello);
+    let mut queued: Vec<_> = (0..100).map(|_| server.dial()).collect();
+    for client in &mut queued {
+        client.send(GET);
+    }
+    server.stop(Stop::Graceful);
+    for client in &mut queued {
+        assert_eq!(server.reply(client).status, 200);
+    }
+}
+
+/// Ctrl-C does not begin what it is about to cut.
+#[test]
+fn a_quick_stop_begins_nothing() {
+    let listening = |config: &mut gateway::gateway::config::Config| {
+        config.set("bind", "127.0.0.1:0").unwrap();
+    };
+    let mut server = Server::new(listening, hello);
+    let mut client = server.dial();
+    client.send(GET);
+    sleep(Duration::from_millis(20));
+    server.stop(Stop::Quick);
+    server.finish();
+    assert_eq!(server.counters.requests.get(), 0);
+}
+
+/// The time that an application takes is not taken from those who wait.
+#[test]
+fn a_slow_application_leaves_the_keep_alive_time_whole() {
+    let slow = |env: &Environ, start: &StartResponse<'_>| {
+        sleep(Duration::from_millis(700));
+        hello(env, start)
+    };
+    let mut server = Server::blocking(|config| drop(config.set("keepalive", "500ms")), slow);
+    let mut client = server.connect();
+    server.ask_on(&mut client, GET);
+    for _ in 0..10 {
+        server.turn(10);
+    }
+    client.pull();
+    assert_eq!(client.end, None, "it has waited 100 ms, of 500");
+    server.ask_on(&mut client, GET);
+}
+
+/// A body that ends with the connection looks whole unless the connection is reset.
+#[test]
+fn what_a_quick_stop_cuts_is_seen_to_be_cut() {
+    for drops in [false, true] {
+        let mut server = Server::with(
+            |_| {},
+            application(|_, start: &Start, body: &mut CBody| {
+                start.respond(&Head::new(200, &TEXT));
+                static PIECE: [u8; 30_000] = [b'x'; 30_000];
+                body.next = Some(Box::new(|out| {
+                    *out = lent(&PIECE);
+                    0
+                }));
+                0
+            }),
+        );
+        let mut client = server.connect_tcp();
+        client.send("GET / HTTP/1.0\r\n\r\n");
+        server.settle();
+        client.pull_up_to(1000);
+        if drops {
+            drop(server);
+            while client.end.is_none() {
+                client.pull();
+            }
+        } else {
+            server.stop(Stop::Quick);
+            server.until_end(&mut client);
+        }
+        assert_eq!(client.end, Some(End::Reset));
+    }
+}
+
+/// The same when the application is done, and the rest waits in the queue.
+#[test]
+fn what_waits_at_a_quick_stop_is_seen_to_be_cut() {
+    let mut server = Server::with(
+        |config| drop(config.set("output_buffer", "64m")),
+        application(|_, start: &Start, body: &mut CBody| {
+            start.respond(&Head::new(200, &TEXT));
+            let mut left = 2000;
+            let text = [b'x'; 10_000];
+            body.next = Some(Box::new(move |out| {
+                if left == 0 {
+                    return 2;
+                }
+                left -= 1;
+                *out = lent(&text);
+                0
+            }));
+            0
+        }),
+    );
+    let mut client = server.connect_tcp();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    server.settle();
+    assert_eq!(server.counters.in_flight.get(), 0, "it is only to be sent");
+    server.stop(Stop::Quick);
+    assert_eq!(server.until_end(&mut client), End::Reset);
+}
+
+/// One request has one answer, also when the rest of its body never comes.
+#[test]
+fn an_unread_body_that_stops_coming_gets_no_second_answer() {
+    let configure = |config: &mut gateway::gateway::config::Config| {
+        config.set("request_buffering", "0").unwrap();
+        config.set("body_timeout", "100ms").unwrap();
+    };
+    let mut server = Server::new(configure, hello);
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nab");
+    assert_eq!(server.reply(&mut client).status, 200);
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    assert!(client.inbox.is_empty(), "{}", client.shown());
+}
+
+#[test]
+fn a_late_head_request_gets_no_body() {
+    let mut server = Server::new(|config| drop(config.set("header_timeout", "100ms")), hello);
+    let mut client = server.connect();
+    client.send("HEAD / HTTP/1.1\r\nHost: h\r\n");
+    server.until_end(&mut client);
+    assert!(client.inbox.starts_with(b"HTTP/1.1 408 "), "{}", client.shown());
+    assert!(client.inbox.ends_with(b"\r\n\r\n"), "{}", client.shown());
+}
+
+/// A chunk that cannot be sent must not be announced.
+#[test]
+fn a_chunk_without_data_is_a_500() {
+    let null = |len| Chunk { len, ..Chunk::EMPTY };
+    let endless_file = Chunk { len: u64::MAX, flags: CHUNK_FILE, ..Chunk::EMPTY };
+    let endless = Chunk { len: u64::MAX, ..lent(b"x") };
+    let negative = Chunk { len: 1, offset: -1, flags: CHUNK_FILE, ..Chunk::EMPTY };
+    for chunk in [null(5), null(5000), null(100_000), endless_file, endless, negative] {
+        struct Foreign(Chunk);
+        // SAFETY: plain numbers.
+        unsafe impl Send for Foreign {}
+        // SAFETY: plain numbers.
+        unsafe impl Sync for Foreign {}
+        let foreign = Foreign(chunk);
+        let mut server = Server::with(
+            |_| {},
+            application(move |_, start: &Start, body: &mut CBody| {
+                let foreign = &foreign;
+                start.respond(&Head::new(200, &TEXT));
+                body.first = Some(foreign.0);
+                0
+            }),
+        );
+        let response = server.ask(GET);
+        assert_eq!(response.status, 500, "{chunk:?}");
+    }
+}
+
+static KEYS: [u8; 2] = [0; 2];
+
+fn key(n: usize) -> *const c_void {
+    (&raw const KEYS[n]).cast()
+}
+
+/// What was hung first is still there when what was hung last is dropped.
+#[test]
+fn a_drop_may_look_at_what_hangs_on_the_request() {
+    thread_local! {
+        static SEEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    unsafe extern "C" fn look(value: *mut c_void) {
+        // SAFETY: the value is the environ of this request, which is still there.
+        let first = unsafe { gw_environ_at(value.cast(), key(0)) };
+        SEEN.set(first as usize);
+    }
+    let mut server = Server::with(
+        |_| {},
+        application(|env, start: &Start, _: &mut CBody| {
+            let env = std::ptr::from_ref(env).cast_mut();
+            // SAFETY: the environ of a running request.
+            unsafe {
+                assert_eq!(gw_environ_put(env, key(0), 7 as *mut c_void, None), 0);
+                assert_eq!(gw_environ_put(env, key(1), env.cast(), Some(look)), 0);
+            }
+            start.respond(&Head::new(204, &[]))
+        }),
+    );
+    assert_eq!(server.ask(GET).status, 204);
+    assert_eq!(SEEN.get(), 7);
+}
+
+/// A client that floods the loop has one turn among the others, and no more of them with time.
+#[test]
+fn a_flood_does_not_slow_the_others_down() {
+    let mut server = Server::with(|_| {}, Application::new(hello).nonblocking());
+    let mut flood = server.connect();
+    let piece = GET.repeat(400);
+    let mut most = 0;
+    for _ in 0..60 {
+        let before = server.counters.requests.get();
+        flood.try_send(piece.as_bytes());
+        server.turn(0);
+        flood.pull();
+        flood.inbox.clear();
+        most = most.max(server.counters.requests.get() - before);
+    }
+    assert!(most <= 300, "{most} requests of one connection in one turn");
+}
+
+/// The end that came with the last octets, in one event.
+#[test]
+fn the_end_behind_a_request_is_seen() {
+    for tcp in [false, true] {
+        let mut server = Server::new(|_| {}, hello);
+        let mut client = if tcp { server.connect_tcp() } else { server.connect() };
+        server.ask_on(&mut client, GET);
+        client.send(GET);
+        client.half_close();
+        sleep(Duration::from_millis(20));
+        assert_eq!(server.reply(&mut client).status, 200);
+        assert!(!server.is_kept(&mut client), "nothing can follow: it is closed at once");
+
+        let mut client = if tcp { server.connect_tcp() } else { server.connect() };
+        server.ask_on(&mut client, GET);
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
+        client.half_close();
+        sleep(Duration::from_millis(20));
+        assert!(!server.is_kept(&mut client), "the rest of the body will never come");
+    }
+}
