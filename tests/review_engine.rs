@@ -293,3 +293,16 @@ fn the_end_behind_a_request_is_seen() {
         assert!(!server.is_kept(&mut client), "the rest of the body will never come");
     }
 }
+
+/// A client on a unix socket that sent its request and went is still heard.
+#[test]
+fn a_request_whose_sender_went_is_served() {
+    let mut server = Server::new(|_| {}, hello);
+    let mut client = server.connect();
+    server.ask_on(&mut client, GET);
+    client.send(GET);
+    drop(client);
+    server.settle();
+    assert_eq!(server.counters.requests.get(), 2);
+    assert_eq!(server.counters.connections.get(), 0);
+}

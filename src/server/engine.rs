@@ -299,12 +299,12 @@ impl Engine {
                 if event.readable || event.read_closed || event.error {
                     conn.readable(event.read_closed);
                 }
-                if event.error || event.write_closed {
+                if event.error {
                     return self.remove(key, Fate::Close);
                 }
-                if !conn.is_away() {
-                    self.drive(key);
-                }
+                // A peer that is gone may have left a request (unix sockets): reading finds that,
+                // and then the end; sending finds that nobody takes it.
+                self.drive(key);
             }
         }
     }
