@@ -577,7 +577,9 @@ impl Exchange {
 
     /// An error of the application, in the log.
     pub(super) fn complain(&self, error: &Error) {
-        self.log(Level::Error, error.message().as_bytes());
+        // That a client leaves is nobody's fault.
+        let level = if error.kind() == Kind::Closed { Level::Debug } else { Level::Error };
+        self.log(level, error.message().as_bytes());
     }
 
     fn must_run(&self) -> Result<()> {
@@ -717,6 +719,7 @@ impl Exchange {
             Some(Kind::Timeout) => self.answer_or_cut(link, 408, "the body took too long"),
             Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
             Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
+            None if kind == Kind::Closed && link.is_gone() => self.abort(link),
             _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
         }
     }
