@@ -241,6 +241,12 @@ fn a_unix_socket_serves_as_well() {
     let path = harness::support::scratch_dir().join(format!("socket-{}", std::process::id()));
     let name = path.to_str().expect("a plain path");
     let server = Server::app(&[&format!("bind=unix:{name}")]);
+    // It is bound after the address that the harness waits for.
+    let deadline = std::time::Instant::now() + harness::PATIENCE;
+    while std::os::unix::net::UnixStream::connect(&path).is_err() {
+        assert!(std::time::Instant::now() < deadline, "no socket at {name}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(curl(&["--unix-socket", name, "http://host/query?by-path"]), "by-path");
     assert_eq!(server.get("/query?by-address"), "by-address");
     let url = "http://host:81/variable?name=SERVER_NAME";

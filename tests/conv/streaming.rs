@@ -37,7 +37,7 @@ impl Reader {
         capp::application(move |env, start, body| {
             reader.journal.add("called");
             assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-            let (reader, env) = (reader.clone(), *env);
+            let (reader, env) = (reader.clone(), lasting(env));
             body.journal = Some(reader.journal.clone());
             let mut buf = vec![0; 1000];
             body.next = Some(Box::new(move |out| {
@@ -117,7 +117,7 @@ fn a_client_is_paused_when_the_window_is_full() {
     let app = capp::application(move |env, start, body| {
         started.add("called");
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        let env = *env;
+        let env = lasting(env);
         let may_go = may_go.clone();
         let mut buf = vec![0; 4096];
         // Something of everything: it takes its output's back-pressure as a brake.
