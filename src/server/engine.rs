@@ -299,12 +299,12 @@ impl Engine {
                 if event.readable || event.read_closed || event.error {
                     conn.readable(event.read_closed);
                 }
-                if event.error || event.write_closed {
+                if event.error {
                     return self.remove(key, Fate::Close);
                 }
-                if !conn.is_away() {
-                    self.drive(key);
-                }
+                // A peer that is gone may have left a request (unix sockets): reading finds that,
+                // and then the end; sending finds that nobody takes it.
+                self.drive(key);
             }
         }
     }
@@ -555,8 +555,10 @@ impl Drop for Engine {
         for key in self.keys() {
             self.remove(key, Fate::Close);
         }
-        if let Some(crew) = &mut self.core.crew {
+        // Without threads from here on: what they began is ended in this one.
+        if let Some(mut crew) = self.core.crew.take() {
             crew.close();
+            crew.take_done(&mut self.jobs);
         }
         self.take_back();
     }
@@ -583,8 +585,9 @@ impl Core {
     }
 
     pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        // Also for one that goes: this is where its request is counted.
+        slot.clear();
         if self.spare.len() < SPARE_MAX {
-            slot.clear();
             self.spare.push(slot);
         }
     }

@@ -305,3 +305,55 @@ fn the_rest_of_an_answered_request_gets_no_answer_of_its_own() {
     assert_eq!(server.counters.rejected.get(), 1);
     assert_eq!(server.counters.requests.get(), 1);
 }
+
+/// Answers without reading.
+fn unread() -> Application {
+    capp::application(|_, start, body| {
+        assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
+        body.first = Some(capp::lent(b"unread"));
+        OK
+    })
+}
+
+#[test]
+fn a_long_body_that_nobody_reads_ends_the_connection_and_a_short_one_does_not() {
+    let mut server = Server::with(stream, unread());
+    for (length, kept) in [(100_000, true), (10_000_000, false)] {
+        let mut client = server.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
+        assert_eq!(server.reply(&mut client).text(), "unread");
+        let body = vec![b'.'; length];
+        let mut rest = &body[..];
+        server.until("the body is sent, or refused", |server| {
+            server.settle();
+            client.pull();
+            if client.end.is_none() {
+                rest = &rest[client.try_send(rest)..];
+            }
+            rest.is_empty() || client.end.is_some()
+        });
+        assert_eq!(server.is_kept(&mut client), kept, "{length}");
+        assert!(client.inbox.is_empty());
+        if kept {
+            assert_eq!(server.ask_on(&mut client, GET).text(), "unread");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_closes_survives_a_body_that_is_still_on_its_way() {
+    let mut server = Server::with(stream, unread());
+    let mut client = server.connect_tcp();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+    client.send(head);
+    server.settle();
+    // It was answered, and not yet read: a reset would destroy it.
+    client.send(noise(50_000));
+    server.settle();
+    // This would fail if the server had reset the connection meanwhile.
+    client.send(noise(50_000));
+    server.settle();
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    assert_eq!(client.take_response(false).unwrap().text(), "unread");
+    assert!(client.inbox.is_empty());
+}
