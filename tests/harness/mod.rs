@@ -13,7 +13,6 @@ pub mod client;
 #[path = "../support/mod.rs"]
 pub mod support;
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
@@ -21,7 +20,7 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,7 +101,7 @@ pub struct Server {
     address: String,
     findings: PathBuf,
     /// Workers that are to end at once end where they stand, and free nothing.
-    was_hurried: Cell<bool>,
+    was_hurried: AtomicBool,
 }
 
 /// How a server ended, and what it said.
@@ -148,7 +147,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
-        Server { child, address, findings, was_hurried: Cell::new(false) }
+        Server { child, address, findings, was_hurried: AtomicBool::new(false) }
     }
 
     /// `tests/c/app.c`, with options; one process that serves, unless they say otherwise.
@@ -208,7 +207,7 @@ impl Server {
     }
 
     pub fn signal(&self, signal: i32) {
-        self.was_hurried.set(self.was_hurried.get() || [SIGINT, SIGQUIT].contains(&signal));
+        self.was_hurried.fetch_or([SIGINT, SIGQUIT].contains(&signal), Ordering::Relaxed);
         kill(self.pid(), signal);
     }
 
@@ -274,7 +273,8 @@ impl Server {
         // An empty line, after the process id, ends a record.
         let records = lines.split_inclusive(|line| line.ends_with("== \n"));
         let is_leak = |record: &[String]| record.iter().any(|line| line.contains(" lost in loss "));
-        let kept = records.filter(|record| !(self.was_hurried.get() && is_leak(record)));
+        let kept =
+            records.filter(|record| !(self.was_hurried.load(Ordering::Relaxed) && is_leak(record)));
         kept.flatten().map(String::as_str).collect()
     }
 
