@@ -141,6 +141,10 @@ pub struct OutQueue {
     referenced: u64,
     /// How many of `chunks` have no release, and so must be sent before their giver is asked again.
     borrowed: usize,
+    /// Chunks that are sent and not yet released.
+    spent: Vec<OwnedChunk>,
+    /// Keep what is sent for [`Self::release_spent`].
+    defers: bool,
 }
 
 impl OutQueue {
@@ -158,6 +162,24 @@ impl OutQueue {
         self.referenced += chunk.len();
         self.borrowed += usize::from(!chunk.has_release());
         self.chunks.push_back((self.bytes.len(), chunk));
+    }
+
+    /// From now on a chunk that is sent is released at once, or, when `on`, by
+    /// [`Self::release_spent`]: in the thread that may run what its giver has written.
+    #[inline]
+    pub fn defer_releases(&mut self, on: bool) {
+        self.defers = on;
+    }
+
+    /// Release what was sent.
+    #[inline]
+    pub fn release_spent(&mut self) {
+        self.spent.clear();
+    }
+
+    /// Whether a chunk is still to be released, sent or not.
+    pub fn owes_release(&self) -> bool {
+        !self.spent.is_empty() || self.chunks.iter().any(|(_, chunk)| chunk.has_release())
     }
 
     /// Octets that wait.
@@ -243,7 +265,12 @@ impl OutQueue {
             n -= chunk.len();
             self.referenced -= chunk.len();
             self.borrowed -= usize::from(!chunk.has_release());
-            self.chunks.pop_front();
+            if let Some((_, chunk)) = self.chunks.pop_front()
+                && self.defers
+                && chunk.has_release()
+            {
+                self.spent.push(chunk);
+            }
         }
         self.sent += n as usize;
         debug_assert!(self.sent <= self.bytes.len());
@@ -253,11 +280,14 @@ impl OutQueue {
         }
     }
 
-    /// Forget, and release, what waits.
+    /// Forget, and release (see [`Self::defer_releases`]), what waits.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
-        self.chunks.clear();
+        self.spent.extend(self.chunks.drain(..).map(|(_, chunk)| chunk));
+        if !self.defers {
+            self.spent.clear();
+        }
         self.referenced = 0;
         self.borrowed = 0;
     }
@@ -319,6 +349,23 @@ mod tests {
             assert_eq!(queue.len(), expected.len() as u64);
             assert_eq!(sent_whole(&mut queue, step), expected, "step {step}");
             assert!(queue.is_empty());
+        }
+    }
+
+    #[test]
+    fn releases_wait_for_the_thread_that_may_run_them() {
+        for cleared in [false, true] {
+            let mut queue = OutQueue::default();
+            queue.defer_releases(true);
+            queue.push(OwnedChunk::from_vec(vec![0; 10]));
+            assert!(queue.owes_release());
+            match cleared {
+                true => queue.clear(),
+                false => queue.advance(10),
+            }
+            assert!(queue.is_empty() && !queue.holds_chunks() && queue.owes_release());
+            queue.release_spent();
+            assert!(!queue.owes_release());
         }
     }
 

@@ -135,7 +135,9 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
 pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
     quietly((), || {
         // SAFETY: the rules page.
-        drop(unsafe { borrow(s) }?.engine.enter()?);
+        if unsafe { borrow(s) }?.engine.enter()?.is_inside() {
+            return Err(Error::new(Kind::State, "gw_server_free: called by its own application"));
+        }
         // SAFETY: the rules page: nobody uses it any more, and no call is in it.
         unsafe { take(s) }.map(drop)
     });

@@ -372,7 +372,11 @@ impl Exchange {
     pub fn needs_app(&self) -> bool {
         match self.phase.get() {
             Phase::Running => true,
-            Phase::Draining => self.body.borrow().close.is_some(),
+            Phase::Draining => {
+                self.body.borrow().close.is_some()
+                    || !self.attached.borrow().is_empty()
+                    || self.out.borrow().owes_release()
+            }
             Phase::Idle | Phase::Reading | Phase::Done => false,
         }
     }

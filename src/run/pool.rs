@@ -81,9 +81,22 @@ impl<J: Send + 'static> Pool<J> {
         Ok(())
     }
 
+    /// Whether the caller is one of the threads.
+    pub fn is_inside(&self) -> bool {
+        let caller = std::thread::current().id();
+        self.threads.iter().any(|thread| thread.thread().id() == caller)
+    }
+
     /// Jobs that wait for a thread.
     pub fn waiting(&self) -> usize {
         self.shared.queue.lock().jobs.len()
+    }
+
+    /// Take a job back that no thread has begun.
+    pub fn withdraw(&self, is_it: impl FnMut(&J) -> bool) -> Option<J> {
+        let mut queue = self.shared.queue.lock();
+        let index = queue.jobs.iter().position(is_it)?;
+        queue.jobs.remove(index)
     }
 
     /// Move all finished jobs to `into`.
@@ -186,6 +199,27 @@ mod tests {
         assert_eq!(pool.submit(4, true), Ok(()));
         drop(held);
         assert_eq!(collect(&pool, 4), [0, 1, 2, 4]);
+    }
+
+    #[test]
+    fn what_waits_can_be_withdrawn_and_what_is_done_cannot() {
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock();
+        let work = || -> Work<u32> {
+            let gate = Arc::clone(&gate);
+            Box::new(move |_| drop(gate.lock()))
+        };
+        let pool = Pool::new(1, 9, work).unwrap();
+        pool.submit(0, false).unwrap();
+        while pool.waiting() > 0 {
+            std::thread::yield_now();
+        }
+        (1..4).for_each(|job| pool.submit(job, false).unwrap());
+        assert_eq!(pool.withdraw(|job| *job == 2), Some(2));
+        assert_eq!(pool.withdraw(|job| *job == 2), None);
+        assert_eq!(pool.withdraw(|job| *job == 0), None);
+        drop(held);
+        assert_eq!(collect(&pool, 3), [0, 1, 3]);
     }
 
     #[test]

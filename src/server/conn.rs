@@ -87,6 +87,8 @@ pub(super) struct Conn {
     drained: bool,
     /// A thread has the slot.
     away: bool,
+    /// The application was not called yet.
+    uncalled: bool,
     /// What happens when it comes back.
     doom: Option<Fate>,
     /// Something arrived meanwhile.
@@ -148,6 +150,7 @@ impl Conn {
             eof: false,
             drained: false,
             away: false,
+            uncalled: false,
             doom: None,
             missed: false,
             wants_input: false,
@@ -168,6 +171,11 @@ impl Conn {
         self.away
     }
 
+    /// Whether it is to be removed when its request comes back.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doom.is_some()
+    }
+
     /// It is to be removed when its request comes back.
     pub(super) fn doom(&mut self, fate: Fate) {
         self.doom = Some(fate);
@@ -177,12 +185,13 @@ impl Conn {
     /// Its request came back from a thread; says whether that was all.
     pub(super) fn returned(&mut self, job: Job) -> Option<Fate> {
         self.away = false;
+        self.deadline = u64::MAX;
         self.wants_input = job.progress == Progress::Input;
         if std::mem::take(&mut self.missed) {
             job.slot.drained.set(false);
         }
         self.slot = Some(job.slot);
-        self.doom
+        self.doom.or(job.broken.then_some(Fate::Reset))
     }
 
     /// Whether nothing of a request is there.
@@ -248,14 +257,15 @@ impl Conn {
     }
 
     /// A thread takes the request further; a full queue gives it back.
-    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &Core) -> Result<(), Box<Slot>> {
+    fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &mut Core) -> Result<(), Box<Slot>> {
         let begun = slot.exchange.phase() != Phase::Reading;
         if !begun {
             slot.queued.set(clock::monotonic_ns());
         }
-        let job = Job { key, fd: self.fd(), slot, task: Task::Go, progress: Progress::Done };
+        let job = Job::new(key, self.fd(), slot, Task::Go);
         core.submit(job, begun).map_err(|job| job.slot)?;
         self.away = true;
+        self.uncalled = !begun;
         Ok(())
     }
 
@@ -277,7 +287,7 @@ impl Conn {
     fn abandon(&self, key: u64, slot: Box<Slot>, core: &mut Core) {
         if core.has_crew() && slot.exchange.needs_app() {
             slot.eof.set(true);
-            let job = Job { key, fd: -1, slot, task: Task::Abort, progress: Progress::Done };
+            let job = Job::new(key, -1, slot, Task::Abort);
             if let Err(job) = core.submit(job, true) {
                 core.give_slot(job.slot);
             }
@@ -628,7 +638,11 @@ impl Conn {
     }
 
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
-        let before = slot.exchange.out().len();
+        let before = {
+            let mut out = slot.exchange.out();
+            out.defer_releases(core.has_crew());
+            out.len()
+        };
         let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
         self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
@@ -654,6 +668,8 @@ impl Conn {
                 Waiting::Body => settings.body_timeout,
                 Waiting::Write => settings.write_timeout,
                 Waiting::Linger => std::time::Duration::from_millis(LINGER_MS),
+                // Only what waits for a thread has a deadline; see `expire`.
+                Waiting::App if self.away && self.uncalled => settings.queue_timeout,
                 Waiting::App => std::time::Duration::ZERO,
             };
             self.deadline = match timeout.as_millis() as u64 {
@@ -687,7 +703,13 @@ impl Conn {
                 counters.write_timeouts.up();
                 Fate::Reset
             }
-            Waiting::App => Fate::Wait,
+            Waiting::App => match core.withdraw(key) {
+                Some(job) => {
+                    self.returned(job);
+                    self.overdue(key, core)
+                }
+                None => Fate::Wait,
+            },
             Waiting::Head => {
                 counters.header_timeouts.up();
                 self.timed_out(key, core, "the request head took too long")
@@ -697,6 +719,15 @@ impl Conn {
                 self.timed_out(key, core, "the request body took too long")
             }
         }
+    }
+
+    /// No thread had time for the request.
+    fn overdue(&mut self, key: u64, core: &mut Core) -> Fate {
+        if let Some(slot) = &self.slot {
+            let wire = Wire { fd: self.fd(), slot, context: &core.context };
+            slot.exchange.shed(&wire);
+        }
+        self.drive(key, core)
     }
 
     fn timed_out(&mut self, key: u64, core: &mut Core, reason: &'static str) -> Fate {

@@ -33,6 +33,14 @@ pub(super) struct Job {
     pub(super) task: Task,
     /// Why it came back.
     pub(super) progress: Progress,
+    /// Something could not be sent: nothing can follow it.
+    pub(super) broken: bool,
+}
+
+impl Job {
+    pub(super) fn new(key: u64, fd: RawFd, slot: Box<Slot>, task: Task) -> Self {
+        Job { key, fd, slot, task, progress: Progress::Done, broken: false }
+    }
 }
 
 /// The threads of a worker.
@@ -51,7 +59,11 @@ fn work(job: &mut Job, context: &Context) {
     let slot = &*job.slot;
     let x = &slot.exchange;
     let wire = Wire { fd: job.fd, slot, context };
-    job.progress = Progress::Done;
+    {
+        let mut out = x.out();
+        out.defer_releases(false);
+        out.release_spent();
+    }
     if job.task == Task::Abort || context.control.is_quick() {
         return x.abort(&wire);
     }
@@ -65,17 +77,23 @@ fn work(job: &mut Job, context: &Context) {
         x.run(&wire);
     }
     loop {
+        if context.control.is_quick() {
+            return x.abort(&wire);
+        }
         job.progress = x.advance(&wire);
         if job.progress != Progress::Flush {
             break;
         }
-        let sent = slot::flush(wire.fd, x, context.sigpipe_ignored);
-        match sent {
+        match slot::flush(wire.fd, x, context.sigpipe_ignored) {
             Ok(Sent::All) => {}
-            // The loop waits for the client, and notices that it is gone.
-            Ok(Sent::Blocked) | Err(_) => return,
+            // The loop waits for the client.
+            Ok(Sent::Blocked) => return,
+            Err(_) => {
+                job.broken = true;
+                return x.abort(&wire);
+            }
         }
     }
-    // What is left goes out from here: it need not wait for the loop.  The loop deals with errors.
-    let _ = slot::flush(wire.fd, x, context.sigpipe_ignored);
+    // What is left goes out from here: it need not wait for the loop.
+    job.broken = slot::flush(wire.fd, x, context.sigpipe_ignored).is_err();
 }

@@ -101,6 +101,8 @@ pub(super) struct Core {
     spare: Vec<Box<Slot>>,
     /// The threads that run the application, unless it runs on the loop.
     crew: Option<Pool<Job>>,
+    /// Jobs that were given to the threads and have not come back.
+    away: usize,
     /// Of the last request.
     id: u64,
 }
@@ -158,7 +160,7 @@ impl Engine {
             poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
         }
         let wheel = Wheel::new(now);
-        let core = Core { context, poller, wheel, spare: Vec::new(), crew, id: seed() };
+        let core = Core { context, poller, wheel, spare: Vec::new(), crew, away: 0, id: seed() };
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
@@ -212,7 +214,13 @@ impl Engine {
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.
     pub fn is_running(&self) -> bool {
-        self.conns.values().any(Conn::is_away)
+        self.core.away > 0
+    }
+
+    /// Whether the caller is a thread that runs the application, for which dropping the engine
+    /// would wait.
+    pub fn is_inside(&self) -> bool {
+        self.core.crew.as_ref().is_some_and(Pool::is_inside)
     }
 
     /// Serve in this thread until stopped.
@@ -227,7 +235,7 @@ impl Engine {
     /// Wait up to `wait_ms` for something to do (0: not at all, -1: for ever) and do it.  Says how
     /// long the next turn may wait; `None` when the engine has stopped.
     pub fn turn(&mut self, wait_ms: i64) -> Result<Option<i64>> {
-        if self.stopping.is_some() && self.conns.is_empty() {
+        if self.has_ended() {
             return Ok(None);
         }
         self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
@@ -252,7 +260,7 @@ impl Engine {
         }
         self.obey();
         // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
-        if self.stopping == Some(Stop::Quick) || self.stopping.is_some() && self.conns.is_empty() {
+        if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
         }
         if !self.again.is_empty() {
@@ -263,6 +271,10 @@ impl Engine {
             Some(deadline) => deadline.saturating_sub(now) as i64,
             None => -1,
         }))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.stopping.is_some() && self.conns.is_empty() && self.core.away == 0
     }
 
     /// Serve a connection that somebody else accepted.  On failure the descriptor stays the
@@ -338,6 +350,7 @@ impl Engine {
         if let Some(crew) = &self.core.crew {
             crew.take_done(&mut jobs);
         }
+        self.core.away -= jobs.len();
         for job in jobs.drain(..) {
             self.welcome(job);
         }
@@ -359,10 +372,17 @@ impl Engine {
 
     fn remove(&mut self, key: u64, fate: Fate) {
         match self.conns.get_mut(key) {
-            // A thread uses its socket.
-            Some(conn) if conn.is_away() => conn.doom(fate),
-            _ => self.remove_now(key, fate),
+            Some(conn) if conn.is_doomed() => return,
+            Some(conn) if conn.is_away() => match self.core.withdraw(key) {
+                Some(job) => {
+                    conn.returned(job);
+                }
+                // A thread uses its socket.
+                None => return conn.doom(fate),
+            },
+            _ => {}
         }
+        self.remove_now(key, fate);
     }
 
     fn remove_now(&mut self, key: u64, fate: Fate) {
@@ -515,6 +535,8 @@ impl Engine {
         }
         if asked == Stop::Quick || self.core.context.now >= self.stop_at {
             self.stopping = Some(Stop::Quick);
+            // The threads are to know, too.
+            self.control.stop.fetch_max(Stop::Quick as u32 + 1, Ordering::SeqCst);
             for key in self.keys() {
                 self.remove(key, Fate::Close);
             }
@@ -559,12 +581,13 @@ impl Drop for Engine {
         for key in self.keys() {
             self.remove(key, Fate::Close);
         }
-        // Without threads from here on: what they began is ended in this one.
-        if let Some(mut crew) = self.core.crew.take() {
-            crew.close();
-            crew.take_done(&mut self.jobs);
+        // What comes back may have to go once more, to be closed.
+        while self.core.away > 0 && self.core.wait_for_crew() {
+            self.take_back();
         }
-        self.take_back();
+        if let Some(crew) = &mut self.core.crew {
+            crew.close();
+        }
     }
 }
 
@@ -581,15 +604,30 @@ impl Core {
     }
 
     /// Give a request to a thread; it comes back at once when the queue is full, unless it `must`.
-    pub(super) fn submit(&self, job: Job, must: bool) -> std::result::Result<(), Job> {
+    pub(super) fn submit(&mut self, job: Job, must: bool) -> std::result::Result<(), Job> {
         match &self.crew {
-            Some(crew) => crew.submit(job, must),
-            None => Err(job),
+            Some(crew) => crew.submit(job, must)?,
+            None => return Err(job),
         }
+        self.away += 1;
+        Ok(())
+    }
+
+    /// Take a connection's request back, if no thread has begun with it.
+    pub(super) fn withdraw(&mut self, key: u64) -> Option<Job> {
+        let job = self.crew.as_ref()?.withdraw(|job| job.key == key)?;
+        self.away -= 1;
+        Some(job)
+    }
+
+    /// Wait until a job has come back; false: that cannot be.
+    fn wait_for_crew(&self) -> bool {
+        let fd = self.crew.as_ref().map(|crew| crew.waker().fd());
+        fd.is_some_and(|fd| sock::wait_readable(fd, -1).unwrap_or(false))
     }
 
     pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
-        // Also for one that goes: this is where its request is counted.
+        // Counts the request that it had.
         slot.clear();
         if self.spare.len() < SPARE_MAX {
             self.spare.push(slot);

@@ -30,6 +30,9 @@ const READ_MAX: usize = 64 * 1024;
 /// Octets that a small read asks for: room that every read buffer has.
 const READ_ROOM: usize = 4 * 1024;
 
+/// How long a thread that waits for a client may not notice that the server stops, in milliseconds.
+const STOP_MS: i64 = 100;
+
 /// Everything about the request of a connection.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -72,6 +75,7 @@ impl Slot {
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
         let mut out = self.exchange.out();
+        out.defer_releases(false);
         out.clear();
         out.shrink();
         drop(out);
@@ -285,6 +289,39 @@ pub(super) struct Wire<'a> {
     pub(super) context: &'a Context,
 }
 
+/// What waiting for a client came to.
+enum Waited {
+    /// It did something.
+    Ready,
+    /// Time is up.
+    Expired,
+    /// The server stops, quickly.
+    Stopped,
+}
+
+impl Wire<'_> {
+    /// Block this thread until `ready` says that the client did something, `timeout` at most; zero
+    /// is any time.
+    fn wait(&self, ready: fn(RawFd, i64) -> io::Result<bool>, timeout: Duration) -> Result<Waited> {
+        let mut left = match timeout.as_millis() as i64 {
+            0 => i64::MAX,
+            ms => ms,
+        };
+        while left > 0 {
+            if self.context.control.is_quick() {
+                return Ok(Waited::Stopped);
+            }
+            let slice = left.min(STOP_MS);
+            let is_ready = ready(self.fd, slice);
+            if is_ready.map_err(|source| Error::os("wait for the client", &source))? {
+                return Ok(Waited::Ready);
+            }
+            left -= slice;
+        }
+        Ok(Waited::Expired)
+    }
+}
+
 impl Link for Wire<'_> {
     fn date(&self) -> &[u8; 29] {
         &self.context.date
@@ -335,12 +372,17 @@ impl Link for Wire<'_> {
                     return Ok(());
                 }
             }
-            let ready = sock::wait_readable(self.fd, timeout.as_millis() as i64)
-                .map_err(|source| Error::os("wait for the request body", &source))?;
-            if !ready {
-                x.service().counters().body_timeouts.up();
-                x.input().fail(Kind::Timeout);
-                return Ok(());
+            match self.wait(sock::wait_readable, timeout)? {
+                Waited::Ready => {}
+                Waited::Expired => {
+                    x.service().counters().body_timeouts.up();
+                    x.input().fail(Kind::Timeout);
+                    return Ok(());
+                }
+                Waited::Stopped => {
+                    x.input().fail(Kind::Closed);
+                    return Ok(());
+                }
             }
         }
     }
@@ -357,11 +399,13 @@ impl Link for Wire<'_> {
                 Ok(Sent::Blocked) => {}
                 Err(error) => return Err(Error::new(Kind::Closed, error.to_string())),
             }
-            let ready = sock::wait_writable(self.fd, timeout.as_millis() as i64)
-                .map_err(|source| Error::os("wait for the client", &source))?;
-            if !ready {
-                x.service().counters().write_timeouts.up();
-                return Err(Error::from(Kind::Timeout));
+            match self.wait(sock::wait_writable, timeout)? {
+                Waited::Ready => {}
+                Waited::Expired => {
+                    x.service().counters().write_timeouts.up();
+                    return Err(Error::from(Kind::Timeout));
+                }
+                Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),
             }
         }
     }
