@@ -436,3 +436,17 @@ fn a_client_that_left_is_no_failure_of_the_application() {
     assert_eq!(server.counters.aborted.get(), 1);
     assert!(server.log.with("application").is_empty());
 }
+
+/// As one of a listener of ours: small pieces do not wait for each other.
+#[test]
+fn an_adopted_tcp_connection_sends_at_once() {
+    use std::os::fd::IntoRawFd;
+    let mut server = Server::new(|_| {}, hello);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    let twin = theirs.try_clone().unwrap();
+    assert!(!twin.nodelay().unwrap());
+    server.engine.adopt(theirs.into_raw_fd()).unwrap();
+    assert!(twin.nodelay().unwrap());
+}
