@@ -11,6 +11,7 @@ use std::time::Duration;
 use gateway::base::octets::{CHUNK_FILE, Chunk};
 use gateway::gateway::abi::{APP_THREADSAFE, Environ, Response as Head, StartResponse};
 use gateway::gateway::app::Application;
+use gateway::gateway::body::Body;
 use gateway::server::engine::Stop;
 use gateway::sys::sock;
 
@@ -373,4 +374,65 @@ fn threads_do_not_block_faults() {
         seen += 1;
     }
     assert!(seen > 0);
+}
+
+/// A middleware that replaced the function alone.
+#[test]
+fn a_replaced_input_is_read_also_by_lines() {
+    unsafe extern "C" fn line(
+        _: *mut c_void,
+        buf: *mut c_void,
+        _: usize,
+        _: u32,
+        n: *mut usize,
+    ) -> i32 {
+        // SAFETY: the convention: room for at least one octet, and for a number.
+        unsafe {
+            *buf.cast::<u8>() = b'\n';
+            *n = 1;
+        }
+        0
+    }
+    let app = |env: &Environ, start: &StartResponse<'_>| {
+        let mine = env.derive()?;
+        // As a C program sees it: `read` stands before `ctx` and `impl`, at the end.
+        let words = size_of::<Environ>() / size_of::<usize>();
+        // SAFETY: inside the struct, whose layout the header has.
+        unsafe {
+            *std::ptr::from_mut(mine).cast::<usize>().add(words - 3) = line as *const () as usize
+        };
+        let mut buf = [0; 10];
+        let n = mine.read_line(&mut buf)?;
+        start.respond(&Head::new(200, &TEXT))?;
+        Ok(Body::from_vec(buf[..n].to_vec()))
+    };
+    let mut server = Server::new(|_| {}, app);
+    assert_eq!(server.ask(post(b"the client's\n")).text(), "\n");
+}
+
+/// An application that is told so and returns it has not failed.
+#[test]
+fn a_client_that_left_is_no_failure_of_the_application() {
+    let mut server = Server::with(
+        |_| {},
+        application(|_, start: &Start, _: &mut CBody| {
+            let (_, writer) = start.open(&Head::new(200, &TEXT));
+            let piece = [b'x'; 1000];
+            for _ in 0..10 {
+                let rc = writer.write(&lent(&piece));
+                if rc != 0 {
+                    return rc;
+                }
+            }
+            0
+        }),
+    );
+    let mut client = server.connect();
+    client.send(GET);
+    drop(client);
+    server.settle();
+    assert_eq!(server.counters.requests.get(), 1);
+    assert_eq!(server.counters.app_errors.get(), 0, "{:?}", server.log.lines());
+    assert_eq!(server.counters.aborted.get(), 1);
+    assert!(server.log.with("application").is_empty());
 }

@@ -221,7 +221,10 @@ impl Environ {
 
     /// Let the body be read from somewhere else: a middleware's way to change it, in an environ
     /// that it derived.
-    pub fn set_input(&mut self, input: Input) {
+    ///
+    /// # Safety
+    /// `read` must take `ctx`, and keep the rules of `gw_read`, until the request is over.
+    pub unsafe fn set_input(&mut self, input: Input) {
         self.input = input;
     }
 
@@ -291,11 +294,6 @@ impl Environ {
         Ok(unsafe { &*exchange })
     }
 }
-
-// SAFETY: the pointers lead to request memory that no thread writes while the request runs.
-unsafe impl Send for Environ {}
-// SAFETY: as above; all methods only read.
-unsafe impl Sync for Environ {}
 
 /// # Safety
 /// `data` must be NULL, or point to `len` values that live and stay unwritten for 'a.

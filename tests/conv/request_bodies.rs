@@ -345,7 +345,8 @@ fn a_body_that_was_replaced_by_a_middleware_is_read_instead() {
         |_| {},
         |env: &Environ, start: &StartResponse<'_>| {
             let derived = env.derive()?;
-            derived.set_input(Input { read: Some(no_more), ctx: std::ptr::null_mut() });
+            // SAFETY: the function takes no context.
+            unsafe { derived.set_input(Input { read: Some(no_more), ctx: std::ptr::null_mut() }) };
             assert_eq!(derived.read(&mut [0; 9])?, 0);
             assert_eq!(derived.read_line(&mut [0; 9])?, 0);
             assert_eq!(derived.read_all(9)?.as_slice(), b"");

@@ -139,6 +139,7 @@ impl Exchange {
             Some(Kind::Timeout) => self.answer_or_cut(link, 408, "the body took too long"),
             Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
             Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
+            None if kind == Kind::Closed && link.is_gone() => self.abort(link),
             _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
         }
     }

@@ -165,7 +165,9 @@ impl Exchange {
 
     /// An error of the application, in the log.
     pub(in crate::gateway) fn complain(&self, error: &Error) {
-        self.log(Level::Error, error.message().as_bytes());
+        // That a client leaves is nobody's fault.
+        let level = if error.kind() == Kind::Closed { Level::Debug } else { Level::Error };
+        self.log(level, error.message().as_bytes());
     }
 
     pub(super) fn must_run(&self) -> Result<()> {
