@@ -1,5 +1,7 @@
 //! What safe Rust must not be able to do with a request.
 
+#![allow(clippy::assertions_on_constants)] // That is the point.
+
 use std::marker::PhantomData;
 
 use gateway::Environ;
