@@ -3,6 +3,7 @@
 #   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
 #   make test         install what the tests need, then run all of them
 #   make bench        speed, beside the hand-written limit (benches/README.md)
+#   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
 
@@ -19,7 +20,8 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
 
-.PHONY: all serve test test-core test-c test-valgrind test-sanitize bench setup library clean
+.PHONY: all serve test test-core test-c test-valgrind test-sanitize bench setup library clean \
+        install uninstall test-install
 .NOTPARALLEL:
 
 all: library
@@ -35,7 +37,7 @@ serve: $(OUT)/hello
 	@scripts/foreground $(OUT)/hello $(BIND) 2
 
 library:
-	$(CARGO) build --release --lib
+	$(CARGO) rustc --release --lib -- --print native-static-libs=$(abspath $(RELEASE))/libgateway.libs
 	@mkdir -p $(OUT)
 	@ln -sf $(abspath $(RELEASE))/libgateway.so $(OUT)/libgateway.so
 	@ln -sf libgateway.so $(OUT)/$(SONAME)
@@ -68,6 +70,21 @@ test-valgrind:
 # 4 minutes.
 test-sanitize:
 	GATEWAY_UNDER=sanitize $(CARGO) test $(C_TESTS:%=--test %)
+
+# What is installed.  4 minutes.
+test-install:
+	$(CARGO) test --test install
+
+# ---- install: 4 minutes the first time, then at once ----
+
+# Where there is no Rust (root's PATH, say) what was built before is installed.
+install: $(if $(shell command -v $(CARGO)),library)
+	@$(DIRS) scripts/install $(RELEASE)
+
+uninstall:
+	@$(DIRS) scripts/install -u $(RELEASE)
+
+DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)'
 
 # ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9" ----
 
