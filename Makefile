@@ -4,6 +4,7 @@
 #   make test         install what the tests need, then run all of them
 #   make bench        speed, beside the hand-written limit (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
+#   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
 
@@ -21,7 +22,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
 
 .PHONY: all serve test test-core test-c test-valgrind test-sanitize bench setup library clean \
-        install uninstall test-install
+        install uninstall deb test-install
 .NOTPARALLEL:
 
 all: library
@@ -71,7 +72,7 @@ test-valgrind:
 test-sanitize:
 	GATEWAY_UNDER=sanitize $(CARGO) test $(C_TESTS:%=--test %)
 
-# What is installed.  4 minutes.
+# What is installed, and the packages.  4 minutes.
 test-install:
 	$(CARGO) test --test install
 
@@ -85,6 +86,10 @@ uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
 DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)'
+
+# 1 minute more.
+deb: library
+	@scripts/deb $(RELEASE) $(TARGET)/deb
 
 # ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9" ----
 

@@ -1,5 +1,5 @@
-//! `make install`, and programs that are built against what it leaves: in C, in C++ and by CMake,
-//! with the shared and the static library, in an environment without Rust.
+//! `make install` and `make deb`, and programs that are built against what they leave: in C, in C++
+//! and by CMake, with the shared and the static library, in an environment without Rust.
 //!
 //! Everything goes into directories below the scratch directory; nothing of the machine changes.
 
@@ -333,4 +333,131 @@ fn configure(prefix: &Path, build: &Path, wanted: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&ended.stderr).into_owned()),
     }
+}
+
+// ---- the packages ----
+
+/// The two packages, made once.
+fn packages() -> &'static [PathBuf; 2] {
+    static PACKAGES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    PACKAGES.get_or_init(|| {
+        let said = make(&["--no-print-directory", "deb"]);
+        let paths: Vec<PathBuf> =
+            said.lines().filter(|line| line.ends_with(".deb")).map(PathBuf::from).collect();
+        paths.try_into().expect("two packages")
+    })
+}
+
+/// What `dpkg-deb -c` lists, without directories: mode, owner, name.
+fn contents(package: &Path) -> Vec<(String, String, String)> {
+    let listing = run(Command::new("dpkg-deb").arg("-c").arg(package));
+    let mut entries = Vec::new();
+    for line in listing.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[1], "root/root", "{line}");
+        if !words[0].starts_with('d') {
+            entries.push((words[0].to_owned(), words[2].to_owned(), words[5..].join(" ")));
+        } else {
+            assert_eq!(words[0], "drwxr-xr-x", "{line}");
+        }
+    }
+    entries.sort_by(|a, b| a.2.cmp(&b.2));
+    entries
+}
+
+fn field(package: &Path, name: &str) -> String {
+    run(Command::new("dpkg-deb").arg("-f").arg(package).arg(name)).trim().to_owned()
+}
+
+fn multiarch() -> String {
+    run(Command::new("dpkg-architecture").arg("-qDEB_HOST_MULTIARCH")).trim().to_owned()
+}
+
+#[test]
+fn packages_contain_what_they_should() {
+    let lib = format!("./usr/lib/{}", multiarch());
+    let names = |package: &Path| {
+        let entries = contents(package).into_iter();
+        entries.map(|(mode, _, name)| format!("{mode} {name}")).collect::<Vec<_>>()
+    };
+    let [run_time, development] = packages();
+    assert_eq!(
+        names(run_time),
+        [
+            format!("lrwxrwxrwx {lib}/libgateway.so.0 -> libgateway.so.{VERSION}"),
+            format!("-rw-r--r-- {lib}/libgateway.so.{VERSION}"),
+            "-rw-r--r-- ./usr/share/doc/libgateway0/copyright".to_owned(),
+        ]
+    );
+    assert_eq!(
+        names(development),
+        [
+            "-rw-r--r-- ./usr/include/gateway.h".to_owned(),
+            format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config-version.cmake"),
+            format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config.cmake"),
+            format!("-rw-r--r-- {lib}/libgateway.a"),
+            format!("lrwxrwxrwx {lib}/libgateway.so -> libgateway.so.0"),
+            format!("-rw-r--r-- {lib}/pkgconfig/gateway.pc"),
+            "-rw-r--r-- ./usr/share/doc/libgateway-dev/copyright".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn packages_say_what_they_are() {
+    let [run_time, development] = packages();
+    let arch = run(Command::new("dpkg").arg("--print-architecture"));
+    for (package, name, section) in
+        [(run_time, "libgateway0", "libs"), (development, "libgateway-dev", "libdevel")]
+    {
+        assert_eq!(field(package, "Package"), name);
+        assert_eq!(field(package, "Version"), VERSION);
+        assert_eq!(field(package, "Section"), section);
+        assert_eq!(field(package, "Architecture"), arch.trim());
+        assert_eq!(field(package, "Source"), "libgateway");
+        assert_eq!(field(package, "Multi-Arch"), "same");
+        assert!(field(package, "Maintainer").contains('@'));
+        assert!(field(package, "Installed-Size").parse::<u32>().is_ok_and(|size| size > 100));
+        assert!(field(package, "Description").contains("WSGI"));
+        let file = format!("{name}_{VERSION}_{}.deb", arch.trim());
+        assert_eq!(package.file_name().and_then(|f| f.to_str()), Some(file.as_str()));
+    }
+    let depends = field(run_time, "Depends");
+    assert!(depends.contains("libc6 (>= ") && depends.contains("libgcc-s1"), "{depends}");
+    assert_eq!(field(development, "Depends"), format!("libgateway0 (= {VERSION})"));
+
+    let control = |name: &str| run(Command::new("dpkg-deb").arg("-I").arg(run_time).arg(name));
+    assert_eq!(control("triggers"), "activate-noawait ldconfig\n");
+    assert_eq!(
+        control("shlibs"),
+        format!("libgateway 0 libgateway0 (>= {VERSION}), libgateway0 (<< {})\n", series(1))
+    );
+    assert!(control("md5sums").contains(&format!("libgateway.so.{VERSION}")));
+}
+
+/// Unpacked, both packages are a tree to build against; what was stripped is not missed.
+#[test]
+fn packages_unpack_to_something_that_works() {
+    let tree = fresh("unpacked");
+    for package in packages() {
+        run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&tree));
+    }
+    let lib = tree.join("usr/lib").join(multiarch());
+    let sums = run(Command::new("dpkg-deb").arg("-I").arg(&packages()[0]).arg("md5sums"));
+    fs::write(tree.join("sums"), sums).expect("write a file");
+    run(Command::new("md5sum").args(["-c", "--quiet", "sums"]).current_dir(&tree));
+
+    let program = tree.join("client");
+    let mut flags = outside("pkg-config");
+    flags.env("PKG_CONFIG_LIBDIR", lib.join("pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", &tree);
+    let flags = run(flags.args(["--cflags", "--libs", "gateway"]));
+    let source = root().join("tests/install/client.c");
+    let mut build = outside("cc");
+    run(build.arg(&source).arg("-o").arg(&program).args(flags.split_whitespace()));
+    assert_eq!(run(outside(&program).env("LD_LIBRARY_PATH", &lib)), answer());
+
+    let dir = fresh("cmake-unpacked");
+    configure(&tree.join("usr"), &dir, &series(0)).expect("find_package finds it");
+    run(outside("cmake").arg("--build").arg(&dir).args(["--target", "c-gateway_static"]));
+    assert_eq!(run(&mut outside(dir.join("c-gateway_static"))), answer());
 }
