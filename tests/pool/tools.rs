@@ -129,16 +129,14 @@ pub fn get(path: &str) -> String {
 /// `/gate` waits at the gate and says "through"; everything else says "at once".
 pub fn gated(gate: &Gate, seen: &Seen) -> Application {
     let (gate, seen) = (gate.clone(), seen.clone());
-    Application::new(
-        move |env: &Environ, start: &gateway::gateway::abi::StartResponse<'_>| {
-            use gateway::gateway::{abi::Response as Head, body::Body};
-            seen.note(std::str::from_utf8(env.path_info.as_slice()).unwrap());
-            let waits = env.path_info.as_slice() == b"/gate";
-            if waits {
-                gate.pass();
-            }
-            start.respond(&Head::new(200, &TEXT))?;
-            Ok(Body::from_static(if waits { b"through" } else { b"at once" }))
-        },
-    )
+    Application::new(move |env: &Environ, start: &gateway::gateway::abi::StartResponse<'_>| {
+        use gateway::gateway::{abi::Response as Head, body::Body};
+        seen.note(std::str::from_utf8(env.path_info()).unwrap());
+        let waits = env.path_info() == b"/gate";
+        if waits {
+            gate.pass();
+        }
+        start.respond(&Head::new(200, &TEXT))?;
+        Ok(Body::from_static(if waits { b"through" } else { b"at once" }))
+    })
 }
