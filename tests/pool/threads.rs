@@ -115,7 +115,7 @@ fn what_hangs_on_a_request_is_dropped_on_a_thread() {
 }
 
 #[test]
-fn threads_have_the_signals_of_others_blocked() {
+fn threads_have_all_signals_blocked() {
     let app = blocking(|_, start, body| {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
