@@ -3,7 +3,6 @@
 //! Its own test program, since it has its own allocator.  What is counted is what the test's thread
 //! allocates while its engine turns.
 
-#[allow(unused_imports)] // It uses only a part.
 #[path = "conv/harness/mod.rs"]
 mod harness;
 

@@ -1,6 +1,5 @@
 //! What a review of the engine found: each test is a case that once went wrong.
 
-#[allow(unused_imports)]
 #[path = "conv/harness/mod.rs"]
 mod harness;
 

@@ -364,7 +364,10 @@ impl Link for Wire<'_> {
                 x.input().fail(Kind::Closed);
                 return Ok(());
             }
+            let before = x.input().received();
             match self.slot.fill(self.fd) {
+                // It may have gone past the decoder, straight to the request.
+                Ok(true) if x.input().received() > before => return Ok(()),
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(_) => {

@@ -20,8 +20,7 @@ fn blocked(server: &mut Server, gate: &Gate, count: usize) -> Vec<Client> {
 fn as_many_run_at_once_as_there_are_threads_and_the_next_waits() {
     for threads in [1, 3, 8] {
         let (gate, seen) = (Gate::default(), Seen::default());
-        let mut server =
-            Server::with(options(&format!("threads={threads}")), gated(&gate, &seen));
+        let mut server = Server::with(options(&format!("threads={threads}")), gated(&gate, &seen));
         let mut clients = blocked(&mut server, &gate, threads);
         let mut next = server.connect();
         next.send(get("/gate"));

@@ -20,7 +20,6 @@ pub struct Gate(Arc<(Mutex<Inside>, Condvar)>);
 struct Inside {
     permits: usize,
     waiting: usize,
-    passed: usize,
 }
 
 impl Gate {
@@ -34,7 +33,6 @@ impl Gate {
         inside.waiting -= 1;
         assert!(!timeout.timed_out(), "nobody opened the gate");
         inside.permits -= 1;
-        inside.passed += 1;
     }
 
     pub fn open(&self, permits: usize) {
@@ -49,10 +47,6 @@ impl Gate {
 
     pub fn waiting(&self) -> usize {
         self.0.0.lock().unwrap().waiting
-    }
-
-    pub fn passed(&self) -> usize {
-        self.0.0.lock().unwrap().passed
     }
 }
 
@@ -112,7 +106,7 @@ pub fn blocking(
 }
 
 /// Options as text: "threads=2 queue_limit=3".
-pub fn options(text: &str) -> impl FnOnce(&mut Config) {
+pub fn options(text: &str) -> impl FnOnce(&mut Config) + use<> {
     let text = text.to_owned();
     move |config| {
         for option in text.split_whitespace() {
@@ -129,16 +123,14 @@ pub fn get(path: &str) -> String {
 /// `/gate` waits at the gate and says "through"; everything else says "at once".
 pub fn gated(gate: &Gate, seen: &Seen) -> Application {
     let (gate, seen) = (gate.clone(), seen.clone());
-    Application::new(
-        move |env: &Environ, start: &gateway::gateway::abi::StartResponse<'_>| {
-            use gateway::gateway::{abi::Response as Head, body::Body};
-            seen.note(std::str::from_utf8(env.path_info.as_slice()).unwrap());
-            let waits = env.path_info.as_slice() == b"/gate";
-            if waits {
-                gate.pass();
-            }
-            start.respond(&Head::new(200, &TEXT))?;
-            Ok(Body::from_static(if waits { b"through" } else { b"at once" }))
-        },
-    )
+    Application::new(move |env: &Environ, start: &gateway::gateway::abi::StartResponse<'_>| {
+        use gateway::gateway::{abi::Response as Head, body::Body};
+        seen.note(std::str::from_utf8(env.path_info()).unwrap());
+        let waits = env.path_info() == b"/gate";
+        if waits {
+            gate.pass();
+        }
+        start.respond(&Head::new(200, &TEXT))?;
+        Ok(Body::from_static(if waits { b"through" } else { b"at once" }))
+    })
 }

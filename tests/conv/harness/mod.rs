@@ -1,6 +1,6 @@
 //! An engine, the clients that speak to it, and what they receive.
 
-#![allow(dead_code)] // Some test programs use only a part of this.
+#![allow(dead_code, unused_imports)] // Some test programs use only a part of this.
 
 pub mod capp;
 pub mod client;
