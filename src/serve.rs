@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::arbiter::{self, Arbiter, StopMode, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
@@ -75,6 +77,9 @@ pub fn is_worker() -> bool {
     WORKER.load(Ordering::Relaxed) == std::process::id()
 }
 
+/// What a worker leaves to threads that use it up to the end of the process.
+static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
+
 /// A worker's life.
 fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
     WORKER.store(std::process::id(), Ordering::Relaxed);
@@ -97,7 +102,7 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
             Ok(None) => {
                 if engine.is_running() {
                     // Applications that do not return: the process ends without them.
-                    std::mem::forget(engine);
+                    *LEFT.lock() = Some(engine);
                 }
                 return 0;
             }

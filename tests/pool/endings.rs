@@ -117,7 +117,7 @@ fn a_client_that_leaves_during_next() {
 fn a_client_that_leaves_between_two_calls_of_next() {
     let (seen, in_call, in_next) = (Seen::default(), Gate::default(), Gate::default());
     let mut server =
-        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 8 << 20));
+        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 2 << 20));
     in_call.open_for_ever();
     in_next.open_for_ever();
     for leave in [Client::reset, drop::<Client>] {
@@ -141,7 +141,7 @@ fn a_client_that_leaves_between_two_calls_of_next() {
 fn close_waits_for_a_thread_when_all_are_blocked() {
     let (seen, in_call, in_next) = (Seen::default(), Gate::default(), Gate::default());
     let mut server =
-        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 8 << 20));
+        Server::with(options("threads=1"), waiting(&seen, &in_call, &in_next, 2 << 20));
     in_call.open(1);
     let mut client = server.connect_tcp();
     client.send(GET);
@@ -157,7 +157,7 @@ fn close_waits_for_a_thread_when_all_are_blocked() {
     assert_eq!(seen.count("close"), 0);
     in_call.open(1);
     in_next.open_for_ever();
-    assert_eq!(server.reply(&mut other).body.len(), 3 * (8 << 20));
+    assert_eq!(server.reply(&mut other).body.len(), 3 * (2 << 20));
     server.until("both are closed", |_| seen.count("close") == 2);
     seen.elsewhere();
 }
