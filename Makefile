@@ -22,7 +22,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
 
 .PHONY: all serve test test-core test-c test-valgrind test-sanitize bench setup library clean \
-        install uninstall deb test-install abi-baseline
+        install uninstall deb test-install test-loops abi-baseline
 .NOTPARALLEL:
 
 all: library
@@ -75,6 +75,10 @@ test-sanitize:
 # What is installed, and the packages.  4 minutes.
 test-install:
 	$(CARGO) test --test install
+
+# Foreign loops, and what the library leaves in the process.  3 minutes.
+test-loops:
+	$(CARGO) test --test loops
 
 # The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
 abi-baseline:
