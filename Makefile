@@ -23,7 +23,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install install uninstall deb bench setup clean
+        test-install test-loops abi-baseline install uninstall deb bench setup clean
 .NOTPARALLEL:
 
 all: library
@@ -79,6 +79,14 @@ test-serve:
 # What is installed, and the packages.  4 minutes.
 test-install:
 	$(CARGO) test --test install
+
+# Foreign loops, and what the library leaves in the process.  3 minutes.
+test-loops:
+	$(CARGO) test --test loops
+
+# The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
+abi-baseline:
+	GATEWAY_BASELINE=update $(CARGO) test --test abi_guard the_abi_is_the_baseline
 
 # ---- install: 4 minutes the first time, then at once ----
 
