@@ -277,6 +277,11 @@ impl Environ {
         self.set_vars([].as_slice());
     }
 
+    /// Whether it is the environ of the request, and not one that a middleware derived.
+    pub(crate) fn is_the_request_s(&self) -> Result<bool> {
+        Ok(std::ptr::eq(self.exchange()?.environ().as_ptr(), self))
+    }
+
     /// The exchange it belongs to; an error for an environ that was not made by this library.
     pub(crate) fn exchange(&self) -> Result<&Exchange> {
         if self.r#impl.is_null() {
@@ -367,7 +372,7 @@ pub struct Writer {
 }
 
 /// `writer` may be NULL.  What is written leaves before the body's chunks.  [req]: in the application
-/// call, in next() and in close(); `sr` lives until close() returned.  Everything in `head` is copied.
+/// call and in next(); `sr` lives until close() is called.  Everything in `head` is copied.
 /// A refused call changes nothing.  The head is committed when a non-empty chunk is accepted.
 pub type StartResponseFn = Option<
     unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> Code,

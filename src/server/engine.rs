@@ -563,6 +563,7 @@ impl Engine {
             listener.close();
         }
         if how == Stop::Graceful {
+            self.conns.values_mut().for_each(Conn::hurry);
             for key in self.keys() {
                 self.drive(key);
             }

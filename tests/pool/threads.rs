@@ -111,6 +111,7 @@ fn what_hangs_on_a_request_is_dropped_on_a_thread() {
     });
     let mut server = Server::with(options("threads=1"), app);
     assert_eq!(server.ask(GET).body.len(), BIG.len());
+    server.until("the drop", |_| !seen.elsewhere().is_empty());
     assert_eq!(seen.elsewhere(), ["drop"]);
 }
 
