@@ -3,6 +3,8 @@
 #   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
 #   make test         install what the tests need, then run all of them
 #   make bench        speed, beside the hand-written limit (benches/README.md)
+#   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
+#   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
 
@@ -20,8 +22,8 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs)))
 
-.PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve bench setup \
-        clean
+.PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
+        test-install test-loops abi-baseline install uninstall deb bench setup clean
 .NOTPARALLEL:
 
 all: library
@@ -37,7 +39,7 @@ serve: $(OUT)/hello
 	@scripts/foreground $(OUT)/hello $(BIND) 2
 
 library:
-	$(CARGO) build --release --lib
+	$(CARGO) rustc --release --lib -- --print native-static-libs=$(abspath $(RELEASE))/libgateway.libs
 	@mkdir -p $(OUT)
 	@ln -sf $(abspath $(RELEASE))/libgateway.so $(OUT)/libgateway.so
 	@ln -sf libgateway.so $(OUT)/$(SONAME)
@@ -73,6 +75,33 @@ test-sanitize:
 # `make serve` in a terminal, and Ctrl-C.  2 minutes.
 test-serve:
 	python3 tests/serve.py 127.88.0.1:8000
+
+# What is installed, and the packages.  4 minutes.
+test-install:
+	$(CARGO) test --test install
+
+# Foreign loops, and what the library leaves in the process.  3 minutes.
+test-loops:
+	$(CARGO) test --test loops
+
+# The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
+abi-baseline:
+	GATEWAY_BASELINE=update $(CARGO) test --test abi_guard the_abi_is_the_baseline
+
+# ---- install: 4 minutes the first time, then at once ----
+
+# Where there is no Rust (root's PATH, say) what was built before is installed.
+install: $(if $(shell command -v $(CARGO)),library)
+	@$(DIRS) scripts/install $(RELEASE)
+
+uninstall:
+	@$(DIRS) scripts/install -u $(RELEASE)
+
+DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)'
+
+# 1 minute more.
+deb: library
+	@scripts/deb $(RELEASE) $(TARGET)/deb
 
 # ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9" ----
 

@@ -134,7 +134,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 for pid in tree(self.process.pid):
                     os.kill(pid, signal.SIGKILL)
@@ -273,8 +273,10 @@ def instructions(name, make, scenario, requests):
             with Server(name, command, port, stderr=subprocess.DEVNULL):
                 ask(port, scenario, n)
             texts = [path.read_text() for path in Path(where).glob("out.*")]
-            totals = [TOTALS.search(text) for text in texts]
-            counts.append(max(int(total[1]) for total in totals if total))
+            totals = [int(total[1]) for total in map(TOTALS.search, texts) if total]
+            if not totals:  # It did not end by itself.
+                return None
+            counts.append(max(totals))
     return (counts[1] - counts[0]) / requests
 
 

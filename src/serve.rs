@@ -14,7 +14,7 @@ use crate::gateway::counters::Counters;
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::Setup;
 use crate::sys::listen::Listening;
-use crate::sys::signal::{SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
 
 /// What a worker returns whose engine failed while it served.
 const SERVE_ERROR: i32 = 255;
@@ -125,11 +125,12 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
 /// The calling thread is the only worker.
 fn serve_inline(config: Config) -> Result<()> {
     let setup = Arc::new(Setup::new(config)?);
-    let mut engine = Engine::new(Arc::clone(&setup), bind(&setup)?, Arc::new(Counters::default()))?;
     let signals = match setup.settings.signals {
-        Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?),
+        // A log that nobody reads any more must not end the server.
+        Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?),
         _ => None,
     };
+    let mut engine = Engine::new(Arc::clone(&setup), bind(&setup)?, Arc::new(Counters::default()))?;
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
     }

@@ -79,7 +79,7 @@ fn app(env: &Environ, start: &StartResponse<'_>) -> gateway::base::error::Result
             n => total += n,
         }
     }
-    assert_eq!(total as i64, env.content_length.max(0));
+    assert_eq!(total as i64, env.content_length().max(0));
     start.respond(&Head::new(200, &TEXT))?;
     Ok(Body::from_static(b"hello, world\n"))
 }

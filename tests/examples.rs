@@ -180,8 +180,10 @@ server = make_server('127.0.0.1', 0, demo_app, handler_class=Quiet)
 print(server.server_port, flush=True)
 server.handle_request()
 ";
-    let mut python = Command::new("python3")
-        .args(["-c", PYTHON])
+    // Limited, should it wait for a request that never comes.
+    let limited = ["--signal=KILL", "300", "python3", "-c", PYTHON];
+    let mut python = Command::new("timeout")
+        .args(limited)
         .stdout(Stdio::piped())
         .spawn()
         .expect("start python3");

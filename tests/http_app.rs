@@ -43,8 +43,10 @@ fn a_length_is_never_exceeded_and_a_shortfall_shows() {
     assert_eq!(response.text(), "aaaaaaaaaabbbbbbbbbbccccc");
     assert_eq!(client.get("/query?intact").text(), "intact");
 
-    client.send("GET /claim?claim=35&n=3&size=10 HTTP/1.1\r\nHost: x\r\n\r\n");
-    client.send("GET /query?never HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.send(
+        "GET /claim?claim=35&n=3&size=10 HTTP/1.1\r\nHost: x\r\n\r\n\
+         GET /query?never HTTP/1.1\r\nHost: x\r\n\r\n",
+    );
     let problem = client.try_response("GET").expect_err("the response looks whole");
     assert!(problem.contains("30 octets of 35") || problem.contains("reset"), "{problem}");
     server.wait_for_count("closed", 2);

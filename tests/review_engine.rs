@@ -8,12 +8,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use gateway::base::octets::{CHUNK_FILE, Chunk};
-use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
+use gateway::gateway::abi::{APP_THREADSAFE, Environ, Response as Head, StartResponse};
 use gateway::gateway::app::Application;
+use gateway::gateway::body::Body;
 use gateway::server::engine::Stop;
 use gateway::sys::sock;
 
-use harness::capp::{CBody, Start, application, lent};
+use harness::capp::{CBody, Start, application, attach, lent, with_flags};
 use harness::*;
 
 unsafe extern "C" {
@@ -292,4 +293,159 @@ fn the_end_behind_a_request_is_seen() {
         sleep(Duration::from_millis(20));
         assert!(!server.is_kept(&mut client), "the rest of the body will never come");
     }
+}
+
+/// A client on a unix socket that sent its request and went is still heard.
+#[test]
+fn a_request_whose_sender_went_is_served() {
+    let mut server = Server::new(|_| {}, hello);
+    let mut client = server.connect();
+    server.ask_on(&mut client, GET);
+    client.send(GET);
+    drop(client);
+    server.settle();
+    assert_eq!(server.counters.requests.get(), 2);
+    assert_eq!(server.counters.connections.get(), 0);
+}
+
+/// However many slots the engine keeps for later.
+#[test]
+fn requests_that_are_cut_are_no_longer_in_flight() {
+    let mut server = Server::new(|_| {}, echo);
+    let mut clients: Vec<_> = (0..150).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
+    }
+    server.settle();
+    assert_eq!(server.counters.in_flight.get(), 150);
+    drop(clients);
+    server.settle();
+    assert_eq!(server.counters.connections.get(), 0);
+    assert_eq!(server.counters.in_flight.get(), 0);
+}
+
+/// A request that a thread has begun when the engine is dropped.
+#[test]
+fn what_a_thread_began_is_closed_when_the_engine_goes() {
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let app = with_flags(APP_THREADSAFE, move |env, start: &Start, body: &mut CBody| {
+        attach(env, &notes, "value");
+        notes.add("called");
+        sleep(Duration::from_millis(300));
+        start.respond(&Head::new(200, &TEXT));
+        static PIECE: [u8; 60_000] = [b'x'; 60_000];
+        body.next = Some(Box::new(|out| {
+            *out = lent(&PIECE);
+            0
+        }));
+        body.journal = Some(notes.clone());
+        0
+    });
+    let mut server = Server::with(|config| drop(config.set("threads", "1")), app);
+    let mut client = server.connect();
+    client.send(GET);
+    server.until("the application is called", |_| journal.count("called") == 1);
+    drop(server);
+    assert_eq!(journal.take(), ["called", "close", "drop value"]);
+}
+
+/// What the processor raises must reach the host's handler on every thread.
+#[test]
+fn threads_do_not_block_faults() {
+    let _server = Server::with(|config| drop(config.set("threads", "1")), Application::new(hello));
+    let mut seen = 0;
+    // A thread names itself, a moment after it was made.
+    sleep(Duration::from_millis(100));
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status"));
+        let Ok(status) = status else { continue };
+        if !status.starts_with("Name:\tgateway-") {
+            continue;
+        }
+        let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+        let blocked = u64::from_str_radix(line, 16).unwrap();
+        // ILL, TRAP, BUS, FPE, SEGV, SYS
+        for signal in [4, 5, 7, 8, 11, 31] {
+            assert_eq!(blocked >> (signal - 1) & 1, 0, "signal {signal}");
+        }
+        assert_eq!(blocked >> (15 - 1) & 1, 1, "TERM is for the host's threads");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+/// A middleware that replaced the function alone.
+#[test]
+fn a_replaced_input_is_read_also_by_lines() {
+    unsafe extern "C" fn line(
+        _: *mut c_void,
+        buf: *mut c_void,
+        _: usize,
+        _: u32,
+        n: *mut usize,
+    ) -> i32 {
+        // SAFETY: the convention: room for at least one octet, and for a number.
+        unsafe {
+            *buf.cast::<u8>() = b'\n';
+            *n = 1;
+        }
+        0
+    }
+    let app = |env: &Environ, start: &StartResponse<'_>| {
+        let mine = env.derive()?;
+        // As a C program sees it: `read` stands before `ctx` and `impl`, at the end.
+        let words = size_of::<Environ>() / size_of::<usize>();
+        // SAFETY: inside the struct, whose layout the header has.
+        unsafe {
+            *std::ptr::from_mut(mine).cast::<usize>().add(words - 3) = line as *const () as usize
+        };
+        let mut buf = [0; 10];
+        let n = mine.read_line(&mut buf)?;
+        start.respond(&Head::new(200, &TEXT))?;
+        Ok(Body::from_vec(buf[..n].to_vec()))
+    };
+    let mut server = Server::new(|_| {}, app);
+    assert_eq!(server.ask(post(b"the client's\n")).text(), "\n");
+}
+
+/// An application that is told so and returns it has not failed.
+#[test]
+fn a_client_that_left_is_no_failure_of_the_application() {
+    let mut server = Server::with(
+        |_| {},
+        application(|_, start: &Start, _: &mut CBody| {
+            let (_, writer) = start.open(&Head::new(200, &TEXT));
+            let piece = [b'x'; 1000];
+            for _ in 0..10 {
+                let rc = writer.write(&lent(&piece));
+                if rc != 0 {
+                    return rc;
+                }
+            }
+            0
+        }),
+    );
+    let mut client = server.connect();
+    client.send(GET);
+    drop(client);
+    server.settle();
+    assert_eq!(server.counters.requests.get(), 1);
+    assert_eq!(server.counters.app_errors.get(), 0, "{:?}", server.log.lines());
+    assert_eq!(server.counters.aborted.get(), 1);
+    assert!(server.log.with("application").is_empty());
+}
+
+/// As one of a listener of ours: small pieces do not wait for each other.
+#[test]
+fn an_adopted_tcp_connection_sends_at_once() {
+    use std::os::fd::IntoRawFd;
+    let mut server = Server::new(|_| {}, hello);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    let twin = theirs.try_clone().unwrap();
+    assert!(!twin.nodelay().unwrap());
+    server.engine.adopt(theirs.into_raw_fd()).unwrap();
+    assert!(twin.nodelay().unwrap());
 }

@@ -23,7 +23,7 @@ use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Exit, Pid};
 use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGINT, SIGKILL, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{self, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, Signals};
 
 /// A place gets no two workers within this time: a worker that dies at its first request must not
 /// make the arbiter spin, and a replacement is to be there within 100 ms.
@@ -163,7 +163,8 @@ impl Arbiter {
         }
         self.preflight()?;
         if self.settings.signals {
-            let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?;
+            // A log that nobody reads any more must not end the arbiter.
+            let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?;
             self.poller
                 .get_mut()
                 .add(signals.fd(), TOKEN_SIGNAL)

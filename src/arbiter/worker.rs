@@ -14,7 +14,7 @@ use crate::base::log::log;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid, SignalMask};
-use crate::sys::signal::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
 use crate::sys::sock::wait_readable;
 
 /// The exit status of a worker that could not prepare itself: gunicorn's.
@@ -166,6 +166,8 @@ fn prepare(
     let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?;
     // gunicorn's workers die of it, and `pkill -HUP` hurts.
     signal::ignore(SIGHUP).map_err(os)?;
+    // Of a log that nobody reads any more.
+    signal::ignore(SIGPIPE).map_err(os)?;
     let watch = |fd, token| arbiter.poller.borrow().add(fd, token).map_err(os);
     watch(signals.fd(), TOKEN_SIGNAL)?;
     watch(lifeline.as_raw_fd(), TOKEN_LIFELINE)?;

@@ -64,6 +64,13 @@ impl Arena {
         self.bump.alloc_slice_fill_copy(len, 0)
     }
 
+    /// A value that needs no drop.
+    #[allow(clippy::mut_from_ref, reason = "each call hands out memory of its own")]
+    pub fn hold<T>(&self, value: T) -> &mut T {
+        const { assert!(!std::mem::needs_drop::<T>()) };
+        self.bump.alloc(value)
+    }
+
     /// A copy of a slice.
     pub fn copy_slice<T: Copy>(&self, source: &[T]) -> &mut [T] {
         self.bump.alloc_slice_copy(source)

@@ -294,9 +294,12 @@ impl OutQueue {
 
     /// Copied octets sent long ago are in the way of a response that never ends.
     pub fn compact(&mut self) {
-        if self.sent > 0 && self.chunks.is_empty() {
+        if self.sent > 0 {
             self.bytes.copy_within(self.sent.., 0);
             self.bytes.truncate(self.bytes.len() - self.sent);
+            for (position, _) in &mut self.chunks {
+                *position -= self.sent;
+            }
             self.sent = 0;
         }
     }
@@ -376,6 +379,22 @@ mod tests {
         assert!(queue.holds_borrowed());
         queue.advance(1);
         assert!(!queue.holds_borrowed());
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let mut queue = OutQueue::default();
+        for _ in 0..10_000 {
+            queue.buffer().extend_from_slice(b"3e8\r\n");
+            queue.push(OwnedChunk::from_vec(vec![b'x'; 1000]));
+            queue.buffer().extend_from_slice(b"\r\n");
+            // The client is always half a chunk behind.
+            queue.advance(queue.len() - 500);
+            queue.compact();
+        }
+        assert_eq!(queue.len(), 500);
+        assert!(queue.bytes.len() < 100, "{} octets are kept", queue.bytes.len());
+        assert_eq!(sent_whole(&mut queue, 7), [[b'x'; 498].as_slice(), b"\r\n"].concat());
     }
 
     #[test]

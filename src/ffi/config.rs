@@ -171,7 +171,7 @@ pub struct gw_listener {
     pub fd: i32,
     /// 0: the option
     pub backlog: i32,
-    /// GW_LISTEN_*
+    /// 0
     pub flags: u32,
     /// of a unix socket, 0: umask decides
     pub mode: u32,
@@ -179,9 +179,6 @@ pub struct gw_listener {
 
 /// HTTP/1.0 and 1.1
 pub const GW_PROTO_HTTP: u32 = 0;
-
-/// one socket per worker
-pub const GW_LISTEN_REUSEPORT: u32 = 1 << 0;
 
 const _: () = assert!(GW_PROTO_HTTP == Protocol::Http as u32);
 
@@ -223,10 +220,9 @@ unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
         // SAFETY: the caller's promise.
         Listener::from_str(unsafe { cstr(raw.address, "listener->address") }?)?
     };
-    if raw.flags & !GW_LISTEN_REUSEPORT != 0 {
+    if raw.flags != 0 {
         return invalid(format!("listener: flags are {:#x}: unknown", raw.flags));
     }
-    listener.reuse_port = raw.flags & GW_LISTEN_REUSEPORT != 0;
     listener.backlog = match u32::try_from(raw.backlog) {
         Ok(backlog) => backlog,
         Err(_) => return invalid(format!("listener: backlog is {}", raw.backlog)),

@@ -98,7 +98,14 @@ pub unsafe extern "C" fn gw_environ_set(
         // SAFETY: the rules page.
         let text = unsafe { bytes(value.cast(), value_len, "value") }?;
         let text = if value.is_null() { None } else { Some(text) };
-        // SAFETY: not NULL (`name_in`), and a derived environ is its middleware's alone.
+        // SAFETY: not NULL (`name_in`).
+        if unsafe { &*derived }.is_the_request_s()? {
+            return Err(Error::new(
+                Kind::State,
+                "only an environ from gw_environ_derive can be changed",
+            ));
+        }
+        // SAFETY: not NULL, and a derived environ is its middleware's alone.
         unsafe { &mut *derived }.set(name, text)
     })
 }
@@ -177,7 +184,8 @@ pub unsafe extern "C" fn gw_environ_query(
     })
 }
 
-/// Whether the client has left.
+/// Whether the client has left, or has said that it will send no more (a client that only closed its
+/// half of the connection still gets its answer).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_environ_gone(env: *const Environ) -> c_int {
     quietly(0, || {

@@ -55,9 +55,9 @@ pub struct gw_hooks {
     pub ctx: *mut c_void,
     /// may be NULL
     pub drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
-    /// before the application
+    /// before the application, where it runs: with `threads` many at once
     pub pre_request: Option<unsafe extern "C" fn(ctx: *mut c_void, env: *mut Environ)>,
-    /// after the request
+    /// after the request; as pre_request
     pub access: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *const gw_access)>,
 }
 

@@ -65,38 +65,38 @@ impl Input {
 
 /// A request.  All of it lives as long as the request does; `size` and `impl` are the library's.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Environ {
     /// of this struct
-    pub size: u32,
+    pub(crate) size: u32,
     /// GW_ENV_*
-    pub flags: u32,
+    pub(crate) flags: u32,
     /// a token, as the client spells it
-    pub request_method: Octets<'static>,
+    pub(crate) request_method: Octets<'static>,
     /// the part of the path that led here; never "/"
-    pub script_name: Octets<'static>,
+    pub(crate) script_name: Octets<'static>,
     /// percent-decoded octets
-    pub path_info: Octets<'static>,
+    pub(crate) path_info: Octets<'static>,
     /// as it came, without "?"
-    pub query_string: Octets<'static>,
+    pub(crate) query_string: Octets<'static>,
     /// as it came
-    pub request_uri: Octets<'static>,
+    pub(crate) request_uri: Octets<'static>,
     /// missing when there is none
-    pub content_type: Octets<'static>,
+    pub(crate) content_type: Octets<'static>,
     /// never empty
-    pub server_name: Octets<'static>,
+    pub(crate) server_name: Octets<'static>,
     /// never empty
-    pub server_port: Octets<'static>,
+    pub(crate) server_port: Octets<'static>,
     /// "HTTP/1.1"
-    pub server_protocol: Octets<'static>,
+    pub(crate) server_protocol: Octets<'static>,
     /// "unix:" for a peer on a unix socket
-    pub remote_addr: Octets<'static>,
+    pub(crate) remote_addr: Octets<'static>,
     /// empty for a peer on a unix socket
-    pub remote_port: Octets<'static>,
+    pub(crate) remote_port: Octets<'static>,
     /// "http", "https"
-    pub url_scheme: Octets<'static>,
+    pub(crate) url_scheme: Octets<'static>,
     /// -1: absent, or a chunked body
-    pub content_length: i64,
+    pub(crate) content_length: i64,
     /// as received, in order
     headers: *const Pair<'static>,
     header_count: usize,
@@ -104,7 +104,7 @@ pub struct Environ {
     vars: *const Pair<'static>,
     var_count: usize,
     /// replaced by a middleware that changes the body, in an environ it derived
-    pub input: Input,
+    pub(crate) input: Input,
     /// the library's; do not touch
     r#impl: *mut c_void,
 }
@@ -138,6 +138,45 @@ impl Handle {
     }
 }
 
+/// `members! { name }`: a member as Rust code reads it, for as long as it holds the environ.
+macro_rules! members {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        impl Environ {
+            $($(#[$doc])*
+            pub fn $name(&self) -> &[u8] {
+                self.$name.as_slice()
+            })*
+        }
+    };
+}
+
+members! {
+    /// REQUEST_METHOD: a token, in the client's spelling.
+    request_method,
+    /// SCRIPT_NAME: the part of the path that led to this application; may be empty.
+    script_name,
+    /// PATH_INFO: the rest of the path, percent-decoded octets.
+    path_info,
+    /// QUERY_STRING: behind the question mark, as it came; may be empty.
+    query_string,
+    /// REQUEST_URI: the request target as it came.
+    request_uri,
+    /// CONTENT_TYPE; empty when the request has none.
+    content_type,
+    /// SERVER_NAME; never empty.
+    server_name,
+    /// SERVER_PORT; never empty.
+    server_port,
+    /// SERVER_PROTOCOL: "HTTP/1.1".
+    server_protocol,
+    /// REMOTE_ADDR; "unix:" for a peer on a unix socket.
+    remote_addr,
+    /// REMOTE_PORT; empty for a peer on a unix socket.
+    remote_port,
+    /// wsgi.url_scheme: "http" or "https".
+    url_scheme,
+}
+
 impl Environ {
     pub(crate) const EMPTY: Environ = Environ {
         size: size_of::<Environ>() as u32,
@@ -164,14 +203,52 @@ impl Environ {
     };
 
     /// The header fields as received, in order.
-    pub fn headers(&self) -> &[Pair<'static>] {
+    pub fn headers(&self) -> &[Pair<'_>] {
         // SAFETY: set by `set_headers` from a slice that lives as long as the request.
         unsafe { slice(self.headers, self.header_count) }
     }
 
     /// Further variables; they win over the headers.
-    pub fn vars(&self) -> &[Pair<'static>] {
+    pub fn vars(&self) -> &[Pair<'_>] {
         // SAFETY: set by `set_vars` from a slice that lives as long as the request.
+        unsafe { slice(self.vars, self.var_count) }
+    }
+
+    /// `ENV_*`.
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// Let the body be read from somewhere else: a middleware's way to change it, in an environ
+    /// that it derived.
+    ///
+    /// # Safety
+    /// `read` must take `ctx`, and keep the rules of `gw_read`, until the request is over.
+    pub unsafe fn set_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    /// CONTENT_LENGTH; -1: absent, or a chunked body.
+    pub fn content_length(&self) -> i64 {
+        self.content_length
+    }
+
+    /// The same environ once more, for a copy in the request's memory.
+    pub(crate) fn twin(&self) -> Environ {
+        // SAFETY: an environ owns nothing: it is numbers and pointers into the request's memory,
+        // in which the twin is put.
+        unsafe { std::ptr::read(self) }
+    }
+
+    /// The header fields, for what is kept in the request's memory.
+    pub(crate) fn all_headers(&self) -> &[Pair<'static>] {
+        // SAFETY: as in `headers`.
+        unsafe { slice(self.headers, self.header_count) }
+    }
+
+    /// As `all_headers`.
+    pub(crate) fn all_own_vars(&self) -> &[Pair<'static>] {
+        // SAFETY: as in `vars`.
         unsafe { slice(self.vars, self.var_count) }
     }
 
@@ -200,6 +277,11 @@ impl Environ {
         self.set_vars([].as_slice());
     }
 
+    /// Whether it is the environ of the request, and not one that a middleware derived.
+    pub(crate) fn is_the_request_s(&self) -> Result<bool> {
+        Ok(std::ptr::eq(self.exchange()?.environ().as_ptr(), self))
+    }
+
     /// The exchange it belongs to; an error for an environ that was not made by this library.
     pub(crate) fn exchange(&self) -> Result<&Exchange> {
         if self.r#impl.is_null() {
@@ -217,11 +299,6 @@ impl Environ {
         Ok(unsafe { &*exchange })
     }
 }
-
-// SAFETY: the pointers lead to request memory that no thread writes while the request runs.
-unsafe impl Send for Environ {}
-// SAFETY: as above; all methods only read.
-unsafe impl Sync for Environ {}
 
 /// # Safety
 /// `data` must be NULL, or point to `len` values that live and stay unwritten for 'a.
@@ -295,7 +372,7 @@ pub struct Writer {
 }
 
 /// `writer` may be NULL.  What is written leaves before the body's chunks.  [req]: in the application
-/// call, in next() and in close(); `sr` lives until close() returned.  Everything in `head` is copied.
+/// call and in next(); `sr` lives until close() is called.  Everything in `head` is copied.
 /// A refused call changes nothing.  The head is committed when a non-empty chunk is accepted.
 pub type StartResponseFn = Option<
     unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> Code,

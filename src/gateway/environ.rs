@@ -114,7 +114,8 @@ impl Environ {
     /// A variable by its CGI or WSGI name ("HTTP_HOST", "REMOTE_ADDR", "wsgi.url_scheme"); missing
     /// when the request does not have it.  Fields that came several times are joined.
     pub fn get(&self, name: &[u8]) -> Octets<'_> {
-        if let Some(var) = self.vars().iter().rev().find(|var| var.name.as_slice() == name) {
+        if let Some(var) = self.all_own_vars().iter().rev().find(|var| var.name.as_slice() == name)
+        {
             return var.value;
         }
         if let Some(name) = name.strip_prefix(b"HTTP_") {
@@ -164,7 +165,7 @@ impl Environ {
         if matches!(name, b"CONTENT_TYPE" | b"CONTENT_LENGTH") {
             return Octets::MISSING;
         }
-        let mut same = self.headers().iter().filter(|field| named(field.name.as_slice(), name));
+        let mut same = self.all_headers().iter().filter(|field| named(field.name.as_slice(), name));
         let Some(first) = same.next() else {
             return Octets::MISSING;
         };
@@ -215,7 +216,7 @@ impl Environ {
             b"REMOTE_PORT",
             b"HTTPS",
         ];
-        let vars = self.vars();
+        let vars = self.all_own_vars();
         let own = |name: &'static [u8], value: Octets<'static>| {
             let given = vars.iter().any(|var| var.name.as_slice() == name);
             (!value.is_missing() && !given).then_some(Pair { name: Octets::new(name), value })
@@ -233,7 +234,7 @@ impl Environ {
             let last = !later.iter().any(|other| other.name.as_slice() == var.name.as_slice());
             return Some((last && !var.value.is_missing()).then_some(var));
         };
-        let headers = self.headers();
+        let headers = self.all_headers();
         let name = headers.get(at)?.name.as_slice();
         Some(self.header_var(name, &headers[..at]))
     }
@@ -256,14 +257,14 @@ impl Environ {
             name.len() + 5
         });
         let full_name = full.as_slice();
-        if self.vars().iter().any(|var| var.name.as_slice() == full_name) {
+        if self.all_own_vars().iter().any(|var| var.name.as_slice() == full_name) {
             return None;
         }
         Some(Pair { name: full, value: self.joined(&full_name[5..]) })
     }
 
     /// All variables at once.
-    pub fn all_vars(&self) -> Result<&[Pair<'static>]> {
+    pub fn all_vars(&self) -> Result<&[Pair<'_>]> {
         let mut all = Vec::with_capacity(32);
         let mut cursor = 0;
         while let Some(pair) = self.next_of_all(&mut cursor) {
@@ -274,7 +275,7 @@ impl Environ {
 
     /// A copy that may be changed, and that lives as long as the request: WSGI's `dict(environ)`.
     pub fn derive(&self) -> Result<&mut Environ> {
-        Ok(&mut self.exchange()?.arena().copy_slice(&[*self])[0])
+        Ok(self.exchange()?.arena().hold(self.twin()))
     }
 
     /// Set a variable of a derived environ; `None` takes it away.
@@ -318,7 +319,7 @@ impl Environ {
     fn set_var(&mut self, name: &[u8], value: Octets<'static>) -> Result<()> {
         let x = self.exchange()?;
         let mut vars: Vec<_> =
-            self.vars().iter().filter(|var| var.name.as_slice() != name).copied().collect();
+            self.all_own_vars().iter().filter(|var| var.name.as_slice() != name).copied().collect();
         vars.push(Pair { name: x.arena().copy(name), value });
         let vars: *const [Pair<'static>] = x.arena().copy_slice(&vars);
         self.set_vars(vars);

@@ -8,6 +8,9 @@
 //! All methods take `&self`: the application calls back in while the driver's call is still on the
 //! stack.  No cell stays borrowed while foreign code runs.
 
+mod answer;
+mod calls;
+
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -15,14 +18,13 @@ use std::sync::Arc;
 use crate::base::arena::Arena;
 use crate::base::buf::{OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::Level;
-use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, Octets, OwnedChunk, Pair};
-use crate::wire::{self, Asked, BodyMode, Encoder, Framed, http1};
+use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, OwnedChunk, Pair};
+use crate::wire::{self, Asked, BodyMode, Framed};
 
-use super::abi::{BodyFrame, Environ, Handle, NOWAIT, Response};
+use super::abi::{BodyFrame, Environ, Handle};
 use super::environ::{self, Origin};
 use super::head::Head;
-use super::input::{Read, RequestBody};
+use super::input::RequestBody;
 use super::service::Service;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
@@ -161,8 +163,6 @@ impl Exchange {
             out: RefCell::default(),
         }
     }
-
-    // ---- what the driver sees -------------------------------------------------------------
 
     /// Where the request is.
     pub fn phase(&self) -> Phase {
@@ -428,379 +428,6 @@ impl Exchange {
         self.expects.set(false);
         self.phase.set(Phase::Idle);
     }
-
-    // ---- what the application does --------------------------------------------------------
-
-    /// start_response.
-    pub(super) fn start_response(&self, head: &Response<'_>) -> Result<()> {
-        self.must_run()?;
-        let mut mine = self.head.try_borrow_mut().map_err(|_| busy())?;
-        if !(100..200).contains(&head.status) {
-            return mine.set(head, self.framed.get().is_some());
-        }
-        drop(mine);
-        self.early(head)
-    }
-
-    /// An early hint, or another 1xx: out at once, on 1.1 and before the head.
-    fn early(&self, head: &Response<'_>) -> Result<()> {
-        if head.status == 101 {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "start_response: 101 needs a connection that can be handed over",
-            ));
-        }
-        let mut interim = Head::default();
-        interim.set_interim(head)?;
-        if self.framed.get().is_some() || self.asked.get().version < wire::Version::Http11 {
-            return Ok(());
-        }
-        if head.status == 100 {
-            self.expects.set(false);
-        }
-        let mut out = self.out.try_borrow_mut().map_err(|_| busy())?;
-        self.encoder().interim(out.buffer(), &interim.as_wire());
-        drop(out);
-        self.link()?.flush(self, u64::MAX)
-    }
-
-    /// WSGI's write().
-    pub(super) fn write(&self, chunk: OwnedChunk) -> Result<Written> {
-        self.must_run()?;
-        if self.outcome.get() == Outcome::Cut {
-            return Err(Error::from(Kind::Closed));
-        }
-        let link = self.link()?;
-        if self.out.try_borrow_mut().map_err(|_| busy())?.len() >= self.service.output_buffer {
-            if !link.may_block() {
-                return Ok(Written::Refused(chunk));
-            }
-            link.flush(self, 0)?;
-        }
-        if !chunk.has_release() && chunk.is_sound() && (chunk.is_file() || chunk.len() > COPY) {
-            // Only ours until we return.
-            self.emit_copy(link, &chunk)?;
-        } else {
-            self.emit(link, chunk, false)?;
-        }
-        link.flush(self, if link.may_block() { 0 } else { u64::MAX })?;
-        Ok(Written::Taken)
-    }
-
-    fn emit_copy(&self, link: &dyn Link, chunk: &OwnedChunk) -> Result<()> {
-        if chunk.is_file() {
-            return Err(Error::new(Kind::Invalid, "write: a file range needs a release function"));
-        }
-        self.emit(link, OwnedChunk::from_vec(chunk.octets().to_vec()), false)
-    }
-
-    /// wsgi.input.read: `None` is "not now", 0 the end.
-    pub(super) fn read(&self, buf: &mut [u8], flags: u32) -> Result<Option<usize>> {
-        self.read_by(flags, |input| input.read(buf))
-    }
-
-    /// wsgi.input.readline.
-    pub(crate) fn read_line(&self, buf: &mut [u8], flags: u32) -> Result<Option<usize>> {
-        self.read_by(flags, |input| input.read_line(buf))
-    }
-
-    fn read_by(
-        &self,
-        flags: u32,
-        mut take: impl FnMut(&mut RequestBody) -> Result<Read>,
-    ) -> Result<Option<usize>> {
-        loop {
-            match take(&mut *self.input.try_borrow_mut().map_err(|_| busy())?)? {
-                Read::Data(n) => return Ok(Some(n)),
-                Read::End => return Ok(Some(0)),
-                Read::Empty => {}
-            }
-            let link = self.link()?;
-            if self.expects.get() {
-                self.send_continue();
-                link.flush(self, u64::MAX)?;
-            }
-            if flags & NOWAIT != 0 {
-                return Ok(None);
-            }
-            if !link.may_block() {
-                return Err(Error::new(
-                    Kind::Busy,
-                    "gw_read: nothing has arrived and this thread must not wait: GW_NOWAIT",
-                ));
-            }
-            link.wait_input(self)?;
-        }
-    }
-
-    /// Hang something on the request; `drop` runs when it is over, last hung first.
-    pub(crate) fn put(
-        &self,
-        key: *const c_void,
-        value: *mut c_void,
-        drop: Option<unsafe extern "C" fn(value: *mut c_void)>,
-    ) -> Result<()> {
-        let mut attached = self.attached.try_borrow_mut().map_err(|_| busy())?;
-        attached.push(Attachment { key, value, drop });
-        Ok(())
-    }
-
-    /// What was hung on the request last under this key; NULL when nothing was.
-    pub(crate) fn at(&self, key: *const c_void) -> *mut c_void {
-        let attached = self.attached.borrow();
-        let found = attached.iter().rev().find(|attachment| attachment.key == key);
-        found.map_or(std::ptr::null_mut(), |attachment| attachment.value)
-    }
-
-    /// Memory of the request.
-    pub(crate) fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    /// Whether the client has left.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.outcome.get() == Outcome::Cut || self.link().is_ok_and(|link| link.is_gone())
-    }
-
-    /// What names the request in log lines.
-    pub fn request_id(&self) -> Octets<'static> {
-        let mut digits = [0; 16];
-        hex(self.request_id.get(), &mut digits);
-        self.arena.copy(&digits)
-    }
-
-    /// A line in the log about this request.
-    pub fn log(&self, level: Level, text: &[u8]) {
-        if self.service.log.enabled(level) {
-            let mut digits = [0; 16];
-            hex(self.request_id.get(), &mut digits);
-            let id = std::str::from_utf8(&digits).unwrap_or("");
-            self.service.log.write_octets(level, "app", id, text);
-        }
-    }
-
-    /// An error of the application, in the log.
-    pub(super) fn complain(&self, error: &Error) {
-        self.log(Level::Error, error.message().as_bytes());
-    }
-
-    fn must_run(&self) -> Result<()> {
-        match self.phase.get() {
-            Phase::Running => Ok(()),
-            _ => Err(Error::new(Kind::State, "the request is over, or not begun")),
-        }
-    }
-
-    // ---- the answer -----------------------------------------------------------------------
-
-    fn encoder(&self) -> &'static dyn Encoder {
-        &http1::Encoder
-    }
-
-    /// Commit the head: from here on the status is the client's.
-    fn commit(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
-        if let Some(framed) = self.framed.get() {
-            return Ok(framed);
-        }
-        let head = self.head.borrow();
-        if !head.is_started() {
-            return Err(Error::new(Kind::State, "a body without start_response"));
-        }
-        let mut asked = self.asked.get();
-        if let (Some(promised), Some(known)) = (head.content_length(), known)
-            && promised > known
-            && !asked.is_head
-            && !matches!(head.status(), 204 | 304)
-        {
-            return Err(Error::new(
-                Kind::App,
-                format!("Content-Length is {promised}, the body has {known} octets"),
-            ));
-        }
-        // A client that was not told to go on may send the body, or the next request: nobody knows.
-        asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
-        let mut out = self.out.borrow_mut();
-        let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
-        self.framed.set(Some(framed));
-        Ok(framed)
-    }
-
-    /// A piece of the answer's body.  `is_all`: there is no other.
-    fn emit(&self, link: &dyn Link, mut chunk: OwnedChunk, is_all: bool) -> Result<()> {
-        if !chunk.is_sound() {
-            return Err(Error::new(
-                Kind::Invalid,
-                "a chunk without data, longer than memory, or of no possible range of a file",
-            ));
-        }
-        if is_all {
-            self.commit(link, Some(chunk.len()))?;
-        }
-        if chunk.is_empty() {
-            if is_all {
-                self.end(link);
-            }
-            return Ok(());
-        }
-        let framed = self.commit(link, None)?;
-        self.fit(framed.body, &mut chunk);
-        let (len, mode) = (chunk.len(), framed.body);
-        if mode != BodyMode::Absent && len > 0 {
-            self.queued.set(self.queued.get() + len);
-            let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
-            let mut out = self.out.borrow_mut();
-            self.encoder().before(out.buffer(), mode, len);
-            if len <= limit && !chunk.is_file() {
-                out.buffer().extend_from_slice(chunk.octets());
-                self.encoder().after(out.buffer(), mode);
-                drop(out);
-                drop(chunk);
-            } else {
-                out.push(chunk);
-                self.encoder().after(out.buffer(), mode);
-            }
-        }
-        if is_all {
-            self.end(link);
-        }
-        Ok(())
-    }
-
-    /// Never more than was promised.
-    fn fit(&self, mode: BodyMode, chunk: &mut OwnedChunk) {
-        let room = match mode {
-            BodyMode::Length(promised) => promised - self.queued.get(),
-            BodyMode::Absent if self.asked.get().is_head => return,
-            BodyMode::Absent => 0,
-            BodyMode::Chunked | BodyMode::Close => return,
-        };
-        if chunk.len() > room {
-            if !self.warned.replace(true) {
-                let status = self.head.borrow().status();
-                self.log(
-                    Level::Warn,
-                    format!("the body of this {status} is longer than {room} more octets: cut off")
-                        .as_bytes(),
-                );
-            }
-            chunk.truncate(room);
-        }
-    }
-
-    /// The application has nothing more to say.
-    fn end(&self, link: &dyn Link) {
-        let framed = match self.commit(link, Some(0)) {
-            Ok(framed) => framed,
-            Err(error) => return self.fail(link, &error),
-        };
-        if let BodyMode::Length(promised) = framed.body
-            && promised > self.queued.get()
-        {
-            let error = Error::new(
-                Kind::App,
-                format!("Content-Length is {promised}, the body had {} octets", self.queued.get()),
-            );
-            return self.fail(link, &error);
-        }
-        self.encoder().end(self.out().buffer(), framed.body);
-        let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
-        self.outcome.set(keep);
-        self.phase.set(Phase::Draining);
-    }
-
-    /// The application returned an error, and said why in the log if it wanted to.
-    fn app_refused(&self, link: &dyn Link, code: i32) {
-        let kind = Kind::from_code(code).unwrap_or(Kind::App);
-        let failure = self.input.borrow().failure();
-        if failure.is_some() {
-            self.close_after();
-        }
-        match failure {
-            // Its request was cut short, and that is what it reports.
-            Some(Kind::Closed) => self.abort(link),
-            Some(Kind::Timeout) => self.answer_or_cut(link, 408, "the body took too long"),
-            Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
-            Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
-            _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
-        }
-    }
-
-    /// The application broke its word, or gave up: a 500 while that is possible.
-    fn fail(&self, link: &dyn Link, error: &Error) {
-        if self.phase.get() == Phase::Done {
-            return;
-        }
-        self.service.counters().app_errors.up();
-        self.complain(error);
-        self.answer_or_cut(link, 500, "");
-    }
-
-    /// No other request on this connection.
-    fn close_after(&self) {
-        self.asked.set(Asked { keep_alive: false, ..self.asked.get() });
-    }
-
-    fn answer_or_cut(&self, link: &dyn Link, status: u16, reason: &str) {
-        if self.framed.get().is_some() {
-            self.service.counters().aborted.up();
-            return self.cut(link);
-        }
-        self.answer_error(link, status, reason);
-    }
-
-    /// An answer of our own.
-    fn answer_error(&self, link: &dyn Link, status: u16, reason: &str) {
-        let separator = if reason.is_empty() { "" } else { ": " };
-        let phrase = http1::reason_phrase(status);
-        let text = format!("{status} {phrase}{separator}{reason}\n");
-        let fields = [
-            Pair::new(b"Content-Type", b"text/plain; charset=utf-8"),
-            Pair::new(b"Retry-After", b"1"),
-        ];
-        let fields = if status == 503 { &fields[..] } else { &fields[..1] };
-        let response = Response::new(status, fields).replacing();
-        let known = Some(text.len() as u64);
-        let set = self.head.borrow_mut().set(&response, false);
-        let committed = set.and_then(|()| self.commit(link, known));
-        if let Ok(framed) = committed {
-            if framed.body != BodyMode::Absent {
-                self.queued.set(text.len() as u64);
-                self.out().buffer().extend_from_slice(text.as_bytes());
-            }
-            let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
-            self.outcome.set(keep);
-        }
-        self.finish(link);
-    }
-
-    /// The head is out and the rest will not come: the client must see it.
-    fn cut(&self, link: &dyn Link) {
-        self.outcome.set(Outcome::Cut);
-        // What was queued before is the client's, as far as it takes it now.  The rest is released
-        // before close(), like all chunks.
-        let _ = link.flush(self, u64::MAX);
-        self.out().clear();
-        self.finish(link);
-    }
-
-    /// The end of a request, in the order that everybody may rely on: chunks were released, then
-    /// close(), then what hangs on the environ.
-    fn finish(&self, link: &dyn Link) {
-        if self.phase.replace(Phase::Done) == Phase::Done {
-            return;
-        }
-        let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
-        self.enter(link, || body.finish());
-        link.finished(self);
-        loop {
-            // Not borrowed while the destructor runs, which may look at what is still there.
-            let last = self.attached.borrow_mut().pop();
-            let Some(attachment) = last else { break };
-            if let Some(drop) = attachment.drop {
-                super::app::call_drop(drop, attachment.value);
-            }
-        }
-    }
 }
 
 impl Drop for Exchange {
@@ -809,17 +436,5 @@ impl Drop for Exchange {
             std::thread::panicking() || matches!(self.phase.get(), Phase::Idle | Phase::Done),
             "a request was dropped without an end"
         );
-    }
-}
-
-fn busy() -> Error {
-    Error::new(Kind::State, "called from inside a release function of the same request")
-}
-
-/// 16 hexadecimal digits.
-fn hex(mut number: u64, digits: &mut [u8; 16]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
     }
 }

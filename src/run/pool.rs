@@ -37,8 +37,9 @@ struct Queue<J> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// `threads` threads, each of which does the work that `make` makes for it.  They have all signals blocked: those are for the threads
-    /// of the host.  Must be made after the last fork.
+    /// `threads` threads, each of which does the work that `make` makes for it.  They have all
+    /// signals blocked but faults: those are for the threads of the host.  Must be made after the
+    /// last fork.
     pub fn new(threads: usize, limit: usize, make: impl Fn() -> Work<J>) -> Result<Self> {
         let waker = Waker::new().map_err(|source| Error::os("make a thread pool", &source))?;
         let queue = Queue { jobs: VecDeque::new(), limit, closed: false };
@@ -49,7 +50,7 @@ impl<J: Send + 'static> Pool<J> {
             waker,
         });
         let mut pool = Pool { shared, threads: Vec::with_capacity(threads) };
-        let mask = SignalMask::block_all();
+        let mask = SignalMask::block_all_but_faults();
         let spawned = (0..threads).try_for_each(|index| {
             let shared = Arc::clone(&pool.shared);
             let thread = Builder::new().name(format!("gateway-{index}"));

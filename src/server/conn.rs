@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::error::Kind;
 use crate::gateway::environ::Origin;
@@ -24,6 +25,9 @@ const BUDGET: u32 = 64;
 
 /// Octets of a body that nobody read which are read for the sake of the next request.
 const DISCARD_MAX: u64 = 1024 * 1024;
+
+/// How long a connection that never asked for anything may still do so when the server stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// After a final answer, what the client still sends is thrown away, so that a reset does not
 /// destroy the answer on its way: for this long, and up to this many octets.
@@ -199,6 +203,11 @@ impl Conn {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
     }
 
+    /// The server stops: time for a first request begins anew, and is short.
+    pub(super) fn hurry(&mut self) {
+        self.progress |= self.waiting == Waiting::First;
+    }
+
     /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
     pub(super) fn readable(&mut self, ended: bool) {
         self.drained = false;
@@ -329,6 +338,7 @@ impl Conn {
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
                 Ok(Sent::Blocked) => self.wait(Waiting::Write),
+                Ok(Sent::Enough) => Some(Fate::Again),
                 Err(_) => Some(Fate::Reset),
             };
         }
@@ -337,6 +347,7 @@ impl Conn {
             match self.send(slot, core) {
                 Ok(Sent::All) => {}
                 Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+                Ok(Sent::Enough) => return Some(Fate::Again),
                 Err(_) => return Some(Fate::Reset),
             }
         }
@@ -388,6 +399,7 @@ impl Conn {
             match self.send(slot, core) {
                 Ok(Sent::All) => {}
                 Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+                Ok(Sent::Enough) => return Some(Fate::Again),
                 Err(_) => return Some(Fate::Reset),
             }
         }
@@ -495,6 +507,7 @@ impl Conn {
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+            Ok(Sent::Enough) => return Some(Fate::Again),
             Err(_) => return Some(Fate::Reset),
         }
         self.read_more(slot, Waiting::Body)
@@ -541,6 +554,7 @@ impl Conn {
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
+            Ok(Sent::Enough) => return Some(Fate::Again),
             Err(_) => return Some(Fate::Reset),
         }
         if progress == Progress::Flush {
@@ -663,14 +677,18 @@ impl Conn {
         if !goes_on {
             self.progress = false;
             let timeout = match self.waiting {
+                // Who has just come was promised an answer, and must ask for it now.
+                Waiting::First if core.context.stopping => {
+                    settings.header_timeout.min(STOP_PATIENCE)
+                }
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle => settings.keepalive,
                 Waiting::Body => settings.body_timeout,
                 Waiting::Write => settings.write_timeout,
-                Waiting::Linger => std::time::Duration::from_millis(LINGER_MS),
+                Waiting::Linger => Duration::from_millis(LINGER_MS),
                 // Only what waits for a thread has a deadline; see `expire`.
                 Waiting::App if self.away && self.uncalled => settings.queue_timeout,
-                Waiting::App => std::time::Duration::ZERO,
+                Waiting::App => Duration::ZERO,
             };
             self.deadline = match timeout.as_millis() as u64 {
                 0 => u64::MAX,

@@ -33,7 +33,7 @@ pub(super) struct Job {
     pub(super) task: Task,
     /// Why it came back.
     pub(super) progress: Progress,
-    /// Something could not be sent: nothing can follow it.
+    /// Something could not be sent, or was not done: nothing can follow it.
     pub(super) broken: bool,
 }
 
@@ -50,12 +50,15 @@ pub(super) fn hire(threads: usize, context: &Context) -> Result<Pool<Job>> {
         let mut context = context.clone();
         Box::new(move |job| {
             context.tell_time();
-            work(job, &context);
+            // Stays so after a panic.
+            job.broken = true;
+            job.broken = work(job, &context);
         })
     })
 }
 
-fn work(job: &mut Job, context: &Context) {
+/// Says whether the connection is broken.
+fn work(job: &mut Job, context: &Context) -> bool {
     let slot = &*job.slot;
     let x = &slot.exchange;
     let wire = Wire { fd: job.fd, slot, context };
@@ -65,20 +68,23 @@ fn work(job: &mut Job, context: &Context) {
         out.release_spent();
     }
     if job.task == Task::Abort || context.control.is_quick() {
-        return x.abort(&wire);
+        x.abort(&wire);
+        return false;
     }
     if x.phase() == Phase::Reading {
         let now = clock::monotonic_ns();
         slot.called.set(now);
         let limit = context.setup.settings.queue_timeout;
         if !limit.is_zero() && u128::from(now - slot.queued.get()) > limit.as_nanos() {
-            return x.shed(&wire);
+            x.shed(&wire);
+            return false;
         }
         x.run(&wire);
     }
     loop {
         if context.control.is_quick() {
-            return x.abort(&wire);
+            x.abort(&wire);
+            return false;
         }
         job.progress = x.advance(&wire);
         if job.progress != Progress::Flush {
@@ -87,13 +93,13 @@ fn work(job: &mut Job, context: &Context) {
         match slot::flush(wire.fd, x, context.sigpipe_ignored) {
             Ok(Sent::All) => {}
             // The loop waits for the client.
-            Ok(Sent::Blocked) => return,
+            Ok(Sent::Blocked | Sent::Enough) => return false,
             Err(_) => {
-                job.broken = true;
-                return x.abort(&wire);
+                x.abort(&wire);
+                return true;
             }
         }
     }
     // What is left goes out from here: it need not wait for the loop.
-    job.broken = slot::flush(wire.fd, x, context.sigpipe_ignored).is_err();
+    slot::flush(wire.fd, x, context.sigpipe_ignored).is_err()
 }

@@ -311,12 +311,12 @@ impl Engine {
                 if event.readable || event.read_closed || event.error {
                     conn.readable(event.read_closed);
                 }
-                if event.error || event.write_closed {
+                if event.error {
                     return self.remove(key, Fate::Close);
                 }
-                if !conn.is_away() {
-                    self.drive(key);
-                }
+                // A peer that is gone may have left a request (unix sockets): reading finds that,
+                // and then the end; sending finds that nobody takes it.
+                self.drive(key);
             }
         }
     }
@@ -508,6 +508,10 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
+        if conn.armed > now {
+            // Overtaken by an earlier one, which is still to come.
+            return;
+        }
         conn.armed = u64::MAX;
         if conn.deadline > now {
             self.core.arm(key, conn);
@@ -559,6 +563,7 @@ impl Engine {
             listener.close();
         }
         if how == Stop::Graceful {
+            self.conns.values_mut().for_each(Conn::hurry);
             for key in self.keys() {
                 self.drive(key);
             }
@@ -665,4 +670,42 @@ impl Core {
 fn seed() -> u64 {
     let now = clock::realtime().as_nanos() as u64;
     (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::gateway::abi::{Environ, StartResponse};
+    use crate::gateway::app::Application;
+    use crate::gateway::body::Body;
+    use crate::gateway::config::Config;
+
+    #[test]
+    fn a_connection_has_few_timers_however_its_deadline_moves() {
+        let mut config = Config::new();
+        let app = |_: &Environ, _: &StartResponse<'_>| Ok(Body::empty());
+        let app = Application::new(app).nonblocking();
+        config.application(app);
+        let setup = Arc::new(Setup::new(config).unwrap());
+        let mut engine = Engine::new(setup, Vec::new(), Arc::new(Counters::default())).unwrap();
+        let (_client, theirs) = UnixStream::pair().unwrap();
+        engine.adopt(theirs.into_raw_fd()).unwrap();
+        let key = engine.keys()[0];
+        let mut most = 0;
+        for _ in 0..1000 {
+            // A long wait, and then a short one: both come out too early.
+            for after in [30_000, 5_000, 35_000] {
+                let conn = engine.conns.get_mut(key).unwrap();
+                conn.deadline = engine.core.context.now + after;
+                engine.core.arm(key, conn);
+            }
+            engine.core.context.now += 10_000;
+            engine.expire();
+            most = most.max(engine.core.wheel.len());
+        }
+        assert!(most <= 8, "{most} timers");
+    }
 }

@@ -21,6 +21,9 @@ use super::engine::Control;
 use super::record;
 use super::setup::Setup;
 
+/// Octets that one connection may send at a stretch, however fast its client takes them.
+const SEND_MAX: u64 = 8 * 1024 * 1024;
+
 /// A body up to this size is awaited in the read buffer, and reaches the application as a view.
 pub(super) const VIEW_MAX: u64 = 16 * 1024;
 
@@ -206,6 +209,8 @@ pub(super) enum Sent {
     All,
     /// The client takes no more for now.
     Blocked,
+    /// Much; others want to be served as well.
+    Enough,
 }
 
 /// Send what waits, as far as the socket takes it.
@@ -222,7 +227,11 @@ pub(super) fn flush(fd: RawFd, x: &Exchange, sigpipe_ignored: bool) -> io::Resul
 }
 
 fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent> {
+    let most = out.len().saturating_sub(SEND_MAX);
     loop {
+        if out.len() < most {
+            return Ok(Sent::Enough);
+        }
         let sent = match out.front() {
             Front::Empty => return Ok(Sent::All),
             Front::One(octets) => send::send(fd, octets, false),
@@ -396,9 +405,12 @@ impl Link for Wire<'_> {
             let sent = flush(self.fd, x, self.context.sigpipe_ignored);
             match sent {
                 Ok(Sent::All) => return Ok(()),
-                Ok(Sent::Blocked) if !self.context.may_block || x.out().len() <= left => {
+                Ok(Sent::Blocked | Sent::Enough)
+                    if !self.context.may_block || x.out().len() <= left =>
+                {
                     return Ok(());
                 }
+                Ok(Sent::Enough) => continue,
                 Ok(Sent::Blocked) => {}
                 Err(error) => return Err(Error::new(Kind::Closed, error.to_string())),
             }

@@ -88,6 +88,17 @@ impl SignalMask {
         }
     }
 
+    /// The same, but for those that an instruction of the thread itself raises: blocked they would
+    /// end the process, past the handler of the host (or of its runtime, or of a sanitizer).
+    pub fn block_all_but_faults() -> Self {
+        const FAULTS: [i32; 6] =
+            [libc::SIGILL, libc::SIGTRAP, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+        let before = SignalMask::block_all();
+        let all = SignalMask::block_all();
+        all.without(&FAULTS).restore();
+        before
+    }
+
     /// Blocks these signals again, and no others.
     pub fn restore(&self) {
         // SAFETY: the set was initialised by the kernel.

@@ -14,7 +14,7 @@ use super::waker::{Waker, wake_fd};
 use crate::base::error::{Error, Kind, Result};
 
 /// The signals that processes of ours live by.
-pub use libc::{SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+pub use libc::{SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
 
 /// Whether there is a catcher.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -50,6 +50,13 @@ pub struct Signals {
 struct Saved {
     signal: libc::c_int,
     action: libc::sigaction,
+}
+
+impl Saved {
+    fn restore(&self) {
+        // SAFETY: the action is one that the kernel gave us for this signal.
+        unsafe { libc::sigaction(self.signal, &self.action, std::ptr::null_mut()) };
+    }
 }
 
 impl std::fmt::Debug for Saved {
@@ -91,6 +98,17 @@ impl Signals {
         Ok(this)
     }
 
+    /// Ignores `signal`, too, unless the process does something with it already.
+    pub fn ignoring(mut self, signal: i32) -> Result<Self> {
+        let ignored = catch(signal, None)
+            .map_err(|error| Error::os(format_args!("ignore signal {signal}"), &error))?;
+        self.saved.push(Saved { signal, action: ignored });
+        if ignored.sa_sigaction != libc::SIG_DFL {
+            self.saved.pop().iter().for_each(Saved::restore);
+        }
+        Ok(self)
+    }
+
     /// Readable when a signal has come (level-triggered, until [`Signals::take`]).
     pub fn fd(&self) -> RawFd {
         self.waker.fd()
@@ -106,10 +124,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        for saved in self.saved.iter().rev() {
-            // SAFETY: the action is one that the kernel gave us for this signal.
-            unsafe { libc::sigaction(saved.signal, &saved.action, std::ptr::null_mut()) };
-        }
+        self.saved.iter().rev().for_each(Saved::restore);
         WAKE.store(-1, Ordering::SeqCst);
         // A handler that began before may be about to write: the descriptor must not be closed, and
         // its number given away, under it.  It cannot be one of this thread.

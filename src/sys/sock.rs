@@ -216,6 +216,10 @@ pub fn adopt(fd: RawFd) -> io::Result<(OwnedFd, Peer)> {
     }
     let peer = peer_name(fd)?;
     set_flags(fd)?;
+    if !peer.port().is_empty() {
+        // As for our own listeners; who cannot have it does without.
+        let _ = set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    }
     // SAFETY: it is an open socket, as the calls above have shown, and the caller gives it away.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
 }

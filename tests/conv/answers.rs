@@ -214,8 +214,8 @@ fn head_has_the_headers_of_get_and_no_body() {
     let told = journal.clone();
     let app = capp::application(move |env, start, body| {
         body.journal = Some(told.clone());
-        let known = env.query_string.as_slice() != b"unknown";
-        let own = env.query_string.as_slice() == b"own";
+        let known = env.query_string() != b"unknown";
+        let own = env.query_string() == b"own";
         assert_eq!(start.respond(&Head::new(200, if own { &FIVE } else { &TEXT })), OK);
         if known {
             body.first = Some(capp::owned(&told, "first", b"abcde".to_vec()));
@@ -322,7 +322,7 @@ fn what_is_written_leaves_before_the_body() {
 fn a_write_commits_the_head_and_an_error_after_it_cuts() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
         let writer = start.respond(&Head::new(200, &TEXT))?;
-        if env.query_string.as_slice() == b"empty" {
+        if env.query_string() == b"empty" {
             assert!(writer.write(b"")?);
         } else {
             assert!(writer.write(b"begun")?);
@@ -444,7 +444,7 @@ fn the_last_chunk_may_say_so() {
 #[test]
 fn a_flushed_chunk_does_not_wait_for_company() {
     let app = capp::application(|env, start, body| {
-        let env = *env;
+        let env = lasting(env);
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
         let mut sent = false;
         body.next = Some(Box::new(move |out| {
@@ -479,7 +479,7 @@ fn a_flushed_chunk_does_not_wait_for_company() {
 fn bodies_in_rust_arrive() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
         start.respond(&Head::new(200, &TEXT))?;
-        Ok(match env.query_string.as_slice() {
+        Ok(match env.query_string() {
             b"static" => Body::from_static(b"static"),
             b"vec" => Body::from_vec(vec![b'v'; 100_000]),
             b"chunks" => Body::from_chunks((0..3).map(|n| Ok(n.to_string().into_bytes()))),

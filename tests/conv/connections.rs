@@ -8,7 +8,7 @@ use super::harness::*;
 /// Answers with the target.
 fn name(env: &Environ, start: &StartResponse<'_>) -> gateway::base::error::Result<Body> {
     start.respond(&Head::new(200, &TEXT))?;
-    Ok(Body::from_vec(env.request_uri.as_slice().to_vec()))
+    Ok(Body::from_vec(env.request_uri().to_vec()))
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn listeners_and_their_ports_are_told_apart() {
             config.set("bind", "127.0.0.1:0,127.0.0.2:0").unwrap();
         },
         |env: &Environ, start: &StartResponse<'_>| {
-            let name = [env.server_name.as_slice(), b":", env.server_port.as_slice()].concat();
+            let name = [env.server_name(), b":", env.server_port()].concat();
             start.respond(&Head::new(200, &TEXT))?;
             Ok(Body::from_vec(name))
         },

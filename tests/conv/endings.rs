@@ -19,7 +19,7 @@ fn app(journal: &Journal) -> Application {
         capp::attach(env, &journal, "one");
         capp::attach(env, &journal, "two");
         body.journal = Some(journal.clone());
-        let query = env.query_string.as_slice().to_vec();
+        let query = env.query_string().to_vec();
         if query == b"refuse" {
             body.first = Some(capp::owned(&journal, "first", vec![b'f'; 10]));
             return Kind::App as i32;
@@ -27,7 +27,7 @@ fn app(journal: &Journal) -> Application {
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
         body.first = Some(capp::owned(&journal, "first", vec![b'f'; 10_000]));
         let told = journal.clone();
-        let env = *env;
+        let env = lasting(env);
         let mut n = 0;
         body.next = Some(Box::new(move |out| {
             n += 1;
@@ -101,7 +101,7 @@ fn a_chunk_may_lie_in_the_memory_of_the_request() {
     let told = journal.clone();
     let app = capp::application(move |env, start, body| {
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        let text = vec![env.query_string.as_slice()[0]; LARGE];
+        let text = vec![env.query_string()[0]; LARGE];
         let data = capp::in_request_memory(env, &text);
         body.first = Some(Chunk {
             data: data.cast(),

@@ -123,13 +123,13 @@ fn a_declared_body_that_is_too_large_is_refused_instead_of_asked_for() {
 fn streaming_reader() -> gateway::gateway::app::Application {
     use gateway::gateway::abi::{AGAIN, EOF, OK};
     capp::application(|env, start, body| {
-        let reads = env.query_string.as_slice() == b"read";
+        let reads = env.query_string() == b"read";
         if !reads {
             assert_eq!(start.respond(&Head::new(403, &TEXT)), OK);
             body.first = Some(capp::lent(b"no"));
             return OK;
         }
-        let env = *env;
+        let env = lasting(env);
         let start = *start;
         let mut all = Vec::new();
         let mut done = false;
@@ -202,7 +202,7 @@ fn a_blocking_application_asks_when_it_reads() {
         |_| {},
         move |env: &Environ, start: &StartResponse<'_>| {
             says.add("called");
-            if env.query_string.as_slice() == b"no" {
+            if env.query_string() == b"no" {
                 start.respond(&Head::new(403, &TEXT))?;
                 return Ok(Body::from_static(b"no"));
             }

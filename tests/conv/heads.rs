@@ -41,7 +41,7 @@ fn status_reason_and_headers_arrive_exactly_and_in_order() {
 fn the_standard_phrase_and_a_date_are_added_unless_given() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
         let date = [Pair::new(b"date", b"Mon, 01 Jan 2001 00:00:00 GMT")];
-        let with_date = env.query_string.as_slice() == b"date";
+        let with_date = env.query_string() == b"date";
         start.respond(&Head::new(404, if with_date { &date } else { &[] }))?;
         Ok(Body::empty())
     };
@@ -219,7 +219,7 @@ fn invalid_headers_are_a_clean_500_and_a_line_that_names_them_but_not_their_valu
 #[test]
 fn content_lengths_that_disagree_are_refused_and_equal_ones_are_one() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
-        let second: &[u8] = if env.query_string.as_slice() == b"same" { b"1" } else { b"2" };
+        let second: &[u8] = if env.query_string() == b"same" { b"1" } else { b"2" };
         let fields = [Pair::new(b"Content-Length", b"1"), Pair::new(b"content-length", second)];
         start.respond(&Head::new(200, &fields))?;
         Ok(Body::from_static(b"x"))
@@ -294,7 +294,7 @@ fn early_hints_leave_at_once() {
     // The application has said its hint, and waits.
     let app = capp::application(|env, start, body| {
         assert_eq!(start.respond(&Head::new(103, &[Pair::new(b"Link", b"x")])), OK);
-        let (env, start) = (*env, *start);
+        let (env, start) = (lasting(env), *start);
         body.next = Some(Box::new(move |_| match env.try_read(&mut [0; 10]) {
             Ok(None) => AGAIN,
             Ok(Some(0)) => {
@@ -377,7 +377,7 @@ fn start_response_is_for_the_time_of_the_request() {
 
 #[test]
 fn an_error_of_the_application_is_a_500_that_tells_the_client_nothing() {
-    let app = |env: &Environ, start: &StartResponse<'_>| match env.query_string.as_slice() {
+    let app = |env: &Environ, start: &StartResponse<'_>| match env.query_string() {
         b"panic" => panic!("the secret {}", 7),
         b"late" => {
             start.respond(&Head::new(200, &[Pair::new(b"X-Mine", b"1")]))?;

@@ -10,7 +10,7 @@ use super::harness::*;
 
 fn app(env: &Environ, start: &StartResponse<'_>) -> gateway::base::error::Result<Body> {
     let fields = [Pair::new(b"X-Kind", b"k"), Pair::new(b"Content-Type", b"text/plain")];
-    match env.path_info.as_slice() {
+    match env.path_info() {
         b"/fail" => return Err(Error::new(Kind::App, "it failed")),
         b"/cut" => {
             start.respond(&Head::new(200, &fields))?;
@@ -113,8 +113,8 @@ fn the_hook_is_told_of_each_request() {
                 let kind = access.headers.iter().any(|field| field.name.as_slice() == b"X-Kind");
                 told.add(format!(
                     "{} {} {} sent {} received {} kind {kind}",
-                    access.env.request_method.as_slice().escape_ascii(),
-                    access.env.path_info.as_slice().escape_ascii(),
+                    access.env.request_method().escape_ascii(),
+                    access.env.path_info().escape_ascii(),
                     access.status,
                     access.sent,
                     access.received,

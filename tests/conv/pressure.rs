@@ -17,7 +17,7 @@ const SOCKET: u64 = 8 << 20;
 fn app(piece: usize, produced: &Arc<AtomicU64>) -> Application {
     let produced = produced.clone();
     Application::new(move |env: &Environ, start: &StartResponse<'_>| {
-        if env.path_info.as_slice() != b"/endless" {
+        if env.path_info() != b"/endless" {
             return hello(env, start);
         }
         start.respond(&Head::new(200, &TEXT))?;
@@ -105,7 +105,7 @@ fn a_fast_endless_body_with_a_fast_reader_does_not_starve_others() {
         }
         total
     });
-    server.until("the endless body flows", |_| produced.load(SeqCst) > 1_000_000);
+    server.until("the endless body flows", |_| produced.load(SeqCst) > 50_000_000);
     let mut client = server.connect();
     for _ in 0..20 {
         client.send(GET);
@@ -121,7 +121,7 @@ fn a_fast_endless_body_with_a_fast_reader_does_not_starve_others() {
 #[test]
 fn an_iterator_of_empty_chunks_does_not_hold_the_loop() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
-        if env.path_info.as_slice() != b"/endless" {
+        if env.path_info() != b"/endless" {
             return hello(env, start);
         }
         start.respond(&Head::new(200, &TEXT))?;

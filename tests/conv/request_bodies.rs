@@ -51,7 +51,7 @@ fn an_empty_body_ends_at_once_however_it_is_framed() {
     let mut server = Server::new(
         |_| {},
         |env: &Environ, start: &StartResponse<'_>| {
-            let length = format!("{} {}", env.content_length, env.read(&mut [0; 8])?);
+            let length = format!("{} {}", env.content_length(), env.read(&mut [0; 8])?);
             start.respond(&Head::new(200, &TEXT))?;
             Ok(Body::from_vec(length.into_bytes()))
         },
@@ -85,7 +85,7 @@ fn a_chunked_body_has_a_body_but_no_content_length() {
         |_| {},
         |env: &Environ, start: &StartResponse<'_>| {
             let missing = env.get(b"CONTENT_LENGTH").is_missing();
-            let has_body = env.flags & gateway::gateway::abi::ENV_HAS_BODY != 0;
+            let has_body = env.flags() & gateway::gateway::abi::ENV_HAS_BODY != 0;
             start.respond(&Head::new(200, &TEXT))?;
             Ok(Body::from_vec(format!("{missing} {has_body}").into_bytes()))
         },
@@ -133,7 +133,7 @@ fn reader(env: &Environ, start: &StartResponse<'_>) -> Result<Body> {
     let mut all = Vec::new();
     let mut buf = [0; 6];
     loop {
-        let n = match env.query_string.as_slice() {
+        let n = match env.query_string() {
             b"line" => env.read_line(&mut buf)?,
             b"exact" => env.read(&mut buf[..5])?,
             _ => env.read(&mut buf)?,
@@ -263,7 +263,7 @@ fn a_body_cut_short_never_reaches_the_application() {
 fn pipelined_requests_are_intact_behind_bodies_read_unread_and_partly_read() {
     let app = |env: &Environ, start: &StartResponse<'_>| {
         let mut buf = [0; 3];
-        match env.path_info.as_slice() {
+        match env.path_info() {
             b"/unread" => {}
             b"/partly" => assert_eq!(env.read(&mut buf)?, 3),
             _ => {
@@ -271,7 +271,7 @@ fn pipelined_requests_are_intact_behind_bodies_read_unread_and_partly_read() {
             }
         }
         start.respond(&Head::new(200, &TEXT))?;
-        Ok(Body::from_vec(env.request_uri.as_slice().to_vec()))
+        Ok(Body::from_vec(env.request_uri().to_vec()))
     };
     for buffering in ["0", "1"] {
         let mut server = Server::blocking(
@@ -345,7 +345,8 @@ fn a_body_that_was_replaced_by_a_middleware_is_read_instead() {
         |_| {},
         |env: &Environ, start: &StartResponse<'_>| {
             let derived = env.derive()?;
-            derived.input = Input { read: Some(no_more), ctx: std::ptr::null_mut() };
+            // SAFETY: the function takes no context.
+            unsafe { derived.set_input(Input { read: Some(no_more), ctx: std::ptr::null_mut() }) };
             assert_eq!(derived.read(&mut [0; 9])?, 0);
             assert_eq!(derived.read_line(&mut [0; 9])?, 0);
             assert_eq!(derived.read_all(9)?.as_slice(), b"");

@@ -37,7 +37,7 @@ impl Reader {
         capp::application(move |env, start, body| {
             reader.journal.add("called");
             assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-            let (reader, env) = (reader.clone(), *env);
+            let (reader, env) = (reader.clone(), lasting(env));
             body.journal = Some(reader.journal.clone());
             let mut buf = vec![0; 1000];
             body.next = Some(Box::new(move |out| {
@@ -117,7 +117,7 @@ fn a_client_is_paused_when_the_window_is_full() {
     let app = capp::application(move |env, start, body| {
         started.add("called");
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        let env = *env;
+        let env = lasting(env);
         let may_go = may_go.clone();
         let mut buf = vec![0; 4096];
         // Something of everything: it takes its output's back-pressure as a brake.
@@ -304,4 +304,56 @@ fn the_rest_of_an_answered_request_gets_no_answer_of_its_own() {
     server.until_end(&mut client);
     assert_eq!(server.counters.rejected.get(), 1);
     assert_eq!(server.counters.requests.get(), 1);
+}
+
+/// Answers without reading.
+fn unread() -> Application {
+    capp::application(|_, start, body| {
+        assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
+        body.first = Some(capp::lent(b"unread"));
+        OK
+    })
+}
+
+#[test]
+fn a_long_body_that_nobody_reads_ends_the_connection_and_a_short_one_does_not() {
+    let mut server = Server::with(stream, unread());
+    for (length, kept) in [(100_000, true), (10_000_000, false)] {
+        let mut client = server.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
+        assert_eq!(server.reply(&mut client).text(), "unread");
+        let body = vec![b'.'; length];
+        let mut rest = &body[..];
+        server.until("the body is sent, or refused", |server| {
+            server.settle();
+            client.pull();
+            if client.end.is_none() {
+                rest = &rest[client.try_send(rest)..];
+            }
+            rest.is_empty() || client.end.is_some()
+        });
+        assert_eq!(server.is_kept(&mut client), kept, "{length}");
+        assert!(client.inbox.is_empty());
+        if kept {
+            assert_eq!(server.ask_on(&mut client, GET).text(), "unread");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_closes_survives_a_body_that_is_still_on_its_way() {
+    let mut server = Server::with(stream, unread());
+    let mut client = server.connect_tcp();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+    client.send(head);
+    server.settle();
+    // It was answered, and not yet read: a reset would destroy it.
+    client.send(noise(50_000));
+    server.settle();
+    // This would fail if the server had reset the connection meanwhile.
+    client.send(noise(50_000));
+    server.settle();
+    assert_eq!(server.until_end(&mut client), End::Clean);
+    assert_eq!(client.take_response(false).unwrap().text(), "unread");
+    assert!(client.inbox.is_empty());
 }

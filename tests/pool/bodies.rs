@@ -12,7 +12,7 @@ fn echoing(seen: &Seen) -> Application {
     let seen = seen.clone();
     Application::new(move |env: &Environ, start: &StartResponse<'_>| {
         seen.note("call");
-        if env.path_info.as_slice() == b"/blind" {
+        if env.path_info() == b"/blind" {
             return hello(env, start);
         }
         let (mut all, mut buf) = (Vec::new(), vec![0; 100_000]);
@@ -199,7 +199,7 @@ fn an_iterator_that_waits_for_the_body_gives_its_thread_back() {
     let seen = Seen::default();
     let noted = seen.clone();
     let app = blocking(move |env, start, body| {
-        if env.path_info.as_slice() == b"/small" {
+        if env.path_info() == b"/small" {
             return start.respond(&Head::new(200, &TEXT));
         }
         let env = capp_env(env);

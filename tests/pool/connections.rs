@@ -18,7 +18,7 @@ fn pipelined_requests_are_answered_in_order_and_one_at_a_time() {
     let (running, peak) = (now.clone(), most.clone());
     let app = Application::new(move |env: &Environ, start: &StartResponse<'_>| {
         peak.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
-        let path = env.path_info.as_slice().to_vec();
+        let path = env.path_info().to_vec();
         let body = read_to_end(env, 1000)?;
         start.respond(&Head::new(200, &TEXT))?;
         running.fetch_sub(1, SeqCst);
@@ -104,7 +104,7 @@ fn errors_are_500s_before_the_head_and_cuts_after_it() {
     let (noted, seen) = (Seen::default(), Seen::default());
     let note = noted.clone();
     let app = blocking(move |env, start, body| {
-        let path = env.path_info.as_slice().to_vec();
+        let path = env.path_info().to_vec();
         if path == b"/call" {
             return -15;
         }
@@ -137,20 +137,18 @@ fn errors_are_500s_before_the_head_and_cuts_after_it() {
 
 #[test]
 fn a_panic_costs_one_request_and_no_thread() {
-    let app = Application::new(|env: &Environ, start: &StartResponse<'_>| {
-        match env.path_info.as_slice() {
-            b"/call" => panic!("on purpose"),
-            b"/next" => {
-                start.respond(&Head::new(200, &TEXT))?;
-                let mut n = 0;
-                Ok(Body::from_chunks(std::iter::from_fn(move || {
-                    n += 1;
-                    assert!(n < 3, "on purpose");
-                    Some(Ok(b"chunk".to_vec()))
-                })))
-            }
-            _ => hello(env, start),
+    let app = Application::new(|env: &Environ, start: &StartResponse<'_>| match env.path_info() {
+        b"/call" => panic!("on purpose"),
+        b"/next" => {
+            start.respond(&Head::new(200, &TEXT))?;
+            let mut n = 0;
+            Ok(Body::from_chunks(std::iter::from_fn(move || {
+                n += 1;
+                assert!(n < 3, "on purpose");
+                Some(Ok(b"chunk".to_vec()))
+            })))
         }
+        _ => hello(env, start),
     });
     let mut server = Server::with(options("threads=1"), app);
     let mut client = server.connect();

@@ -69,7 +69,7 @@ fn what_cannot_be_is_an_error_that_names_the_application() {
 /// The flags that a request sees.
 fn told(flags: u32, config: &str) -> u32 {
     let app = capp::with_flags(flags, |env, start, body| {
-        let text = Box::leak(env.flags.to_string().into_boxed_str());
+        let text = Box::leak(env.flags().to_string().into_boxed_str());
         body.first = Some(capp::lent(text.as_bytes()));
         start.respond(&gateway::gateway::abi::Response::new(200, &TEXT))
     });

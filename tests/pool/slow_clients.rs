@@ -20,7 +20,7 @@ fn large(seen: &Seen, on_disk: std::fs::File) -> Application {
     let seen = seen.clone();
     blocking(move |env, start, body| {
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        match env.path_info.as_slice() {
+        match env.path_info() {
             b"/reference" => body.first = Some(owned(&seen, noise(SIZE))),
             b"/file" => body.first = Some(file(&seen, on_disk.as_raw_fd(), SIZE as u64)),
             b"/iterator" => {
@@ -113,7 +113,7 @@ fn writing(count: u64) -> (Application, Written) {
     let written = Written { pieces: Arc::default(), ended: Arc::new(AtomicI64::new(1)) };
     let (pieces, ended) = (written.pieces.clone(), written.ended.clone());
     let app = blocking(move |env, start, _| {
-        if env.path_info.as_slice() == b"/small" {
+        if env.path_info() == b"/small" {
             return start.respond(&Head::new(200, &TEXT));
         }
         let (rc, writer) = start.open(&Head::new(200, &TEXT));

@@ -107,7 +107,7 @@ fn everything_is_closed_once_when_an_engine_is_dropped() {
         let (wait, noted) = (gate.clone(), seen.clone());
         let app = blocking(move |env, start, body| {
             noted.note("call");
-            if env.path_info.as_slice() == b"/gate" {
+            if env.path_info() == b"/gate" {
                 wait.pass();
                 noted.note("passed");
             }
@@ -159,7 +159,7 @@ fn everything_is_closed_once_when_an_engine_is_dropped() {
 fn what_blocks_in_write_or_read_ends_with_its_engine() {
     let app = || {
         blocking(|env, start, _| {
-            if env.content_length > 0 {
+            if env.content_length() > 0 {
                 return match read_to_end(env, 100) {
                     Ok(_) => 0,
                     Err(error) => error.kind() as i32,

@@ -20,8 +20,7 @@ fn many_clients_of_every_kind() {
             }
         };
         assert_eq!(start.respond(&Head::new(200, &TEXT)), OK);
-        let size: usize =
-            std::str::from_utf8(env.query_string.as_slice()).unwrap().parse().unwrap();
+        let size: usize = std::str::from_utf8(env.query_string()).unwrap().parse().unwrap();
         body.first = Some(owned(&noted, noise(size)));
         let (note_next, note_close) = (noted.clone(), noted.clone());
         let mut left = 2;

@@ -126,8 +126,8 @@ pub fn gated(gate: &Gate, seen: &Seen) -> Application {
     let (gate, seen) = (gate.clone(), seen.clone());
     Application::new(move |env: &Environ, start: &gateway::gateway::abi::StartResponse<'_>| {
         use gateway::gateway::{abi::Response as Head, body::Body};
-        seen.note(std::str::from_utf8(env.path_info.as_slice()).unwrap());
-        let waits = env.path_info.as_slice() == b"/gate";
+        seen.note(std::str::from_utf8(env.path_info()).unwrap());
+        let waits = env.path_info() == b"/gate";
         if waits {
             gate.pass();
         }

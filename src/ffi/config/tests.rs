@@ -222,7 +222,7 @@ fn listeners_come_as_text_and_as_descriptors() {
         address: c"127.0.0.1:8000".as_ptr(),
         fd: 0,
         backlog: 7,
-        flags: GW_LISTEN_REUSEPORT,
+        flags: 0,
         mode: 0,
     };
     let null = std::ptr::null();

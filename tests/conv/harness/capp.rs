@@ -169,7 +169,7 @@ impl Write {
 }
 
 /// What `next` is.
-pub type Next = Box<dyn FnMut(&mut Chunk) -> i32 + Send>;
+pub type Next = Box<dyn FnMut(&mut Chunk) -> i32>;
 
 /// The body that an application in C fills.
 #[derive(Default)]
@@ -178,7 +178,7 @@ pub struct CBody {
     pub next: Option<Next>,
     /// Is told of close().
     pub journal: Option<Journal>,
-    pub close: Option<Box<dyn FnMut() + Send>>,
+    pub close: Option<Box<dyn FnMut()>>,
 }
 
 unsafe extern "C" fn next(ctx: *mut c_void, out: *mut Chunk) -> i32 {

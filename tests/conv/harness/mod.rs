@@ -1,6 +1,6 @@
 //! An engine, the clients that speak to it, and what they receive.
 
-#![allow(dead_code, unused_imports)] // The allocation test uses only a part of this.
+#![allow(dead_code, unused_imports)] // Some test programs use only a part of this.
 
 pub mod capp;
 pub mod client;
@@ -337,4 +337,12 @@ impl Drop for Dir {
 /// Whether the descriptor is open in this process.
 pub fn is_open(fd: &impl AsRawFd) -> bool {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).is_ok()
+}
+
+/// The environ for as long as the request runs, which is how long C programs keep theirs: for an
+/// iterator that looks at it when it is asked for chunks.
+pub fn lasting(env: &gateway::Environ) -> &'static gateway::Environ {
+    // SAFETY: an environ stays where it is until the request is over, and the iterators of these
+    // tests are dropped before that.
+    unsafe { &*std::ptr::from_ref(env) }
 }

@@ -1,0 +1,223 @@
+//! The answer of an exchange: its head is committed, its body framed, its end told, and what goes
+//! wrong becomes a clean error, or a visible cut.
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
+use crate::base::octets::{OwnedChunk, Pair};
+use crate::gateway::abi::{BodyFrame, Response};
+use crate::gateway::app;
+use crate::wire::{Asked, BodyMode, Encoder, Framed, http1};
+
+use super::{COPY, COPY_BORROWED, Exchange, Link, Outcome, Phase};
+
+impl Exchange {
+    pub(super) fn encoder(&self) -> &'static dyn Encoder {
+        &http1::Encoder
+    }
+
+    /// Commit the head: from here on the status is the client's.
+    pub(super) fn commit(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
+        if let Some(framed) = self.framed.get() {
+            return Ok(framed);
+        }
+        let head = self.head.borrow();
+        if !head.is_started() {
+            return Err(Error::new(Kind::State, "a body without start_response"));
+        }
+        let mut asked = self.asked.get();
+        if let (Some(promised), Some(known)) = (head.content_length(), known)
+            && promised > known
+            && !asked.is_head
+            && !matches!(head.status(), 204 | 304)
+        {
+            return Err(Error::new(
+                Kind::App,
+                format!("Content-Length is {promised}, the body has {known} octets"),
+            ));
+        }
+        // A client that was not told to go on may send the body, or the next request: nobody knows.
+        asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
+        let mut out = self.out.borrow_mut();
+        let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
+        self.framed.set(Some(framed));
+        Ok(framed)
+    }
+
+    /// A piece of the answer's body.  `is_all`: there is no other.
+    pub(super) fn emit(&self, link: &dyn Link, mut chunk: OwnedChunk, is_all: bool) -> Result<()> {
+        if !chunk.is_sound() {
+            return Err(Error::new(
+                Kind::Invalid,
+                "a chunk without data, longer than memory, or of no possible range of a file",
+            ));
+        }
+        if is_all {
+            self.commit(link, Some(chunk.len()))?;
+        }
+        if chunk.is_empty() {
+            if is_all {
+                self.end(link);
+            }
+            return Ok(());
+        }
+        let framed = self.commit(link, None)?;
+        self.fit(framed.body, &mut chunk);
+        let (len, mode) = (chunk.len(), framed.body);
+        if mode != BodyMode::Absent && len > 0 {
+            self.queued.set(self.queued.get() + len);
+            let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
+            let mut out = self.out.borrow_mut();
+            self.encoder().before(out.buffer(), mode, len);
+            if len <= limit && !chunk.is_file() {
+                out.buffer().extend_from_slice(chunk.octets());
+                self.encoder().after(out.buffer(), mode);
+                drop(out);
+                drop(chunk);
+            } else {
+                out.push(chunk);
+                self.encoder().after(out.buffer(), mode);
+            }
+        }
+        if is_all {
+            self.end(link);
+        }
+        Ok(())
+    }
+
+    /// Never more than was promised.
+    pub(super) fn fit(&self, mode: BodyMode, chunk: &mut OwnedChunk) {
+        let room = match mode {
+            BodyMode::Length(promised) => promised - self.queued.get(),
+            BodyMode::Absent if self.asked.get().is_head => return,
+            BodyMode::Absent => 0,
+            BodyMode::Chunked | BodyMode::Close => return,
+        };
+        if chunk.len() > room {
+            if !self.warned.replace(true) {
+                let status = self.head.borrow().status();
+                self.log(
+                    Level::Warn,
+                    format!("the body of this {status} is longer than {room} more octets: cut off")
+                        .as_bytes(),
+                );
+            }
+            chunk.truncate(room);
+        }
+    }
+
+    /// The application has nothing more to say.
+    pub(super) fn end(&self, link: &dyn Link) {
+        let framed = match self.commit(link, Some(0)) {
+            Ok(framed) => framed,
+            Err(error) => return self.fail(link, &error),
+        };
+        if let BodyMode::Length(promised) = framed.body
+            && promised > self.queued.get()
+        {
+            let error = Error::new(
+                Kind::App,
+                format!("Content-Length is {promised}, the body had {} octets", self.queued.get()),
+            );
+            return self.fail(link, &error);
+        }
+        self.encoder().end(self.out().buffer(), framed.body);
+        let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
+        self.outcome.set(keep);
+        self.phase.set(Phase::Draining);
+    }
+
+    /// The application returned an error, and said why in the log if it wanted to.
+    pub(super) fn app_refused(&self, link: &dyn Link, code: i32) {
+        let kind = Kind::from_code(code).unwrap_or(Kind::App);
+        let failure = self.input.borrow().failure();
+        if failure.is_some() {
+            self.close_after();
+        }
+        match failure {
+            // Its request was cut short, and that is what it reports.
+            Some(Kind::Closed) => self.abort(link),
+            Some(Kind::Timeout) => self.answer_or_cut(link, 408, "the body took too long"),
+            Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
+            Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
+            None if kind == Kind::Closed && link.is_gone() => self.abort(link),
+            _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
+        }
+    }
+
+    /// The application broke its word, or gave up: a 500 while that is possible.
+    pub(super) fn fail(&self, link: &dyn Link, error: &Error) {
+        if self.phase.get() == Phase::Done {
+            return;
+        }
+        self.service.counters().app_errors.up();
+        self.complain(error);
+        self.answer_or_cut(link, 500, "");
+    }
+
+    /// No other request on this connection.
+    pub(super) fn close_after(&self) {
+        self.asked.set(Asked { keep_alive: false, ..self.asked.get() });
+    }
+
+    pub(super) fn answer_or_cut(&self, link: &dyn Link, status: u16, reason: &str) {
+        if self.framed.get().is_some() {
+            self.service.counters().aborted.up();
+            return self.cut(link);
+        }
+        self.answer_error(link, status, reason);
+    }
+
+    /// An answer of our own.
+    pub(super) fn answer_error(&self, link: &dyn Link, status: u16, reason: &str) {
+        let separator = if reason.is_empty() { "" } else { ": " };
+        let phrase = http1::reason_phrase(status);
+        let text = format!("{status} {phrase}{separator}{reason}\n");
+        let fields = [
+            Pair::new(b"Content-Type", b"text/plain; charset=utf-8"),
+            Pair::new(b"Retry-After", b"1"),
+        ];
+        let fields = if status == 503 { &fields[..] } else { &fields[..1] };
+        let response = Response::new(status, fields).replacing();
+        let known = Some(text.len() as u64);
+        let set = self.head.borrow_mut().set(&response, false);
+        let committed = set.and_then(|()| self.commit(link, known));
+        if let Ok(framed) = committed {
+            if framed.body != BodyMode::Absent {
+                self.queued.set(text.len() as u64);
+                self.out().buffer().extend_from_slice(text.as_bytes());
+            }
+            let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
+            self.outcome.set(keep);
+        }
+        self.finish(link);
+    }
+
+    /// The head is out and the rest will not come: the client must see it.
+    pub(super) fn cut(&self, link: &dyn Link) {
+        self.outcome.set(Outcome::Cut);
+        // What was queued before is the client's, as far as it takes it now.  The rest is released
+        // before close(), like all chunks.
+        let _ = link.flush(self, u64::MAX);
+        self.out().clear();
+        self.finish(link);
+    }
+
+    /// The end of a request, in the order that everybody may rely on: chunks were released, then
+    /// close(), then what hangs on the environ.
+    pub(super) fn finish(&self, link: &dyn Link) {
+        if self.phase.replace(Phase::Done) == Phase::Done {
+            return;
+        }
+        let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
+        self.enter(link, || body.finish());
+        link.finished(self);
+        loop {
+            // Not borrowed while the destructor runs, which may look at what is still there.
+            let last = self.attached.borrow_mut().pop();
+            let Some(attachment) = last else { break };
+            if let Some(drop) = attachment.drop {
+                app::call_drop(drop, attachment.value);
+            }
+        }
+    }
+}
