@@ -3,10 +3,11 @@
 //! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
 //! as it can without waiting, and says what to wait for.
 
+mod timing;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::error::Kind;
 use crate::gateway::environ::Origin;
@@ -18,6 +19,8 @@ use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
 use super::crew::{Job, Task};
 use super::engine::Core;
 use super::record;
+use timing::Waiting;
+
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
 
 /// Requests that one connection may have answered in one go while others wait.
@@ -25,9 +28,6 @@ const BUDGET: u32 = 64;
 
 /// Octets of a body that nobody read which are read for the sake of the next request.
 const DISCARD_MAX: u64 = 1024 * 1024;
-
-/// How long a connection that never asked for anything may still do so when the server stops.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// After a final answer, what the client still sends is thrown away, so that a reset does not
 /// destroy the answer on its way: for this long, and up to this many octets.
@@ -47,25 +47,6 @@ pub(super) enum Fate {
     Close,
     /// Close it so that the client sees that something is missing.
     Reset,
-}
-
-/// What a connection waits for, and so which deadline is running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    /// The first octet of its first request.
-    First,
-    /// The rest of a head; counts from the head's first octet.
-    Head,
-    /// Another request.
-    Idle,
-    /// More of a body; counts from the last octet.
-    Body,
-    /// That the client takes what we send; counts from the last octet taken.
-    Write,
-    /// The application.
-    App,
-    /// The client's end, after ours.
-    Linger,
 }
 
 /// A connection.
@@ -201,11 +182,6 @@ impl Conn {
     /// Whether nothing of a request is there.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
-    }
-
-    /// The server stops: time for a first request begins anew, and is short.
-    pub(super) fn hurry(&mut self) {
-        self.progress |= self.waiting == Waiting::First;
     }
 
     /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
@@ -660,120 +636,5 @@ impl Conn {
         let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;
         self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
-    }
-
-    fn wait(&mut self, what: Waiting) -> Option<Fate> {
-        self.waiting = what;
-        Some(Fate::Wait)
-    }
-
-    /// Set the deadline of what is waited for, and watch the socket for it.
-    fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
-        let settings = &core.context.setup.settings;
-        // An event that brought nothing of what is waited for does not give it more time.
-        let goes_on = self.waiting == before
-            && self.deadline != u64::MAX
-            && !std::mem::take(&mut self.progress);
-        if !goes_on {
-            self.progress = false;
-            let timeout = match self.waiting {
-                // Who has just come was promised an answer, and must ask for it now.
-                Waiting::First if core.context.stopping => {
-                    settings.header_timeout.min(STOP_PATIENCE)
-                }
-                Waiting::First | Waiting::Head => settings.header_timeout,
-                Waiting::Idle => settings.keepalive,
-                Waiting::Body => settings.body_timeout,
-                Waiting::Write => settings.write_timeout,
-                Waiting::Linger => Duration::from_millis(LINGER_MS),
-                // Only what waits for a thread has a deadline; see `expire`.
-                Waiting::App if self.away && self.uncalled => settings.queue_timeout,
-                Waiting::App => Duration::ZERO,
-            };
-            self.deadline = match timeout.as_millis() as u64 {
-                0 => u64::MAX,
-                ms => core.context.now + ms,
-            };
-        }
-        core.arm(key, self);
-        core.watch(key, self, self.waiting == Waiting::Write);
-    }
-
-    /// Watch for room to write; whether that is new.
-    pub(super) fn want_write(&mut self, on: bool) -> bool {
-        std::mem::replace(&mut self.wants_write, on) != on
-    }
-
-    /// The deadline has passed.
-    pub(super) fn expire(&mut self, key: u64, core: &mut Core) -> Fate {
-        let counters = core.context.service.counters();
-        match self.waiting {
-            Waiting::First => {
-                counters.header_timeouts.up();
-                Fate::Close
-            }
-            Waiting::Idle => {
-                counters.idle_closed.up();
-                Fate::Close
-            }
-            Waiting::Linger => Fate::Close,
-            Waiting::Write => {
-                counters.write_timeouts.up();
-                Fate::Reset
-            }
-            Waiting::App => match core.withdraw(key) {
-                Some(job) => {
-                    self.returned(job);
-                    self.overdue(key, core)
-                }
-                None => Fate::Wait,
-            },
-            Waiting::Head => {
-                counters.header_timeouts.up();
-                self.timed_out(key, core, "the request head took too long")
-            }
-            Waiting::Body => {
-                counters.body_timeouts.up();
-                self.timed_out(key, core, "the request body took too long")
-            }
-        }
-    }
-
-    /// No thread had time for the request.
-    fn overdue(&mut self, key: u64, core: &mut Core) -> Fate {
-        if let Some(slot) = &self.slot {
-            let wire = Wire { fd: self.fd(), slot, context: &core.context };
-            slot.exchange.shed(&wire);
-        }
-        self.drive(key, core)
-    }
-
-    fn timed_out(&mut self, key: u64, core: &mut Core, reason: &'static str) -> Fate {
-        let Some(mut slot) = self.slot.take() else {
-            return Fate::Close;
-        };
-        match slot.exchange.phase() {
-            Phase::Idle => {
-                let reject = Reject { status: 408, reason, limit: None };
-                if slot.decoder.borrow().is_in_head() {
-                    let is_head = slot.buf.borrow().unread().starts_with(b"HEAD ");
-                    self.refuse(&mut slot, core, reject, is_head);
-                } else {
-                    // The rest of a body whose request has its answer.
-                    self.give_up(&mut slot, core, reject);
-                }
-            }
-            Phase::Reading => {
-                let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
-                self.lingers = true;
-                slot.exchange.refuse(&wire, 408, reason);
-            }
-            Phase::Running | Phase::Draining | Phase::Done => {
-                slot.exchange.input().fail(Kind::Timeout);
-            }
-        }
-        self.waiting = Waiting::App;
-        self.slot = Some(slot);
-        self.drive(key, core)
     }
 }

@@ -3,36 +3,29 @@
 //! An engine belongs to one thread at a time and owns none.  Whoever owns the thread calls
 //! [`Engine::turn`]; a foreign loop watches [`Engine::fd`] and turns when it is readable.
 
-use std::io;
+mod accept;
+mod core;
+
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::log;
 use crate::base::slab::Slab;
-use crate::base::wheel::Wheel;
 use crate::gateway::counters::Counters;
 use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
-use crate::sys::sock::{self, AcceptFailure, Peer};
+use crate::sys::sock::{self, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 
+pub(super) use core::Core;
+
 use super::conn::{Conn, Fate, Local};
-use super::crew::{self, Job, Task};
+use super::crew::{Job, Task};
 use super::setup::Setup;
-use super::slot::{Context, Slot};
-
-/// Connections that are accepted in one go, before those that are there get their turn.
-const ACCEPT_BATCH: usize = 64;
-
-/// How long accepting rests when the system has no descriptors or memory for another connection.
-const ACCEPT_REST_MS: u64 = 100;
-
-/// Slots that a worker keeps for its next requests.
-const SPARE_MAX: usize = 64;
+use super::slot::Context;
 
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
@@ -91,22 +84,6 @@ impl Control {
     }
 }
 
-/// Everything of an engine but its connections.
-#[derive(Debug)]
-pub(super) struct Core {
-    pub(super) context: Context,
-    poller: Poller,
-    wheel: Wheel,
-    #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
-    spare: Vec<Box<Slot>>,
-    /// The threads that run the application, unless it runs on the loop.
-    crew: Option<Pool<Job>>,
-    /// Jobs that were given to the threads and have not come back.
-    away: usize,
-    /// Of the last request.
-    id: u64,
-}
-
 /// The event loop of one worker.
 #[derive(Debug)]
 pub struct Engine {
@@ -154,13 +131,10 @@ impl Engine {
             service,
             setup,
         };
-        let threads = context.setup.threads()?;
-        let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
-        if let Some(crew) = &crew {
-            poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
+        let core = Core::new(context, poller)?;
+        if let Some(crew) = &core.crew {
+            core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
         }
-        let wheel = Wheel::new(now);
-        let core = Core { context, poller, wheel, spare: Vec::new(), crew, away: 0, id: seed() };
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
@@ -408,88 +382,6 @@ impl Engine {
         self.drive(key);
     }
 
-    // ---- listeners ------------------------------------------------------------------------
-
-    /// Accept from a listener; whether more may wait there.
-    fn accept(&mut self, index: usize) -> bool {
-        let Some(listener) = self.listeners.get(index).cloned() else {
-            return false;
-        };
-        for _ in 0..ACCEPT_BATCH {
-            if !self.accepting {
-                return false;
-            }
-            match sock::accept(listener.fd()) {
-                Ok((fd, peer)) => {
-                    self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
-                    self.check_room();
-                }
-                Err(error) => match sock::accept_failure(&error) {
-                    AcceptFailure::Empty => return false,
-                    AcceptFailure::Lost => {}
-                    AcceptFailure::Exhausted | AcceptFailure::Broken => {
-                        self.rest(&error);
-                        return false;
-                    }
-                },
-            }
-        }
-        true
-    }
-
-    /// At `worker_connections`, others wait in the listeners' queues.
-    fn check_room(&mut self) {
-        let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.conns.len() >= most {
-            self.pause_accepting();
-            self.counters().connections_full.up();
-            log!(
-                self.core.context.service.log,
-                Warn,
-                "server",
-                "worker_connections = {most} reached: new connections wait"
-            );
-        }
-    }
-
-    /// No descriptors, no memory: what is there goes on, and room may come.
-    fn rest(&mut self, error: &io::Error) {
-        log!(
-            self.core.context.service.log,
-            Error,
-            "server",
-            "accept: {error}; new connections wait {ACCEPT_REST_MS} ms"
-        );
-        self.pause_accepting();
-        self.rests_until = self.core.context.now + ACCEPT_REST_MS;
-        self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
-    }
-
-    fn pause_accepting(&mut self) {
-        if std::mem::take(&mut self.accepting) {
-            for listener in &self.listeners {
-                let _ = self.core.poller.remove(listener.fd());
-            }
-        }
-    }
-
-    fn resume_accepting(&mut self) {
-        let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.accepting || self.conns.len() >= most {
-            return;
-        }
-        self.accepting = true;
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let token = TOKEN_LISTENER | index as u64;
-            if let Err(error) = self.core.poller.add_listener(listener.fd(), token) {
-                let local = listener.local();
-                log!(self.core.context.service.log, Error, "server", "watch {local}: {error}");
-            }
-        }
-    }
-
-    // ---- time -----------------------------------------------------------------------------
-
     fn expire(&mut self) {
         let now = self.core.context.now;
         let mut due = std::mem::take(&mut self.due);
@@ -520,8 +412,6 @@ impl Engine {
         let fate = conn.expire(key, &mut self.core);
         self.settle(key, fate);
     }
-
-    // ---- the end --------------------------------------------------------------------------
 
     /// Do what [`Control::stop`] asked for.
     fn obey(&mut self) {
@@ -592,120 +482,5 @@ impl Drop for Engine {
     }
 }
 
-impl Core {
-    pub(super) fn take_slot(&mut self) -> Box<Slot> {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| Slot::new(&self.context.service, self.context.setup.limits))
-    }
-
-    /// Whether the application runs on threads.
-    pub(super) fn has_crew(&self) -> bool {
-        self.crew.is_some()
-    }
-
-    /// Give a request to a thread; it comes back at once when the queue is full, unless it `must`.
-    pub(super) fn submit(&mut self, job: Job, must: bool) -> std::result::Result<(), Job> {
-        match &self.crew {
-            Some(crew) => crew.submit(job, must)?,
-            None => return Err(job),
-        }
-        self.away += 1;
-        Ok(())
-    }
-
-    /// Take a connection's request back, if no thread has begun with it.
-    pub(super) fn withdraw(&mut self, key: u64) -> Option<Job> {
-        let job = self.crew.as_ref()?.withdraw(|job| job.key == key)?;
-        self.away -= 1;
-        Some(job)
-    }
-
-    /// Wait until a job has come back; false: that cannot be.
-    fn wait_for_crew(&self) -> bool {
-        let fd = self.crew.as_ref().map(|crew| crew.waker().fd());
-        fd.is_some_and(|fd| sock::wait_readable(fd, -1).unwrap_or(false))
-    }
-
-    pub(super) fn give_slot(&mut self, mut slot: Box<Slot>) {
-        // Counts the request that it had.
-        slot.clear();
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(slot);
-        }
-    }
-
-    /// Another identity for a request, unlike those of other workers.
-    pub(super) fn next_id(&mut self) -> u64 {
-        self.id = self.id.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.id
-    }
-
-    /// See that the wheel wakes the connection at its deadline.
-    pub(super) fn arm(&mut self, key: u64, conn: &mut Conn) {
-        if conn.deadline < conn.armed {
-            conn.armed = conn.deadline;
-            self.wheel.insert(key, conn.deadline);
-        }
-    }
-
-    /// See that the connection gets its events.
-    pub(super) fn watch(&mut self, key: u64, conn: &mut Conn, write: bool) {
-        let fd = conn.fd();
-        let mut result = Ok(());
-        if !conn.registered {
-            conn.registered = true;
-            result = self.poller.add(fd, key);
-        }
-        if conn.want_write(write) {
-            result = result.and_then(|()| self.poller.want_write(fd, key, write));
-        }
-        if let Err(error) = result {
-            log!(self.context.service.log, Error, "server", "watch a connection: {error}");
-        }
-    }
-}
-
-/// Where the identities of a worker's requests begin.
-fn seed() -> u64 {
-    let now = clock::realtime().as_nanos() as u64;
-    (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0xff51_afd7_ed55_8ccd)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::fd::IntoRawFd;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-    use crate::gateway::abi::{Environ, StartResponse};
-    use crate::gateway::app::Application;
-    use crate::gateway::body::Body;
-    use crate::gateway::config::Config;
-
-    #[test]
-    fn a_connection_has_few_timers_however_its_deadline_moves() {
-        let mut config = Config::new();
-        let app = |_: &Environ, _: &StartResponse<'_>| Ok(Body::empty());
-        let app = Application::new(app).nonblocking();
-        config.application(app);
-        let setup = Arc::new(Setup::new(config).unwrap());
-        let mut engine = Engine::new(setup, Vec::new(), Arc::new(Counters::default())).unwrap();
-        let (_client, theirs) = UnixStream::pair().unwrap();
-        engine.adopt(theirs.into_raw_fd()).unwrap();
-        let key = engine.keys()[0];
-        let mut most = 0;
-        for _ in 0..1000 {
-            // A long wait, and then a short one: both come out too early.
-            for after in [30_000, 5_000, 35_000] {
-                let conn = engine.conns.get_mut(key).unwrap();
-                conn.deadline = engine.core.context.now + after;
-                engine.core.arm(key, conn);
-            }
-            engine.core.context.now += 10_000;
-            engine.expire();
-            most = most.max(engine.core.wheel.len());
-        }
-        assert!(most <= 8, "{most} timers");
-    }
-}
+mod tests;

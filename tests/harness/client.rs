@@ -177,7 +177,7 @@ impl Client {
     pub fn end(&mut self) -> End {
         assert!(self.ahead.is_empty(), "octets left over: {}", self.shown());
         let mut octets = [0; 512];
-        match self.stream.read(&mut octets) {
+        match self.read(&mut octets) {
             Ok(0) => End::Closed,
             Ok(n) => panic!("unexpected: {:?}", String::from_utf8_lossy(&octets[..n])),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
@@ -253,9 +253,19 @@ impl Client {
     /// Wait for octets; false at the end.
     fn more(&mut self) -> Result<bool, String> {
         let mut octets = [0; 65_536];
-        let n = self.stream.read(&mut octets).map_err(|e| format!("read: {e}"))?;
+        let n = self.read(&mut octets).map_err(|e| format!("read: {e}"))?;
         self.ahead.extend(&octets[..n]);
         Ok(n > 0)
+    }
+
+    /// A socket with a time limit is interrupted by the signals of tracers.
+    fn read(&mut self, octets: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.stream.read(octets) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 
     fn shown(&self) -> String {

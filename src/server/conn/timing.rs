@@ -1,0 +1,155 @@
+//! What a connection waits for, for how long, and what happens when that was too long.
+
+use std::time::Duration;
+
+use crate::base::error::Kind;
+use crate::gateway::exchange::Phase;
+use crate::server::engine::Core;
+use crate::server::slot::Wire;
+use crate::wire::Reject;
+
+use super::{Conn, Fate, LINGER_MS};
+
+/// How long a connection that never asked for anything may still do so when the server stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a connection waits for, and so which deadline is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// The first octet of its first request.
+    First,
+    /// The rest of a head; counts from the head's first octet.
+    Head,
+    /// Another request.
+    Idle,
+    /// More of a body; counts from the last octet.
+    Body,
+    /// That the client takes what we send; counts from the last octet taken.
+    Write,
+    /// The application.
+    App,
+    /// The client's end, after ours.
+    Linger,
+}
+
+impl Conn {
+    /// The server stops: time for a first request begins anew, and is short.
+    pub(in crate::server) fn hurry(&mut self) {
+        self.progress |= self.waiting == Waiting::First;
+    }
+
+    pub(super) fn wait(&mut self, what: Waiting) -> Option<Fate> {
+        self.waiting = what;
+        Some(Fate::Wait)
+    }
+
+    /// Set the deadline of what is waited for, and watch the socket for it.
+    pub(super) fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
+        let settings = &core.context.setup.settings;
+        // An event that brought nothing of what is waited for does not give it more time.
+        let goes_on = self.waiting == before
+            && self.deadline != u64::MAX
+            && !std::mem::take(&mut self.progress);
+        if !goes_on {
+            self.progress = false;
+            let timeout = match self.waiting {
+                // Who has just come was promised an answer, and must ask for it now.
+                Waiting::First if core.context.stopping => {
+                    settings.header_timeout.min(STOP_PATIENCE)
+                }
+                Waiting::First | Waiting::Head => settings.header_timeout,
+                Waiting::Idle => settings.keepalive,
+                Waiting::Body => settings.body_timeout,
+                Waiting::Write => settings.write_timeout,
+                Waiting::Linger => Duration::from_millis(LINGER_MS),
+                // Only what waits for a thread has a deadline; see `expire`.
+                Waiting::App if self.away && self.uncalled => settings.queue_timeout,
+                Waiting::App => Duration::ZERO,
+            };
+            self.deadline = match timeout.as_millis() as u64 {
+                0 => u64::MAX,
+                ms => core.context.now + ms,
+            };
+        }
+        core.arm(key, self);
+        core.watch(key, self, self.waiting == Waiting::Write);
+    }
+
+    /// Watch for room to write; whether that is new.
+    pub(in crate::server) fn want_write(&mut self, on: bool) -> bool {
+        std::mem::replace(&mut self.wants_write, on) != on
+    }
+
+    /// The deadline has passed.
+    pub(in crate::server) fn expire(&mut self, key: u64, core: &mut Core) -> Fate {
+        let counters = core.context.service.counters();
+        match self.waiting {
+            Waiting::First => {
+                counters.header_timeouts.up();
+                Fate::Close
+            }
+            Waiting::Idle => {
+                counters.idle_closed.up();
+                Fate::Close
+            }
+            Waiting::Linger => Fate::Close,
+            Waiting::Write => {
+                counters.write_timeouts.up();
+                Fate::Reset
+            }
+            Waiting::App => match core.withdraw(key) {
+                Some(job) => {
+                    self.returned(job);
+                    self.overdue(key, core)
+                }
+                None => Fate::Wait,
+            },
+            Waiting::Head => {
+                counters.header_timeouts.up();
+                self.timed_out(key, core, "the request head took too long")
+            }
+            Waiting::Body => {
+                counters.body_timeouts.up();
+                self.timed_out(key, core, "the request body took too long")
+            }
+        }
+    }
+
+    /// No thread had time for the request.
+    pub(super) fn overdue(&mut self, key: u64, core: &mut Core) -> Fate {
+        if let Some(slot) = &self.slot {
+            let wire = Wire { fd: self.fd(), slot, context: &core.context };
+            slot.exchange.shed(&wire);
+        }
+        self.drive(key, core)
+    }
+
+    fn timed_out(&mut self, key: u64, core: &mut Core, reason: &'static str) -> Fate {
+        let Some(mut slot) = self.slot.take() else {
+            return Fate::Close;
+        };
+        match slot.exchange.phase() {
+            Phase::Idle => {
+                let reject = Reject { status: 408, reason, limit: None };
+                if slot.decoder.borrow().is_in_head() {
+                    let is_head = slot.buf.borrow().unread().starts_with(b"HEAD ");
+                    self.refuse(&mut slot, core, reject, is_head);
+                } else {
+                    // The rest of a body whose request has its answer.
+                    self.give_up(&mut slot, core, reject);
+                }
+            }
+            Phase::Reading => {
+                let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
+                self.lingers = true;
+                slot.exchange.refuse(&wire, 408, reason);
+            }
+            Phase::Running | Phase::Draining | Phase::Done => {
+                slot.exchange.input().fail(Kind::Timeout);
+            }
+        }
+        self.waiting = Waiting::App;
+        self.slot = Some(slot);
+        self.drive(key, core)
+    }
+}

@@ -1,0 +1,96 @@
+//! Accepting: in batches, up to `worker_connections`, with a rest when the system has no more to give.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::base::log::log;
+use crate::server::conn::Local;
+use crate::sys::sock::{self, AcceptFailure};
+
+use super::{Engine, TIMER_ACCEPT, TOKEN_LISTENER};
+
+/// Connections that are accepted in one go, before those that are there get their turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// How long accepting rests when the system has no descriptors or memory for another connection.
+const ACCEPT_REST_MS: u64 = 100;
+
+impl Engine {
+    /// Accept from a listener; whether more may wait there.
+    pub(super) fn accept(&mut self, index: usize) -> bool {
+        let Some(listener) = self.listeners.get(index).cloned() else {
+            return false;
+        };
+        for _ in 0..ACCEPT_BATCH {
+            if !self.accepting {
+                return false;
+            }
+            match sock::accept(listener.fd()) {
+                Ok((fd, peer)) => {
+                    self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
+                    self.check_room();
+                }
+                Err(error) => match sock::accept_failure(&error) {
+                    AcceptFailure::Empty => return false,
+                    AcceptFailure::Lost => {}
+                    AcceptFailure::Exhausted | AcceptFailure::Broken => {
+                        self.rest(&error);
+                        return false;
+                    }
+                },
+            }
+        }
+        true
+    }
+
+    /// At `worker_connections`, others wait in the listeners' queues.
+    pub(super) fn check_room(&mut self) {
+        let most = self.core.context.setup.settings.worker_connections as usize;
+        if self.conns.len() >= most {
+            self.pause_accepting();
+            self.counters().connections_full.up();
+            log!(
+                self.core.context.service.log,
+                Warn,
+                "server",
+                "worker_connections = {most} reached: new connections wait"
+            );
+        }
+    }
+
+    /// No descriptors, no memory: what is there goes on, and room may come.
+    pub(super) fn rest(&mut self, error: &io::Error) {
+        log!(
+            self.core.context.service.log,
+            Error,
+            "server",
+            "accept: {error}; new connections wait {ACCEPT_REST_MS} ms"
+        );
+        self.pause_accepting();
+        self.rests_until = self.core.context.now + ACCEPT_REST_MS;
+        self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
+    }
+
+    pub(super) fn pause_accepting(&mut self) {
+        if std::mem::take(&mut self.accepting) {
+            for listener in &self.listeners {
+                let _ = self.core.poller.remove(listener.fd());
+            }
+        }
+    }
+
+    pub(super) fn resume_accepting(&mut self) {
+        let most = self.core.context.setup.settings.worker_connections as usize;
+        if self.accepting || self.conns.len() >= most {
+            return;
+        }
+        self.accepting = true;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let token = TOKEN_LISTENER | index as u64;
+            if let Err(error) = self.core.poller.add_listener(listener.fd(), token) {
+                let local = listener.local();
+                log!(self.core.context.service.log, Error, "server", "watch {local}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the connections of an engine share: the poller, timers, spare slots, threads.
+
+use crate::base::error::Result;
+use crate::base::log::log;
+use crate::base::wheel::Wheel;
+use crate::run::pool::Pool;
+use crate::server::conn::Conn;
+use crate::server::crew::{self, Job};
+use crate::server::slot::{Context, Slot};
+use crate::sys::poll::Poller;
+use crate::sys::{clock, sock};
+
+/// Slots that a worker keeps for its next requests.
+const SPARE_MAX: usize = 64;
+
+/// Everything of an engine but its connections.
+#[derive(Debug)]
+pub(in crate::server) struct Core {
+    pub(in crate::server) context: Context,
+    pub(super) poller: Poller,
+    pub(super) wheel: Wheel,
+    #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
+    spare: Vec<Box<Slot>>,
+    /// The threads that run the application, unless it runs on the loop.
+    pub(super) crew: Option<Pool<Job>>,
+    /// Jobs that were given to the threads and have not come back.
+    pub(super) away: usize,
+    /// Of the last request.
+    id: u64,
+}
+
+impl Core {
+    /// Made in the process and after the fork where it is used: it may start threads.
+    pub(super) fn new(context: Context, poller: Poller) -> Result<Self> {
+        let threads = context.setup.threads()?;
+        let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
+        let wheel = Wheel::new(context.now);
+        Ok(Core { context, poller, wheel, spare: Vec::new(), crew, away: 0, id: seed() })
+    }
+
+    pub(in crate::server) fn take_slot(&mut self) -> Box<Slot> {
+        self.spare
+            .pop()
+            .unwrap_or_else(|| Slot::new(&self.context.service, self.context.setup.limits))
+    }
+
+    /// Whether the application runs on threads.
+    pub(in crate::server) fn has_crew(&self) -> bool {
+        self.crew.is_some()
+    }
+
+    /// Give a request to a thread; it comes back at once when the queue is full, unless it `must`.
+    pub(in crate::server) fn submit(
+        &mut self,
+        job: Job,
+        must: bool,
+    ) -> std::result::Result<(), Job> {
+        match &self.crew {
+            Some(crew) => crew.submit(job, must)?,
+            None => return Err(job),
+        }
+        self.away += 1;
+        Ok(())
+    }
+
+    /// Take a connection's request back, if no thread has begun with it.
+    pub(in crate::server) fn withdraw(&mut self, key: u64) -> Option<Job> {
+        let job = self.crew.as_ref()?.withdraw(|job| job.key == key)?;
+        self.away -= 1;
+        Some(job)
+    }
+
+    /// Wait until a job has come back; false: that cannot be.
+    pub(super) fn wait_for_crew(&self) -> bool {
+        let fd = self.crew.as_ref().map(|crew| crew.waker().fd());
+        fd.is_some_and(|fd| sock::wait_readable(fd, -1).unwrap_or(false))
+    }
+
+    pub(in crate::server) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        // Counts the request that it had.
+        slot.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(slot);
+        }
+    }
+
+    /// Another identity for a request, unlike those of other workers.
+    pub(in crate::server) fn next_id(&mut self) -> u64 {
+        self.id = self.id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.id
+    }
+
+    /// See that the wheel wakes the connection at its deadline.
+    pub(in crate::server) fn arm(&mut self, key: u64, conn: &mut Conn) {
+        if conn.deadline < conn.armed {
+            conn.armed = conn.deadline;
+            self.wheel.insert(key, conn.deadline);
+        }
+    }
+
+    /// See that the connection gets its events.
+    pub(in crate::server) fn watch(&mut self, key: u64, conn: &mut Conn, write: bool) {
+        let fd = conn.fd();
+        let mut result = Ok(());
+        if !conn.registered {
+            conn.registered = true;
+            result = self.poller.add(fd, key);
+        }
+        if conn.want_write(write) {
+            result = result.and_then(|()| self.poller.want_write(fd, key, write));
+        }
+        if let Err(error) = result {
+            log!(self.context.service.log, Error, "server", "watch a connection: {error}");
+        }
+    }
+}
+
+/// Where the identities of a worker's requests begin.
+fn seed() -> u64 {
+    let now = clock::realtime().as_nanos() as u64;
+    (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
