@@ -189,10 +189,9 @@ typedef struct gw_writer {          /* what WSGI's write() is (frozen) */
 } gw_writer;
 
 /* `writer` may be NULL.  What is written leaves before the body's chunks.
-   [req]: in the application call, in next() and in close(); `sr` lives
-   until close() returned.  Everything in `head` is copied.  A refused call
-   changes nothing.  The head is committed when a non-empty chunk is
-   accepted. */
+   [req]: in the application call and in next(); `sr` lives until close() is
+   called.  Everything in `head` is copied.  A refused call changes nothing.
+   The head is committed when a non-empty chunk is accepted. */
 typedef gw_result (*gw_start_response_fn)(void *sr, const gw_response *head,
                                           gw_writer *writer);
 
@@ -295,7 +294,10 @@ const char *gw_environ_cstr(gw_environ *env, gw_str text);
 gw_result gw_environ_query(gw_environ *env, const char *name, size_t name_len,
                            gw_str *value);
 
-int gw_environ_gone(const gw_environ *env); /* Whether the client has left. */
+/* Whether the client has left, or has said that it will send no more (a
+   client that only closed its half of the connection still gets its
+   answer). */
+int gw_environ_gone(const gw_environ *env);
 
 /* ---- 6. request body --------------------------------------------------- */
 
@@ -377,13 +379,11 @@ typedef struct gw_listener {        /* where connections come from */
                                        "unix:/path"; NULL */
     int32_t     fd;                 /* an inherited socket, when no address */
     int32_t     backlog;            /* 0: the option */
-    uint32_t    flags;              /* GW_LISTEN_* */
+    uint32_t    flags;              /* 0 */
     uint32_t    mode;               /* of a unix socket, 0: umask decides */
 } gw_listener;
 
 #define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
-
-#define GW_LISTEN_REUSEPORT (1u << 0)   /* one socket per worker */
 
 /* [one] One more place to listen on; the option `bind` adds to the same
    list. */
@@ -461,9 +461,10 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     uint32_t reserved;              /* 0 */
     void    *ctx;                   /* of all of them */
     void   (*drop)(void *ctx);      /* may be NULL */
-    /* before the application */
+    /* before the application, where it runs: with `threads` many at once */
     void   (*pre_request)(void *ctx, gw_environ *env);
-    void   (*access)(void *ctx, const gw_access *a); /* after the request */
+    /* after the request; as pre_request */
+    void   (*access)(void *ctx, const gw_access *a);
 } gw_hooks;
 
 /* [one] A hook takes the place of the one that was set before; NULL leaves
