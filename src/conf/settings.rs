@@ -9,6 +9,7 @@ use super::options::{by_id, by_name, options};
 use super::output::Output;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
+use crate::sys::proc::cpus;
 
 /// How a worker comes to be.  The C constants `GW_MODEL_*` are these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +132,7 @@ impl Settings {
     pub fn worker_count(&self) -> u32 {
         match self.workers {
             _ if self.worker_model == WorkerModel::Inline => 1,
-            0 => std::thread::available_parallelism()
-                .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            0 => u32::try_from(cpus()).unwrap_or(u32::MAX),
             workers => workers,
         }
     }
