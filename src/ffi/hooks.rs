@@ -19,7 +19,7 @@ use crate::gateway::service::Access;
 #[derive(Clone, Copy, Debug)]
 pub struct gw_access {
     pub size: u32,
-    /// of the response
+    /// of the response; 0: there was none
     pub status: u16,
     /// 0
     pub reserved: u16,

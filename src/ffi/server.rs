@@ -169,8 +169,14 @@ pub struct gw_stats {
     pub aborted: u64,
     /// whose client was too slow
     pub timeouts: u64,
-    /// that were malformed
+    /// that were malformed, or over a limit
     pub rejected: u64,
+    /// of these, over a limit
+    pub limited: u64,
+    /// answered with 503, for want of a thread
+    pub shed: u64,
+    /// times that worker_connections was reached
+    pub full: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -208,6 +214,9 @@ fn stats_of(counters: &Counters, uptime_ms: u64) -> gw_stats {
         aborted: counters.aborted.get(),
         timeouts: timeouts.iter().map(|counter| counter.get()).sum(),
         rejected: counters.rejected.get(),
+        limited: counters.limits.iter().map(|counter| counter.get()).sum(),
+        shed: counters.shed.get(),
+        full: counters.connections_full.get(),
     }
 }
 

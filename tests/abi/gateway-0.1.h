@@ -441,7 +441,7 @@ gw_result gw_option_next(uint32_t *cursor, gw_option *out);
 
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
-    uint16_t          status;       /* of the response */
+    uint16_t          status;       /* of the response; 0: there was none */
     uint16_t          reserved;     /* 0 */
     uint64_t          sent;         /* octets of the response's body */
     uint64_t          received;     /* octets of the request's body */
@@ -592,7 +592,12 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t app_errors;            /* answered with a 500, or cut */
     uint64_t aborted;               /* whose client left */
     uint64_t timeouts;              /* whose client was too slow */
-    uint64_t rejected;              /* that were malformed */
+    uint64_t rejected;              /* that were malformed, or over a limit */
+    uint64_t limited;               /* of these, over a limit */
+    uint64_t shed;                  /* answered with 503, for want of a
+                                       thread */
+    uint64_t full;                  /* times that worker_connections was
+                                       reached */
 } gw_stats;
 
 /* [any] The counters of this server. */

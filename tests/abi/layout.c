@@ -143,7 +143,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 144);
+SIZE(gw_stats, 168);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -158,6 +158,9 @@ AT(gw_stats, app_errors, 112);
 AT(gw_stats, aborted, 120);
 AT(gw_stats, timeouts, 128);
 AT(gw_stats, rejected, 136);
+AT(gw_stats, limited, 144);
+AT(gw_stats, shed, 152);
+AT(gw_stats, full, 160);
 
 #endif
 
