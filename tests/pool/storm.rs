@@ -78,7 +78,7 @@ fn many_clients_of_every_kind() {
     clients.clear();
     server.until("all is over", |server| server.counters.connections.get() == 0);
     server.until("all is counted", |server| server.counters.in_flight.get() == 0);
-    assert!(whole > 100, "{whole} whole answers, {shed} shed");
+    assert!(whole > 20, "{whole} whole answers, {shed} shed");
     assert_eq!(seen.count("call"), seen.count("close"));
     assert!(seen.count("release") >= seen.count("chunk"));
     seen.elsewhere();
