@@ -170,3 +170,127 @@ hosts! {
     uv: super::UV;
     glib: super::GLIB;
 }
+
+// ---- what is left behind ----
+
+/// An address of its own for each program that is not a [`Server`].
+fn address(number: u8) -> String {
+    let pid = std::process::id();
+    format!("127.{}.{}.{number}:8001", 1 + (pid >> 8) % 254, pid % 256)
+}
+
+/// A directory with a short path, as sockets need it; removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let name = format!("gateway-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("create a directory");
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A thousand times two servers and two arbiters at once, a worker, requests to all of them, and an
+/// address that is taken: memory and descriptors stay what they were.
+#[test]
+fn many_servers_and_arbiters_leave_nothing() {
+    let program = compile("loop_churn.c", "many", &[]);
+    let directory = Directory::new("many");
+    let mut churn = Command::new(program);
+    let said = support::run(churn.arg(address(1)).arg(&directory.0).arg("1000"));
+    let rows: Vec<Vec<i64>> = said
+        .lines()
+        .map(|line| line.split(' ').map(|n| n.parse().expect("a number")).collect())
+        .collect();
+    let [early, late] = &rows[..] else { panic!("{said}") };
+    assert_eq!((early[0], late[0]), (100, 1000), "{said}");
+    assert!(early[1] > 0, "no resident memory: {said}");
+    let growth = late[1] - early[1];
+    assert!(growth < 256, "{growth} KiB in 900 rounds: {said}");
+    assert_eq!(late[2], early[2], "descriptors: {said}");
+}
+
+/// How the process was and is, after a scenario of `tests/c/loop_state.c`.
+fn state_after(program: &PathBuf, number: u8, scenario: &str) -> (bool, String) {
+    let directory = Directory::new(scenario);
+    let mut state = Command::new(program);
+    let ended = support::output(state.arg(scenario).arg(address(number)).arg(&directory.0));
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    let code = ended.status.code();
+    assert!(matches!(code, Some(0 | 1)) && stderr.is_empty(), "{scenario}: {ended:?}");
+    (code == Some(0), String::from_utf8(ended.stdout).expect("facts are text"))
+}
+
+fn state_program(test: &str) -> PathBuf {
+    compile("loop_state.c", test, &["-rdynamic", "-ldl"])
+}
+
+#[test]
+fn the_process_is_as_before() {
+    let program = state_program("before");
+    let scenarios = [
+        "server",
+        "server-cut",
+        "serve-inline",
+        "arbiter-term",
+        "arbiter-int",
+        "arbiter-host",
+        "arbiter-kill",
+        "arbiter-cut",
+        "failures",
+    ];
+    for (number, scenario) in (2..).zip(scenarios) {
+        let (same, said) = state_after(&program, number, scenario);
+        assert!(same && said == "same\n", "{scenario}:\n{said}");
+    }
+}
+
+/// What the test above looks at: each of these is a change that it must see.
+#[test]
+fn a_process_that_is_not_as_before_is_noticed() {
+    let program = state_program("noticed");
+    let changes = [
+        ("spoil-action", "+ signal 13: 0x1"),
+        ("spoil-flags", "+ signal 15: "),
+        ("spoil-mask", "SigBlk:"),
+        ("spoil-umask", "Umask:"),
+        ("spoil-environ", "SPOILT=1"),
+        ("spoil-fd", "+ descriptor "),
+        ("spoil-fd-flags", "+ descriptor 0: "),
+        ("spoil-nonblock", "+ descriptor 2: "),
+        ("spoil-atexit", "+ at exit 1"),
+        ("spoil-name", "spoilt"),
+        ("spoil-cwd", "+ cwd /\n"),
+        ("spoil-limit", "+ limit 7: "),
+        ("spoil-child", "+ waitpid 0"),
+        ("spoil-thread", "+ thread "),
+    ];
+    for (change, sign) in changes {
+        let (same, said) = state_after(&program, 100, change);
+        assert!(!same && said.contains(sign), "{change}: no `{sign}` in\n{said}");
+    }
+}
+
+/// Handlers for the end of the process, which a process cannot list: the library does not even know
+/// the functions that would register one.
+#[test]
+fn the_library_registers_nothing_for_the_end_of_the_process() {
+    let mut nm = Command::new("nm");
+    let text = support::run(nm.args(["-D", "--undefined-only"]).arg(support::library()));
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_whitespace().last()?.split('@').next()).collect();
+    assert!(names.contains(&"sigaction"), "{text}");
+    for name in ["atexit", "__cxa_atexit", "on_exit", "at_quick_exit", "__cxa_at_quick_exit"] {
+        assert!(!names.contains(&name), "the library uses {name}");
+    }
+    for name in ["pthread_atfork", "__register_atfork", "exit", "chdir", "umask", "setrlimit"] {
+        assert!(!names.contains(&name), "the library uses {name}");
+    }
+}
