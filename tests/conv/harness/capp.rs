@@ -219,6 +219,9 @@ unsafe extern "C" fn call(
         // A body beside an error was not returned.
         return rc;
     }
+    if mine.next.is_none() && mine.close.is_none() && mine.journal.is_none() {
+        return rc;
+    }
     if mine.next.is_some() {
         body.next = Some(next);
     }
