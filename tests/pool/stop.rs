@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use gateway::base::octets::Chunk;
 use gateway::gateway::abi::{EOF, OK, Response as Head};
 use gateway::server::engine::Stop;
+use gateway::sys::sock::wait_readable;
 
 use super::harness::*;
 use super::tools::*;
@@ -231,4 +232,31 @@ fn an_endless_stream_to_a_quick_client_ends_with_its_engine() {
     drop(server);
     assert_eq!(seen.elsewhere(), ["close"]);
     assert!(reader.join().unwrap() > 0);
+}
+
+#[test]
+fn what_came_back_and_was_not_looked_at_is_closed_too() {
+    let seen = Seen::default();
+    let noted = seen.clone();
+    let app = blocking(move |_, start, body| {
+        body.first = Some(owned(&noted, noise(4 << 20)));
+        let noted_close = noted.clone();
+        body.close = Some(Box::new(move || noted_close.note("close")));
+        noted.note("call");
+        start.respond(&Head::new(200, &TEXT))
+    });
+    let mut server = Server::with(options("threads=1"), app);
+    let mut client = server.connect();
+    client.send(GET);
+    server.settle();
+    // The thread sends what the client's socket takes, and gives the request back; the loop does
+    // not turn any more.
+    let since = Instant::now();
+    while client.total < 10_000 {
+        assert!(since.elapsed() < PATIENCE);
+        client.pull_up_to(10_000);
+    }
+    assert!(wait_readable(server.engine.fd(), 10_000).unwrap());
+    drop(server);
+    assert_eq!(seen.elsewhere(), ["call", "release", "close"]);
 }
