@@ -1,5 +1,26 @@
 //! libgateway, the application server that you link.
 //!
+//! An application is called with an environ and start_response, and returns a body: PEP 3333 in
+//! Rust.  [`serve`] answers HTTP with it from pre-forked workers.
+//!
+//! ```no_run
+//! use gateway::{Application, Body, Config, Environ, Pair, Response, Result, StartResponse};
+//!
+//! fn hello(_env: &Environ, start_response: &StartResponse<'_>) -> Result<Body> {
+//!     let headers = [Pair::new(b"Content-Type", b"text/plain")];
+//!     start_response.respond(&Response::new(200, &headers))?;
+//!     Ok(Body::from_static(b"hello, world\n"))
+//! }
+//!
+//! let mut config = Config::new();
+//! config.application(Application::new(hello).nonblocking());
+//! config.set("bind", "127.0.0.1:8000")?.set("workers", "4")?;
+//! gateway::serve(config)?;
+//! # Ok::<(), gateway::Error>(())
+//! ```
+//!
+//! For a loop of your own there are [`Setup`] and [`Engine`].  The C API is `include/gateway.h`.
+//!
 //! The layers, each of which uses only those below it (`tests/layers.rs` enforces it):
 //!
 //! ```text

@@ -9,7 +9,7 @@ use gateway::conf::options::{Opt, options};
 fn page() -> String {
     let mut page = String::from(
         "# Options\n\n\
-         Written from the table in `src/conf/options.rs`; a test keeps the two equal.\n\n\
+         Written from the table in `src/conf/options/table.rs`; a test keeps the two equal.\n\n\
          Every option is set by its name, and those that are numbers also by number (durations in\n\
          milliseconds, sizes in octets). Durations are `30s`, `500ms`, `2m`, `1h`, `1.5`; a bare\n\
          number is seconds. Sizes are `8k`, `1m`, `1g`; a bare number is octets. Numbers of options\n\

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::app::gw_middleware_fn;
 use super::context::Context;
-use super::guard::{Growing, buffer, cstr, grown, guard, guard_with, out, quietly};
+use super::guard::{Growing, buffer, cstr, grown, guard, guard_with, known, out, quietly};
 use super::object::{Exclusive, borrow_anywhere, give, handle, take};
 use super::result::{GW_OK, gw_error, gw_result};
 use crate::base::error::{Error, Kind, Result};
@@ -115,9 +115,10 @@ pub unsafe extern "C" fn gw_config_app(
 ) -> gw_result {
     let set = || {
         // SAFETY: the rules page.
-        let app = unsafe { grown(app, "app") }?;
+        let (app, newer) = unsafe { known(app, "app") }?;
         // SAFETY: the rules page: its functions take its context, its name is a string.
         let app = unsafe { Application::from_frame(app) }?;
+        newer.map_or(Ok(()), Err)?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
         cfg.enter()?.application(app);

@@ -220,6 +220,17 @@ const ABSURD: usize = 1 << 16;
 /// # Safety
 /// Unless NULL, `p` points to `p->size` octets that nobody writes during the call.
 pub(super) unsafe fn grown<T: Growing>(p: *const T, what: &str) -> Result<T> {
+    // SAFETY: the caller's promise.
+    let (known, newer) = unsafe { known(p, what) }?;
+    newer.map_or(Ok(known), Err)
+}
+
+/// What this version knows of the struct, and the error if there is more to it: for those that have
+/// a `drop` to call in any case.
+///
+/// # Safety
+/// As [`grown`].
+pub(super) unsafe fn known<T: Growing>(p: *const T, what: &str) -> Result<(T, Option<Error>)> {
     if p.is_null() {
         return Err(null(what));
     }
@@ -236,13 +247,13 @@ pub(super) unsafe fn grown<T: Growing>(p: *const T, what: &str) -> Result<T> {
     unsafe { std::ptr::copy_nonoverlapping(p.cast::<u8>(), (&raw mut whole).cast(), known) };
     // SAFETY: the rest of the caller's octets.
     let tail = unsafe { std::slice::from_raw_parts(p.cast::<u8>().add(known), size - known) };
-    if tail.iter().any(|octet| *octet != 0) {
+    let newer = tail.iter().any(|octet| *octet != 0).then(|| {
         let text = format!("{what} uses members that this version of the library does not have");
-        return Err(Error::new(Kind::Abi, text));
-    }
+        Error::new(Kind::Abi, text)
+    });
     // SAFETY: `size` is the first member.
     unsafe { (&raw mut whole).cast::<u32>().write(size_of::<T>() as u32) };
-    Ok(whole)
+    Ok((whole, newer))
 }
 
 /// Fill a caller's struct with as much of `value` as it has room for; its size stays.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::gw_config;
 use super::context::Context;
-use super::guard::{Growing, bytes, grown, guard, guard_with, quietly, reference};
+use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference};
 use super::object::borrow_anywhere;
 use super::result::{gw_error, gw_result};
 use crate::base::error::{Error, Kind};
@@ -75,8 +75,9 @@ pub unsafe extern "C" fn gw_config_hooks(
 ) -> gw_result {
     let set = || {
         // SAFETY: the rules page.
-        let hooks = unsafe { grown(hooks, "hooks") }?;
+        let (hooks, newer) = unsafe { known(hooks, "hooks") }?;
         let context = Arc::new(Context::new(hooks.ctx, hooks.drop));
+        newer.map_or(Ok(()), Err)?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
         let mut cfg = cfg.enter()?;

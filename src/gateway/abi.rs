@@ -374,6 +374,7 @@ pub struct Writer {
 /// `writer` may be NULL.  What is written leaves before the body's chunks.  [req]: in the application
 /// call and in next(); `sr` lives until close() is called.  Everything in `head` is copied.
 /// A refused call changes nothing.  The head is committed when a non-empty chunk is accepted.
+#[allow(rustdoc::broken_intra_doc_links, reason = "the header's tags look like links")]
 pub type StartResponseFn = Option<
     unsafe extern "C" fn(sr: *mut c_void, head: *const Response<'_>, writer: *mut Writer) -> Code,
 >;

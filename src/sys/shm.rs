@@ -2,7 +2,7 @@
 //!
 //! What lies there is read and written by several processes at once, some of which may be killed in
 //! the middle.  So it consists of atomics only, without pointers and without locks, and every bit
-//! pattern, zero first of all, is a value.  [`shared_record!`](crate::sys::shm::shared_record)
+//! pattern, zero first of all, is a value.  `shared_record!`
 //! defines such types and checks that they are.
 
 use std::io;

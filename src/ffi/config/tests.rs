@@ -174,6 +174,15 @@ fn an_application_is_dropped_once_whatever_happens() {
     assert_eq!(dropped.get(), 3);
     drop(host);
     assert_eq!(dropped.get(), 4);
+    // From a newer header, with something that this library does not know.
+    #[repr(C)]
+    struct Newer(AppFrame, u64);
+    let newer = Newer(AppFrame { size: size_of::<Newer>() as u32, ..good }, 7);
+    let mut host = Host::new();
+    // SAFETY: a live configuration, and as many octets as `size` says.
+    let rc = unsafe { gw_config_app(host.cfg, (&raw const newer).cast(), &raw mut host.err) };
+    assert_eq!(rc, Kind::Abi as i32);
+    assert_eq!(dropped.get(), 5, "refused, and dropped all the same");
 }
 
 unsafe extern "C" fn refuse(

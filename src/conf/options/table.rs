@@ -1,0 +1,268 @@
+//! The table: every option with its number, name, kind, bounds, preset and help.
+
+use std::ffi::CStr;
+
+use crate::base::log::Level;
+use crate::conf::settings::WorkerModel;
+
+use super::{Choices, Field, MEMORY_MAX, Opt, Slot, absent, here};
+
+/// What is known of `worker_model`.
+const MODELS: Choices = &[
+    here("inline", WorkerModel::Inline as i64),
+    absent("threads", 1),
+    here("fork", WorkerModel::Fork as i64),
+    absent("exec", 3),
+];
+
+/// The levels, and gunicorn's word for one of them.
+const LEVELS: Choices = &[
+    here("error", Level::Error as i64),
+    here("warn", Level::Warn as i64),
+    here("warning", Level::Warn as i64),
+    here("info", Level::Info as i64),
+    here("debug", Level::Debug as i64),
+];
+
+macro_rules! field {
+    ($name:ident) => {
+        Field { get: |settings| &settings.$name, get_mut: |settings| &mut settings.$name }
+    };
+}
+
+macro_rules! int {
+    ($name:ident, $min:expr, $max:expr) => {
+        Slot::Int { at: field!($name), min: $min, max: $max }
+    };
+}
+
+macro_rules! size {
+    ($name:ident, $min:expr, $max:expr) => {
+        Slot::Size { at: field!($name), min: $min, max: $max }
+    };
+}
+
+const fn opt(
+    id: u32,
+    name: &'static CStr,
+    slot: Slot,
+    preset: &'static CStr,
+    help: &'static CStr,
+) -> Opt {
+    Opt { id, name, preset, help, slot }
+}
+
+/// 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
+pub(super) static OPTIONS: [Opt; 27] = [
+    opt(
+        1,
+        c"workers",
+        int!(workers, 0, 1024),
+        c"0",
+        c"Worker processes. 0: one for each CPU that the control group grants.",
+    ),
+    opt(
+        2,
+        c"worker_model",
+        Slot::Enum {
+            choices: MODELS,
+            get: |settings| settings.worker_model as i64,
+            set: |settings, n| {
+                settings.worker_model = match n {
+                    0 => WorkerModel::Inline,
+                    _ => WorkerModel::Fork,
+                };
+            },
+        },
+        c"fork",
+        c"How a worker comes to be. inline: the calling thread serves; fork: processes are forked.",
+    ),
+    opt(
+        3,
+        c"threads",
+        Slot::AutoInt { at: field!(threads), max: 1024 },
+        c"auto",
+        c"Threads of a worker that run the application. 0: it runs on the loop. auto: 1 for an \
+          application that may block, 0 for one that never does or that is serial.",
+    ),
+    opt(
+        5,
+        c"graceful_timeout",
+        Slot::Duration(field!(graceful_timeout)),
+        c"30s",
+        c"How long requests in flight may take after a graceful stop began. 0: they are cut.",
+    ),
+    opt(
+        6,
+        c"keepalive",
+        Slot::Duration(field!(keepalive)),
+        c"5s",
+        c"How long a connection waits for its next request. 0: connections are never kept.",
+    ),
+    opt(
+        8,
+        c"max_body",
+        size!(max_body, 0, i64::MAX as u64),
+        c"1g",
+        c"Octets of a request body; more is answered with 413. 0: no limit.",
+    ),
+    opt(
+        9,
+        c"signals",
+        Slot::AutoBool(field!(signals)),
+        c"auto",
+        c"Whether the library handles TERM, INT, QUIT and CHLD. auto: in gw_serve only.",
+    ),
+    opt(
+        10,
+        c"bind",
+        Slot::Listeners(field!(listeners)),
+        c"",
+        c"Addresses to listen on, separated by commas; each use adds. None: 127.0.0.1:8000 in \
+          gw_serve.",
+    ),
+    opt(
+        11,
+        c"backlog",
+        int!(backlog, 1, 65_535),
+        c"2048",
+        c"Connections that wait to be accepted; the system may allow fewer.",
+    ),
+    opt(
+        12,
+        c"worker_connections",
+        int!(worker_connections, 1, 1_000_000),
+        c"1000",
+        c"Connections that one worker holds; more wait in the backlog.",
+    ),
+    opt(
+        13,
+        c"limit_request_line",
+        size!(limit_request_line, 1, MEMORY_MAX),
+        c"4094",
+        c"Octets of a request line; more is answered with 414.",
+    ),
+    opt(
+        14,
+        c"limit_request_fields",
+        int!(limit_request_fields, 1, 32_768),
+        c"100",
+        c"Header fields of a request; more are answered with 431.",
+    ),
+    opt(
+        15,
+        c"limit_request_field_size",
+        size!(limit_request_field_size, 1, MEMORY_MAX),
+        c"8190",
+        c"Octets of one header line; more is answered with 431.",
+    ),
+    opt(
+        16,
+        c"limit_request_head",
+        size!(limit_request_head, 64, MEMORY_MAX),
+        c"64k",
+        c"Octets of a whole request head; more is answered with 431.",
+    ),
+    opt(
+        17,
+        c"header_timeout",
+        Slot::Duration(field!(header_timeout)),
+        c"30s",
+        c"How long a request head may take from its first octet to its last. 0: no limit.",
+    ),
+    opt(
+        18,
+        c"body_timeout",
+        Slot::Duration(field!(body_timeout)),
+        c"30s",
+        c"How long a client may pause within a request body. 0: no limit.",
+    ),
+    opt(
+        19,
+        c"write_timeout",
+        Slot::Duration(field!(write_timeout)),
+        c"30s",
+        c"How long a client may take nothing of a response. 0: no limit.",
+    ),
+    opt(
+        20,
+        c"request_buffering",
+        Slot::Bool(field!(request_buffering)),
+        c"1",
+        c"1: the application is called when the request body is complete. 0: when the head is, and \
+          the body streams.",
+    ),
+    opt(
+        21,
+        c"body_buffer",
+        size!(body_buffer, 0, MEMORY_MAX),
+        c"64k",
+        c"Octets of a request body that are kept in memory; a longer one goes to an unlinked \
+          temporary file.",
+    ),
+    opt(
+        22,
+        c"spool_dir",
+        Slot::Path(field!(spool_dir)),
+        c"",
+        c"Where those files are made. Empty: the system's directory for temporary files.",
+    ),
+    opt(
+        23,
+        c"accesslog",
+        Slot::Output(field!(accesslog)),
+        c"",
+        c"Where the access log goes. -: standard output. Empty: nowhere.",
+    ),
+    opt(
+        24,
+        c"errorlog",
+        Slot::AutoOutput(field!(errorlog)),
+        c"auto",
+        c"Where the error log goes. -: standard error. Empty: nowhere. auto: - in gw_serve, else \
+          nowhere.",
+    ),
+    opt(
+        25,
+        c"loglevel",
+        Slot::Enum {
+            choices: LEVELS,
+            get: |settings| settings.loglevel as i64,
+            set: |settings, n| {
+                let level = i32::try_from(n).ok().and_then(Level::from_code);
+                settings.loglevel = level.unwrap_or(Level::Info);
+            },
+        },
+        c"info",
+        c"What the error log leaves out: all that is less grave than this.",
+    ),
+    opt(
+        26,
+        c"access_log_format",
+        Slot::Text(field!(access_log_format)),
+        c"%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"",
+        c"A line of the access log, in gunicorn's atoms.",
+    ),
+    opt(
+        27,
+        c"output_buffer",
+        size!(output_buffer, 1, MEMORY_MAX),
+        c"64k",
+        c"Octets that may wait for a slow client before the application is paused.",
+    ),
+    opt(
+        28,
+        c"queue_limit",
+        int!(queue_limit, 1, 1 << 20),
+        c"1024",
+        c"Requests that wait for a thread of the worker; more are answered with 503.",
+    ),
+    opt(
+        29,
+        c"queue_timeout",
+        Slot::Duration(field!(queue_timeout)),
+        c"0",
+        c"How long a request may wait for a thread; one that waited longer is answered with 503 \
+          instead of run. 0: any time.",
+    ),
+];
