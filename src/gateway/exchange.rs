@@ -239,11 +239,12 @@ impl Exchange {
     }
 
     /// A body is to come.  Says whether the application is to be called before it is complete.
-    pub fn expect_body(&self, may_block: bool) -> bool {
-        // Who waits for a 100 gets it when the application reads first: it has to run.
-        let streaming = self.service.streaming || self.expects.get() && may_block;
-        self.input().open(streaming, self.service.body_buffer);
-        streaming
+    pub fn expect_body(&self) -> bool {
+        // Also for a client that waits for a 100: it is told to go on by whoever reads first, which
+        // is the library where it completes the body.  An application that were called to find out
+        // whether it reads would wait for a client that says nothing.
+        self.input().open(self.service.streaming, self.service.body_buffer);
+        self.service.streaming
     }
 
     /// Whether the client still waits for a 100.

@@ -440,7 +440,7 @@ impl Conn {
             slot.began.set(clock::monotonic_ns());
         }
         if head.framing != Framing::None {
-            let streams = x.expect_body(core.context.may_block);
+            let streams = x.expect_body();
             if let Framing::Length(len) = head.framing
                 && len <= VIEW_MAX
                 && !streams

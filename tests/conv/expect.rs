@@ -199,7 +199,9 @@ fn a_blocking_application_asks_when_it_reads() {
     let journal = Journal::default();
     let says = journal.clone();
     let mut server = Server::blocking(
-        |_| {},
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+        },
         move |env: &Environ, start: &StartResponse<'_>| {
             says.add("called");
             if env.query_string() == b"no" {

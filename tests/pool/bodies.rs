@@ -152,6 +152,23 @@ fn read_ends_with_an_error_when_the_body_is_malformed_or_too_large() {
 const EXPECT: &str = "Expect: 100-continue\r\n";
 
 #[test]
+fn who_waits_for_a_100_and_then_says_nothing_holds_no_thread() {
+    let seen = Seen::default();
+    let mut server = Server::with(options("threads=1"), echoing(&seen));
+    let mut silent = server.connect();
+    silent.send(format!("POST / HTTP/1.1\r\nHost: h\r\n{EXPECT}Content-Length: 8\r\n\r\n"));
+    server.until("a 100", |_| {
+        silent.pull();
+        !silent.inbox.is_empty()
+    });
+    assert_eq!(server.ask(get("/blind")).text(), "hello\n");
+    silent.send("the body");
+    let response = server.reply(&mut silent);
+    assert_eq!((response.interims(), response.text()), (vec![100], "the body"));
+    seen.elsewhere();
+}
+
+#[test]
 fn a_100_is_sent_by_the_first_read() {
     let (seen, gate) = (Seen::default(), Gate::default());
     let wait = gate.clone();
@@ -159,7 +176,7 @@ fn a_100_is_sent_by_the_first_read() {
         wait.pass();
         echo(env, start)
     });
-    let mut server = Server::with(options("threads=1"), app);
+    let mut server = Server::with(options("threads=1 request_buffering=0"), app);
     let mut client = server.connect();
     for _ in 0..2 {
         let request = post_with(EXPECT, b"the body");
@@ -183,7 +200,8 @@ fn a_100_is_sent_by_the_first_read() {
 
 #[test]
 fn no_100_is_sent_for_an_application_that_answers_without_reading() {
-    let mut server = Server::with(options("threads=1"), echoing(&Seen::default()));
+    let mut server =
+        Server::with(options("threads=1 request_buffering=0"), echoing(&Seen::default()));
     let mut client = server.connect();
     client.send(format!("POST /blind HTTP/1.1\r\nHost: h\r\n{EXPECT}Content-Length: 8\r\n\r\n"));
     let response = server.reply(&mut client);
