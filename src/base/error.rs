@@ -112,11 +112,6 @@ impl Error {
         error
     }
 
-    /// The last operating system error of this thread, in `action`.
-    pub fn last_os(action: impl fmt::Display) -> Self {
-        Error::os(action, &io::Error::last_os_error())
-    }
-
     /// The same error with what `main` should return for it (1 unless said otherwise).
     pub fn with_exit_status(mut self, status: i32) -> Self {
         self.exit_status = status;

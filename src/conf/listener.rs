@@ -168,7 +168,8 @@ pub struct Listener {
     pub backlog: u32,
     /// Permissions of a unix socket (0o660, say); 0: the umask decides.
     pub mode: u32,
-    /// One socket per worker (SO_REUSEPORT), which the system chooses between.
+    /// Other programs may listen on the same address (SO_REUSEPORT), and the system chooses
+    /// between them; the workers of this one share a socket.
     pub reuse_port: bool,
 }
 

@@ -189,11 +189,6 @@ impl Exchange {
         self.input.borrow_mut()
     }
 
-    /// What the client asked for, as far as it concerns the framing of the answer.
-    pub fn asked(&self) -> Asked {
-        self.asked.get()
-    }
-
     /// The environ.
     pub fn environ(&self) -> &RefCell<Environ> {
         &self.env
