@@ -162,8 +162,9 @@ fn the_baseline_notices_what_breaks_programs() {
 /// A struct: its size in bits, and the offset and name of each member.
 type Layout = (u64, Vec<(u64, String)>);
 
-/// The structs of an abixml file that `wanted` says a C name for.
-fn layouts(path: &Path, wanted: impl Fn(&str) -> Option<String>) -> BTreeMap<String, Layout> {
+/// The structs of an abixml file that `wanted` says a C name for, out of the outermost namespace
+/// (a Rust crate; "" in C) and the name: crates have structs of the same name.
+fn layouts(path: &Path, wanted: impl Fn(&str, &str) -> Option<String>) -> BTreeMap<String, Layout> {
     let text = fs::read_to_string(path).expect("abidw's output");
     let attribute = |line: &str, name: &str| {
         let value = line.split_once(&format!(" {name}='"))?.1;
@@ -171,10 +172,15 @@ fn layouts(path: &Path, wanted: impl Fn(&str) -> Option<String>) -> BTreeMap<Str
     };
     let bits = |line: &str, name: &str| attribute(line, name).and_then(|text| text.parse().ok());
     let (mut found, mut now) = (BTreeMap::<String, Layout>::new(), None);
-    let mut offset = 0;
+    let (mut offset, mut spaces) = (0, Vec::new());
     for line in text.lines().map(str::trim) {
-        if line.starts_with("<class-decl ") {
-            now = attribute(line, "name").and_then(|name| wanted(&name));
+        if line.starts_with("<namespace-decl ") {
+            spaces.push(attribute(line, "name").expect("a name"));
+        } else if line == "</namespace-decl>" {
+            spaces.pop();
+        } else if line.starts_with("<class-decl ") {
+            let space = spaces.first().map_or("", String::as_str);
+            now = attribute(line, "name").and_then(|name| wanted(space, &name));
             // Without a size it is a declaration alone.
             let size = bits(line, "size-in-bits").filter(|_| !line.contains("is-declaration-only"));
             now = now.filter(|_| size.is_some() && !line.ends_with("/>"));
@@ -209,8 +215,8 @@ fn the_library_is_laid_out_as_the_header_says() {
     abidw(&twin("layout", &header()), &c);
     abidw(&library(), &rust);
 
-    let c = layouts(&c, |name| name.starts_with("gw_").then(|| name.to_owned()));
-    let rust = layouts(&rust, |name| {
+    let c = layouts(&c, |_, name| name.starts_with("gw_").then(|| name.to_owned()));
+    let rust = layouts(&rust, |space, name| {
         // As build/layout.rs has them.
         let renamed = match name {
             "Octets" => "gw_str",
@@ -224,7 +230,7 @@ fn the_library_is_laid_out_as_the_header_says() {
             "AppFrame" => "gw_app",
             _ => name,
         };
-        renamed.starts_with("gw_").then(|| renamed.to_owned())
+        (space == "gateway" && renamed.starts_with("gw_")).then(|| renamed.to_owned())
     });
     assert!(c.len() >= 16, "{:?}", c.keys());
     if rust.is_empty() && !cfg!(debug_assertions) {
