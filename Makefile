@@ -60,7 +60,7 @@ test-core:
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --quiet
 	$(if $(RUFF),$(RUFF) check --no-cache $(PYTHON),@echo "no ruff: $(PYTHON) not checked")
-	$(CARGO) test
+	$(CARGO) test --no-fail-fast
 
 # The C programs once more, under each checker.  7 minutes.
 test-c: test-valgrind test-sanitize
