@@ -34,7 +34,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         title: "environ",
-        intro: "All [req]; what they return lives as long as the request.",
+        intro: "All [req], or [one] on a gw_deferred_environ(); what they return lives as long as the \
+                request.",
         first: &[],
         sources: &["src/ffi/environ.rs"],
     },
@@ -44,6 +45,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         intro: "These set `first` only; next, close and ctx stay the application's.",
         first: &[],
         sources: &["src/ffi/body.rs"],
+    },
+    Section {
+        title: "answering later, from any thread",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/deferred.rs"],
     },
     Section {
         title: "configuration",

@@ -41,6 +41,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// As [`serve`]; and a configuration that listens nowhere.
 pub fn prefork(config: Config) -> Result<Arbiter> {
     let setup = Arc::new(Setup::new(config)?);
+    must_have_app(&setup)?;
     let settings = &setup.settings;
     if settings.listeners.is_empty() {
         return Err(Error::new(
@@ -63,6 +64,17 @@ pub fn prefork(config: Config) -> Result<Arbiter> {
     let log = setup.log.clone();
     let main = Box::new(move |context: &WorkerContext<'_>| work(&setup, context));
     Arbiter::new(of_arbiter, listeners, main, log)
+}
+
+fn must_have_app(setup: &Setup) -> Result<()> {
+    if setup.pulled {
+        return Err(Error::new(
+            Kind::Invalid,
+            "there is no application: gw_config_app comes first; only a gw_server's requests can be \
+             taken instead",
+        ));
+    }
+    Ok(())
 }
 
 fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
@@ -125,6 +137,7 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
 /// The calling thread is the only worker.
 fn serve_inline(config: Config) -> Result<()> {
     let setup = Arc::new(Setup::new(config)?);
+    must_have_app(&setup)?;
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
         Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?),

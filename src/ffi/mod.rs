@@ -14,6 +14,7 @@ mod arbiter;
 mod body;
 mod config;
 mod context;
+mod deferred;
 mod environ;
 mod guard;
 mod hooks;

@@ -13,6 +13,8 @@ pub const GW_OK: i32 = 0;
 pub const GW_AGAIN: i32 = 1;
 /// there is no more
 pub const GW_EOF: i32 = 2;
+/// an application will answer later
+pub const GW_DEFERRED: i32 = 3;
 
 /// NULL, out of range, wrong size
 pub const GW_ERR_INVALID: i32 = -1;
@@ -102,6 +104,7 @@ fn words(rc: gw_result) -> (&'static CStr, &'static CStr) {
         GW_OK => (c"GW_OK", c"done"),
         GW_AGAIN => (c"GW_AGAIN", c"not now"),
         GW_EOF => (c"GW_EOF", c"there is no more"),
+        GW_DEFERRED => (c"GW_DEFERRED", c"answered later"),
         GW_ERR_INVALID => (c"GW_ERR_INVALID", c"invalid argument"),
         GW_ERR_STATE => (c"GW_ERR_STATE", c"not possible at this moment"),
         GW_ERR_MEMORY => (c"GW_ERR_MEMORY", c"out of memory"),

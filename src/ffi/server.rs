@@ -2,18 +2,21 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
+use super::deferred::{self, gw_deferred};
 use super::guard::{Growing, fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
-use super::result::{GW_EOF, GW_OK, gw_error, gw_result};
+use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
+use crate::run::pull::Taken;
 use crate::server::engine::{Control, Engine, Stop};
+use crate::server::pulled::{Pulled, What};
 use crate::server::setup::Setup;
 
 /// one worker's loop
@@ -29,6 +32,7 @@ pub(super) struct Server {
     engine: Exclusive<Engine>,
     control: Arc<Control>,
     counters: Arc<Counters>,
+    pulled: Option<Arc<Pulled>>,
     fd: RawFd,
     since: Instant,
 }
@@ -42,10 +46,23 @@ impl Server {
         Ok(Server {
             control: Arc::clone(engine.control()),
             fd: engine.fd(),
+            pulled: engine.pulled().cloned(),
             engine: Exclusive::new(engine),
             counters,
             since: Instant::now(),
         })
+    }
+
+    /// What is there for those who ask.  `waits`: they would wait for it.
+    fn pulled(&self, waits: bool) -> Result<&Pulled> {
+        let Some(pulled) = &self.pulled else {
+            return Err(Error::new(Kind::State, "this server has an application to call"));
+        };
+        if waits && self.control.is_inside() {
+            let text = "the thread that turns the server must not wait for its requests";
+            return Err(Error::new(Kind::Busy, text));
+        }
+        Ok(pulled)
     }
 }
 
@@ -141,6 +158,111 @@ pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
         // SAFETY: the rules page: nobody uses it any more, and no call is in it.
         unsafe { take(s) }.map(drop)
     });
+}
+
+/// [any] Requests for whoever asks instead of a callback: up to `cap`, the oldest first.  Waits
+/// `timeout_ms` for one, -1 for ever: GW_AGAIN when there was none.  GW_EOF: the server has stopped.
+/// For a configuration without an application.  Each handle is to be answered, in any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_take(
+    s: *mut gw_server,
+    out: *mut *mut gw_deferred,
+    cap: usize,
+    timeout_ms: i64,
+    n: *mut usize,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (server, n) = unsafe { (borrow(s)?, self::out(n, "n")?) };
+        // SAFETY: the rules page.
+        unsafe { self::out(out, "out") }?;
+        let timeout = timeout(timeout_ms, cap)?;
+        let mut taken = Vec::new();
+        let pulled = server.pulled(timeout != Some(Duration::ZERO))?;
+        let outcome = pulled.take(&mut taken, cap, timeout);
+        let mut count = 0;
+        for handle in taken.into_iter().filter_map(deferred::give) {
+            // SAFETY: the caller has room for `cap` handles, and no more were taken.
+            unsafe { out.add(count).write(handle) };
+            count += 1;
+        }
+        n.set(count);
+        Ok(code(outcome))
+    })
+}
+
+/// what happened to a request that was taken (frozen)
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct gw_event {
+    /// Not given up when this was fetched; perhaps since, by another thread.
+    pub d: *mut gw_deferred,
+    /// GW_EVENT_*
+    pub what: u32,
+    /// 0
+    pub reserved: u32,
+}
+
+/// after gw_deferred_read said GW_AGAIN
+pub const GW_EVENT_READABLE: u32 = 1;
+/// after gw_deferred_write said GW_AGAIN
+pub const GW_EVENT_WRITABLE: u32 = 2;
+/// the client has left, or will send no more
+pub const GW_EVENT_ABORTED: u32 = 3;
+
+const _: () = assert!(
+    GW_EVENT_READABLE == What::Readable as u32
+        && GW_EVENT_WRITABLE == What::Writable as u32
+        && GW_EVENT_ABORTED == What::Aborted as u32
+);
+
+/// [any] Events of taken requests for whoever asks instead of a callback (gw_deferred_watch): up to
+/// `cap`.  Waits, and ends, as gw_server_take.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_events(
+    s: *mut gw_server,
+    out: *mut gw_event,
+    cap: usize,
+    timeout_ms: i64,
+    n: *mut usize,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (server, n) = unsafe { (borrow(s)?, self::out(n, "n")?) };
+        // SAFETY: the rules page.
+        unsafe { self::out(out, "out") }?;
+        let timeout = timeout(timeout_ms, cap)?;
+        let mut taken = Vec::new();
+        let pulled = server.pulled(timeout != Some(Duration::ZERO))?;
+        let outcome = pulled.events(&mut taken, cap, timeout);
+        n.set(taken.len());
+        for (index, event) in taken.into_iter().enumerate() {
+            let d = Arc::as_ptr(&event.request).cast_mut().cast();
+            let event = gw_event { d, what: event.what as u32, reserved: 0 };
+            // SAFETY: the caller has room for `cap` events, and no more were taken.
+            unsafe { out.add(index).write(event) };
+        }
+        Ok(code(outcome))
+    })
+}
+
+fn timeout(ms: i64, cap: usize) -> Result<Option<Duration>> {
+    if cap == 0 {
+        return Err(Error::new(Kind::Invalid, "cap is 0"));
+    }
+    match (ms, u64::try_from(ms)) {
+        (-1, _) => Ok(None),
+        (_, Ok(ms)) => Ok(Some(Duration::from_millis(ms))),
+        _ => Err(Error::new(Kind::Invalid, "timeout_ms is negative: only -1 is for ever")),
+    }
+}
+
+fn code(taken: Taken) -> gw_result {
+    match taken {
+        Taken::Some => GW_OK,
+        Taken::TimedOut => GW_AGAIN,
+        Taken::Closed => GW_EOF,
+    }
 }
 
 /// what was counted

@@ -20,6 +20,8 @@ pub const OK: Code = 0;
 pub const AGAIN: Code = 1;
 /// there is no more
 pub const EOF: Code = 2;
+/// an application will answer later
+pub const DEFERRED: Code = 3;
 
 /// wsgi.input (frozen)
 #[repr(C)]
@@ -117,6 +119,8 @@ pub const ENV_MULTIPROCESS: u32 = 1 << 1;
 pub const ENV_RUN_ONCE: u32 = 1 << 2;
 /// this thread is yours to block
 pub const ENV_MAY_BLOCK: u32 = 1 << 3;
+/// gw_defer() will work
+pub const ENV_MAY_DEFER: u32 = 1 << 4;
 /// also when content_length is -1
 pub const ENV_HAS_BODY: u32 = 1 << 6;
 
@@ -135,6 +139,26 @@ const MAGIC: u32 = 0x6777_6531;
 impl Handle {
     pub(crate) fn new() -> Self {
         Handle { magic: MAGIC, abi: 0, exchange: std::cell::Cell::new(std::ptr::null()) }
+    }
+}
+
+/// An environ whose request lasts as long as the handle that has this.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EnvironPtr(*const Environ);
+
+// SAFETY: an environ is numbers and pointers into the memory of its request, which is used by one
+// thread at a time: by the application's until it returns, then by whoever has the handle.
+unsafe impl Send for EnvironPtr {}
+// SAFETY: as above; it only gives the pointer away.
+unsafe impl Sync for EnvironPtr {}
+
+impl EnvironPtr {
+    pub(crate) fn new(env: *const Environ) -> Self {
+        EnvironPtr(env)
+    }
+
+    pub(crate) fn get(self) -> *const Environ {
+        self.0
     }
 }
 
@@ -444,7 +468,8 @@ pub struct BodyFrame {
     pub flags: u32,
     /// leaves together with the head
     pub first: Chunk,
-    /// Then, unless NULL: GW_OK and a chunk; GW_EOF; GW_AGAIN to be asked again later; or an error.
+    /// Then, unless NULL: GW_OK and a chunk; GW_EOF; GW_AGAIN to be asked again after
+    /// gw_deferred_resume(), or when more of a streamed request body is there; or an error.
     /// Without `release`, a chunk must stay valid until the following next() or close().  An empty
     /// chunk is legal and never commits the head.  NULL: `first` is all, and the length is known.
     pub next: Option<unsafe extern "C" fn(ctx: *mut c_void, out: *mut Chunk) -> Code>,
@@ -499,7 +524,8 @@ impl BodyFrame {
     }
 }
 
-/// application(environ, start_response) -> iterable.  Returns GW_OK, or an error, which becomes a 500.
+/// application(environ, start_response) -> iterable.  Returns GW_OK, GW_DEFERRED (see gw_defer), or an
+/// error, which becomes a 500.
 pub type AppFn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,

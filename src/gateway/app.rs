@@ -15,8 +15,8 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{CHUNK_FILE, Chunk, OwnedChunk};
 
 use super::abi::{
-    AGAIN, APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, AppFrame, BodyFrame, EOF, Environ, Input,
-    OK, Response, StartResponse, StartResponseFn, Writer,
+    AGAIN, APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, AppFrame, BodyFrame, DEFERRED, EOF,
+    Environ, Input, OK, Response, StartResponse, StartResponseFn, Writer,
 };
 use super::body::Body;
 use super::exchange::{Exchange, Link, Written};
@@ -74,6 +74,16 @@ impl Application {
             ..AppFrame::EMPTY
         };
         Application { frame, name: String::from("app"), _c_name: None, inner: None, kept: None }
+    }
+
+    /// What stands for the application where whoever asks takes the requests.
+    pub(super) fn taken() -> Self {
+        let app = |env: &Environ, _: &StartResponse<'_>| {
+            let request = env.defer(None)?;
+            env.exchange()?.offer(request)?;
+            Ok(Body::later())
+        };
+        Application::new(app).nonblocking().named("(taken)")
     }
 
     /// An application in C; it is dropped also when this fails.
@@ -195,6 +205,17 @@ pub unsafe fn forward(
     }
 }
 
+/// What an application returned.
+#[derive(Debug)]
+pub(super) enum Called {
+    /// GW_OK.
+    Body(BodyFrame),
+    /// GW_DEFERRED.
+    Later,
+    /// An error.
+    Refused(i32),
+}
+
 // SAFETY: an exchange is not shared, only moved with its connection, and then nothing of it is in
 // use: `link` is set within `enter` only, `handle` leads back into the exchange, and the contexts
 // beside the functions of an application and a middleware go to whichever thread serves, as they
@@ -203,7 +224,7 @@ unsafe impl Send for Exchange {}
 
 impl Exchange {
     /// Call the application for this request.
-    pub(super) fn call_app(&self, app: &Application, link: &dyn Link) -> Result<BodyFrame, i32> {
+    pub(super) fn call_app(&self, app: &Application, link: &dyn Link) -> Called {
         let mut body = BodyFrame::EMPTY;
         let env = self.environ().as_ptr();
         let sr = std::ptr::from_ref(self).cast_mut().cast();
@@ -212,15 +233,13 @@ impl Exchange {
         let rc = self.enter(link, || unsafe {
             forward(&app.frame, env, Some(start_response), sr, &mut body)
         });
-        match rc {
-            OK => Ok(body),
-            code => {
-                // A body beside an error was not returned, but octets that a call of ours took over
-                // are given back.
-                drop(body.take_first());
-                Err(code)
-            }
+        if rc == OK {
+            return Called::Body(body);
         }
+        // A body beside anything else was not returned, but octets that a call of ours took over
+        // are given back.
+        drop(body.take_first());
+        if rc == DEFERRED { Called::Later } else { Called::Refused(rc) }
     }
 
     /// Run `callback`, which may call back into the exchange; `link` is where it finds its way out.
@@ -361,10 +380,13 @@ unsafe extern "C" fn call_rust(
     let (env, body) = unsafe { (&*env.cast_const(), &mut *body) };
     let start = StartResponse { call, sr, life: PhantomData };
     match catch_unwind(AssertUnwindSafe(|| app.call(env, &start))) {
-        Ok(Ok(answer)) => {
-            *body = answer.into_frame(env.exchange().ok());
-            OK
-        }
+        Ok(Ok(answer)) => match answer.into_frame(env.exchange().ok()) {
+            Some(frame) => {
+                *body = frame;
+                OK
+            }
+            None => DEFERRED,
+        },
         Ok(Err(error)) => {
             if let Ok(x) = env.exchange() {
                 x.complain(&error);

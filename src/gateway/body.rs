@@ -19,6 +19,7 @@ pub struct Body(Content);
 enum Content {
     First(OwnedChunk),
     Chunks(Chunks),
+    Later,
 }
 
 impl Body {
@@ -51,15 +52,25 @@ impl Body {
         Body(Content::Chunks(Box::new(chunks.into_iter())))
     }
 
+    /// None yet: the answer comes through the handle that [`Environ::defer`] gave.
+    ///
+    /// [`Environ::defer`]: super::abi::Environ::defer
+    pub fn later() -> Self {
+        Body(Content::Later)
+    }
+
     fn first(chunk: OwnedChunk) -> Self {
         Body(Content::First(chunk))
     }
 
-    /// As C has it, returned to the request of `x`.
-    pub(super) fn into_frame(self, x: Option<&Exchange>) -> BodyFrame {
+    /// As C has it, returned to the request of `x`; none when the answer comes later.
+    pub(super) fn into_frame(self, x: Option<&Exchange>) -> Option<BodyFrame> {
         match self.0 {
-            Content::First(chunk) => BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY },
-            Content::Chunks(chunks) => app::frame_of(chunks, x),
+            Content::First(chunk) => {
+                Some(BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY })
+            }
+            Content::Chunks(chunks) => Some(app::frame_of(chunks, x)),
+            Content::Later => None,
         }
     }
 }
@@ -69,6 +80,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Content::First(chunk) => f.debug_tuple("First").field(chunk).finish(),
             Content::Chunks(_) => f.write_str("Chunks(..)"),
+            Content::Later => f.write_str("Later"),
         }
     }
 }

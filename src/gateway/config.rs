@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::error::{Error, Kind, Result};
+use crate::base::error::Result;
 use crate::base::log::{Callback, Level};
 use crate::conf::listener::Listener;
 use crate::conf::settings::Settings;
@@ -33,6 +33,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The outermost application.
     pub app: Arc<Application>,
+    /// There was no application: whoever asks takes the requests.
+    pub pulled: bool,
     /// The hooks.
     pub hooks: Arc<Hooks>,
     /// The host's log, if it has one.
@@ -120,19 +122,15 @@ impl Config {
 
     /// Stack the application.
     pub fn into_parts(self) -> Result<Parts> {
-        let Some(app) = self.app else {
-            return Err(Error::new(
-                Kind::Invalid,
-                "there is no application: gw_config_app comes before the server is made",
-            ));
-        };
-        let mut app = Arc::new(app);
+        let pulled = self.app.is_none();
+        let mut app = Arc::new(self.app.unwrap_or_else(Application::taken));
         for (wrap, kept) in self.middleware.into_iter().rev() {
             app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
         }
         Ok(Parts {
             settings: self.settings,
             app,
+            pulled,
             hooks: Arc::new(self.hooks),
             log: self.log.map(|(level, callback)| HostLog(level, callback)),
         })

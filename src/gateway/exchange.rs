@@ -10,8 +10,9 @@
 
 mod answer;
 mod calls;
+mod later;
 
-use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, OwnedChunk, Pair};
 use crate::wire::{self, Asked, BodyMode, Framed};
 
 use super::abi::{BodyFrame, Environ, Handle};
+use super::app::Called;
+use super::deferred::{Batch, Deferred, InputRef, Mailbox, Mode, Shared};
 use super::environ::{self, Origin};
 use super::head::Head;
 use super::input::RequestBody;
@@ -51,6 +54,11 @@ pub trait Link {
     fn wait_input(&self, x: &Exchange) -> Result<()>;
     /// Send; where the thread may block, until at most `left` octets wait.
     fn flush(&self, x: &Exchange, left: u64) -> Result<()>;
+    /// Where a handle to the request says that there is something to do, and the request's name
+    /// there.
+    fn mailbox(&self) -> (Arc<dyn Mailbox>, u64);
+    /// Give the request to whoever asks for requests; it comes back when too many wait already.
+    fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred>;
     /// The request is over, and everything about it can still be read.
     fn finished(&self, x: &Exchange);
 }
@@ -89,6 +97,8 @@ pub enum Progress {
     Flush,
     /// The application waits for more of the request body.
     Input,
+    /// It waits for something else: its mailbox or its time will say when to come back.
+    Wait,
     /// The request is over.
     Done,
 }
@@ -135,6 +145,16 @@ pub struct Exchange {
     queued: Cell<u64>,
     warned: Cell<bool>,
     out: RefCell<OutQueue>,
+    /// The request has a handle that any thread may use.
+    deferred: OnceCell<Arc<Shared>>,
+    /// The iterator had nothing, and is asked again when its handle says so.
+    idle: Cell<bool>,
+    /// A read found nothing since the iterator was asked last.
+    starved: Cell<bool>,
+    /// The application has returned.
+    called: Cell<bool>,
+    /// Scratch.
+    batch: RefCell<Batch>,
 }
 
 impl Exchange {
@@ -161,6 +181,11 @@ impl Exchange {
             queued: Cell::new(0),
             warned: Cell::new(false),
             out: RefCell::default(),
+            deferred: OnceCell::new(),
+            idle: Cell::new(false),
+            starved: Cell::new(false),
+            called: Cell::new(false),
+            batch: RefCell::default(),
         }
     }
 
@@ -185,8 +210,11 @@ impl Exchange {
     }
 
     /// The body of the request, to feed it.
-    pub fn input(&self) -> RefMut<'_, RequestBody> {
-        self.input.borrow_mut()
+    pub fn input(&self) -> InputRef<'_> {
+        match self.deferred.get() {
+            Some(shared) => InputRef::Shared(shared.input()),
+            None => InputRef::Own(self.input.borrow_mut()),
+        }
     }
 
     /// The environ.
@@ -274,7 +302,8 @@ impl Exchange {
             self.enter(link, || hook(&self.env.borrow()));
         }
         match self.call_app(&self.service.app, link) {
-            Ok(mut body) => {
+            Called::Body(mut body) => {
+                self.returned(Mode::Iterating);
                 let first = body.take_first();
                 let is_all = body.next.is_none() && self.queued.get() == 0;
                 *self.body.borrow_mut() = body;
@@ -282,7 +311,15 @@ impl Exchange {
                     self.fail(link, &error);
                 }
             }
-            Err(code) => self.app_refused(link, code),
+            Called::Later if self.deferred.get().is_some() => self.returned(Mode::Later),
+            Called::Later => {
+                let error = Error::new(Kind::State, "GW_DEFERRED without gw_defer()");
+                self.fail(link, &error);
+            }
+            Called::Refused(code) => {
+                self.returned(Mode::Iterating);
+                self.app_refused(link, code);
+            }
         }
     }
 
@@ -291,7 +328,21 @@ impl Exchange {
         let mut fruitless = 0;
         loop {
             match self.phase.get() {
-                Phase::Running => {}
+                Phase::Running => match self.deferred.get() {
+                    None => {}
+                    Some(shared) if shared.mode() == Mode::Later => {
+                        if let Some(progress) = self.advance_later(shared, link) {
+                            return progress;
+                        }
+                        continue;
+                    }
+                    Some(shared) => {
+                        if self.idle.get() && !shared.take_resumed() {
+                            return Progress::Wait;
+                        }
+                        self.idle.set(false);
+                    }
+                },
                 Phase::Draining if self.out.borrow().holds_chunks() => return Progress::Flush,
                 Phase::Draining => {
                     self.finish(link);
@@ -326,6 +377,7 @@ impl Exchange {
     /// One call of next().
     fn ask(&self, link: &dyn Link) -> Option<Progress> {
         let body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
+        self.starved.set(false);
         let asked = self.enter(link, || body.call_next());
         *self.body.borrow_mut() = body;
         match asked {
@@ -346,7 +398,12 @@ impl Exchange {
             }
             // It may wait for room: a write() was refused.
             Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
-            Err(None) if self.input.borrow().may_grow() => Some(Progress::Input),
+            Err(None) if self.starved.get() && self.input().may_grow() => Some(Progress::Input),
+            Err(None) if self.is_held() => {
+                self.idle.set(true);
+                None
+            }
+            Err(None) if self.input().may_grow() => Some(Progress::Input),
             Err(None) => {
                 let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
                 self.fail(link, &error);
@@ -367,14 +424,19 @@ impl Exchange {
     /// Whether only the application can take the request further; it has to run where it runs.
     pub fn needs_app(&self) -> bool {
         match self.phase.get() {
-            Phase::Running => true,
+            Phase::Running => !self.is_later(),
             Phase::Draining => {
                 self.body.borrow().close.is_some()
-                    || !self.attached.borrow().is_empty()
-                    || self.out.borrow().owes_release()
+                    || self.is_hung_on()
+                    || self.out.borrow().owes_release() && !self.is_later()
             }
             Phase::Idle | Phase::Reading | Phase::Done => false,
         }
+    }
+
+    /// Whether something hangs on the request, which is let go of where the application runs.
+    pub fn is_hung_on(&self) -> bool {
+        !self.attached.borrow().is_empty()
     }
 
     /// The application cannot be called now.
@@ -391,6 +453,9 @@ impl Exchange {
         }
         self.service.counters().aborted.up();
         self.input().fail(Kind::Closed);
+        if let Some(shared) = self.deferred.get() {
+            shared.cut_off();
+        }
         self.cut(link);
     }
 
@@ -412,6 +477,10 @@ impl Exchange {
             counters.in_flight.down();
         }
         debug_assert!(matches!(self.phase.get(), Phase::Done | Phase::Idle));
+        if let Some(shared) = self.deferred.take() {
+            *self.input.get_mut() = std::mem::take(&mut *shared.input());
+            self.idle.set(false);
+        }
         self.env.get_mut().unbind();
         self.headers.get_mut().clear();
         self.vars.get_mut().clear();
@@ -422,6 +491,7 @@ impl Exchange {
         self.queued.set(0);
         self.warned.set(false);
         self.expects.set(false);
+        self.called.set(false);
         self.phase.set(Phase::Idle);
     }
 }

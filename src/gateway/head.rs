@@ -142,6 +142,21 @@ impl Head {
     }
 }
 
+/// The fields of a block of "Name: value" CRLF lines; the end of the last line may be missing.
+pub fn fields_of(block: &[u8]) -> Result<Vec<Pair<'_>>> {
+    let mut fields = Vec::with_capacity(8);
+    for line in block.split(|octet| *octet == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let colon = memchr::memchr(b':', line);
+        let colon = colon.ok_or_else(|| bad_field(line, "a line without a colon"))?;
+        fields.push(Pair::new(&line[..colon], trim(&line[colon + 1..])));
+    }
+    Ok(fields)
+}
+
 /// What the checks found on their way.
 #[derive(Default)]
 struct Checked {

@@ -5,6 +5,7 @@ pub mod app;
 pub mod body;
 pub mod config;
 pub mod counters;
+pub mod deferred;
 pub mod environ;
 pub mod exchange;
 pub mod head;

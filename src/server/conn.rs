@@ -80,6 +80,10 @@ pub(super) struct Conn {
     missed: bool,
     /// The application waits for more of the body.
     wants_input: bool,
+    /// An iterator waits until its handle resumes it.
+    idles: bool,
+    /// Nobody has taken the request; after this time of the loop nobody may.
+    take_until: u64,
     /// The peer's end is in the socket, perhaps behind octets.
     ended: bool,
     /// No other request is read.
@@ -139,6 +143,8 @@ impl Conn {
             doom: None,
             missed: false,
             wants_input: false,
+            idles: false,
+            take_until: u64::MAX,
             ended: false,
             closing: false,
             lingers: false,
@@ -172,11 +178,22 @@ impl Conn {
         self.away = false;
         self.deadline = u64::MAX;
         self.wants_input = job.progress == Progress::Input;
+        self.idles = job.progress == Progress::Wait;
         if std::mem::take(&mut self.missed) {
             job.slot.drained.set(false);
         }
         self.slot = Some(job.slot);
+        self.noticed();
         self.doom.or(job.broken.then_some(Fate::Reset))
+    }
+
+    /// There is news of its request.
+    pub(super) fn noticed(&self) {
+        if let Some(slot) = &self.slot
+            && let Some(shared) = slot.exchange.deferred()
+        {
+            shared.noticed();
+        }
     }
 
     /// Whether nothing of a request is there.
@@ -206,6 +223,7 @@ impl Conn {
             }
         };
         slot.ended.set(self.ended);
+        slot.key.set(key);
         let before = self.waiting;
         let mut fate = self.drive_slot(&mut slot, core);
         while fate == Fate::Away {
@@ -259,7 +277,8 @@ impl Conn {
         if let Some(slot) = self.slot.take() {
             let x = &slot.exchange;
             let waits = !x.out().is_empty();
-            let cut = x.needs_app() && x.is_committed();
+            let goes_on = x.needs_app() || x.phase() == Phase::Running;
+            let cut = goes_on && x.is_committed();
             self.abandon(key, slot, core);
             if waits || cut {
                 // A body may end with the connection, and must not seem to be whole.
@@ -270,6 +289,9 @@ impl Conn {
 
     /// Nothing of the request can reach the client any more.
     fn abandon(&self, key: u64, slot: Box<Slot>, core: &mut Core) {
+        if slot.exchange.must_stay() {
+            return core.park(slot);
+        }
         if core.has_crew() && slot.exchange.needs_app() {
             slot.eof.set(true);
             let job = Job::new(key, -1, slot, Task::Abort);
@@ -521,6 +543,7 @@ impl Conn {
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         let progress = match away {
             true if std::mem::take(&mut self.wants_input) => Progress::Input,
+            true if self.idles && !slot.exchange.may_resume() => Progress::Wait,
             true => Progress::Flush,
             false => slot.exchange.advance(&wire),
         };
@@ -533,8 +556,10 @@ impl Conn {
             Ok(Sent::Enough) => return Some(Fate::Again),
             Err(_) => return Some(Fate::Reset),
         }
-        if progress == Progress::Flush {
-            return away.then_some(Fate::Away);
+        match progress {
+            Progress::Flush => return away.then_some(Fate::Away),
+            Progress::Wait => return self.wait_for_handle(slot, core),
+            Progress::Input | Progress::Done => {}
         }
         // It asked for more of the body.
         match slot.feed() {
@@ -552,6 +577,21 @@ impl Conn {
             return None;
         }
         self.read_more(slot, Waiting::Body)
+    }
+
+    /// Nothing happens until whoever has the handle says so.
+    fn wait_for_handle(&mut self, slot: &Slot, core: &Core) -> Option<Fate> {
+        if self.ended && sock::peer_gone(self.fd()) {
+            slot.exchange.client_left();
+            if slot.exchange.may_resume() {
+                return None;
+            }
+        }
+        if core.context.pulled.is_some() && self.waiting != Waiting::App {
+            let patience = core.context.setup.settings.queue_timeout.as_millis() as u64;
+            self.take_until = core.context.now + if patience > 0 { patience } else { u64::MAX / 2 };
+        }
+        self.wait(Waiting::App)
     }
 
     /// A request is over.

@@ -80,6 +80,11 @@ fn work(job: &mut Job, context: &Context) -> bool {
             return false;
         }
         x.run(&wire);
+        if x.is_later() {
+            // The rest is the loop's.
+            job.progress = Progress::Wait;
+            return false;
+        }
     }
     loop {
         if context.control.is_quick() {

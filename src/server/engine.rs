@@ -8,7 +8,7 @@ mod core;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::slab::Slab;
@@ -21,9 +21,12 @@ use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 
 pub(super) use core::Core;
+use core::PARKED;
 
 use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
+use super::inbox::Inbox;
+use super::pulled::Pulled;
 use super::setup::Setup;
 use super::slot::Context;
 
@@ -53,13 +56,15 @@ pub struct Control {
     waker: Waker,
     /// 0, or 1 more than a [`Stop`].
     stop: AtomicU32,
+    /// The thread that is in a turn; 0: none.
+    turning: AtomicUsize,
 }
 
 impl Control {
     fn new() -> Result<Self> {
         let waker =
             Waker::new().map_err(|source| Error::os("make an event descriptor", &source))?;
-        Ok(Control { waker, stop: AtomicU32::new(0) })
+        Ok(Control { waker, stop: AtomicU32::new(0), turning: AtomicUsize::new(0) })
     }
 
     /// Whether the engine stops, or is about to.
@@ -72,6 +77,11 @@ impl Control {
         self.stop.load(Ordering::Relaxed) > Stop::Quick as u32
     }
 
+    /// Whether the calling thread is in a turn of the engine.
+    pub fn is_inside(&self) -> bool {
+        self.turning.load(Ordering::Relaxed) == this_thread()
+    }
+
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();
@@ -82,6 +92,14 @@ impl Control {
         self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
         self.waker.wake();
     }
+}
+
+/// A number that no other living thread has.
+fn this_thread() -> usize {
+    thread_local! {
+        static HERE: u8 = const { 0 };
+    }
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// The event loop of one worker.
@@ -101,8 +119,10 @@ pub struct Engine {
     noticed: bool,
     /// Connections that were interrupted for the sake of the others.
     again: Vec<u64>,
+    inbox: Arc<Inbox>,
     /// Scratch.
     due: Vec<u64>,
+    news: Vec<u64>,
     ready: Vec<crate::sys::poll::Ready>,
     jobs: Vec<Job>,
 }
@@ -120,11 +140,15 @@ impl Engine {
         poller.add(control.waker.fd(), TOKEN_WAKER).map_err(made)?;
         let now = clock::monotonic_ms();
         let service = Arc::new(setup.service(counters));
+        let inbox = Arc::new(Inbox::new(Arc::clone(&control)));
+        let queue_limit = setup.settings.queue_limit as usize;
         let context = Context {
             now,
             date: [b' '; 29],
             stopping: false,
             control: Arc::clone(&control),
+            inbox: Arc::clone(&inbox),
+            pulled: setup.pulled.then(|| Arc::new(Pulled::new(queue_limit))),
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
             timed: setup.access.is_some() || setup.hooks.access.is_some(),
@@ -146,7 +170,9 @@ impl Engine {
             stop_at: u64::MAX,
             noticed: false,
             again: Vec::new(),
+            inbox,
             due: Vec::new(),
+            news: Vec::new(),
             ready: Vec::new(),
             jobs: Vec::new(),
         };
@@ -168,6 +194,11 @@ impl Engine {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         self.core.context.service.counters()
+    }
+
+    /// Requests for whoever asks, if the configuration has no application.
+    pub fn pulled(&self) -> Option<&Arc<Pulled>> {
+        self.core.context.pulled.as_ref()
     }
 
     /// Where it listens.
@@ -212,6 +243,16 @@ impl Engine {
         if self.has_ended() {
             return Ok(None);
         }
+        self.control.turning.store(this_thread(), Ordering::Relaxed);
+        let next = self.turn_inside(wait_ms);
+        self.control.turning.store(0, Ordering::Relaxed);
+        if let (Ok(None), Some(pulled)) = (&next, &self.core.context.pulled) {
+            pulled.close();
+        }
+        next
+    }
+
+    fn turn_inside(&mut self, wait_ms: i64) -> Result<Option<i64>> {
         self.core.poller.wait(wait_ms).map_err(|source| Error::os("wait for events", &source))?;
         self.core.context.tell_time();
         self.obey();
@@ -232,12 +273,13 @@ impl Engine {
         if self.again.is_empty() {
             self.again = again;
         }
+        self.read_mail();
         self.obey();
         // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
         if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
         }
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || self.inbox.has_news() {
             return Ok(Some(0));
         }
         let now = self.core.context.now;
@@ -248,7 +290,8 @@ impl Engine {
     }
 
     fn has_ended(&self) -> bool {
-        self.stopping.is_some() && self.conns.is_empty() && self.core.away == 0
+        let is_empty = self.conns.is_empty() && self.core.away == 0 && self.core.parked.is_empty();
+        self.stopping.is_some() && is_empty
     }
 
     /// Serve a connection that somebody else accepted.  On failure the descriptor stays the
@@ -316,6 +359,21 @@ impl Engine {
             }
             Fate::Close | Fate::Reset => self.remove(key, fate),
         }
+    }
+
+    /// Other threads, or our own, had something to say about requests.
+    fn read_mail(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        self.inbox.take(&mut news);
+        for key in news.drain(..) {
+            if key & PARKED != 0 {
+                self.core.unpark(key);
+            } else if let Some(conn) = self.conns.get_mut(key) {
+                conn.noticed();
+                self.drive(key);
+            }
+        }
+        self.news = news;
     }
 
     /// What the threads are done with.
@@ -479,6 +537,10 @@ impl Drop for Engine {
         if let Some(crew) = &mut self.core.crew {
             crew.close();
         }
+        if let Some(pulled) = &self.core.context.pulled {
+            pulled.close();
+        }
+        self.core.leave_parked();
     }
 }
 

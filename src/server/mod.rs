@@ -4,6 +4,8 @@ pub mod access;
 mod conn;
 mod crew;
 pub mod engine;
+mod inbox;
+pub mod pulled;
 mod record;
 pub mod setup;
 mod slot;

@@ -9,7 +9,8 @@ use crate::base::log::{LineFile, Logger, Sink};
 use crate::conf::listener::{Address, Listener};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
-    APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MULTIPROCESS, ENV_MULTITHREAD,
+    APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
+    ENV_MULTITHREAD,
 };
 use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog};
@@ -33,6 +34,8 @@ pub struct Setup {
     pub settings: Settings,
     /// The outermost application.
     pub app: Arc<Application>,
+    /// There is no application: whoever asks takes the requests.
+    pub pulled: bool,
     /// Hooks of the host.
     pub hooks: Arc<Hooks>,
     /// Takes records.
@@ -74,8 +77,8 @@ impl Setup {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        let (app, hooks) = (parts.app, parts.hooks);
-        let setup = Setup { settings, app, hooks, log, access, limits, spool_dir };
+        let (app, pulled, hooks) = (parts.app, parts.pulled, parts.hooks);
+        let setup = Setup { settings, app, pulled, hooks, log, access, limits, spool_dir };
         setup.threads()?;
         Ok(setup)
     }
@@ -107,11 +110,11 @@ impl Setup {
 
     /// What the requests of one worker share.
     pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
-        let mut env_flags = 0;
+        let mut env_flags = ENV_MAY_DEFER;
         if self.settings.worker_model == WorkerModel::Fork && self.settings.worker_count() > 1 {
             env_flags |= ENV_MULTIPROCESS;
         }
-        if self.threads().unwrap_or(0) > 1 {
+        if self.threads().unwrap_or(0) > 1 || self.pulled {
             env_flags |= ENV_MULTITHREAD;
         }
         if self.may_block() {
@@ -137,6 +140,9 @@ impl Setup {
         match self.settings.threads {
             None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
             None => Ok(1),
+            Some(threads) if self.pulled && threads > 0 => wrong(format!(
+                "threads = {threads}: there is no application to run; its requests are taken"
+            )),
             Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
                 "threads = 0: application \"{name}\" may block, and would stop the loop: give it \
                  threads, or say that it is GW_APP_NONBLOCKING or GW_APP_SERIAL"

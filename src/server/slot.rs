@@ -12,12 +12,15 @@ use httpdate::HttpDate;
 use crate::base::buf::{Front, OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
+use crate::gateway::deferred::{Deferred, Mailbox};
 use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
 use crate::wire::{Decoder as _, Event, Limits, http1};
 
 use super::engine::Control;
+use super::inbox::Inbox;
+use super::pulled::Pulled;
 use super::record;
 use super::setup::Setup;
 
@@ -39,6 +42,8 @@ const STOP_MS: i64 = 100;
 /// Everything about the request of a connection.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// Its connection's key, or that of its place among the parked.
+    pub(super) key: Cell<u64>,
     pub(super) buf: RefCell<ReadBuf>,
     pub(super) decoder: RefCell<http1::Decoder>,
     pub(super) exchange: Exchange,
@@ -58,6 +63,7 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(service: &Arc<Service>, limits: Limits) -> Box<Self> {
         Box::new(Slot {
+            key: Cell::new(0),
             buf: RefCell::default(),
             decoder: RefCell::new(http1::Decoder::new(limits)),
             exchange: Exchange::new(Arc::clone(service)),
@@ -270,6 +276,9 @@ pub(super) struct Context {
     /// No connection is kept any more.
     pub(super) stopping: bool,
     pub(super) control: Arc<Control>,
+    pub(super) inbox: Arc<Inbox>,
+    /// Requests are taken by whoever asks.
+    pub(super) pulled: Option<Arc<Pulled>>,
     pub(super) may_block: bool,
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
@@ -422,6 +431,17 @@ impl Link for Wire<'_> {
                 }
                 Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),
             }
+        }
+    }
+
+    fn mailbox(&self) -> (Arc<dyn Mailbox>, u64) {
+        (Arc::clone(&self.context.inbox) as Arc<_>, self.slot.key.get())
+    }
+
+    fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred> {
+        match &self.context.pulled {
+            Some(pulled) => pulled.offer(request),
+            None => Err(request),
         }
     }
 

@@ -60,9 +60,9 @@ impl Exchange {
             }
             return Ok(());
         }
-        let framed = self.commit(link, None)?;
-        self.fit(framed.body, &mut chunk);
-        let (len, mode) = (chunk.len(), framed.body);
+        let mode = self.commit(link, None)?.body;
+        let len = self.fit(mode, chunk.len());
+        chunk.truncate(len);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
             let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
@@ -84,25 +84,37 @@ impl Exchange {
         Ok(())
     }
 
-    /// Never more than was promised.
-    pub(super) fn fit(&self, mode: BodyMode, chunk: &mut OwnedChunk) {
+    /// A small piece of the answer's body, copied.
+    pub(super) fn emit_text(&self, link: &dyn Link, text: &[u8]) -> Result<()> {
+        let mode = self.commit(link, None)?.body;
+        let len = self.fit(mode, text.len() as u64);
+        if mode != BodyMode::Absent && len > 0 {
+            self.queued.set(self.queued.get() + len);
+            let mut out = self.out.borrow_mut();
+            self.encoder().before(out.buffer(), mode, len);
+            out.buffer().extend_from_slice(&text[..len as usize]);
+            self.encoder().after(out.buffer(), mode);
+        }
+        Ok(())
+    }
+
+    /// How many of `len` more octets may be sent: never more than was promised.
+    fn fit(&self, mode: BodyMode, len: u64) -> u64 {
         let room = match mode {
             BodyMode::Length(promised) => promised - self.queued.get(),
-            BodyMode::Absent if self.asked.get().is_head => return,
+            BodyMode::Absent if self.asked.get().is_head => return len,
             BodyMode::Absent => 0,
-            BodyMode::Chunked | BodyMode::Close => return,
+            BodyMode::Chunked | BodyMode::Close => return len,
         };
-        if chunk.len() > room {
-            if !self.warned.replace(true) {
-                let status = self.head.borrow().status();
-                self.log(
-                    Level::Warn,
-                    format!("the body of this {status} is longer than {room} more octets: cut off")
-                        .as_bytes(),
-                );
-            }
-            chunk.truncate(room);
+        if len > room && !self.warned.replace(true) {
+            let status = self.head.borrow().status();
+            self.log(
+                Level::Warn,
+                format!("the body of this {status} is longer than {room} more octets: cut off")
+                    .as_bytes(),
+            );
         }
+        len.min(room)
     }
 
     /// The application has nothing more to say.
@@ -129,7 +141,7 @@ impl Exchange {
     /// The application returned an error, and said why in the log if it wanted to.
     pub(super) fn app_refused(&self, link: &dyn Link, code: i32) {
         let kind = Kind::from_code(code).unwrap_or(Kind::App);
-        let failure = self.input.borrow().failure();
+        let failure = self.input().failure();
         if failure.is_some() {
             self.close_after();
         }

@@ -8,6 +8,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::base::octets::{Octets, OwnedChunk};
 use crate::gateway::abi::{NOWAIT, Response};
+use crate::gateway::deferred::Mode;
 use crate::gateway::head::Head;
 use crate::gateway::input::{Read, RequestBody};
 use crate::wire;
@@ -93,11 +94,22 @@ impl Exchange {
         flags: u32,
         mut take: impl FnMut(&mut RequestBody) -> Result<Read>,
     ) -> Result<Option<usize>> {
+        let handed = self.deferred.get();
+        if let Some(shared) = handed.filter(|shared| shared.mode() != Mode::Iterating) {
+            return match shared.read_by(take)? {
+                None if flags & NOWAIT == 0 => Err(must_not_wait()),
+                got => Ok(got),
+            };
+        }
         loop {
-            match take(&mut *self.input.try_borrow_mut().map_err(|_| busy())?)? {
+            let read = match handed {
+                Some(shared) => take(&mut shared.input()),
+                None => take(&mut *self.input.try_borrow_mut().map_err(|_| busy())?),
+            };
+            match read? {
                 Read::Data(n) => return Ok(Some(n)),
                 Read::End => return Ok(Some(0)),
-                Read::Empty => {}
+                Read::Empty => self.starved.set(true),
             }
             let link = self.link()?;
             if self.expects.get() {
@@ -108,10 +120,7 @@ impl Exchange {
                 return Ok(None);
             }
             if !link.may_block() {
-                return Err(Error::new(
-                    Kind::Busy,
-                    "gw_read: nothing has arrived and this thread must not wait: GW_NOWAIT",
-                ));
+                return Err(must_not_wait());
             }
             link.wait_input(self)?;
         }
@@ -143,6 +152,10 @@ impl Exchange {
 
     /// Whether the client has left.
     pub(crate) fn is_gone(&self) -> bool {
+        if let Some(shared) = self.deferred.get() {
+            // Perhaps asked in another thread.
+            return shared.is_gone();
+        }
         self.outcome.get() == Outcome::Cut || self.link().is_ok_and(|link| link.is_gone())
     }
 
@@ -176,6 +189,11 @@ impl Exchange {
             _ => Err(Error::new(Kind::State, "the request is over, or not begun")),
         }
     }
+}
+
+fn must_not_wait() -> Error {
+    let text = "gw_read: nothing has arrived and this thread must not wait: GW_NOWAIT";
+    Error::new(Kind::Busy, text)
 }
 
 fn busy() -> Error {

@@ -50,7 +50,11 @@ impl Conn {
         let goes_on = self.waiting == before
             && self.deadline != u64::MAX
             && !std::mem::take(&mut self.progress);
-        if !goes_on {
+        if self.waiting == Waiting::App && !self.away {
+            self.progress = false;
+            let resume_at = self.slot.as_ref().and_then(|slot| slot.exchange.resume_at());
+            self.deadline = resume_at.unwrap_or(u64::MAX).min(self.take_until);
+        } else if !goes_on {
             self.progress = false;
             let timeout = match self.waiting {
                 // Who has just come was promised an answer, and must ask for it now.
@@ -97,13 +101,14 @@ impl Conn {
                 counters.write_timeouts.up();
                 Fate::Reset
             }
-            Waiting::App => match core.withdraw(key) {
+            Waiting::App if self.away => match core.withdraw(key) {
                 Some(job) => {
                     self.returned(job);
                     self.overdue(key, core)
                 }
                 None => Fate::Wait,
             },
+            Waiting::App => self.expire_handle(key, core),
             Waiting::Head => {
                 counters.header_timeouts.up();
                 self.timed_out(key, core, "the request head took too long")
@@ -113,6 +118,27 @@ impl Conn {
                 self.timed_out(key, core, "the request body took too long")
             }
         }
+    }
+
+    /// Nobody has taken the request in time, or an iterator is to be resumed.
+    fn expire_handle(&mut self, key: u64, core: &mut Core) -> Fate {
+        let now = core.context.now;
+        let overdue = self.take_until <= now;
+        if overdue {
+            self.take_until = u64::MAX;
+        }
+        if let Some(slot) = &self.slot
+            && let Some(shared) = slot.exchange.deferred()
+        {
+            shared.tick(now);
+            if overdue
+                && let Some(pulled) = &core.context.pulled
+                && let Some(request) = pulled.withdraw(shared)
+            {
+                request.shed();
+            }
+        }
+        self.drive(key, core)
     }
 
     /// No thread had time for the request.

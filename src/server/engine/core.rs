@@ -2,13 +2,17 @@
 
 use crate::base::error::Result;
 use crate::base::log::log;
+use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::run::pool::Pool;
 use crate::server::conn::Conn;
-use crate::server::crew::{self, Job};
-use crate::server::slot::{Context, Slot};
+use crate::server::crew::{self, Job, Task};
+use crate::server::slot::{Context, Slot, Wire};
 use crate::sys::poll::Poller;
 use crate::sys::{clock, sock};
+
+/// In the key of a parked request, beside its key in the slab.
+pub(super) const PARKED: u64 = 5 << 56;
 
 /// Slots that a worker keeps for its next requests.
 const SPARE_MAX: usize = 64;
@@ -25,6 +29,8 @@ pub(in crate::server) struct Core {
     pub(super) crew: Option<Pool<Job>>,
     /// Jobs that were given to the threads and have not come back.
     pub(super) away: usize,
+    /// Requests whose clients are gone, while somebody still has a handle to their memory.
+    pub(super) parked: Slab<Box<Slot>>,
     /// Of the last request.
     id: u64,
 }
@@ -35,7 +41,16 @@ impl Core {
         let threads = context.setup.threads()?;
         let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
         let wheel = Wheel::new(context.now);
-        Ok(Core { context, poller, wheel, spare: Vec::new(), crew, away: 0, id: seed() })
+        Ok(Core {
+            context,
+            poller,
+            wheel,
+            spare: Vec::new(),
+            crew,
+            away: 0,
+            parked: Slab::new(),
+            id: seed(),
+        })
     }
 
     pub(in crate::server) fn take_slot(&mut self) -> Box<Slot> {
@@ -68,6 +83,65 @@ impl Core {
         let job = self.crew.as_ref()?.withdraw(|job| job.key == key)?;
         self.away -= 1;
         Some(job)
+    }
+
+    /// Keep a request whose client is gone until its handle is given up.
+    pub(in crate::server) fn park(&mut self, slot: Box<Slot>) {
+        slot.eof.set(true);
+        if let (Some(pulled), Some(shared)) = (&self.context.pulled, slot.exchange.deferred()) {
+            // Nobody has it: given up when it is dropped.
+            drop(pulled.withdraw(shared));
+        }
+        slot.exchange.forsake();
+        let key = self.parked.next_key() | PARKED;
+        slot.key.set(key);
+        let ended = slot.exchange.deferred().is_none_or(|shared| shared.rename(key));
+        self.parked.insert(slot);
+        if ended {
+            self.unpark(key);
+        }
+    }
+
+    /// The handle of a parked request may have been given up.
+    pub(super) fn unpark(&mut self, key: u64) {
+        let key = key & !PARKED;
+        let Some(slot) = self.parked.get(key) else {
+            return;
+        };
+        if let Some(shared) = slot.exchange.deferred() {
+            shared.noticed();
+        }
+        if slot.exchange.must_stay() {
+            return;
+        }
+        let Some(slot) = self.parked.remove(key) else {
+            return;
+        };
+        if self.has_crew() && slot.exchange.is_hung_on() {
+            let job = Job::new(key | PARKED, -1, slot, Task::Abort);
+            if let Err(job) = self.submit(job, true) {
+                self.give_slot(job.slot);
+            }
+            return;
+        }
+        slot.exchange.abort(&Wire { fd: -1, slot: &slot, context: &self.context });
+        self.give_slot(slot);
+    }
+
+    /// The engine goes: whoever has a handle still has the request's memory, and ends it.
+    pub(super) fn leave_parked(&mut self) {
+        let keys: Vec<u64> = self.parked.keys().collect();
+        for slot in keys.into_iter().filter_map(|key| self.parked.remove(key)) {
+            let Some(shared) = slot.exchange.deferred().cloned() else {
+                continue;
+            };
+            let context = self.context.clone();
+            shared.orphan(Box::new(move || {
+                let mut slot = slot;
+                slot.exchange.abort(&Wire { fd: -1, slot: &slot, context: &context });
+                slot.clear();
+            }));
+        }
     }
 
     /// Wait until a job has come back; false: that cannot be.

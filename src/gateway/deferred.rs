@@ -1,0 +1,716 @@
+//! Answering later: the half of a request that any thread may use.
+//!
+//! A [`Shared`] belongs to two: to the exchange of its request, in the thread that drives it, and to
+//! a handle, wherever that goes.  What the handle says is checked and queued here; the exchange is
+//! told by a line in its mailbox, takes the queue, and does in its own thread what was asked for
+//! (`exchange/later.rs`).  No lock is held while foreign code runs.
+//!
+//! The request's memory stays until the handle is given up, whatever happens to the client.
+
+use std::cell::{Cell, RefMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::base::error::{Error, Kind, Result};
+use crate::base::octets::OwnedChunk;
+use crate::sys::clock;
+
+use super::abi::{Environ, EnvironPtr, Response};
+use super::exchange::Written;
+use super::head::Head;
+use super::input::{Read, RequestBody};
+
+/// A chunk up to this size is copied behind the others rather than put into memory of its own.
+const COPY: u64 = 4 * 1024;
+
+/// Where a driver hears that there is something to do for one of its requests.
+pub trait Mailbox: Send + Sync {
+    /// `key` names the request as [`super::exchange::Link::mailbox`] did.  From any thread.
+    fn post(&self, key: u64);
+}
+
+/// What the owner of a handle wants to be told.  Called in the thread that drives the request, with
+/// nothing locked; `d` may be used as a handle there.  Dropped when nothing more will come.
+pub trait Events: Send + Sync {
+    /// More of the request's body can be read, or it has ended: after a read that found nothing.
+    fn readable(&self, d: &Arc<Shared>);
+    /// There is room again: after a write that was refused.
+    fn writable(&self, d: &Arc<Shared>);
+    /// The client has left, or will send no more.  The handle is still to be given up.
+    fn aborted(&self, d: &Arc<Shared>);
+    /// The handle was given up; in the thread that did.
+    fn ended(&self, _d: &Shared) {}
+}
+
+/// What is done by whoever gives the handle up after its server has gone.
+pub type Orphan = Box<dyn FnOnce() + Send>;
+
+/// What the application returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Mode {
+    /// Nothing so far.
+    Calling = 0,
+    /// GW_DEFERRED: the answer comes through the handle.
+    Later = 1,
+    /// Something else: the handle only resumes an iterator.
+    Iterating = 2,
+}
+
+/// What the exchange is to do, in order.
+#[derive(Debug)]
+pub(super) enum Op {
+    Interim(Head),
+    /// So many octets of [`Batch::text`].
+    Text(usize),
+    Chunk(OwnedChunk),
+    /// The handle was given up, with this result of the application.
+    End(i32),
+    /// The handle was given up, for this reason.
+    Fail(Error),
+    /// Nobody took the request in time.
+    Shed,
+}
+
+/// What waits for the exchange.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) head: Option<Head>,
+    pub(super) ops: VecDeque<Op>,
+    pub(super) text: Vec<u8>,
+    /// Octets of `text` and of chunks.
+    pub(super) octets: u64,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Whether it has everything up to an end that is well.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.ops.back(), Some(Op::End(0)))
+    }
+
+    /// Fit to be filled again.
+    pub(super) fn clear(&mut self) {
+        self.head = None;
+        self.ops.clear();
+        self.text.clear();
+        self.octets = 0;
+    }
+}
+
+struct State {
+    /// Of the request at its driver.
+    key: u64,
+    batch: Batch,
+    /// There is a head, of this handle or of start_response.
+    started: bool,
+    /// Octets of the body were taken: the head cannot be replaced.
+    committed: bool,
+    /// Octets that the exchange took and could not send yet.
+    unsent: u64,
+    /// A write was refused.
+    owes_writable: bool,
+    /// The handle waits for more of the request's body, or has made room for it.
+    wants_input: bool,
+    /// A read found nothing.
+    owes_readable: bool,
+    /// The mailbox has a line about this request that was not answered yet.
+    posted: bool,
+    /// An iterator is to be asked again.
+    resumed: bool,
+    /// Or at this time, in milliseconds of the monotonic clock.
+    resume_at: Option<u64>,
+    /// The handle was given up.
+    ended: bool,
+    /// Nothing reaches the client any more.
+    gone: bool,
+    orphan: Option<Orphan>,
+}
+
+/// A request that may be answered from any thread.
+#[repr(C)]
+pub struct Shared {
+    /// [`Shared::MAGIC`], where C finds it.
+    magic: u32,
+    mode: AtomicU8,
+    /// The client has left, or said that it will send no more.
+    left: AtomicBool,
+    state: Mutex<State>,
+    /// The body of the request, as long as the handle may read it.
+    input: Mutex<RequestBody>,
+    events: Mutex<Option<Arc<dyn Events>>>,
+    mailbox: Arc<dyn Mailbox>,
+    env: EnvironPtr,
+    /// Octets that wait for the client before a writer is refused.
+    limit: u64,
+}
+
+/// What a new handle begins with.
+pub(super) struct Beginning {
+    pub(super) mailbox: Arc<dyn Mailbox>,
+    pub(super) key: u64,
+    pub(super) env: EnvironPtr,
+    pub(super) input: RequestBody,
+    pub(super) limit: u64,
+    /// start_response was called, and octets were written behind it.
+    pub(super) started: bool,
+    pub(super) committed: bool,
+}
+
+impl Shared {
+    /// What it begins with.
+    pub const MAGIC: u32 = u32::from_ne_bytes(*b"defr");
+
+    pub(super) fn new(begin: Beginning, events: Option<Arc<dyn Events>>) -> Self {
+        let state = State {
+            key: begin.key,
+            batch: Batch::default(),
+            started: begin.started,
+            committed: begin.committed,
+            unsent: 0,
+            owes_writable: false,
+            wants_input: false,
+            owes_readable: false,
+            posted: false,
+            resumed: false,
+            resume_at: None,
+            ended: false,
+            gone: false,
+            orphan: None,
+        };
+        Shared {
+            magic: Shared::MAGIC,
+            mode: AtomicU8::new(Mode::Calling as u8),
+            left: AtomicBool::new(false),
+            state: Mutex::new(state),
+            input: Mutex::new(begin.input),
+            events: Mutex::new(events),
+            mailbox: begin.mailbox,
+            env: begin.env,
+            limit: begin.limit,
+        }
+    }
+
+    // ---- the handle's side: any thread ----
+
+    /// The request, as long as the handle is not given up; none when the application has returned
+    /// a body or an error, and not GW_DEFERRED.
+    pub fn environ(&self) -> Option<*const Environ> {
+        let usable = self.mode() != Mode::Iterating && !self.state.lock().ended;
+        usable.then(|| self.env.get())
+    }
+
+    /// Whether the client has left, or has said that it will send no more.
+    pub fn is_gone(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// start_response.  A status of 1xx is sent at once and is not the head.
+    pub fn start(&self, head: &Response<'_>) -> Result<()> {
+        let mut state = self.open()?;
+        if (100..200).contains(&head.status) {
+            if head.status == 101 {
+                let text = "start: 101 needs a connection that can be handed over";
+                return Err(Error::new(Kind::Unsupported, text));
+            }
+            let mut interim = Head::default();
+            interim.set_interim(head)?;
+            state.batch.ops.push_back(Op::Interim(interim));
+            self.post(state);
+            return Ok(());
+        }
+        state.start(head)
+    }
+
+    /// A piece of the answer's body.  Memory without release is copied; a release function may run
+    /// in any thread.
+    pub fn write(&self, chunk: OwnedChunk) -> Result<Written> {
+        let sound = check(&chunk);
+        // Not released under the lock: a release function may come back here.
+        let mut chunk = Some(chunk);
+        let mut state = self.open()?;
+        sound?;
+        if !state.started {
+            return Err(Error::new(Kind::State, "write: before start"));
+        }
+        if state.gone {
+            return Err(Error::from(Kind::Closed));
+        }
+        if state.batch.octets + state.unsent >= self.limit {
+            state.owes_writable = true;
+            return Ok(Written::Refused(chunk.take().unwrap_or(OwnedChunk::from_static(b""))));
+        }
+        let copied = state.push(&mut chunk);
+        self.post(state);
+        drop(copied);
+        Ok(Written::Taken)
+    }
+
+    /// Up to `buf.len()` octets of the request's body: `None` when nothing is there, 0 at the end.
+    pub fn read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
+        drop(self.open()?);
+        self.read_by(|input| input.read(buf))
+    }
+
+    pub(super) fn read_by(
+        &self,
+        mut take: impl FnMut(&mut RequestBody) -> Result<Read>,
+    ) -> Result<Option<usize>> {
+        let mut input = self.input.lock();
+        let was_full = input.is_full();
+        let got = take(&mut input)?;
+        let has_room = was_full && !input.is_full();
+        drop(input);
+        if got == Read::Empty || has_room {
+            let mut state = self.state.lock();
+            state.wants_input = true;
+            state.owes_readable |= got == Read::Empty;
+            self.post(state);
+        }
+        Ok(match got {
+            Read::Data(n) => Some(n),
+            Read::End => Some(0),
+            Read::Empty => None,
+        })
+    }
+
+    /// Ask the iterator again that had nothing to give.
+    pub fn resume(&self) -> Result<()> {
+        let mut state = self.open()?;
+        state.resumed = true;
+        self.post(state);
+        Ok(())
+    }
+
+    /// The same in `ms` milliseconds; of several such wishes the soonest counts.
+    pub fn resume_after(&self, ms: u32) -> Result<()> {
+        let at = clock::monotonic_ms() + u64::from(ms);
+        let mut state = self.open()?;
+        state.resume_at = Some(state.resume_at.map_or(at, |other| other.min(at)));
+        self.post(state);
+        Ok(())
+    }
+
+    /// The answer is complete (0), or failed (a code of an error).  Gives the handle up.
+    pub fn end(&self, outcome: i32) -> Result<GivenUp> {
+        let state = self.open()?;
+        if outcome > 0 {
+            let text = format!("end: {outcome} is neither 0 nor an error");
+            return Ok(self.fail(state, Error::new(Kind::Invalid, text)));
+        }
+        self.give_up(state, Op::End(outcome));
+        Ok(GivenUp(Ok(())))
+    }
+
+    /// The answer failed for this reason, which is logged.  Gives the handle up.
+    pub fn refuse(&self, error: Error) -> Result<GivenUp> {
+        Ok(self.fail(self.open()?, error))
+    }
+
+    fn fail(&self, state: MutexGuard<'_, State>, error: Error) -> GivenUp {
+        self.give_up(state, Op::Fail(error.clone()));
+        GivenUp(Err(error))
+    }
+
+    /// A whole answer: the head, the chunks, the end.  Gives the handle up, and releases the chunks,
+    /// also when it returns an error, which the client sees as a 500 (or as a cut).
+    pub fn reply(&self, head: &Response<'_>, chunks: Vec<OwnedChunk>) -> Result<GivenUp> {
+        let sound = chunks.iter().try_for_each(check);
+        let mut chunks: Vec<_> = chunks.into_iter().map(Some).collect();
+        let mut state = self.open()?;
+        if let Err(error) = sound.and_then(|()| state.start(head)) {
+            return Ok(self.fail(state, error));
+        }
+        if state.gone {
+            self.give_up(state, Op::End(0));
+            return Ok(GivenUp(Err(Error::from(Kind::Closed))));
+        }
+        for chunk in &mut chunks {
+            *chunk = state.push(chunk);
+        }
+        self.give_up(state, Op::End(0));
+        Ok(GivenUp(Ok(())))
+    }
+
+    /// Whoever was to be told so far is not told any more; `events` is.
+    pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
+        drop(self.open()?);
+        let before = self.events.lock().replace(events);
+        drop(before);
+        Ok(())
+    }
+
+    /// Nobody took the request.
+    pub(super) fn shed(&self) {
+        if let Ok(state) = self.open() {
+            self.give_up(state, Op::Shed);
+        }
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        if state.ended {
+            return Err(Error::new(Kind::State, "this handle was given up"));
+        }
+        Ok(state)
+    }
+
+    fn give_up(&self, mut state: MutexGuard<'_, State>, last: Op) {
+        state.ended = true;
+        state.batch.ops.push_back(last);
+        match state.orphan.take() {
+            Some(orphan) => {
+                drop(state);
+                orphan();
+            }
+            None => self.post(state),
+        }
+        let events = self.events.lock().clone();
+        if let Some(events) = events {
+            events.ended(self);
+        }
+    }
+
+    /// See that the exchange looks here.
+    fn post(&self, mut state: MutexGuard<'_, State>) {
+        if !std::mem::replace(&mut state.posted, true) {
+            let key = state.key;
+            drop(state);
+            self.mailbox.post(key);
+        }
+    }
+
+    // ---- the exchange's side: the thread that drives it ----
+
+    pub(super) fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Acquire) {
+            0 => Mode::Calling,
+            1 => Mode::Later,
+            _ => Mode::Iterating,
+        }
+    }
+
+    /// The application has returned; `started` when it called start_response.
+    pub(super) fn returned(&self, mode: Mode, started: bool) {
+        self.state.lock().started |= started;
+        self.mode.store(mode as u8, Ordering::Release);
+    }
+
+    pub(super) fn input(&self) -> MutexGuard<'_, RequestBody> {
+        self.input.lock()
+    }
+
+    /// The handle was not given up.
+    pub(super) fn is_held(&self) -> bool {
+        !self.state.lock().ended
+    }
+
+    /// Move what waits to `into`, which is empty; `unsent` octets are still to be sent of what was
+    /// taken before.  False: nothing waits.
+    pub(super) fn take(&self, into: &mut Batch, unsent: u64) -> bool {
+        let mut state = self.state.lock();
+        state.unsent = unsent;
+        if state.batch.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut state.batch, into);
+        state.unsent += into.octets;
+        true
+    }
+
+    /// Whether a writer that was refused is to be told of room.
+    pub(super) fn has_room(&self, unsent: u64) -> bool {
+        let mut state = self.state.lock();
+        state.unsent = unsent;
+        let room = (state.batch.octets + unsent) * 2 <= self.limit;
+        room && std::mem::take(&mut state.owes_writable)
+    }
+
+    /// Whether more of the request's body is to be read, as far as there is room for it.
+    pub(super) fn wants_input(&self) -> bool {
+        let may_grow = self.input.lock().may_grow();
+        let mut state = self.state.lock();
+        state.wants_input &= may_grow;
+        state.wants_input
+    }
+
+    /// Whether a reader that found nothing is to be told of something.
+    pub(super) fn has_input(&self) -> bool {
+        let is_there = {
+            let input = self.input.lock();
+            input.rest() > 0 || !input.is_open()
+        };
+        is_there && std::mem::take(&mut self.state.lock().owes_readable)
+    }
+
+    /// What the mailbox said of this request is being looked after.
+    pub(crate) fn noticed(&self) {
+        self.state.lock().posted = false;
+    }
+
+    /// Whether an iterator that had nothing may have something now.
+    pub(super) fn may_resume(&self) -> bool {
+        let state = self.state.lock();
+        state.resumed || state.ended
+    }
+
+    /// The iterator is about to be asked: what is said from now on counts for the next time.
+    pub(super) fn take_resumed(&self) -> bool {
+        let mut state = self.state.lock();
+        std::mem::take(&mut state.resumed) || state.ended
+    }
+
+    /// When an iterator wants to be asked again.
+    pub(super) fn resume_at(&self) -> Option<u64> {
+        self.state.lock().resume_at
+    }
+
+    /// It is `now`: an iterator that waits for this time is to be asked.
+    pub(crate) fn tick(&self, now: u64) {
+        let mut state = self.state.lock();
+        if state.resume_at.is_some_and(|at| at <= now) {
+            state.resume_at = None;
+            state.resumed = true;
+        }
+    }
+
+    /// The client may have left; says whether that is new.
+    pub(super) fn leave(&self) -> bool {
+        !self.left.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nothing reaches the client any more.
+    pub(super) fn cut_off(&self) {
+        let mut dropped = Batch::default();
+        {
+            let mut state = self.state.lock();
+            state.gone = true;
+            state.owes_writable = false;
+            std::mem::swap(&mut state.batch, &mut dropped);
+            // The end is still to be seen.
+            state.batch.ops.extend(dropped.ops.pop_back().filter(|last| last.is_last()));
+        }
+        self.input.lock().fail(Kind::Closed);
+    }
+
+    /// From now on the request has this name; says whether its handle was given up before.
+    pub(crate) fn rename(&self, key: u64) -> bool {
+        let mut state = self.state.lock();
+        state.key = key;
+        // Who looks for the old name finds nobody.
+        state.posted = false;
+        state.ended
+    }
+
+    /// The server goes, and the handle does not: whoever gives it up does the rest.
+    pub(crate) fn orphan(&self, rest: Orphan) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.orphan = Some(rest);
+            return;
+        }
+        drop(state);
+        rest();
+    }
+
+    pub(super) fn events(&self) -> Option<Arc<dyn Events>> {
+        self.events.lock().clone()
+    }
+}
+
+/// The call gave the handle up, whatever else came of it.
+#[derive(Debug)]
+pub struct GivenUp(pub Result<()>);
+
+impl Op {
+    fn is_last(&self) -> bool {
+        matches!(self, Op::End(_) | Op::Fail(_) | Op::Shed)
+    }
+}
+
+impl State {
+    fn start(&mut self, head: &Response<'_>) -> Result<()> {
+        let mut mine = self.batch.head.take().unwrap_or_default();
+        // A head of start_response is not here, and replaced all the same.
+        let replaces = head.flags & super::abi::RESPONSE_REPLACE != 0;
+        let set = if self.started && !replaces && !mine.is_started() {
+            Err(Error::new(Kind::State, "start: start_response was called before"))
+        } else {
+            mine.set(head, self.committed)
+        };
+        if mine.is_started() {
+            self.batch.head = Some(mine);
+        }
+        set?;
+        self.started = true;
+        Ok(())
+    }
+
+    /// Queue a chunk.  One that was copied is given back, to be released outside the lock.
+    fn push(&mut self, chunk: &mut Option<OwnedChunk>) -> Option<OwnedChunk> {
+        let given = chunk.take().filter(|chunk| !chunk.is_empty())?;
+        self.committed = true;
+        self.batch.octets += given.len();
+        if given.len() <= COPY && !given.is_file() {
+            self.batch.text.extend_from_slice(given.octets());
+            self.batch.ops.push_back(Op::Text(given.octets().len()));
+            return Some(given);
+        }
+        let (kept, spent) = if given.has_release() {
+            (given, None)
+        } else {
+            (OwnedChunk::from_vec(given.octets().to_vec()), Some(given))
+        };
+        self.batch.ops.push_back(Op::Chunk(kept));
+        spent
+    }
+}
+
+fn check(chunk: &OwnedChunk) -> Result<()> {
+    if !chunk.is_sound() {
+        let text = "a chunk without data, longer than memory, or of no possible range of a file";
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    if chunk.is_file() && !chunk.has_release() {
+        return Err(Error::new(Kind::Invalid, "a file range needs a release function"));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("mode", &self.mode()).finish_non_exhaustive()
+    }
+}
+
+/// The right to answer a request later, from whichever thread has it.  Dropped, it answers 500.
+#[derive(Debug)]
+pub struct Deferred {
+    /// None once it was given up.
+    shared: Option<Arc<Shared>>,
+    one_thread: PhantomData<Cell<()>>,
+}
+
+impl Deferred {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Deferred { shared: Some(shared), one_thread: PhantomData }
+    }
+
+    /// As C has it: whoever takes it gives it up.
+    pub(crate) fn into_shared(mut self) -> Option<Arc<Shared>> {
+        self.shared.take()
+    }
+
+    /// What it stands for.
+    pub(crate) fn shared(&self) -> Result<&Arc<Shared>> {
+        self.shared.as_ref().ok_or(Error::from(Kind::State))
+    }
+
+    /// start_response, in WSGI's words.  A status of 1xx is sent at once and is not the head.
+    pub fn start(&self, head: &Response<'_>) -> Result<()> {
+        self.shared()?.start(head)
+    }
+
+    /// A piece of the body, which is copied.  False: the client is slow, nothing was taken.
+    pub fn write(&self, text: &[u8]) -> Result<bool> {
+        let chunk = OwnedChunk::from_vec(text.to_vec());
+        Ok(matches!(self.shared()?.write(chunk)?, Written::Taken))
+    }
+
+    /// Up to `buf.len()` octets of the request's body: `None` when nothing is there, 0 at the end.
+    pub fn read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
+        self.shared()?.read(buf)
+    }
+
+    /// Whether the client has left, or has said that it will send no more.
+    pub fn is_gone(&self) -> bool {
+        self.shared().is_ok_and(|shared| shared.is_gone())
+    }
+
+    /// Something that any thread may resume an iterator with that had nothing to give.
+    pub fn resumer(&self) -> Result<Resumer> {
+        Ok(Resumer(Arc::clone(self.shared()?)))
+    }
+
+    /// The answer is complete, or failed.
+    pub fn end(self, outcome: Result<()>) -> Result<()> {
+        let code = outcome.map_or_else(|error| error.kind() as i32, |()| 0);
+        self.into_shared().map_or(Ok(()), |shared| shared.end(code)?.0)
+    }
+
+    /// Nobody took the request: 503.
+    pub(crate) fn shed(self) {
+        if let Some(shared) = self.into_shared() {
+            shared.shed();
+        }
+    }
+
+    /// A whole answer.
+    pub fn reply(self, head: &Response<'_>, body: Vec<u8>) -> Result<()> {
+        let chunks = vec![OwnedChunk::from_vec(body)];
+        self.into_shared().map_or(Ok(()), |shared| shared.reply(head, chunks)?.0)
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            // Into 500: the application forgot it.
+            let _ = shared.end(Kind::App as i32);
+        }
+    }
+}
+
+/// Resumes an iterator, from any thread; see [`Deferred::resumer`].
+#[derive(Clone, Debug)]
+pub struct Resumer(Arc<Shared>);
+
+impl Resumer {
+    /// Ask the iterator again.
+    pub fn resume(&self) -> Result<()> {
+        self.0.resume()
+    }
+
+    /// The same in `ms` milliseconds; of several such wishes the soonest counts.
+    pub fn resume_after(&self, ms: u32) -> Result<()> {
+        self.0.resume_after(ms)
+    }
+}
+
+/// The body of a request, of an exchange or of a handle.
+#[derive(Debug)]
+pub enum InputRef<'a> {
+    /// The exchange has it to itself.
+    Own(RefMut<'a, RequestBody>),
+    /// A handle may read it.
+    Shared(MutexGuard<'a, RequestBody>),
+}
+
+impl Deref for InputRef<'_> {
+    type Target = RequestBody;
+
+    fn deref(&self) -> &RequestBody {
+        match self {
+            InputRef::Own(input) => input,
+            InputRef::Shared(input) => input,
+        }
+    }
+}
+
+impl DerefMut for InputRef<'_> {
+    fn deref_mut(&mut self) -> &mut RequestBody {
+        match self {
+            InputRef::Own(input) => input,
+            InputRef::Shared(input) => input,
+        }
+    }
+}
