@@ -375,7 +375,7 @@ gw_result gw_deferred_watch(gw_deferred *d, const gw_deferred_events *events);
 
 /* [any] The environ, until the handle is given up.  NULL once the
    application has returned anything but GW_DEFERRED. */
-const gw_environ *gw_deferred_environ(gw_deferred *d);
+gw_environ *gw_deferred_environ(gw_deferred *d);
 
 /* [one] The request's body, never waiting: GW_AGAIN until `readable`.
    Otherwise as gw_read. */

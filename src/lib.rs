@@ -65,6 +65,7 @@ pub use crate::gateway::abi::{BodyWriter, Environ, Response, StartResponse};
 pub use crate::gateway::app::{App, Application};
 pub use crate::gateway::body::Body;
 pub use crate::gateway::config::{Config, Middleware};
+pub use crate::gateway::deferred::{Deferred, Events, Resumer};
 pub use crate::gateway::service::Access;
 pub use crate::serve::{is_worker, prefork, serve};
 pub use crate::server::engine::{Engine, Stop};

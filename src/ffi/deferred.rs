@@ -143,9 +143,10 @@ pub unsafe extern "C" fn gw_deferred_watch(
 /// [any] The environ, until the handle is given up.  NULL once the application has returned anything
 /// but GW_DEFERRED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gw_deferred_environ(d: *mut gw_deferred) -> *const Environ {
+pub unsafe extern "C" fn gw_deferred_environ(d: *mut gw_deferred) -> *mut Environ {
+    let nothing = std::ptr::null_mut();
     // SAFETY: the rules page.
-    quietly(std::ptr::null(), || Ok(unsafe { borrow(d) }?.environ().unwrap_or(std::ptr::null())))
+    quietly(nothing, || Ok(unsafe { borrow(d) }?.environ().map_or(nothing, <*const _>::cast_mut)))
 }
 
 /// [one] The request's body, never waiting: GW_AGAIN until `readable`.  Otherwise as gw_read.

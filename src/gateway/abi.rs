@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 
+use super::deferred::Deferred;
 use super::exchange::Exchange;
 
 /// 0 done, > 0 a normal outcome, < 0 an error
@@ -159,6 +160,13 @@ impl EnvironPtr {
 
     pub(crate) fn get(self) -> *const Environ {
         self.0
+    }
+
+    /// The environ, while its handle is there, and is what the answer comes through.
+    pub(super) fn of<'a>(self, _handle: &'a Deferred) -> &'a Environ {
+        // SAFETY: the request's memory stays until the handle is given up, for which it must not be
+        // borrowed; only one thread has the handle.
+        unsafe { &*self.0 }
     }
 }
 

@@ -615,6 +615,12 @@ impl Deferred {
         self.shared.as_ref().ok_or(Error::from(Kind::State))
     }
 
+    /// The request; none when the application has returned a body or an error.
+    pub fn environ(&self) -> Option<&Environ> {
+        let shared = self.shared().ok()?;
+        shared.environ().map(|_| shared.env.of(self))
+    }
+
     /// start_response, in WSGI's words.  A status of 1xx is sent at once and is not the head.
     pub fn start(&self, head: &Response<'_>) -> Result<()> {
         self.shared()?.start(head)

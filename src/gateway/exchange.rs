@@ -331,10 +331,12 @@ impl Exchange {
                 Phase::Running => match self.deferred.get() {
                     None => {}
                     Some(shared) if shared.mode() == Mode::Later => {
-                        if let Some(progress) = self.advance_later(shared, link) {
-                            return progress;
+                        match self.advance_later(shared, link) {
+                            Some(progress) => return progress,
+                            // Not for this thread, perhaps: the driver looks.
+                            None if self.needs_app() => return Progress::Flush,
+                            None => continue,
                         }
-                        continue;
                     }
                     Some(shared) => {
                         if self.idle.get() && !shared.take_resumed() {
@@ -457,6 +459,7 @@ impl Exchange {
             shared.cut_off();
         }
         self.cut(link);
+        self.finish(link);
     }
 
     /// The body of the request went wrong before the application was called.
@@ -467,6 +470,10 @@ impl Exchange {
 
     /// Ready for the next request, and this one counted.  The octets to send stay.
     pub fn reset(&mut self) {
+        if let Some(shared) = self.deferred.take() {
+            *self.input.get_mut() = std::mem::take(&mut *shared.input());
+            self.idle.set(false);
+        }
         if self.phase.get() == Phase::Done {
             let counters = self.service.counters();
             if self.framed.get().is_some() {
@@ -477,10 +484,6 @@ impl Exchange {
             counters.in_flight.down();
         }
         debug_assert!(matches!(self.phase.get(), Phase::Done | Phase::Idle));
-        if let Some(shared) = self.deferred.take() {
-            *self.input.get_mut() = std::mem::take(&mut *shared.input());
-            self.idle.set(false);
-        }
         self.env.get_mut().unbind();
         self.headers.get_mut().clear();
         self.vars.get_mut().clear();

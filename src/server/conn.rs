@@ -292,7 +292,7 @@ impl Conn {
         if slot.exchange.must_stay() {
             return core.park(slot);
         }
-        if core.has_crew() && slot.exchange.needs_app() {
+        if core.has_crew() && (slot.exchange.needs_app() || slot.exchange.is_hung_on()) {
             slot.eof.set(true);
             let job = Job::new(key, -1, slot, Task::Abort);
             if let Err(job) = core.submit(job, true) {

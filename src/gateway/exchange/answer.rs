@@ -201,7 +201,7 @@ impl Exchange {
             let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
             self.outcome.set(keep);
         }
-        self.finish(link);
+        self.conclude(link);
     }
 
     /// The head is out and the rest will not come: the client must see it.
@@ -211,7 +211,16 @@ impl Exchange {
         // before close(), like all chunks.
         let _ = link.flush(self, u64::MAX);
         self.out().clear();
-        self.finish(link);
+        self.conclude(link);
+    }
+
+    /// Nothing more is to be said.  What is left may be the business of another thread.
+    fn conclude(&self, link: &dyn Link) {
+        if self.is_later() && self.is_hung_on() {
+            self.phase.set(Phase::Draining);
+        } else {
+            self.finish(link);
+        }
     }
 
     /// The end of a request, in the order that everybody may rely on: chunks were released, then

@@ -104,6 +104,19 @@ pub fn attach(env: &Environ, journal: &Journal, name: &str) {
     assert_eq!(rc, 0);
 }
 
+/// Hang something on a request, to be dropped with it.
+pub fn attach_value(env: &Environ, value: Box<dyn Send>) {
+    unsafe extern "C" fn drop_value(value: *mut c_void) {
+        // SAFETY: the box made below; the library calls this once.
+        drop(unsafe { Box::from_raw(value.cast::<Box<dyn Send>>()) });
+    }
+    let value = Box::into_raw(Box::new(value)).cast();
+    let env = std::ptr::from_ref(env).cast_mut();
+    // SAFETY: an environ of a running request; `drop_value` fits its value.
+    let rc = unsafe { gw_environ_put(env, value, value, Some(drop_value)) };
+    assert_eq!(rc, 0);
+}
+
 /// Set (or take away) a variable of a derived environ.
 pub fn set(env: &mut Environ, name: &str, value: Option<&[u8]>) -> i32 {
     let (data, len) = value.map_or((std::ptr::null(), 0), |v| (v.as_ptr(), v.len()));

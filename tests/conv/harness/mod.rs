@@ -75,6 +75,14 @@ impl Server {
     }
 
     pub fn with(configure: impl FnOnce(&mut Config), app: Application) -> Self {
+        Server::made_of(|config| {
+            configure(config);
+            config.application(app);
+        })
+    }
+
+    /// No application unless `configure` sets one.
+    pub fn made_of(configure: impl FnOnce(&mut Config)) -> Self {
         let log = Log::default();
         let mut config = Config::new();
         config.set("worker_model", "inline").unwrap();
@@ -90,7 +98,6 @@ impl Server {
             }),
         );
         configure(&mut config);
-        config.application(app);
         let setup = Arc::new(Setup::new(config).unwrap());
         let listeners = setup.bind().unwrap().into_iter().map(Arc::new).collect();
         let counters = Arc::new(Counters::default());
