@@ -14,8 +14,19 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 8] =
-    ["echo", "embed", "environ", "file", "hello", "middleware", "shout", "stream"];
+const EXAMPLES: [&str; 11] = [
+    "clock",
+    "echo",
+    "embed",
+    "environ",
+    "file",
+    "hello",
+    "later",
+    "middleware",
+    "pull",
+    "shout",
+    "stream",
+];
 
 fn example(name: &str) -> PathBuf {
     program(&[&format!("examples/{name}.c")])
@@ -120,6 +131,45 @@ fn hello_says_why_it_cannot_listen() {
         assert_eq!(ended.status, Some(1), "{ended:?}");
         assert!(ended.stderr.contains("not an address"), "{ended:?}");
     }
+}
+
+#[test]
+fn later() {
+    let server = Server::start(&example("later"), &[]);
+    // A thread for each: all are there a second later.
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let url = server.url("/");
+            thread::spawn(move || curl(&[&url]))
+        })
+        .collect();
+    for answer in asking {
+        assert_eq!(answer.join().expect("curl"), "at last\n");
+    }
+    server.stop();
+}
+
+#[test]
+fn clock() {
+    let server = Server::start(&example("clock"), &[]);
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.head();
+    for line in 1..=10 {
+        assert_eq!(client.chunk(), format!("{line}\n").as_bytes());
+    }
+    assert_eq!(client.chunk(), b"");
+    server.stop();
+}
+
+#[test]
+fn pull() {
+    let server = Server::start(&example("pull"), &[]);
+    assert_eq!(curl(&[&server.url("/some/path")]), "GET, /some/path\n");
+    let long = "x".repeat(2000);
+    let answer = curl(&["-X", "PUT", &server.url(&format!("/{long}"))]);
+    assert_eq!(answer, format!("PUT, /{}\n", &long[..199]));
+    server.stop();
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl EnvironPtr {
     }
 
     /// The environ, while its handle is there, and is what the answer comes through.
-    pub(super) fn of<'a>(self, _handle: &'a Deferred) -> &'a Environ {
+    pub(super) fn of(self, _handle: &Deferred) -> &Environ {
         // SAFETY: the request's memory stays until the handle is given up, for which it must not be
         // borrowed; only one thread has the handle.
         unsafe { &*self.0 }

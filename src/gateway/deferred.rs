@@ -44,8 +44,8 @@ pub trait Events: Send + Sync {
     fn writable(&self, d: &Arc<Shared>);
     /// The client has left, or will send no more.  The handle is still to be given up.
     fn aborted(&self, d: &Arc<Shared>);
-    /// The handle was given up; in the thread that did.
-    fn ended(&self, _d: &Shared) {}
+    /// The handle was given up, or another is told from now on; in the thread that did it.
+    fn forget(&self, _d: &Shared) {}
 }
 
 /// What is done by whoever gives the handle up after its server has gone.
@@ -133,6 +133,8 @@ struct State {
     ended: bool,
     /// Nothing reaches the client any more.
     gone: bool,
+    /// Somebody was told that the client has left.
+    told: bool,
     orphan: Option<Orphan>,
 }
 
@@ -185,6 +187,7 @@ impl Shared {
             resume_at: None,
             ended: false,
             gone: false,
+            told: false,
             orphan: None,
         };
         Shared {
@@ -341,11 +344,19 @@ impl Shared {
         Ok(GivenUp(Ok(())))
     }
 
-    /// Whoever was to be told so far is not told any more; `events` is.
+    /// Whoever was to be told so far is not told any more; `events` is, also when the client has
+    /// left before.
     pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
         drop(self.open()?);
         let before = self.events.lock().replace(events);
-        drop(before);
+        if let Some(before) = before {
+            before.forget(self);
+        }
+        let mut state = self.state.lock();
+        state.told = false;
+        if self.is_gone() {
+            self.post(state);
+        }
         Ok(())
     }
 
@@ -376,7 +387,7 @@ impl Shared {
         }
         let events = self.events.lock().clone();
         if let Some(events) = events {
-            events.ended(self);
+            events.forget(self);
         }
     }
 
@@ -431,7 +442,7 @@ impl Shared {
     pub(super) fn has_room(&self, unsent: u64) -> bool {
         let mut state = self.state.lock();
         state.unsent = unsent;
-        let room = (state.batch.octets + unsent) * 2 <= self.limit;
+        let room = state.gone || (state.batch.octets + unsent) * 2 <= self.limit;
         room && std::mem::take(&mut state.owes_writable)
     }
 
@@ -483,18 +494,23 @@ impl Shared {
         }
     }
 
-    /// The client may have left; says whether that is new.
-    pub(super) fn leave(&self) -> bool {
-        !self.left.swap(true, Ordering::Relaxed)
+    /// The client has left, or will send no more.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
-    /// Nothing reaches the client any more.
+    /// Whether somebody is to be told that the client has left.
+    pub(super) fn owes_aborted(&self) -> bool {
+        let mut state = self.state.lock();
+        self.is_gone() && !state.ended && !std::mem::replace(&mut state.told, true)
+    }
+
+    /// Nothing reaches the client any more: whoever waits to write may try now.
     pub(super) fn cut_off(&self) {
         let mut dropped = Batch::default();
         {
             let mut state = self.state.lock();
             state.gone = true;
-            state.owes_writable = false;
             std::mem::swap(&mut state.batch, &mut dropped);
             // The end is still to be seen.
             state.batch.ops.extend(dropped.ops.pop_back().filter(|last| last.is_last()));
@@ -640,6 +656,11 @@ impl Deferred {
     /// Whether the client has left, or has said that it will send no more.
     pub fn is_gone(&self) -> bool {
         self.shared().is_ok_and(|shared| shared.is_gone())
+    }
+
+    /// Be told by `events` from now on, for a handle that was taken.
+    pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
+        self.shared()?.watch(events)
     }
 
     /// Something that any thread may resume an iterator with that had nothing to give.

@@ -92,7 +92,7 @@ impl Events for EventQueue {
         self.push(d, What::Aborted);
     }
 
-    fn ended(&self, d: &Shared) {
+    fn forget(&self, d: &Shared) {
         while let Some(event) = self.0.withdraw(|event| std::ptr::eq(&raw const *event.request, d))
         {
             drop(event);

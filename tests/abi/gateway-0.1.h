@@ -62,9 +62,10 @@ uint64_t gw_features(void);         /* [sig] GW_FEATURE_* bits */
 /* 0 done, > 0 a normal outcome, < 0 an error */
 typedef int32_t gw_result;
 
-#define GW_OK    0                  /* done */
-#define GW_AGAIN 1                  /* not now; you will be told when */
-#define GW_EOF   2                  /* there is no more */
+#define GW_OK       0               /* done */
+#define GW_AGAIN    1               /* not now; you will be told when */
+#define GW_EOF      2               /* there is no more */
+#define GW_DEFERRED 3               /* an application will answer later */
 
 #define GW_ERR_INVALID     (-1)     /* NULL, out of range, wrong size */
 #define GW_ERR_STATE       (-2)     /* right call, wrong moment */
@@ -166,6 +167,7 @@ typedef struct gw_environ {
 #define GW_ENV_MULTIPROCESS (1u << 1)   /* wsgi.multiprocess */
 #define GW_ENV_RUN_ONCE     (1u << 2)   /* wsgi.run_once */
 #define GW_ENV_MAY_BLOCK    (1u << 3)   /* this thread is yours to block */
+#define GW_ENV_MAY_DEFER    (1u << 4)   /* gw_defer() will work */
 #define GW_ENV_HAS_BODY     (1u << 6)   /* also when content_length is -1 */
 
 typedef struct gw_response {        /* frozen: middleware copies it */
@@ -201,17 +203,18 @@ typedef struct gw_body {
     uint32_t    flags;              /* 0 */
     gw_chunk    first;              /* leaves together with the head */
     /* Then, unless NULL: GW_OK and a chunk; GW_EOF; GW_AGAIN to be asked
-       again later; or an error.  Without `release`, a chunk must stay valid
-       until the following next() or close().  An empty chunk is legal and
-       never commits the head.  NULL: `first` is all, and the length is
+       again after gw_deferred_resume(), or when more of a streamed request
+       body is there; or an error.  Without `release`, a chunk must stay
+       valid until the following next() or close().  An empty chunk is legal
+       and never commits the head.  NULL: `first` is all, and the length is
        known. */
     gw_result (*next)(void *ctx, gw_chunk *out);
     void      (*close)(void *ctx);  /* exactly once, whatever happened */
     void       *ctx;                /* of `next` and `close` */
 } gw_body;
 
-/* application(environ, start_response) -> iterable.  Returns GW_OK, or an
-   error, which becomes a 500. */
+/* application(environ, start_response) -> iterable.  Returns GW_OK,
+   GW_DEFERRED (see gw_defer), or an error, which becomes a 500. */
 typedef gw_result (*gw_app_fn)(void *ctx, gw_environ *env,
                                gw_start_response_fn start_response, void *sr,
                                gw_body *body);
@@ -252,7 +255,8 @@ gw_result gw_fail(const gw_environ *env, const char *text, size_t len);
 
 /* ---- 5. environ -------------------------------------------------------- */
 
-/* All [req]; what they return lives as long as the request. */
+/* All [req], or [one] on a gw_deferred_environ(); what they return lives as
+   long as the request. */
 
 /* A variable by its CGI or WSGI name: "HTTP_HOST", "REMOTE_ADDR",
    "wsgi.url_scheme".  GW_ERR_NOT_FOUND: the request has none. */
@@ -336,7 +340,79 @@ gw_result gw_body_file(gw_body *body, int32_t fd, int64_t offset,
 
 #define GW_FILE_CLOSE (1u << 0)     /* fd is taken, and closed in any case */
 
-/* ---- 8. configuration -------------------------------------------------- */
+/* ---- 8. answering later, from any thread ------------------------------- */
+
+/* the half of a request that any thread may use */
+typedef struct gw_deferred gw_deferred;
+
+/* Called on the loop's thread, any may be NULL. `d` is a valid handle until
+   `drop`, which comes last; after gw_deferred_end it only answers
+   GW_ERR_STATE. */
+typedef struct gw_deferred_events {
+    uint32_t size;
+    uint32_t reserved;              /* 0 */
+    /* after gw_deferred_read said GW_AGAIN */
+    void   (*readable)(void *ctx, gw_deferred *d);
+    /* after gw_deferred_write said GW_AGAIN */
+    void   (*writable)(void *ctx, gw_deferred *d);
+    /* The client has left, or will send no more: an answer may not reach
+       it.  Still call gw_deferred_end. */
+    void   (*aborted)(void *ctx, gw_deferred *d);
+    void   (*drop)(void *ctx);      /* on any thread */
+    void    *ctx;                   /* of all of them */
+} gw_deferred_events;
+
+/* [req] A handle to the request that any thread may use; one for each
+   request.  Return GW_DEFERRED and answer through it; or return GW_OK and a
+   body, and use it only to resume an iterator that said GW_AGAIN.  It must
+   be given up (_end, _reply) in either case. `events` may be NULL. */
+gw_result gw_defer(gw_environ *env, const gw_deferred_events *events,
+                   gw_deferred **out);
+
+/* [one] Be told by `events`, for a handle that came from gw_server_take,
+   whose events gw_server_events has until then. */
+gw_result gw_deferred_watch(gw_deferred *d, const gw_deferred_events *events);
+
+/* [any] The environ, until the handle is given up.  NULL once the
+   application has returned anything but GW_DEFERRED. */
+gw_environ *gw_deferred_environ(gw_deferred *d);
+
+/* [one] The request's body, never waiting: GW_AGAIN until `readable`.
+   Otherwise as gw_read. */
+gw_result gw_deferred_read(gw_deferred *d, void *buf, size_t cap, size_t *n);
+
+/* [one] start_response. */
+gw_result gw_deferred_start(gw_deferred *d, const gw_response *head);
+
+/* [one] A piece of the body.  Memory without release is copied; a release
+   function may be called in any thread.  GW_AGAIN: not taken, wait for
+   `writable`.  GW_ERR_CLOSED: the client is gone. */
+gw_result gw_deferred_write(gw_deferred *d, const gw_chunk *chunk);
+
+/* [any] Ask the iterator again that said GW_AGAIN.  Too many of these do no
+   harm. */
+gw_result gw_deferred_resume(gw_deferred *d);
+
+/* [any] The same in `ms` milliseconds; of several such wishes the soonest
+   counts. */
+gw_result gw_deferred_resume_after(gw_deferred *d, uint32_t ms);
+
+/* [one] The answer is complete (GW_OK), or has failed: a 500, or a cut when
+   it had begun.  Gives `d` up, whatever it returns, also inside an event. */
+gw_result gw_deferred_end(gw_deferred *d, gw_result outcome);
+
+/* [one] A whole answer: the head, the chunks, the end.  Gives `d` up and
+   releases the chunks, whatever it returns, also inside an event. */
+gw_result gw_deferred_reply(gw_deferred *d, const gw_response *head,
+                            const gw_chunk *chunks, size_t count);
+
+/* [one] The same for callers that must not pass structs of pointers (cgo):
+   the header block is "Name: value\r\n" lines; everything is copied. */
+gw_result gw_deferred_reply_flat(gw_deferred *d, uint32_t status,
+                                 const char *headers, size_t headers_len,
+                                 const void *body, size_t body_len);
+
+/* ---- 9. configuration -------------------------------------------------- */
 
 /* what a server or an arbiter is made of */
 typedef struct gw_config gw_config;
@@ -437,7 +513,7 @@ typedef struct gw_option {          /* what the options are, for tools */
    *cursor = 0; GW_EOF at the end.  The texts are static. */
 gw_result gw_option_next(uint32_t *cursor, gw_option *out);
 
-/* ---- 9. hooks, log ----------------------------------------------------- */
+/* ---- 10. hooks, log ---------------------------------------------------- */
 
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
@@ -498,7 +574,7 @@ gw_result gw_config_log(gw_config *cfg, int32_t level, gw_log_fn fn,
 void gw_log(const gw_environ *env, int32_t level, const char *text,
             size_t len);
 
-/* ---- 10. the arbiter --------------------------------------------------- */
+/* ---- 11. the arbiter --------------------------------------------------- */
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
    (graceful), INT and QUIT (quick), logs errors to standard error, listens
@@ -549,7 +625,7 @@ gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 /* [one] Kills the workers that are left. */
 void gw_arbiter_free(gw_arbiter *a);
 
-/* ---- 11. one worker, inside a foreign event loop ----------------------- */
+/* ---- 12. one worker, inside a foreign event loop ----------------------- */
 
 typedef struct gw_server gw_server; /* one worker's loop */
 
@@ -578,6 +654,31 @@ gw_result gw_server_stop(gw_server *s, uint32_t how);
    callbacks it does nothing. */
 void gw_server_free(gw_server *s);
 
+/* [any] Requests for whoever asks instead of a callback: up to `cap`, the
+   oldest first.  Waits `timeout_ms` for one, -1 for ever: GW_AGAIN when
+   there was none.  GW_EOF: the server has stopped.  For a configuration
+   without an application.  Each handle is to be answered, in any thread. */
+gw_result gw_server_take(gw_server *s, gw_deferred **out, size_t cap,
+                         int64_t timeout_ms, size_t *n);
+
+/* what happened to a request that was taken (frozen) */
+typedef struct gw_event {
+    gw_deferred *d;                 /* Not given up when this was fetched;
+                                       perhaps since, by another thread. */
+    uint32_t     what;              /* GW_EVENT_* */
+    uint32_t     reserved;          /* 0 */
+} gw_event;
+
+#define GW_EVENT_READABLE 1         /* after gw_deferred_read said GW_AGAIN */
+#define GW_EVENT_WRITABLE 2         /* after gw_deferred_write said GW_AGAIN */
+#define GW_EVENT_ABORTED  3         /* the client has left, or will send no
+                                       more */
+
+/* [any] Events of taken requests for whoever asks instead of a callback
+   (gw_deferred_watch): up to `cap`.  Waits, and ends, as gw_server_take. */
+gw_result gw_server_events(gw_server *s, gw_event *out, size_t cap,
+                           int64_t timeout_ms, size_t *n);
+
 typedef struct gw_stats {           /* what was counted */
     uint32_t size;
     uint32_t workers;
@@ -603,7 +704,7 @@ typedef struct gw_stats {           /* what was counted */
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 
-/* ---- 12. macros -------------------------------------------------------- */
+/* ---- 13. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */

@@ -95,6 +95,20 @@ AT(gw_app, ctx, 16);
 AT(gw_app, drop, 24);
 AT(gw_app, name, 32);
 
+SIZE(gw_deferred_events, 48);
+AT(gw_deferred_events, size, 0);
+AT(gw_deferred_events, reserved, 4);
+AT(gw_deferred_events, readable, 8);
+AT(gw_deferred_events, writable, 16);
+AT(gw_deferred_events, aborted, 24);
+AT(gw_deferred_events, drop, 32);
+AT(gw_deferred_events, ctx, 40);
+
+SIZE(gw_event, 16);
+AT(gw_event, d, 0);
+AT(gw_event, what, 8);
+AT(gw_event, reserved, 12);
+
 SIZE(gw_option, 40);
 AT(gw_option, size, 0);
 AT(gw_option, id, 4);

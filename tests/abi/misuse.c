@@ -249,8 +249,6 @@ objects(void)
     EXPECT(gw_server_new(NULL, &none, &err) == GW_ERR_INVALID);
     EXPECT(strcmp(err.message, "this is not a gw_config") == 0);
     EXPECT(gw_server_new(config(&err), NULL, &err) == GW_ERR_INVALID);
-    EXPECT(gw_server_new(gw_config_new(), &none, &err) == GW_ERR_INVALID);
-    EXPECT(strstr(err.message, "no application") != NULL);
     cfg = config(&err);
     EXPECT(gw_config_set(cfg, "bind", "unix:/nowhere/at/all", &err) == GW_OK);
     EXPECT(gw_server_new(cfg, &none, &err) == GW_ERR_IO);
@@ -269,6 +267,56 @@ objects(void)
     gw_server_free(NULL);
     gw_server_free((gw_server *) fake);
     gw_config_free(NULL);
+}
+
+/* Handles that are none, and taking where there is nothing to take. */
+
+static void
+later(void)
+{
+    gw_error            err = GW_INIT(gw_error);
+    gw_deferred_events  events = GW_INIT(gw_deferred_events);
+    gw_response         head = { .status = 200 };
+    gw_chunk            chunk = { .data = "x", .len = 1 };
+    gw_server          *server = NULL;
+    gw_deferred        *d = NULL, *fake;
+    gw_event            event;
+    void               *memory[8] = { NULL };
+    char                octet;
+    size_t              n = 7;
+
+    fake = (gw_deferred *) memory;
+    EXPECT(gw_defer(NULL, NULL, &d) == GW_ERR_INVALID);
+    EXPECT(gw_defer(NULL, &events, &d) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_environ(NULL) == NULL);
+    EXPECT(gw_deferred_environ(fake) == NULL);
+    EXPECT(gw_deferred_read(fake, &octet, 1, &n) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_start(fake, &head) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_write(fake, &chunk) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_write(fake, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_resume(NULL) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_resume_after(fake, 1) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_watch(fake, &events) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_end(fake, GW_OK) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_reply(fake, &head, &chunk, 1) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_reply(NULL, NULL, NULL, 0) == GW_ERR_INVALID);
+    EXPECT(gw_deferred_reply_flat(fake, 200, NULL, 0, NULL, 0)
+           == GW_ERR_INVALID);
+
+    EXPECT(gw_server_new(config(&err), &server, &err) == GW_OK);
+    EXPECT(gw_server_take(server, &d, 1, 0, &n) == GW_ERR_STATE);
+    gw_server_free(server);
+    EXPECT(gw_server_new(gw_config_new(), &server, &err) == GW_OK);
+    EXPECT(gw_server_take(server, &d, 0, 0, &n) == GW_ERR_INVALID);
+    EXPECT(gw_server_take(server, &d, 1, -2, &n) == GW_ERR_INVALID);
+    EXPECT(gw_server_take(server, NULL, 1, 0, &n) == GW_ERR_INVALID);
+    EXPECT(gw_server_take(NULL, &d, 1, 0, &n) == GW_ERR_INVALID);
+    EXPECT(n == 7);
+    EXPECT(gw_server_take(server, &d, 1, 0, &n) == GW_AGAIN && n == 0);
+    EXPECT(gw_server_take(server, &d, 1, 1, &n) == GW_AGAIN);
+    EXPECT(gw_server_events(server, &event, 1, 0, &n) == GW_AGAIN);
+    EXPECT(gw_server_events(server, NULL, 1, 0, &n) == GW_ERR_INVALID);
+    gw_server_free(server);
 }
 
 /* A worker comes and goes, turned by us. */
@@ -291,6 +339,7 @@ arbiter(void)
     EXPECT(gw_arbiter_new(cfg, &a, &err) == GW_ERR_INVALID);
     EXPECT(gw_serve(NULL, &err) == GW_ERR_INVALID);
     EXPECT(gw_serve(gw_config_new(), &err) == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "no application") != NULL);
     EXPECT(a == NULL);
 
     cfg = config(&err);
@@ -329,6 +378,7 @@ main(void)
     int64_t   wait_ms;
 
     objects();
+    later();
     EXPECT(gw_server_new(config(&err), &server, &err) == GW_OK);
     EXPECT(gw_server_turn(server, NULL) == GW_ERR_INVALID);
     EXPECT(gw_server_stop(server, 3) == GW_ERR_INVALID);

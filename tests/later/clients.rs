@@ -91,6 +91,45 @@ fn who_only_closed_its_half_still_gets_the_answer() {
 }
 
 #[test]
+fn who_waits_for_room_or_input_hears_that_the_client_is_gone() {
+    let desk = Desk::default();
+    let mut server = Server::new(|_| {}, desk.app());
+    let mut client = server.connect_tcp();
+    client.send(GET);
+    server.until("the request", |_| desk.len() > 0);
+    let handle = desk.take();
+    client.half_close();
+    server.until("aborted", |_| desk.told.take() == ["aborted"]);
+    handle.start(&text(200)).unwrap();
+    while handle.write(&[b'x'; 50_000]).unwrap() {
+        server.settle();
+    }
+    client.reset();
+    server.until("writable", |_| desk.told.take() == ["writable"]);
+    assert_eq!(handle.write(b"x").unwrap_err().kind(), Kind::Closed);
+    handle.end(Ok(())).unwrap();
+    nothing_left(&mut server, &desk);
+
+    let mut server = Server::new(
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+        },
+        desk.app(),
+    );
+    let mut client = server.connect_tcp();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+    server.until("the request", |_| desk.len() > 0);
+    let handle = desk.take();
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+    client.reset();
+    server.until("both", |_| handle.is_gone());
+    assert_eq!(desk.told.take(), ["readable", "aborted"]);
+    assert_eq!(handle.read(&mut [0; 9]).unwrap_err().kind(), Kind::Closed);
+    handle.end(Ok(())).unwrap();
+    nothing_left(&mut server, &desk);
+}
+
+#[test]
 fn a_handle_may_be_given_up_while_it_is_told() {
     use gateway::gateway::deferred::Shared;
     use std::sync::Arc;
@@ -138,7 +177,7 @@ fn a_client_that_takes_nothing_is_given_up() {
         server.settle();
     }
     server.until("the write timeout", |server| server.counters.write_timeouts.get() == 1);
-    assert_eq!(desk.told.take(), ["aborted"]);
+    assert_eq!(desk.told.take(), ["writable", "aborted"]);
     assert_eq!(handle.write(b"x").unwrap_err().kind(), Kind::Closed);
     handle.end(Ok(())).unwrap();
     nothing_left(&mut server, &desk);

@@ -1,5 +1,6 @@
 //! Requests that are taken by whoever asks, instead of an application that is called.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::gateway::abi::Response as Head;
@@ -165,6 +166,29 @@ fn events_are_taken_too_and_forgotten_with_their_request() {
     handle.end(Ok(())).unwrap();
     assert_eq!(events(&server), []);
     server.until("nothing left", |server| server.counters.in_flight.get() == 0);
+}
+
+#[test]
+fn who_watches_late_hears_what_was_missed() {
+    for closed in [false, true] {
+        let mut server = Server::made_of(|_| {});
+        let mut client = server.connect_tcp();
+        client.send(GET);
+        server.until("the request", |server| server.counters.in_flight.get() == 1);
+        let handle = take(&server, 1).1.pop().unwrap();
+        let told = super::tools::Told::default();
+        match closed {
+            true => client.reset(),
+            false => client.half_close(),
+        }
+        server.until("aborted", |_| handle.is_gone());
+        handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+        assert_eq!(events(&server), [], "the queue's are gone");
+        server.until("aborted", |_| told.take() == ["aborted"]);
+        handle.end(Ok(())).unwrap();
+        server.until("nothing left", |server| server.counters.in_flight.get() == 0);
+        assert_eq!(told.alive(), 0);
+    }
 }
 
 #[test]

@@ -94,12 +94,9 @@ impl Exchange {
 
     /// The client has left, or will send no more: whoever has the handle is told, once.
     pub fn client_left(&self) {
-        if let Some(shared) = self.deferred.get()
-            && shared.leave()
-            && shared.is_held()
-            && let Some(events) = shared.events()
-        {
-            events.aborted(shared);
+        if let Some(shared) = self.deferred.get() {
+            shared.leave();
+            tell(shared, 0);
         }
     }
 
@@ -115,16 +112,7 @@ impl Exchange {
     /// Do what the handle asked for.  None: something has changed.
     pub(super) fn advance_later(&self, shared: &Arc<Shared>, link: &dyn Link) -> Option<Progress> {
         let unsent = self.out.borrow().len();
-        if shared.has_input()
-            && let Some(events) = shared.events()
-        {
-            events.readable(shared);
-        }
-        if shared.has_room(unsent)
-            && let Some(events) = shared.events()
-        {
-            events.writable(shared);
-        }
+        tell(shared, unsent);
         if unsent >= self.service.output_buffer {
             return Some(Progress::Flush);
         }
@@ -185,5 +173,21 @@ impl Exchange {
         batch.clear();
         self.batch.replace(batch);
         true
+    }
+}
+
+/// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.
+fn tell(shared: &Arc<Shared>, unsent: u64) {
+    let Some(events) = shared.events() else {
+        return;
+    };
+    if shared.has_input() {
+        events.readable(shared);
+    }
+    if shared.has_room(unsent) {
+        events.writable(shared);
+    }
+    if shared.owes_aborted() {
+        events.aborted(shared);
     }
 }

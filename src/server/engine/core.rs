@@ -111,6 +111,8 @@ impl Core {
         if let Some(shared) = slot.exchange.deferred() {
             shared.noticed();
         }
+        // Somebody else may want to be told of it now.
+        slot.exchange.client_left();
         if slot.exchange.must_stay() {
             return;
         }
