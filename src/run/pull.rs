@@ -72,12 +72,6 @@ impl<T> Pull<T> {
         }
         let count = max.min(queue.items.len());
         into.extend(queue.items.drain(..count));
-        let is_more = !queue.items.is_empty();
-        drop(queue);
-        if is_more {
-            // One call of notify_one may have been for an item that this call took as well.
-            self.ready.notify_one();
-        }
         Taken::Some
     }
 
