@@ -22,4 +22,5 @@ mod object;
 mod options;
 mod result;
 mod server;
+mod stats;
 mod version;
