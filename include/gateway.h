@@ -229,7 +229,8 @@ typedef struct gw_app {             /* a function and its context */
 #define GW_APP_NONBLOCKING (1u << 1)    /* never blocks: runs on the loop */
 #define GW_APP_SERIAL      (1u << 2)    /* may block, and runs on the loop
                                            all the same, one request at a
-                                           time: gunicorn's sync worker */
+                                           time for each worker: gunicorn's
+                                           sync worker */
 
 /* An application that wraps an application: fill `outer` from `inner`,
    which lives until outer->drop. `outer` arrives with inner's flags. */

@@ -84,3 +84,25 @@ impl Counters {
         &self.limits[limit as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_counts_on_and_has_nothing_of_the_one_before_it() {
+        let all = Arc::new(Shared::<Counters>::new(2).unwrap());
+        let one = OneOf(Arc::clone(&all), 1);
+        for counter in [&all[1].requests, &all[1].in_flight, &all[1].connections] {
+            counter.plus(3);
+        }
+        one.as_ref().begin();
+        let now = |counters: &Counters| {
+            [&counters.requests, &counters.in_flight, &counters.connections].map(Counter::get)
+        };
+        assert_eq!((now(&all[0]), now(&all[1])), ([0, 0, 0], [3, 0, 0]));
+        one.as_ref().connections.plus(1);
+        one.as_ref().connections.down();
+        assert_eq!(now(one.as_ref()), [3, 0, 0]);
+    }
+}
