@@ -222,6 +222,7 @@ fn is_left_behind(options: &[&str], waiting: usize, stop: &str, message: &str) {
         "{ended:?}"
     );
     assert!(ended.stderr.contains("does not end"), "{ended:?}");
+    assert!(!ended.stdout.contains("listens: "), "{ended:?}");
 }
 
 #[test]

@@ -75,21 +75,23 @@ impl fmt::Display for Body {
 }
 
 /// A worker that is a thread.  Dropped after its end it is joined; before, it is left to itself: all
-/// that it uses is its own.
+/// that it uses is its own, but it keeps no client waiting and no address taken.
 #[derive(Debug)]
 pub(super) struct Thread {
     slot: usize,
     line: Arc<Line>,
+    listeners: Vec<Arc<Listening>>,
     handle: Option<JoinHandle<()>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.take()
-            && self.line.exit.get().is_some()
-        {
+        let Some(handle) = self.handle.take() else { return };
+        if self.line.exit.get().is_some() {
             // What it panicked with was taken note of in `Arbiter::thread`.
             let _ = handle.join();
+        } else {
+            self.listeners.iter().for_each(|listening| listening.close());
         }
     }
 }
@@ -211,6 +213,7 @@ impl Arbiter {
         let (main, board) = (Arc::clone(&self.main), Arc::clone(&self.board));
         let (log, arbiter, its) = (self.log.clone(), self.handle(), Arc::clone(&line));
         let age = self.spawned;
+        let kept = listeners.clone();
         let life = move || {
             let live = || {
                 let context = WorkerContext::of_thread(slot, age, &board[slot], &listeners, &its);
@@ -225,6 +228,6 @@ impl Arbiter {
         let started = Builder::new().name(format!("gateway-loop-{slot}")).spawn(life);
         mask.restore();
         let handle = Some(started.map_err(os)?);
-        Ok(Body::Thread(Thread { slot, line, handle }))
+        Ok(Body::Thread(Thread { slot, line, listeners: kept, handle }))
     }
 }

@@ -166,8 +166,11 @@ impl Arbiter {
         self.tell_all(StopMode::Kill);
         let deadline = monotonic_ms() + AFTER_KILL_MS;
         while self.places.iter().any(|place| place.worker.is_some()) && monotonic_ms() < deadline {
-            for place in &mut self.places {
-                place.worker = place.worker.take().filter(|worker| worker.body.ended().is_none());
+            for (place, slot) in self.places.iter_mut().zip(self.board.iter()) {
+                if place.worker.as_ref().is_some_and(|worker| worker.body.ended().is_some()) {
+                    place.worker = None;
+                    slot.vacate();
+                }
             }
             let _ = self.poller.get_mut().wait(1);
         }

@@ -164,6 +164,7 @@ drop(void *ctx)
 
 /* ---- the hooks ---- */
 
+static char   *address;
 static int     refuses;
 static int     forks;                   /* worker_model=fork */
 static int     workers_at_most;
@@ -223,7 +224,8 @@ with_options(int n, char **option, const char **how)
         char *value = strchr(option[i], '=');
 
         if (value == NULL) {
-            rc = gw_config_set(cfg, "bind", option[i], &err);
+            address = option[i];
+            rc = gw_config_set(cfg, "bind", address, &err);
             continue;
         }
         *value++ = '\0';
@@ -313,6 +315,12 @@ threads_settle(int want)
 static void
 report(const char *when, int fds)
 {
+    int fd = connect_to(address);
+
+    if (fd >= 0) {
+        printf("listens: somebody does\n");
+        close(fd);
+    }
     printf("%s: threads %d descriptors %+d inits %d exits %d drops %d bad %d\n",
            when, entries("/proc/self/task"), entries("/proc/self/fd") - fds,
            inits, exits, drops, bad_workers);
