@@ -59,7 +59,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         sources: &["src/ffi/config.rs", "src/ffi/options.rs"],
     },
     Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
-    Section { title: "the arbiter", intro: "", first: &[], sources: &["src/ffi/arbiter.rs"] },
+    Section {
+        title: "the arbiter",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/stats.rs", "src/ffi/arbiter.rs"],
+    },
     Section {
         title: "one worker, inside a foreign event loop",
         intro: "",

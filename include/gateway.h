@@ -232,7 +232,8 @@ typedef struct gw_app {             /* a function and its context */
 #define GW_APP_NONBLOCKING (1u << 1)    /* never blocks: runs on the loop */
 #define GW_APP_SERIAL      (1u << 2)    /* may block, and runs on the loop
                                            all the same, one request at a
-                                           time: gunicorn's sync worker */
+                                           time for each worker: gunicorn's
+                                           sync worker */
 
 /* An application that wraps an application: fill `outer` from `inner`,
    which lives until outer->drop. `outer` arrives with inner's flags. */
@@ -496,8 +497,9 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_QUEUE_LIMIT              28  /* requests that wait */
 #define GW_OPT_QUEUE_TIMEOUT            29  /* ms */
 
-#define GW_MODEL_INLINE 0           /* this thread, this process */
-#define GW_MODEL_FORK   2           /* processes are forked */
+#define GW_MODEL_INLINE  0          /* this thread, this process */
+#define GW_MODEL_THREADS 1          /* loops in threads of this process */
+#define GW_MODEL_FORK    2          /* processes are forked */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;
@@ -532,15 +534,29 @@ typedef struct gw_access {          /* one finished request */
     size_t            header_count;
 } gw_access;
 
-typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
+/* what worker_init and worker_exit are told */
+typedef struct gw_worker {
     uint32_t size;
-    uint32_t reserved;              /* 0 */
-    void    *ctx;                   /* of all of them */
-    void   (*drop)(void *ctx);      /* may be NULL */
+    int32_t  pid;                   /* 0 for a thread */
+    uint32_t slot;                  /* 0 .. workers-1, reused */
+    uint32_t generation;            /* counts reloads */
+} gw_worker;
+
+typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
+    uint32_t    size;
+    uint32_t    reserved;           /* 0 */
+    void       *ctx;                /* of all of them */
+    void      (*drop)(void *ctx);   /* may be NULL */
     /* before the application, where it runs: with `threads` many at once */
-    void   (*pre_request)(void *ctx, gw_environ *env);
+    void      (*pre_request)(void *ctx, gw_environ *env);
     /* after the request; as pre_request */
-    void   (*access)(void *ctx, const gw_access *a);
+    void      (*access)(void *ctx, const gw_access *a);
+    /* first in a worker of gw_serve or an arbiter, in the thread of its
+       loop: with GW_MODEL_THREADS many at once.  An error refuses the
+       worker */
+    gw_result (*worker_init)(void *ctx, const gw_worker *w);
+    /* last in a worker that was not refused, in the same thread */
+    void      (*worker_exit)(void *ctx, const gw_worker *w);
 } gw_hooks;
 
 /* [one] A hook takes the place of the one that was set before; NULL leaves
@@ -576,29 +592,54 @@ void gw_log(const gw_environ *env, int32_t level, const char *text,
 
 /* ---- 11. the arbiter --------------------------------------------------- */
 
+typedef struct gw_stats {           /* what was counted */
+    uint32_t size;
+    uint32_t workers;               /* now */
+    uint64_t uptime_ms;
+    uint64_t accepted;              /* connections, ever */
+    uint64_t connections;           /* now */
+    uint64_t requests;              /* ever */
+    uint64_t in_flight;             /* now */
+    uint64_t status[6];             /* [2] counts the 2xx */
+    uint64_t sent;                  /* octets of the bodies */
+    uint64_t received;
+    uint64_t app_errors;            /* answered with a 500, or cut */
+    uint64_t aborted;               /* whose client left */
+    uint64_t timeouts;              /* whose client was too slow */
+    uint64_t rejected;              /* that were malformed, or over a limit */
+    uint64_t limited;               /* of these, over a limit */
+    uint64_t shed;                  /* answered with 503, for want of a
+                                       thread */
+    uint64_t full;                  /* times that worker_connections was
+                                       reached */
+} gw_stats;
+
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
    (graceful), INT and QUIT (quick), logs errors to standard error, listens
    on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
    `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
    Forked workers live and end inside: only the caller's process returns,
-   GW_OK after a stop. err->exit_status is what main should return. */
+   GW_OK after a stop.  GW_ERR_TIMEOUT: it has stopped, and left threads
+   behind in which an application does not return (GW_MODEL_THREADS).
+   err->exit_status is what main should return. */
 gw_result gw_serve(gw_config *cfg, gw_error *err);
 
-/* [any] Whether this process is a worker that an arbiter started. */
+/* [any] Whether this process is a worker that an arbiter started; one whose
+   threads are workers is not. */
 int32_t gw_is_worker(void);
 
-/* pre-forked workers, and who watches them */
-typedef struct gw_arbiter gw_arbiter;
+typedef struct gw_arbiter gw_arbiter; /* workers, and who watches them */
 
 /* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
    nothing. */
 gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
 
-/* [one] Fork the workers.  GW_ERR_STATE in a process that has threads: a
-   fork would leave them behind with whatever they hold. */
+/* [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process
+   that has threads: a fork would leave them behind with whatever they hold. */
 gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
 
-/* [one] Watch the workers until stopped; starts them if that was not done. */
+/* [one] Watch the workers until stopped; starts them if that was not done.
+   GW_ERR_TIMEOUT as gw_serve. */
 gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
 
 /* [any] Readable when gw_arbiter_turn has something to do; -1: no arbiter. */
@@ -616,13 +657,19 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
                                        within graceful_timeout */
 #define GW_STOP_QUICK    1          /* connections are closed where they
                                        stand */
-#define GW_STOP_KILL     2          /* and workers killed */
+#define GW_STOP_KILL     2          /* and workers killed, but for threads */
+
+/* [any] The counters of all workers, those that have ended included. */
+gw_result gw_arbiter_stats(const gw_arbiter *a, gw_stats *out);
 
 /* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
    another thread, has ended.  What it returned; GW_AGAIN when time is up. */
 gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 
-/* [one] Kills the workers that are left. */
+/* [one] Kills the workers that are left.  A thread cannot be killed: its
+   connections are closed, and one that does not end within 5 seconds, since
+   an application does not return, is left to itself; what it uses lives
+   until then. */
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 12. one worker, inside a foreign event loop ----------------------- */
@@ -678,28 +725,6 @@ typedef struct gw_event {
    (gw_deferred_watch): up to `cap`.  Waits, and ends, as gw_server_take. */
 gw_result gw_server_events(gw_server *s, gw_event *out, size_t cap,
                            int64_t timeout_ms, size_t *n);
-
-typedef struct gw_stats {           /* what was counted */
-    uint32_t size;
-    uint32_t workers;
-    uint64_t uptime_ms;
-    uint64_t accepted;              /* connections, ever */
-    uint64_t connections;           /* now */
-    uint64_t requests;              /* ever */
-    uint64_t in_flight;             /* now */
-    uint64_t status[6];             /* [2] counts the 2xx */
-    uint64_t sent;                  /* octets of the bodies */
-    uint64_t received;
-    uint64_t app_errors;            /* answered with a 500, or cut */
-    uint64_t aborted;               /* whose client left */
-    uint64_t timeouts;              /* whose client was too slow */
-    uint64_t rejected;              /* that were malformed, or over a limit */
-    uint64_t limited;               /* of these, over a limit */
-    uint64_t shed;                  /* answered with 503, for want of a
-                                       thread */
-    uint64_t full;                  /* times that worker_connections was
-                                       reached */
-} gw_stats;
 
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);

@@ -26,7 +26,7 @@
 //! ```text
 //! ffi        C entry points: translation, no logic
 //! serve      both together: a server as a call
-//! arbiter    processes: start, watch, stop workers
+//! arbiter    processes and threads: start, watch, stop workers
 //! server     sockets and the event loop of one worker
 //! run        how an application call is executed
 //! gateway    the calling convention: one request, no I/O
@@ -66,7 +66,7 @@ pub use crate::gateway::app::{App, Application};
 pub use crate::gateway::body::Body;
 pub use crate::gateway::config::{Config, Middleware};
 pub use crate::gateway::deferred::{Deferred, Events, Resumer};
-pub use crate::gateway::service::Access;
+pub use crate::gateway::service::{Access, Worker};
 pub use crate::serve::{is_worker, prefork, serve};
 pub use crate::server::engine::{Engine, Stop};
 pub use crate::server::setup::Setup;

@@ -5,16 +5,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::arbiter::{self, Arbiter, StopMode, WorkerContext};
+use crate::arbiter::{self, Arbiter, StopMode, Way, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
-use crate::gateway::counters::Counters;
+use crate::gateway::counters::{Counters, OneOf};
+use crate::gateway::service::{Hooks, Worker};
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::Setup;
 use crate::sys::listen::Listening;
+use crate::sys::shm::Shared;
 use crate::sys::signal::{SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
+
+/// What a worker returns that could not prepare itself: gunicorn's.
+const BOOT_ERROR: i32 = 3;
 
 /// What a worker returns whose engine failed while it served.
 const SERVE_ERROR: i32 = 255;
@@ -26,12 +31,13 @@ const SERVE_ERROR: i32 = 255;
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
-/// do not start ([`Error::exit_status`] 3).
+/// do not start ([`Error::exit_status`] 3); `Kind::Timeout`: it has stopped, but for threads in
+/// which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
         WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Fork => prefork(config)?.run(),
+        WorkerModel::Threads | WorkerModel::Fork => prefork(config)?.run(),
     }
 }
 
@@ -40,6 +46,11 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// # Errors
 /// As [`serve`]; and a configuration that listens nowhere.
 pub fn prefork(config: Config) -> Result<Arbiter> {
+    counted(config).map(|(arbiter, _)| arbiter)
+}
+
+/// The same, and what its workers count.
+pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)> {
     let setup = Arc::new(Setup::new(config)?);
     must_have_app(&setup)?;
     let settings = &setup.settings;
@@ -49,21 +60,34 @@ pub fn prefork(config: Config) -> Result<Arbiter> {
             "there is nothing to listen on: set bind, or add a listener",
         ));
     }
-    if settings.worker_model != WorkerModel::Fork {
-        return Err(Error::new(
-            Kind::Invalid,
-            "worker_model = inline has no arbiter: use a server, or gw_serve",
-        ));
-    }
+    let way = match settings.worker_model {
+        WorkerModel::Threads => Way::Thread,
+        WorkerModel::Fork => Way::Fork,
+        WorkerModel::Inline => {
+            return Err(Error::new(
+                Kind::Invalid,
+                "worker_model = inline has no arbiter: use a server, or gw_serve",
+            ));
+        }
+    };
     let of_arbiter = arbiter::Settings {
+        way,
         workers: settings.worker_count() as usize,
         graceful_timeout: settings.graceful_timeout,
         signals: settings.signals.unwrap_or(false),
     };
+    // Before the fork, so that it is everybody's.
+    let counters = Shared::new(of_arbiter.workers);
+    let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
     let listeners = bind(&setup)?;
     let log = setup.log.clone();
-    let main = Box::new(move |context: &WorkerContext<'_>| work(&setup, context));
-    Arbiter::new(of_arbiter, listeners, main, log)
+    let all = Arc::clone(&counters);
+    let main = Box::new(move |context: &WorkerContext<'_>| {
+        let one = OneOf(Arc::clone(&all), context.slot());
+        one.as_ref().begin();
+        work(&setup, Arc::new(one), context)
+    });
+    Ok((Arbiter::new(of_arbiter, listeners, main, log)?, counters))
 }
 
 fn must_have_app(setup: &Setup) -> Result<()> {
@@ -84,7 +108,7 @@ fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
 /// The process that is a worker, if this one or an ancestor is.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
-/// Whether this process is a worker that an arbiter started.
+/// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
     WORKER.load(Ordering::Relaxed) == std::process::id()
 }
@@ -93,16 +117,42 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
 
 /// A worker's life.
-fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
-    WORKER.store(std::process::id(), Ordering::Relaxed);
-    let counters = Arc::new(Counters::default());
+fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+    let worker = Worker {
+        pid: context.pid(),
+        slot: context.slot() as u32,
+        generation: context.generation(),
+    };
+    if worker.pid != 0 {
+        WORKER.store(std::process::id(), Ordering::Relaxed);
+    }
+    hooked(&setup.hooks, &worker, || turn(setup, counters, context)).unwrap_or_else(|error| {
+        log!(setup.log, Error, "worker", "{error}");
+        error.exit_status()
+    })
+}
+
+/// `serve`, between the hooks of a worker.
+fn hooked<T>(hooks: &Hooks, worker: &Worker, serve: impl FnOnce() -> T) -> Result<T> {
+    if let Some(init) = &hooks.worker_init {
+        init(worker).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
+    }
+    let served = serve();
+    if let Some(exit) = &hooks.worker_exit {
+        exit(worker);
+    }
+    Ok(served)
+}
+
+/// The loop of a worker; its exit status.
+fn turn(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
         .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
     let mut engine = match made {
         Ok(engine) => engine,
         Err(error) => {
             log!(setup.log, Error, "worker", "{error}");
-            return error.exit_status().max(3);
+            return error.exit_status().max(BOOT_ERROR);
         }
     };
     context.ready();
@@ -111,9 +161,14 @@ fn work(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> i32 {
         context.board().beat();
         match engine.turn(wait) {
             Ok(Some(next)) => wait = next,
+            Ok(None) if engine.is_running() && context.pid() == 0 => {
+                // Applications that do not return yet: a thread waits for them.
+                context.board().set_held_up(engine.running());
+                wait = -1;
+            }
             Ok(None) => {
                 if engine.is_running() {
-                    // Applications that do not return: the process ends without them.
+                    // The same: a process ends without them.
                     *LEFT.lock() = Some(engine);
                 }
                 return 0;
@@ -143,7 +198,16 @@ fn serve_inline(config: Config) -> Result<()> {
         Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?),
         _ => None,
     };
-    let mut engine = Engine::new(Arc::clone(&setup), bind(&setup)?, Arc::new(Counters::default()))?;
+    let listeners = bind(&setup)?;
+    hooked(&setup.hooks, &Worker::default(), || turn_here(&setup, listeners, signals))?
+}
+
+fn turn_here(
+    setup: &Arc<Setup>,
+    listeners: Vec<Arc<Listening>>,
+    signals: Option<Signals>,
+) -> Result<()> {
+    let mut engine = Engine::new(Arc::clone(setup), listeners, Arc::new(Counters::default()))?;
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
     }

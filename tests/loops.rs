@@ -197,8 +197,8 @@ impl Drop for Directory {
     }
 }
 
-/// A thousand times two servers and two arbiters at once, a worker, requests to all of them, and an
-/// address that is taken: memory and descriptors stay what they were.
+/// A thousand times two servers and three arbiters at once, a process and two threads as workers,
+/// requests to all of them, and an address that is taken: memory and descriptors stay what they were.
 #[test]
 fn many_servers_and_arbiters_leave_nothing() {
     let program = compile("loop_churn.c", "many", &[]);
@@ -244,6 +244,11 @@ fn the_process_is_as_before() {
         "arbiter-host",
         "arbiter-kill",
         "arbiter-cut",
+        "threads-term",
+        "threads-int",
+        "threads-host",
+        "threads-kill",
+        "threads-cut",
         "failures",
     ];
     for (number, scenario) in (2..).zip(scenarios) {

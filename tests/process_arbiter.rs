@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::arbiter::{Arbiter, Handle, Main, Settings, State, StopMode, Turn, WorkerContext};
+use gateway::arbiter::{
+    Arbiter, Handle, Main, Settings, State, StopMode, Turn, Way, WorkerContext,
+};
 use gateway::base::error::{Error, Kind};
 use gateway::base::log::{Level, Logger, Sink};
 use gateway::base::time::LocalTime;
@@ -83,6 +85,7 @@ fn log() -> Logger {
 
 fn settings(args: &Args) -> Settings {
     Settings {
+        way: Way::Fork,
         workers: args.number("workers", 2) as usize,
         graceful_timeout: Duration::from_millis(args.number("graceful", 60_000)),
         signals: args.number("signals", 1) != 0,

@@ -2,8 +2,8 @@
 //! decides.
 //!
 //! Everything that it waits for is in one epoll instance, so that a host with a loop of its own can
-//! turn it.  Deaths are heard through pidfds: no SIGCHLD handler, and no child is waited for that is
-//! not one of its workers.
+//! turn it.  Deaths of processes are heard through pidfds: no SIGCHLD handler, and no child is waited
+//! for that is not one of its workers.  What is different with threads is in `spawn`.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,8 +14,9 @@ use std::time::Duration;
 use super::board::WorkerSlot;
 use super::control::{Handle, StopMode};
 use super::settings::{Main, Settings, TARGET, Turn};
+use super::spawn::Body;
 use super::stop::GRACE_MS;
-use super::worker::BOOT_ERROR;
+use super::worker::{BOOT_ERROR, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::clock::monotonic_ms;
@@ -37,13 +38,14 @@ const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
-/// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left.
+/// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
+/// that do not end within 5 s are left to themselves.
 ///
 /// The thread that starts it should be the process's main thread, or outlive it.
 pub struct Arbiter {
     pub(super) settings: Settings,
     pub(super) listeners: Vec<Arc<Listening>>,
-    pub(super) main: Main,
+    pub(super) main: Arc<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>,
     pub(super) log: Logger,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
@@ -51,7 +53,7 @@ pub struct Arbiter {
     pub(super) signals: Option<Signals>,
     /// Read by workers, written by nobody: when the arbiter is gone, its end is closed.
     pub(super) lifeline: Option<(OwnedFd, OwnedFd)>,
-    pub(super) board: Shared<WorkerSlot>,
+    pub(super) board: Arc<Shared<WorkerSlot>>,
     pub(super) places: Vec<Place>,
     pub(super) phase: Phase,
     /// The process that made it: the copy in a forked child must not kill anybody.
@@ -76,13 +78,12 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) pid: Pid,
-    pub(super) pidfd: Option<OwnedFd>,
+    pub(super) body: Body,
     pub(super) spawned_ms: u64,
     /// The first one of its place: its failure to boot is a failure to start.
     pub(super) first: bool,
-    /// The last signal that the arbiter sent it.
-    pub(super) told: Option<i32>,
+    /// What the arbiter told it last.
+    pub(super) told: Option<StopMode>,
 }
 
 #[derive(Clone, Debug)]
@@ -117,11 +118,11 @@ impl Arbiter {
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
         Ok(Arbiter {
             lifeline: Some(proc::pipe().map_err(os)?),
-            board: Shared::new(settings.workers).map_err(os)?,
+            board: Arc::new(Shared::new(settings.workers).map_err(os)?),
             places: (0..settings.workers).map(|_| Place::default()).collect(),
             settings,
             listeners,
-            main,
+            main: main.into(),
             log,
             handle,
             poller: RefCell::new(poller),
@@ -142,7 +143,7 @@ impl Arbiter {
     }
 
     /// What the workers have said of themselves.
-    pub fn board(&self) -> &[WorkerSlot] {
+    pub fn board(&self) -> &Arc<Shared<WorkerSlot>> {
         &self.board
     }
 
@@ -155,7 +156,7 @@ impl Arbiter {
     ///
     /// # Errors
     /// `Kind::State`: it was started before, something else in this process catches signals, or the
-    /// process has threads, with which a fork is not safe.  `Kind::Io`: the system refuses to fork;
+    /// process has threads, with which a fork is not safe.  `Kind::Io`: the system refuses a worker;
     /// then what was started is stopped.
     pub fn start(&mut self) -> Result<()> {
         if !matches!(self.phase, Phase::Idle) {
@@ -193,6 +194,7 @@ impl Arbiter {
     /// # Errors
     /// Those of [`Arbiter::start`]; and a first worker that failed to boot stops everything, with
     /// the exit status 3 (4: the worker said that its application could not be loaded).
+    /// `Kind::Timeout`: it has stopped, and threads that did not end in time go on.
     pub fn run(&mut self) -> Result<()> {
         if matches!(self.phase, Phase::Idle) {
             self.start()?;
@@ -237,7 +239,7 @@ impl Arbiter {
     fn reap(&mut self) {
         for slot in 0..self.places.len() {
             let Some(worker) = &self.places[slot].worker else { continue };
-            let Some(exit) = proc::wait_pid(worker.pid) else { continue };
+            let Some(exit) = worker.body.ended() else { continue };
             if let Some(worker) = self.places[slot].worker.take() {
                 self.bury(slot, &worker, exit);
             }
@@ -247,27 +249,27 @@ impl Arbiter {
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {
         let was_ready = self.board[slot].was_ready();
         self.board[slot].vacate();
-        let pid = worker.pid;
+        let who = &worker.body;
         match exit {
             Exit::Code(0) => {}
             Exit::Code(code) => {
-                log!(self.log, Error, TARGET, "Worker (pid:{pid}) exited with code {code}");
+                log!(self.log, Error, TARGET, "Worker ({who}) exited with code {code}");
             }
             Exit::Signal(signal) => {
                 let hint = match (signal, worker.told) {
-                    (SIGKILL, Some(SIGKILL)) => " It did not stop in time.",
+                    (SIGKILL, Some(StopMode::Kill)) => " It did not stop in time.",
                     (SIGKILL, _) => " Perhaps out of memory?",
                     _ => "",
                 };
                 let name = signal::name(signal);
-                log!(self.log, Error, TARGET, "Worker (pid:{pid}) was sent {name}!{hint}");
+                log!(self.log, Error, TARGET, "Worker ({who}) was sent {name}!{hint}");
             }
             Exit::Unknown => {
                 log!(
                     self.log,
                     Warn,
                     TARGET,
-                    "Worker (pid:{pid}) has ended; somebody else waited for it"
+                    "Worker ({who}) has ended; somebody else waited for it"
                 );
             }
         }
@@ -303,7 +305,7 @@ impl Arbiter {
         let failure = Error::new(Kind::App, message).with_exit_status(status);
         let graceful_ms = self.settings.graceful_timeout.as_millis() as u64;
         self.begin_to_stop(StopMode::Graceful, now + graceful_ms + GRACE_MS, Some(failure));
-        self.signal_all(SIGTERM);
+        self.tell_all(StopMode::Graceful);
     }
 
     /// How long to wait after one more failure: doubled each time, and spread by a fifth so that
@@ -347,7 +349,7 @@ impl Arbiter {
         };
         for place in &self.places {
             match &place.worker {
-                Some(worker) if worker.pidfd.is_none() => at_most(POLL_MS as u64),
+                Some(worker) if worker.body.ends_silently() => at_most(POLL_MS as u64),
                 None if matches!(self.phase, Phase::Running) => {
                     at_most(place.not_before_ms.saturating_sub(now));
                 }
@@ -360,7 +362,7 @@ impl Arbiter {
         wait
     }
 
-    /// In a new worker: gives back all that is the arbiter's, and keeps this end of the life-line.
+    /// In a new process: gives back all that is the arbiter's, and keeps this end of the life-line.
     /// Descriptors are closed, never deregistered: the epoll instance is the parent's, too.
     pub(super) fn leave(&mut self) -> Result<OwnedFd> {
         // In this process the dispositions are the host's again; those of the parent stay.

@@ -16,7 +16,7 @@ use crate::sys::shm::shared_record;
 pub enum State {
     /// There is no worker in this place.
     Empty = 0,
-    /// It was forked, and prepares itself.
+    /// It was started, and prepares itself.
     Booting = 1,
     /// It serves.
     Ready = 2,
@@ -33,11 +33,12 @@ shared_record! {
         spawned_ms: AtomicU64,
         ready_ms: AtomicU64,
         heartbeat_ms: AtomicU64,
+        held_up: AtomicU32,
     }
 }
 
 impl WorkerSlot {
-    /// The worker's process; 0 when there is none, or when it has not begun yet.
+    /// The worker's process; 0 when there is none, when it has not begun yet, and for a thread.
     pub fn pid(&self) -> Pid {
         self.pid.load(Ordering::Acquire)
     }
@@ -57,7 +58,7 @@ impl WorkerSlot {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// When it was forked, on the monotonic clock in milliseconds.
+    /// When it was started, on the monotonic clock in milliseconds.
     pub fn spawned_ms(&self) -> u64 {
         self.spawned_ms.load(Ordering::Acquire)
     }
@@ -72,12 +73,22 @@ impl WorkerSlot {
         self.heartbeat_ms.load(Ordering::Acquire)
     }
 
+    /// How many of its threads run something that it cannot stop, and keep it from ending.
+    pub fn held_up(&self) -> u32 {
+        self.held_up.load(Ordering::Acquire)
+    }
+
+    /// In the worker: see [`WorkerSlot::held_up`].
+    pub fn set_held_up(&self, threads: usize) {
+        self.held_up.store(u32::try_from(threads).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
     /// A sign of life.
     pub fn beat(&self) {
         self.heartbeat_ms.store(monotonic_ms(), Ordering::Release);
     }
 
-    /// In the arbiter, before the fork.  The heartbeat starts here, so that a worker that never
+    /// In the arbiter, before the start.  The heartbeat starts here, so that a worker that never
     /// gives a sign of life has an age, too.
     pub(super) fn assign(&self, generation: u32) {
         let now = monotonic_ms();
@@ -86,6 +97,7 @@ impl WorkerSlot {
         self.spawned_ms.store(now, Ordering::Release);
         self.ready_ms.store(0, Ordering::Release);
         self.heartbeat_ms.store(now, Ordering::Release);
+        self.held_up.store(0, Ordering::Release);
         self.state.store(State::Booting as u32, Ordering::Release);
     }
 

@@ -1,11 +1,12 @@
-//! Processes: start workers, watch them, stop them.  Knows nothing of what a worker does.
+//! Workers, which are processes or threads: start them, watch them, stop them.  Knows nothing of what
+//! a worker does.
 //!
 //! ```text
 //! settings  what it is made from
 //! arbiter   the loop: start, watch, replace
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
-//! spawn     fork
+//! spawn     what differs: a worker by fork, a worker as a thread
 //! worker    a worker's life, seen from inside
 //! board     what arbiter and workers share
 //! ```
@@ -22,5 +23,5 @@ mod worker;
 pub use arbiter::Arbiter;
 pub use board::{State, WorkerSlot};
 pub use control::{Handle, StopMode};
-pub use settings::{Main, Settings, Turn};
+pub use settings::{Main, Settings, Turn, Way};
 pub use worker::WorkerContext;

@@ -8,14 +8,25 @@ use super::worker::WorkerContext;
 pub(super) const TARGET: &str = "arbiter";
 
 /// What a worker does: runs in it, returns its exit status.
-pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send>;
+pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>;
+
+/// What a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A process that is forked.
+    Fork,
+    /// A thread of this process: it can be told to stop, and not be killed.
+    Thread,
+}
 
 /// What an arbiter has to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What they are.
+    pub way: Way,
     /// How many workers; at least 1.
     pub workers: usize,
-    /// How long a worker may take to finish what is in flight after TERM.
+    /// How long a worker may take to finish what is in flight after a graceful stop began.
     pub graceful_timeout: Duration,
     /// Whether the arbiter catches TERM, INT and QUIT while it lives.
     pub signals: bool,

@@ -1,22 +1,142 @@
-//! Getting a worker by fork, and whether forking is safe.
+//! Getting a worker: a process by fork, or a thread.  What the arbiter needs of it afterwards is the
+//! same: whether it has ended, and a way to tell it to stop.
 
-use std::os::fd::AsRawFd;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::arbiter::{Arbiter, TOKEN_WORKER, Worker};
-use super::settings::TARGET;
-use super::worker::{self, Parent};
+use super::control::StopMode;
+use super::settings::{TARGET, Way};
+use super::worker::{self, Parent, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
-use crate::sys::proc;
+use crate::sys::listen::Listening;
+use crate::sys::proc::{self, Exit, Pid, SignalMask};
+use crate::sys::signal::{SIGKILL, SIGQUIT, SIGTERM};
+use crate::sys::waker::Waker;
 
 /// How long a thread that was joined may linger in /proc.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// A worker that was started.
+#[derive(Debug)]
+pub(super) enum Body {
+    Process { pid: Pid, pidfd: Option<OwnedFd> },
+    Thread(Thread),
+}
+
+impl Body {
+    /// How it ended, if it has.
+    pub(super) fn ended(&self) -> Option<Exit> {
+        match self {
+            Body::Process { pid, .. } => proc::wait_pid(*pid),
+            Body::Thread(thread) => thread.line.exit.get().map(|status| Exit::Code(*status)),
+        }
+    }
+
+    /// Tells it to stop.  A thread cannot be killed: for it [`StopMode::Kill`] is no more than
+    /// [`StopMode::Quick`].
+    pub(super) fn tell(&self, how: StopMode) {
+        match self {
+            // It was not waited for, so the id is still its own.
+            Body::Process { pid, .. } => {
+                let signal = [SIGTERM, SIGQUIT, SIGKILL][how as usize];
+                let _ = proc::kill(*pid, signal);
+            }
+            Body::Thread(thread) => thread.line.tell(how),
+        }
+    }
+
+    /// Whether its end makes nothing readable, so that one has to look.
+    pub(super) fn ends_silently(&self) -> bool {
+        matches!(self, Body::Process { pidfd: None, .. })
+    }
+
+    pub(super) fn is_thread(&self) -> bool {
+        matches!(self, Body::Thread(_))
+    }
+}
+
+/// As the log calls it.
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Process { pid, .. } => write!(f, "pid:{pid}"),
+            Body::Thread(thread) => write!(f, "thread:{}", thread.slot),
+        }
+    }
+}
+
+/// A worker that is a thread.  Dropped after its end it is joined; before, it is left to itself: all
+/// that it uses is its own, but it keeps no client waiting and no address taken.
+#[derive(Debug)]
+pub(super) struct Thread {
+    slot: usize,
+    line: Arc<Line>,
+    listeners: Vec<Arc<Listening>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        if self.line.exit.get().is_some() {
+            // What it panicked with was taken note of in `Arbiter::thread`.
+            let _ = handle.join();
+        } else {
+            self.listeners.iter().for_each(|listening| listening.close());
+        }
+    }
+}
+
+/// Between the arbiter and a worker that is a thread.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// 0, or 1 more than the most urgent [`StopMode`] so far.
+    told: AtomicU32,
+    /// Wakes the worker.
+    waker: Waker,
+    /// The status that it ended with.
+    exit: OnceLock<i32>,
+}
+
+impl Line {
+    fn new() -> io::Result<Self> {
+        Ok(Line { told: AtomicU32::new(0), waker: Waker::new()?, exit: OnceLock::new() })
+    }
+
+    fn tell(&self, how: StopMode) {
+        self.told.fetch_max(how as u32 + 1, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    pub(super) fn told(&self) -> Option<StopMode> {
+        self.waker.clear();
+        match self.told.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(StopMode::Graceful),
+            _ => Some(StopMode::Quick),
+        }
+    }
+
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+}
+
 impl Arbiter {
-    /// Before the first fork: refuses a process that has threads.
+    /// Before the first worker: refuses to fork a process that has threads.
     pub(super) fn preflight(&self) -> Result<()> {
+        if self.settings.way != Way::Fork {
+            return Ok(());
+        }
         match proc::thread_count(LINGER) {
             Some(0 | 1) => Ok(()),
             Some(threads) => Err(Error::new(
@@ -40,6 +160,22 @@ impl Arbiter {
 
     /// Starts a worker in the empty place `slot`.
     pub(super) fn spawn(&mut self, slot: usize) -> Result<()> {
+        let spawned_ms = monotonic_ms();
+        self.board[slot].assign(self.generation);
+        let started = match self.settings.way {
+            Way::Fork => self.fork(slot),
+            Way::Thread => self.thread(slot),
+        };
+        let body = started.inspect_err(|_| self.board[slot].vacate())?;
+        self.spawned += 1;
+        let place = &mut self.places[slot];
+        let first = !place.had_worker;
+        place.had_worker = true;
+        place.worker = Some(Worker { body, spawned_ms, first, told: None });
+        Ok(())
+    }
+
+    fn fork(&mut self, slot: usize) -> Result<Body> {
         if self.started && !self.warned_of_threads {
             // A host that starts threads after its arbiter gets its workers all the same: not to
             // replace the dead would be worse.
@@ -50,31 +186,48 @@ impl Arbiter {
                     Warn,
                     TARGET,
                     "Forking although this process has {threads} threads by now: a worker may \
-                         hang at its start"
+                     hang at its start"
                 );
             }
         }
-        let spawned_ms = monotonic_ms();
         let age = self.spawned;
         let parent = Parent { pid: proc::pid(), on_main_thread: proc::is_main_thread() };
-        self.board[slot].assign(self.generation);
-        let pid = match proc::fork_with(|mask| worker::live(self, slot, age, parent, mask)) {
-            Ok(pid) => pid,
-            Err(error) => {
-                self.board[slot].vacate();
-                return Err(Error::os("fork a worker", &error));
-            }
-        };
+        let pid = proc::fork_with(|mask| worker::live(self, slot, age, parent, mask))
+            .map_err(|error| Error::os("fork a worker", &error))?;
         self.board[slot].set_pid(pid);
-        self.spawned += 1;
         // Without it (before Linux 5.3, or out of descriptors) the arbiter looks every now and then.
         let pidfd = proc::pidfd(pid).ok().filter(|fd| {
             self.poller.get_mut().add(fd.as_raw_fd(), TOKEN_WORKER + slot as u64).is_ok()
         });
-        let place = &mut self.places[slot];
-        let first = !place.had_worker;
-        place.had_worker = true;
-        place.worker = Some(Worker { pid, pidfd, spawned_ms, first, told: None });
-        Ok(())
+        Ok(Body::Process { pid, pidfd })
+    }
+
+    /// The thread has descriptors of its own for the sockets, as a process has: each worker closes
+    /// its own when it stops.  Like all threads of ours it has the host's signals blocked.
+    fn thread(&self, slot: usize) -> Result<Body> {
+        let os = |error| Error::os("start a worker thread", &error);
+        let line = Arc::new(Line::new().map_err(os)?);
+        let own = |listening: &Arc<Listening>| listening.duplicate().map(Arc::new);
+        let listeners =
+            self.listeners.iter().map(own).collect::<io::Result<Vec<_>>>().map_err(os)?;
+        let (main, board) = (Arc::clone(&self.main), Arc::clone(&self.board));
+        let (log, arbiter, its) = (self.log.clone(), self.handle(), Arc::clone(&line));
+        let age = self.spawned;
+        let kept = listeners.clone();
+        let life = move || {
+            let live = || {
+                let context = WorkerContext::of_thread(slot, age, &board[slot], &listeners, &its);
+                worker::live_in_thread(&*main, &log, context)
+            };
+            let status = catch_unwind(AssertUnwindSafe(live)).unwrap_or(proc::PANIC_STATUS);
+            drop((main, board, log, listeners));
+            let _ = its.exit.set(status);
+            arbiter.waker().wake();
+        };
+        let mask = SignalMask::block_all_but_faults();
+        let started = Builder::new().name(format!("gateway-loop-{slot}")).spawn(life);
+        mask.restore();
+        let handle = Some(started.map_err(os)?);
+        Ok(Body::Thread(Thread { slot, line, listeners: kept, handle }))
     }
 }

@@ -2,18 +2,19 @@
 
 use super::arbiter::{Arbiter, Phase};
 use super::control::{Requests, StopMode};
-use super::settings::TARGET;
-use crate::base::error::{Error, Result};
+use super::settings::{TARGET, Way};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc;
-use crate::sys::signal::{self, SIGKILL, SIGQUIT, SIGTERM};
+use crate::sys::signal::{self, SIGTERM};
 
 /// A worker that cuts what is in flight at `graceful_timeout` itself needs a moment to end.
 pub(super) const GRACE_MS: u64 = 500;
 /// What is left of a stop after the second INT or QUIT (gunicorn's 2 s).
 const URGENT_MS: u64 = 2000;
-/// How long to wait for processes that were killed; one that hangs in the kernel can take for ever.
+/// How long to wait for processes that were killed, one of which may hang in the kernel for ever, and
+/// for threads, which cannot be.
 const AFTER_KILL_MS: u64 = 5000;
 impl Arbiter {
     pub(super) fn hear_signals(&mut self) {
@@ -55,9 +56,8 @@ impl Arbiter {
             }
         }
         match how {
-            StopMode::Graceful => self.signal_all(SIGTERM),
-            StopMode::Quick => self.signal_all(SIGQUIT),
-            StopMode::Kill => self.signal_all_to_death(now),
+            StopMode::Kill => self.kill_by(now + AFTER_KILL_MS),
+            how => self.tell_all(how),
         }
     }
 
@@ -83,20 +83,19 @@ impl Arbiter {
         }
     }
 
-    pub(super) fn signal_all(&mut self, signal: i32) {
+    pub(super) fn tell_all(&mut self, how: StopMode) {
         for worker in self.places.iter_mut().filter_map(|place| place.worker.as_mut()) {
-            // It was not waited for, so the id is still its own.
-            let _ = proc::kill(worker.pid, signal);
-            worker.told = Some(signal);
+            worker.body.tell(how);
+            worker.told = Some(how);
         }
     }
 
-    fn signal_all_to_death(&mut self, now: u64) {
+    fn kill_by(&mut self, deadline: u64) {
         if let Phase::Stopping { how, deadline_ms, .. } = &mut self.phase {
             *how = StopMode::Kill;
-            *deadline_ms = now + AFTER_KILL_MS;
+            *deadline_ms = deadline;
         }
-        self.signal_all(SIGKILL);
+        self.tell_all(StopMode::Kill);
     }
 
     /// While it stops: kills at the deadline, ends when nobody is left.
@@ -108,20 +107,49 @@ impl Arbiter {
             let result = failure.clone().map_or(Ok(()), Err);
             self.end(result);
         } else if now >= deadline_ms && how != StopMode::Kill {
-            self.signal_all_to_death(now);
-        } else if now >= deadline_ms {
-            let result = failure.clone().map_or(Ok(()), Err);
-            for worker in self.places.iter().filter_map(|place| place.worker.as_ref()) {
+            if self.settings.way == Way::Thread {
                 log!(
                     self.log,
-                    Error,
+                    Warn,
                     TARGET,
-                    "Worker (pid:{}) was killed and does not end",
-                    worker.pid
+                    "Workers did not stop in time; threads are not killed"
                 );
             }
-            self.end(result);
+            self.kill_by(now + AFTER_KILL_MS);
+        } else if now >= deadline_ms {
+            let failure = failure.clone();
+            let left = self.leave_behind();
+            self.end(failure.map_or(left, Err));
         }
+    }
+
+    /// What does not end has to be left behind.  A thread goes on in the host's process, which must
+    /// hear of it.
+    fn leave_behind(&mut self) -> Result<()> {
+        let mut threads = 0;
+        for (place, slot) in self.places.iter_mut().zip(self.board.iter()) {
+            let Some(worker) = &place.worker else { continue };
+            if worker.body.is_thread() {
+                // One that says nothing of others is held up itself.
+                threads += slot.held_up().max(1);
+                log!(self.log, Error, TARGET, "Worker ({}) does not end", worker.body);
+                place.worker = None;
+            } else {
+                let who = &worker.body;
+                log!(self.log, Error, TARGET, "Worker ({who}) was killed and does not end");
+            }
+        }
+        if threads == 0 {
+            return Ok(());
+        }
+        let threads = if threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
+        Err(Error::new(
+            Kind::Timeout,
+            format!(
+                "stop the workers: {threads} did not end in time, and cannot be killed: each ends \
+                 when the application returns that it runs"
+            ),
+        ))
     }
 
     pub(super) fn end(&mut self, result: Result<()>) {
@@ -135,17 +163,19 @@ impl Arbiter {
 
     /// Kills the workers, and waits for them.
     pub(super) fn kill_all(&mut self) {
-        self.signal_all(SIGKILL);
+        self.tell_all(StopMode::Kill);
         let deadline = monotonic_ms() + AFTER_KILL_MS;
         while self.places.iter().any(|place| place.worker.is_some()) && monotonic_ms() < deadline {
-            for place in &mut self.places {
-                if let Some(worker) = &place.worker
-                    && proc::wait_pid(worker.pid).is_some()
-                {
+            for (place, slot) in self.places.iter_mut().zip(self.board.iter()) {
+                if place.worker.as_ref().is_some_and(|worker| worker.body.ended().is_some()) {
                     place.worker = None;
+                    slot.vacate();
                 }
             }
             let _ = self.poller.get_mut().wait(1);
+        }
+        if let Err(error) = self.leave_behind() {
+            log!(self.log, Error, TARGET, "{error}");
         }
     }
 }
@@ -153,6 +183,10 @@ impl Arbiter {
 impl Drop for Arbiter {
     fn drop(&mut self) {
         if proc::pid() != self.creator {
+            if self.settings.way == Way::Thread {
+                // They are not in this copy, and their handles lead nowhere.
+                std::mem::forget(std::mem::take(&mut self.places));
+            }
             return;
         }
         if self.places.iter().any(|place| place.worker.is_some()) {

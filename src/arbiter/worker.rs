@@ -1,4 +1,4 @@
-//! A worker's life, seen from inside: from the fork to `_exit`.
+//! A worker's life, seen from inside: from the fork to `_exit`, or the life of a thread.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,8 +9,9 @@ use super::arbiter::Arbiter;
 use super::board::WorkerSlot;
 use super::control::StopMode;
 use super::settings::TARGET;
+use super::spawn::Line;
 use crate::base::error::{Error, Result};
-use crate::base::log::log;
+use crate::base::log::{Logger, log};
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid, SignalMask};
@@ -30,13 +31,34 @@ pub struct WorkerContext<'a> {
     pid: Pid,
     board: &'a WorkerSlot,
     listeners: &'a [Arc<Listening>],
-    signals: Signals,
-    lifeline: OwnedFd,
-    poller: &'a RefCell<Poller>,
+    ear: Ear<'a>,
     told: Cell<Option<StopMode>>,
 }
 
-impl WorkerContext<'_> {
+/// How a worker hears that it is to stop.
+enum Ear<'a> {
+    /// A process: by signals, and by the arbiter's end.
+    Process {
+        signals: Signals,
+        lifeline: OwnedFd,
+        poller: &'a RefCell<Poller>,
+    },
+    Thread(&'a Line),
+}
+
+impl<'a> WorkerContext<'a> {
+    /// Of a thread, in it.
+    pub(super) fn of_thread(
+        slot: usize,
+        age: u64,
+        board: &'a WorkerSlot,
+        listeners: &'a [Arc<Listening>],
+        line: &'a Line,
+    ) -> Self {
+        let (ear, told) = (Ear::Thread(line), Cell::new(None));
+        WorkerContext { slot, age, pid: 0, board, listeners, ear, told }
+    }
+
     /// Its place, from 0; a worker that replaces another has the other's.
     pub fn slot(&self) -> usize {
         self.slot
@@ -52,7 +74,7 @@ impl WorkerContext<'_> {
         self.board.generation()
     }
 
-    /// This process.
+    /// The process that this worker is; 0: it is a thread.
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -62,7 +84,8 @@ impl WorkerContext<'_> {
         self.board
     }
 
-    /// The sockets to accept from, as they were given to the arbiter.  To be closed
+    /// The sockets to accept from: this worker's own descriptors of those that were given to the
+    /// arbiter.  To be closed
     /// ([`Listening::close`]) when the worker begins to stop: while one worker has a socket open,
     /// clients can connect to it and wait.
     pub fn listeners(&self) -> &[Arc<Listening>] {
@@ -77,28 +100,40 @@ impl WorkerContext<'_> {
 
     /// Readable when [`WorkerContext::stop_mode`] has news.  To be watched by the worker's loop.
     pub fn stop_fd(&self) -> RawFd {
-        self.poller.borrow().fd()
+        match &self.ear {
+            Ear::Process { poller, .. } => poller.borrow().fd(),
+            Ear::Thread(line) => line.waker().fd(),
+        }
     }
 
-    /// How this worker is to stop, once it is: on TERM [`StopMode::Graceful`]; on INT, on QUIT and
-    /// when the arbiter is gone [`StopMode::Quick`].  It can become more urgent, never less.
+    /// How this worker is to stop, once it is: a process on TERM [`StopMode::Graceful`]; on INT, on
+    /// QUIT and when the arbiter is gone [`StopMode::Quick`]; a thread as it is told, and never
+    /// [`StopMode::Kill`].  It can become more urgent, never less.
     pub fn stop_mode(&self) -> Option<StopMode> {
-        // Takes the events, so that the descriptor is not readable until the next.
-        let _ = self.poller.borrow_mut().wait(0);
-        let mut told = self.told.get();
-        for signal in self.signals.take() {
-            let how = if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick };
-            told = told.max(Some(how));
-        }
-        // Nobody ever writes to the life-line: readable means that its other end is gone.
-        if wait_readable(self.lifeline.as_raw_fd(), 0).unwrap_or(false) {
-            told = told.max(Some(StopMode::Quick));
-        }
+        let told = self.told.get().max(match &self.ear {
+            Ear::Process { signals, lifeline, poller } => hear(signals, lifeline, poller),
+            Ear::Thread(line) => line.told(),
+        });
         if told.is_some() && self.told.replace(told).is_none() {
             self.board.set_stopping();
         }
         told
     }
+}
+
+fn hear(signals: &Signals, lifeline: &OwnedFd, poller: &RefCell<Poller>) -> Option<StopMode> {
+    // Takes the events, so that the descriptor is not readable until the next.
+    let _ = poller.borrow_mut().wait(0);
+    let mut told = None;
+    for signal in signals.take() {
+        let how = if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick };
+        told = told.max(Some(how));
+    }
+    // Nobody ever writes to the life-line: readable means that its other end is gone.
+    if wait_readable(lifeline.as_raw_fd(), 0).unwrap_or(false) {
+        told = Some(StopMode::Quick);
+    }
+    told
 }
 
 impl fmt::Debug for WorkerContext<'_> {
@@ -119,7 +154,19 @@ pub(super) struct Parent {
     pub(super) on_main_thread: bool,
 }
 
-/// The life of a worker: called in the new process, with all signals blocked; returns its exit
+/// The life of a worker that is a thread: returns its exit status.
+pub(super) fn live_in_thread(
+    main: &(dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync),
+    log: &Logger,
+    context: WorkerContext<'_>,
+) -> i32 {
+    log!(log, Info, TARGET, "Booting worker in thread: {}", context.slot);
+    let status = main(&context);
+    log!(log, Info, TARGET, "Worker exiting (thread: {})", context.slot);
+    status
+}
+
+/// The life of a worker that is a process: called in the new process, with all signals blocked; returns its exit
 /// status.
 pub(super) fn live(
     arbiter: &mut Arbiter,
@@ -177,9 +224,7 @@ fn prepare(
         pid: proc::pid(),
         board: &arbiter.board[slot],
         listeners: &arbiter.listeners,
-        signals,
-        lifeline,
-        poller: &arbiter.poller,
+        ear: Ear::Process { signals, lifeline, poller: &arbiter.poller },
         told: Cell::new(None),
     })
 }

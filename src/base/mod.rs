@@ -3,6 +3,7 @@
 
 pub mod arena;
 pub mod buf;
+pub mod counter;
 pub mod error;
 pub mod log;
 pub mod octets;

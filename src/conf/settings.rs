@@ -15,8 +15,10 @@ use crate::sys::proc::cpus;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum WorkerModel {
-    /// The calling thread serves; there is no other process.
+    /// The calling thread serves; there is no other worker.
     Inline = 0,
+    /// Each is a loop in a thread of this process.
+    Threads = 1,
     /// Processes are forked.
     Fork = 2,
 }

@@ -1,22 +1,27 @@
-//! The arbiter: pre-forked workers as a call, or as an object.
+//! The arbiter: supervised workers as a call, or as an object.
 
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::config::gw_config;
-use super::guard::{guard, guard_with, out, quietly};
+use super::guard::{fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
-use crate::arbiter::{Arbiter, Handle as Control, StopMode, Turn};
+use super::stats::{gw_stats, stats_of};
+use crate::arbiter::{Arbiter, Handle as Control, State, StopMode, Turn, WorkerSlot};
 use crate::base::error::{Error, Kind};
+use crate::gateway::counters::Counters;
 use crate::serve;
+use crate::sys::shm::Shared;
 
 /// [one] Serve until told to stop; takes cfg.  By default it handles TERM (graceful), INT and QUIT
 /// (quick), logs errors to standard error, listens on 127.0.0.1:8000 and forks a worker per CPU:
 /// the options `signals`, `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
 ///
 /// Forked workers live and end inside: only the caller's process returns, GW_OK after a stop.
-/// err->exit_status is what main should return.
+/// GW_ERR_TIMEOUT: it has stopped, and left threads behind in which an application does not return
+/// (GW_MODEL_THREADS).  err->exit_status is what main should return.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw_result {
     let serve = || {
@@ -28,13 +33,14 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
     unsafe { guard_with(err, serve) }
 }
 
-/// [any] Whether this process is a worker that an arbiter started.
+/// [any] Whether this process is a worker that an arbiter started; one whose threads are workers is
+/// not.
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_is_worker() -> i32 {
     i32::from(serve::is_worker())
 }
 
-/// pre-forked workers, and who watches them
+/// workers, and who watches them
 #[derive(Debug)]
 pub struct gw_arbiter {
     _private: [u8; 0],
@@ -47,6 +53,9 @@ pub(super) struct Prefork {
     arbiter: Exclusive<Arbiter>,
     control: Control,
     fd: RawFd,
+    board: Arc<Shared<WorkerSlot>>,
+    counters: Arc<Shared<Counters>>,
+    since: Instant,
 }
 
 /// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.
@@ -61,17 +70,23 @@ pub unsafe extern "C" fn gw_arbiter_new(
         let (config, _) = unsafe { take(cfg) }?;
         // SAFETY: the rules page.
         let out = unsafe { self::out(out, "out") }?;
-        let arbiter = serve::prefork(config.into_inner())?;
-        let (control, fd) = (arbiter.handle(), arbiter.fd());
-        out.set(give(Prefork { arbiter: Exclusive::new(arbiter), control, fd }));
+        let (arbiter, counters) = serve::counted(config.into_inner())?;
+        out.set(give(Prefork {
+            control: arbiter.handle(),
+            fd: arbiter.fd(),
+            board: Arc::clone(arbiter.board()),
+            counters,
+            since: Instant::now(),
+            arbiter: Exclusive::new(arbiter),
+        }));
         Ok(())
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, make) }
 }
 
-/// [one] Fork the workers.  GW_ERR_STATE in a process that has threads: a fork would leave them
-/// behind with whatever they hold.
+/// [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process that has threads: a fork
+/// would leave them behind with whatever they hold.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_start(a: *mut gw_arbiter, err: *mut gw_error) -> gw_result {
     // SAFETY: the rules page.
@@ -80,7 +95,8 @@ pub unsafe extern "C" fn gw_arbiter_start(a: *mut gw_arbiter, err: *mut gw_error
     unsafe { guard_with(err, start) }
 }
 
-/// [one] Watch the workers until stopped; starts them if that was not done.
+/// [one] Watch the workers until stopped; starts them if that was not done.  GW_ERR_TIMEOUT as
+/// gw_serve.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_run(a: *mut gw_arbiter, err: *mut gw_error) -> gw_result {
     // SAFETY: the rules page.
@@ -132,8 +148,22 @@ pub unsafe extern "C" fn gw_arbiter_stop(a: *mut gw_arbiter, how: u32) -> gw_res
 pub const GW_STOP_GRACEFUL: u32 = 0;
 /// connections are closed where they stand
 pub const GW_STOP_QUICK: u32 = 1;
-/// and workers killed
+/// and workers killed, but for threads
 pub const GW_STOP_KILL: u32 = 2;
+
+/// [any] The counters of all workers, those that have ended included.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_stats) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let arbiter = unsafe { borrow(a) }?;
+        let workers = arbiter.counters.iter().zip(arbiter.board.iter());
+        let workers = workers.map(|(counters, slot)| (counters, slot.state() != State::Empty));
+        let stats = stats_of(workers, arbiter.since);
+        // SAFETY: the rules page.
+        unsafe { fill(out, &stats, "out") }
+    })
+}
 
 /// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.
 /// What it returned; GW_AGAIN when time is up.
@@ -150,7 +180,9 @@ pub unsafe extern "C" fn gw_arbiter_wait(a: *mut gw_arbiter, timeout_ms: i64) ->
     })
 }
 
-/// [one] Kills the workers that are left.
+/// [one] Kills the workers that are left.  A thread cannot be killed: its connections are closed, and
+/// one that does not end within 5 seconds, since an application does not return, is left to itself;
+/// what it uses lives until then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_free(a: *mut gw_arbiter) {
     quietly((), || {

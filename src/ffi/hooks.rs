@@ -12,7 +12,7 @@ use crate::base::error::{Error, Kind};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::Environ;
-use crate::gateway::service::Access;
+use crate::gateway::service::{Access, Worker};
 
 /// one finished request
 #[repr(C)]
@@ -44,6 +44,19 @@ pub struct gw_access {
     pub header_count: usize,
 }
 
+/// what worker_init and worker_exit are told
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct gw_worker {
+    pub size: u32,
+    /// 0 for a thread
+    pub pid: i32,
+    /// 0 .. workers-1, reused
+    pub slot: u32,
+    /// counts reloads
+    pub generation: u32,
+}
+
 /// Gunicorn's names; any may be NULL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +72,12 @@ pub struct gw_hooks {
     pub pre_request: Option<unsafe extern "C" fn(ctx: *mut c_void, env: *mut Environ)>,
     /// after the request; as pre_request
     pub access: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *const gw_access)>,
+    /// first in a worker of gw_serve or an arbiter, in the thread of its loop: with
+    /// GW_MODEL_THREADS many at once.  An error refuses the worker
+    pub worker_init:
+        Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker) -> gw_result>,
+    /// last in a worker that was not refused, in the same thread
+    pub worker_exit: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
 }
 
 // SAFETY: repr(C), `size` first, numbers, pointers and functions that may be missing.
@@ -89,16 +108,42 @@ pub unsafe extern "C" fn gw_config_hooks(
             });
         }
         if let Some(access) = hooks.access {
+            let context = Arc::clone(&context);
             cfg.on_access(move |done| {
                 let done = access_of(done);
                 // SAFETY: the host's function and context; the record lives for the call.
                 unsafe { access(context.get(), &raw const done) };
             });
         }
+        if let Some(worker_init) = hooks.worker_init {
+            let context = Arc::clone(&context);
+            cfg.on_worker_init(move |worker| {
+                let worker = worker_of(worker);
+                // SAFETY: the host's function and context; the record lives for the call.
+                let code = unsafe { worker_init(context.get(), &raw const worker) };
+                if code >= 0 {
+                    return Ok(());
+                }
+                let kind = Kind::from_code(code).unwrap_or(Kind::App);
+                Err(Error::new(kind, format!("worker_init returned {code}: {}", kind.text())))
+            });
+        }
+        if let Some(worker_exit) = hooks.worker_exit {
+            cfg.on_worker_exit(move |worker| {
+                let worker = worker_of(worker);
+                // SAFETY: the host's function and context; the record lives for the call.
+                unsafe { worker_exit(context.get(), &raw const worker) };
+            });
+        }
         Ok(())
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, set) }
+}
+
+fn worker_of(worker: &Worker) -> gw_worker {
+    let Worker { pid, slot, generation } = *worker;
+    gw_worker { size: size_of::<gw_worker>() as u32, pid, slot, generation }
 }
 
 fn access_of(done: &Access<'_>) -> gw_access {

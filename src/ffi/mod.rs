@@ -23,4 +23,5 @@ mod object;
 mod options;
 mod result;
 mod server;
+mod stats;
 mod version;

@@ -66,11 +66,15 @@ pub const GW_OPT_QUEUE_TIMEOUT: u32 = 29;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;
+/// loops in threads of this process
+pub const GW_MODEL_THREADS: u32 = 1;
 /// processes are forked
 pub const GW_MODEL_FORK: u32 = 2;
 
 const _: () = assert!(
-    GW_MODEL_INLINE == WorkerModel::Inline as u32 && GW_MODEL_FORK == WorkerModel::Fork as u32
+    GW_MODEL_INLINE == WorkerModel::Inline as u32
+        && GW_MODEL_THREADS == WorkerModel::Threads as u32
+        && GW_MODEL_FORK == WorkerModel::Fork as u32
 );
 
 /// what the options are, for tools

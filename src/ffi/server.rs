@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
 use super::deferred::{self, gw_deferred};
-use super::guard::{Growing, fill, guard, guard_with, out, quietly};
+use super::guard::{fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
+use super::stats::{gw_stats, stats_of};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::gateway::config::Config;
@@ -265,81 +266,16 @@ fn code(taken: Taken) -> gw_result {
     }
 }
 
-/// what was counted
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct gw_stats {
-    pub size: u32,
-    pub workers: u32,
-    pub uptime_ms: u64,
-    /// connections, ever
-    pub accepted: u64,
-    /// now
-    pub connections: u64,
-    /// ever
-    pub requests: u64,
-    /// now
-    pub in_flight: u64,
-    /// [2] counts the 2xx
-    pub status: [u64; 6],
-    /// octets of the bodies
-    pub sent: u64,
-    pub received: u64,
-    /// answered with a 500, or cut
-    pub app_errors: u64,
-    /// whose client left
-    pub aborted: u64,
-    /// whose client was too slow
-    pub timeouts: u64,
-    /// that were malformed, or over a limit
-    pub rejected: u64,
-    /// of these, over a limit
-    pub limited: u64,
-    /// answered with 503, for want of a thread
-    pub shed: u64,
-    /// times that worker_connections was reached
-    pub full: u64,
-}
-
-// SAFETY: repr(C), `size` first, numbers.
-unsafe impl Growing for gw_stats {
-    const FIRST: usize = 144;
-}
-
 /// [any] The counters of this server.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_stats(s: *const gw_server, out: *mut gw_stats) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        let uptime_ms = server.since.elapsed().as_millis() as u64;
-        let stats = stats_of(&server.counters, uptime_ms);
+        let stats = stats_of([(&*server.counters, true)], server.since);
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
-}
-
-fn stats_of(counters: &Counters, uptime_ms: u64) -> gw_stats {
-    let timeouts = [&counters.header_timeouts, &counters.body_timeouts, &counters.write_timeouts];
-    gw_stats {
-        size: 0,
-        workers: 1,
-        uptime_ms,
-        accepted: counters.accepted.get(),
-        connections: counters.connections.get(),
-        requests: counters.requests.get(),
-        in_flight: counters.in_flight.get(),
-        status: std::array::from_fn(|class| counters.status[class].get()),
-        sent: counters.sent.get(),
-        received: counters.received.get(),
-        app_errors: counters.app_errors.get(),
-        aborted: counters.aborted.get(),
-        timeouts: timeouts.iter().map(|counter| counter.get()).sum(),
-        rejected: counters.rejected.get(),
-        limited: counters.limits.iter().map(|counter| counter.get()).sum(),
-        shed: counters.shed.get(),
-        full: counters.connections_full.get(),
-    }
 }
 
 /// A server goes from thread to thread: calls into it come from any, one at a time.

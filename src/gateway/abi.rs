@@ -566,7 +566,8 @@ pub struct AppFrame {
 pub const APP_THREADSAFE: u32 = 1 << 0;
 /// never blocks: runs on the loop
 pub const APP_NONBLOCKING: u32 = 1 << 1;
-/// may block, and runs on the loop all the same, one request at a time: gunicorn's sync worker
+/// may block, and runs on the loop all the same, one request at a time for each worker: gunicorn's
+/// sync worker
 pub const APP_SERIAL: u32 = 1 << 2;
 
 impl AppFrame {

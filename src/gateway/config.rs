@@ -11,7 +11,7 @@ use crate::conf::settings::Settings;
 use super::abi::AppFrame;
 use super::abi::Environ;
 use super::app::{App, Application, Kept};
-use super::service::{Access, Hooks};
+use super::service::{Access, Hooks, Worker};
 
 /// Fills the outer application from the inner one.
 pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;
@@ -105,6 +105,21 @@ impl Config {
     /// Log records up to `level` go to `callback`, on any thread.
     pub fn log(&mut self, level: Level, callback: Callback) -> &mut Self {
         self.log = Some((level, callback));
+        self
+    }
+
+    /// Called when a worker begins, in its process or thread; an error refuses the worker.
+    pub fn on_worker_init(
+        &mut self,
+        hook: impl Fn(&Worker) -> Result<()> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.hooks.worker_init = Some(Box::new(hook));
+        self
+    }
+
+    /// Called when a worker ends that `on_worker_init` did not refuse.
+    pub fn on_worker_exit(&mut self, hook: impl Fn(&Worker) + Send + Sync + 'static) -> &mut Self {
+        self.hooks.worker_exit = Some(Box::new(hook));
         self
     }
 

@@ -1,79 +1,51 @@
 //! What a worker counts.  Any number of readers, also in other processes: the counters may lie in
 //! shared memory.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 
+use crate::base::counter::Counter;
+use crate::sys::shm::{Shared, shared_record};
 use crate::wire::Limit;
 
-/// A number.  What is counted for every request is only written by the worker's loop (`plus`,
-/// `down`); what is rare may be counted by any of its threads (`up`).
-#[repr(transparent)]
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// One more, from any thread.
-    pub fn up(&self) {
-        self.0.fetch_add(1, Relaxed);
+shared_record! {
+    /// The counters of one worker.
+    #[derive(Default)]
+    pub struct Counters {
+        /// Connections ever accepted or adopted.
+        pub accepted: Counter,
+        /// Connections now.
+        pub connections: Counter,
+        /// Requests ever begun.
+        pub requests: Counter,
+        /// Requests now.
+        pub in_flight: Counter,
+        /// Responses by the first digit of their status; `[0]` is unused.
+        pub status: [Counter; 6],
+        /// Octets of response bodies.
+        pub sent: Counter,
+        /// Octets of request bodies.
+        pub received: Counter,
+        /// Requests whose application failed.
+        pub app_errors: Counter,
+        /// Requests whose client left before the end, or whose answer had to be cut.
+        pub aborted: Counter,
+        /// Heads that took longer than `header_timeout`.
+        pub header_timeouts: Counter,
+        /// Bodies that stalled for `body_timeout`.
+        pub body_timeouts: Counter,
+        /// Clients that took nothing for `write_timeout`.
+        pub write_timeouts: Counter,
+        /// Idle connections closed after `keepalive`.
+        pub idle_closed: Counter,
+        /// Times that accepting stopped at `worker_connections`.
+        pub connections_full: Counter,
+        /// Requests that were answered with 503 since too many waited for a thread, or too long.
+        pub shed: Counter,
+        /// Requests refused as malformed.
+        pub rejected: Counter,
+        /// Breaches by [`Limit`].
+        pub limits: [Counter; 6],
     }
-
-    /// `n` more, from the loop: a load and a store, for there is no other writer.
-    #[inline]
-    pub fn plus(&self, n: u64) {
-        self.0.store(self.get().wrapping_add(n), Relaxed);
-    }
-
-    /// One less, from the loop: for those that say how many there are now.
-    #[inline]
-    pub fn down(&self) {
-        self.plus(u64::MAX);
-    }
-
-    /// How many.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// The counters of one worker.
-#[repr(C)]
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections ever accepted or adopted.
-    pub accepted: Counter,
-    /// Connections now.
-    pub connections: Counter,
-    /// Requests ever begun.
-    pub requests: Counter,
-    /// Requests now.
-    pub in_flight: Counter,
-    /// Responses by the first digit of their status; `[0]` is unused.
-    pub status: [Counter; 6],
-    /// Octets of response bodies.
-    pub sent: Counter,
-    /// Octets of request bodies.
-    pub received: Counter,
-    /// Requests whose application failed.
-    pub app_errors: Counter,
-    /// Requests whose client left before the end, or whose answer had to be cut.
-    pub aborted: Counter,
-    /// Heads that took longer than `header_timeout`.
-    pub header_timeouts: Counter,
-    /// Bodies that stalled for `body_timeout`.
-    pub body_timeouts: Counter,
-    /// Clients that took nothing for `write_timeout`.
-    pub write_timeouts: Counter,
-    /// Idle connections closed after `keepalive`.
-    pub idle_closed: Counter,
-    /// Times that accepting stopped at `worker_connections`.
-    pub connections_full: Counter,
-    /// Requests that were answered with 503 since too many waited for a thread, or too long.
-    pub shed: Counter,
-    /// Requests refused as malformed.
-    pub rejected: Counter,
-    /// Breaches by [`Limit`].
-    pub limits: [Counter; 6],
 }
 
 impl AsRef<Counters> for Counters {
@@ -82,7 +54,24 @@ impl AsRef<Counters> for Counters {
     }
 }
 
+/// The counters of one of several workers, in memory that all of them and the arbiter have.
+#[derive(Clone, Debug)]
+pub struct OneOf(pub Arc<Shared<Counters>>, pub usize);
+
+impl AsRef<Counters> for OneOf {
+    fn as_ref(&self) -> &Counters {
+        &self.0[self.1]
+    }
+}
+
 impl Counters {
+    /// For a worker that counts on where another has ended: nothing of what is "now" is its own.
+    pub fn begin(&self) {
+        for now in [&self.connections, &self.in_flight] {
+            now.plus(now.get().wrapping_neg());
+        }
+    }
+
     /// A response with this status went out.
     pub fn count_status(&self, status: u16) {
         if let Some(class) = self.status.get(usize::from(status / 100)) {
@@ -93,5 +82,27 @@ impl Counters {
     /// The counter of a limit.
     pub fn limit(&self, limit: Limit) -> &Counter {
         &self.limits[limit as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_counts_on_and_has_nothing_of_the_one_before_it() {
+        let all = Arc::new(Shared::<Counters>::new(2).unwrap());
+        let one = OneOf(Arc::clone(&all), 1);
+        for counter in [&all[1].requests, &all[1].in_flight, &all[1].connections] {
+            counter.plus(3);
+        }
+        one.as_ref().begin();
+        let now = |counters: &Counters| {
+            [&counters.requests, &counters.in_flight, &counters.connections].map(Counter::get)
+        };
+        assert_eq!((now(&all[0]), now(&all[1])), ([0, 0, 0], [3, 0, 0]));
+        one.as_ref().connections.plus(1);
+        one.as_ref().connections.down();
+        assert_eq!(now(one.as_ref()), [3, 0, 0]);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::error::Result;
 use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
 
@@ -53,9 +54,30 @@ pub type PreRequest = Box<dyn Fn(&Environ) + Send + Sync>;
 /// A function that is told of each finished request.
 pub type OnAccess = Box<dyn Fn(&Access<'_>) + Send + Sync>;
 
-/// What the host wants to be called for in a worker, per request.
+/// A function that prepares a worker; an error refuses it.
+pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
+
+/// A function that is told of a worker's end.
+pub type WorkerExit = Box<dyn Fn(&Worker) + Send + Sync>;
+
+/// A worker, as its hooks know it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worker {
+    /// Its process, if it was forked; 0 for a thread.
+    pub pid: i32,
+    /// Its place, from 0; a worker that replaces another has the other's.
+    pub slot: u32,
+    /// Which configuration it runs: counts reloads.
+    pub generation: u32,
+}
+
+/// What the host wants to be called for in a worker.
 #[derive(Default)]
 pub struct Hooks {
+    /// Before the worker makes its loop, in the thread of that.
+    pub worker_init: Option<WorkerInit>,
+    /// After its loop, in the same thread.
+    pub worker_exit: Option<WorkerExit>,
     /// Before the application.
     pub pre_request: Option<PreRequest>,
     /// After the request.
@@ -65,6 +87,8 @@ pub struct Hooks {
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks")
+            .field("worker_init", &self.worker_init.is_some())
+            .field("worker_exit", &self.worker_exit.is_some())
             .field("pre_request", &self.pre_request.is_some())
             .field("access", &self.access.is_some())
             .finish()

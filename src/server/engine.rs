@@ -219,7 +219,12 @@ impl Engine {
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.
     pub fn is_running(&self) -> bool {
-        self.core.away > 0
+        self.running() > 0
+    }
+
+    /// On how many.
+    pub fn running(&self) -> usize {
+        self.core.away
     }
 
     /// Whether the caller is a thread that runs the application, for which dropping the engine

@@ -80,6 +80,7 @@ impl Setup {
         let (app, pulled, hooks) = (parts.app, parts.pulled, parts.hooks);
         let setup = Setup { settings, app, pulled, hooks, log, access, limits, spool_dir };
         setup.threads()?;
+        setup.check_sharing()?;
         Ok(setup)
     }
 
@@ -111,10 +112,12 @@ impl Setup {
     /// What the requests of one worker share.
     pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
         let mut env_flags = ENV_MAY_DEFER;
-        if self.settings.worker_model == WorkerModel::Fork && self.settings.worker_count() > 1 {
+        let several = self.settings.worker_count() > 1;
+        if several && self.settings.worker_model == WorkerModel::Fork {
             env_flags |= ENV_MULTIPROCESS;
         }
-        if self.threads().unwrap_or(0) > 1 || self.pulled {
+        let shared = several && self.settings.worker_model == WorkerModel::Threads;
+        if shared || self.pulled || self.threads().unwrap_or(0) > 1 {
             env_flags |= ENV_MULTITHREAD;
         }
         if self.may_block() {
@@ -155,6 +158,28 @@ impl Setup {
             )),
             Some(threads) => Ok(threads as usize),
         }
+    }
+
+    /// Several loops in one process enter the application at once, also one that is serial: that is
+    /// one request at a time for each worker.
+    fn check_sharing(&self) -> Result<()> {
+        let (workers, app) = (self.settings.workers, &self.app);
+        if self.settings.worker_model != WorkerModel::Threads
+            || workers == 1
+            || app.flags() & APP_THREADSAFE != 0
+        {
+            return Ok(());
+        }
+        let preset = if workers == 0 { " (one for each CPU)" } else { "" };
+        let name = app.name();
+        Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "workers = {workers}{preset}: worker_model = threads would enter application \
+                 \"{name}\" from several threads, and it is not GW_APP_THREADSAFE: say so, or set \
+                 workers = 1"
+            ),
+        ))
     }
 
     /// Whether the application is allowed to block where it runs.

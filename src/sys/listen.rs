@@ -92,8 +92,14 @@ impl Listening {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
+    /// Another descriptor of the same socket, for a worker of its own in this process: the socket is
+    /// closed when all of them are.  The file of a unix socket stays this one's.
+    pub fn duplicate(&self) -> io::Result<Listening> {
+        Listening::new(duplicate(self.fd())?, None)
+    }
+
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
-    /// all processes that share the socket have closed it.  Removes the file of a unix socket as
+    /// all who share the socket (processes, [`Listening::duplicate`]) have closed it.  Removes the file of a unix socket as
     /// dropping does.  The descriptor's number stays taken, by something that is never readable.  To
     /// be called when no poller watches it.
     pub fn close(&self) {

@@ -9,6 +9,8 @@ use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use crate::base::counter::Counter;
+
 /// A type of which several processes may share values.
 ///
 /// # Safety
@@ -32,6 +34,11 @@ macro_rules! atomics {
     )* };
 }
 atomics!(AtomicU8, AtomicU32, AtomicI32, AtomicU64);
+
+// SAFETY: `repr(transparent)` around an atomic.
+unsafe impl Record for Counter {}
+impl private::Sealed for Counter {}
+impl Atomic for Counter {}
 
 // SAFETY: as its elements.
 unsafe impl<T: Atomic, const N: usize> Record for [T; N] {}

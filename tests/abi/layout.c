@@ -141,13 +141,21 @@ AT(gw_access, env, 72);
 AT(gw_access, headers, 80);
 AT(gw_access, header_count, 88);
 
-SIZE(gw_hooks, 40);
+SIZE(gw_worker, 16);
+AT(gw_worker, size, 0);
+AT(gw_worker, pid, 4);
+AT(gw_worker, slot, 8);
+AT(gw_worker, generation, 12);
+
+SIZE(gw_hooks, 56);
 AT(gw_hooks, size, 0);
 AT(gw_hooks, reserved, 4);
 AT(gw_hooks, ctx, 8);
 AT(gw_hooks, drop, 16);
 AT(gw_hooks, pre_request, 24);
 AT(gw_hooks, access, 32);
+AT(gw_hooks, worker_init, 40);
+AT(gw_hooks, worker_exit, 48);
 
 SIZE(gw_log_record, 64);
 AT(gw_log_record, size, 0);

@@ -330,6 +330,7 @@ arbiter(void)
     gw_result      rc;
     int64_t        wait_ms;
     struct pollfd  fd;
+    gw_stats       stats = GW_INIT(gw_stats);
 
     EXPECT(gw_arbiter_new(cfg, &a, &err) == GW_ERR_INVALID);
     EXPECT(strstr(err.message, "listen") != NULL);
@@ -353,7 +354,16 @@ arbiter(void)
     EXPECT(gw_arbiter_wait(a, 0) == GW_AGAIN);
     EXPECT(gw_arbiter_stop(a, 3) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_stop((gw_arbiter *) server, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_stats(a, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_stats((gw_arbiter *) server, &stats) == GW_ERR_INVALID);
+    stats.size = 3;
+    EXPECT(gw_arbiter_stats(a, &stats) == GW_ERR_INVALID);
+    stats.size = sizeof stats;
+    EXPECT(gw_arbiter_stats(a, &stats) == GW_OK);
+    EXPECT(stats.workers == 0 && stats.requests == 0);
     EXPECT(gw_arbiter_start(a, &err) == GW_OK);
+    EXPECT(gw_arbiter_stats(a, &stats) == GW_OK);
+    EXPECT(stats.workers > 0);
     EXPECT(gw_arbiter_start(a, &err) == GW_ERR_STATE);
     EXPECT(gw_is_worker() == 0);
     EXPECT(gw_arbiter_stop(a, GW_STOP_GRACEFUL) == GW_OK);
@@ -366,6 +376,7 @@ arbiter(void)
     EXPECT(gw_arbiter_wait(a, -1) == GW_OK);
     gw_arbiter_free(a);
     EXPECT(gw_arbiter_stop(NULL, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_stats(NULL, &stats) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_fd(NULL) == -1);
     gw_arbiter_free(NULL);
 }

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 static const char  *address;
-static char         socket_a[100], socket_b[100];
+static char         socket_a[100], socket_b[100], socket_c[100];
 
 static gw_server *
 make_server(const char *bind)
@@ -28,10 +28,11 @@ make_server(const char *bind)
 }
 
 static gw_arbiter *
-make_arbiter(const char *bind)
+make_arbiter(const char *bind, const char *model, const char *workers)
 {
-    const char *const  options[] = { "bind", bind, "workers", "1",
-                                     "loglevel", "error", NULL };
+    const char *const  options[] = { "bind", bind, "workers", workers,
+                                     "worker_model", model, "loglevel",
+                                     "error", NULL };
     gw_error           err = GW_INIT(gw_error);
     gw_arbiter        *arbiter = NULL;
 
@@ -68,7 +69,9 @@ one_round(int number)
 {
     gw_server   *bound = make_server(address), *adopting = make_server(NULL);
     gw_server   *refused = NULL;
-    gw_arbiter  *started = make_arbiter(socket_a), *idle = make_arbiter(socket_b);
+    gw_arbiter  *started = make_arbiter(socket_a, "fork", "1");
+    gw_arbiter  *idle = make_arbiter(socket_b, "fork", "1");
+    gw_arbiter  *threads = make_arbiter(socket_c, "threads", "2");
     gw_error     err = GW_INIT(gw_error);
     int          pair[2], fd;
 
@@ -100,6 +103,16 @@ one_round(int number)
     fd = connect_at_last(socket_a);
     ask(fd, NULL);
     close(fd);
+
+    /* After the fork: one that has threads would be refused. */
+    need(gw_arbiter_start(threads, &err), &err);
+    fd = connect_at_last(socket_c);
+    ask(fd, NULL);
+    close(fd);
+    if (number % 3 != 0) {
+        stop_arbiter(threads);
+    }
+    gw_arbiter_free(threads);
     if (number % 4 != 0) {
         stop_arbiter(started);
     }
@@ -151,6 +164,7 @@ main(int argc, char **argv)
     address = argv[1];
     snprintf(socket_a, sizeof socket_a, "unix:%s/a", argv[2]);
     snprintf(socket_b, sizeof socket_b, "unix:%s/b", argv[2]);
+    snprintf(socket_c, sizeof socket_c, "unix:%s/c", argv[2]);
     rounds = atoi(argv[3]);
 
     for (i = 1; i <= rounds; i++) {

@@ -382,11 +382,14 @@ serve_inline(void)
     client_is_ours(pid);
 }
 
+static const char *model = "fork";
+
 static void
 arbiter(int signum, uint32_t how)
 {
     const char *const  options[] = { "bind", address, "workers", "2", "signals",
-                                     "1", "loglevel", "error", NULL };
+                                     "1", "loglevel", "error", "worker_model",
+                                     model, NULL };
     gw_error           err = GW_INIT(gw_error);
     gw_arbiter        *a = NULL;
     struct pollfd      fd;
@@ -413,6 +416,22 @@ arbiter(int signum, uint32_t how)
     }
 }
 
+/* A thread that was joined may linger there for a moment. */
+static void
+threads_settle(void)
+{
+    struct timespec  moment = { 0, 1000000 };
+    struct stat      tasks;
+    int              i;
+
+    for (i = 0; i < 10000; i++) {
+        if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink == 3) {
+            return;
+        }
+        nanosleep(&moment, NULL);
+    }
+}
+
 static void arbiter_term(void) { arbiter(SIGTERM, 0); }
 static void arbiter_int(void) { arbiter(SIGINT, 0); }
 static void arbiter_host(void) { arbiter(SIGUSR1, GW_STOP_GRACEFUL); }
@@ -423,7 +442,8 @@ static void
 arbiter_cut(void)
 {
     const char *const  options[] = { "bind", address, "workers", "2", "signals",
-                                     "1", "loglevel", "error", NULL };
+                                     "1", "loglevel", "error", "worker_model",
+                                     model, NULL };
     gw_error           err = GW_INIT(gw_error);
     gw_arbiter        *a = NULL;
     int                fd;
@@ -435,6 +455,20 @@ arbiter_cut(void)
     gw_arbiter_free(a);
     close(fd);
 }
+
+static void
+with_threads(void (*run)(void))
+{
+    model = "threads";
+    run();
+    threads_settle();
+}
+
+static void threads_term(void) { with_threads(arbiter_term); }
+static void threads_int(void) { with_threads(arbiter_int); }
+static void threads_host(void) { with_threads(arbiter_host); }
+static void threads_kill(void) { with_threads(arbiter_kill); }
+static void threads_cut(void) { with_threads(arbiter_cut); }
 
 /* What is refused: an option's value, a log that cannot be opened, an address
    that is taken. */
@@ -470,6 +504,7 @@ failures(void)
 static void nothing(void) { }
 static void no_handler(int signum) { (void) signum; }
 static void *no_thread(void *arg) { pause(); return arg; }
+static void *a_thread(void *arg) { return arg; }
 
 static void spoil_action(void) { signal(SIGPIPE, SIG_IGN); }
 static void spoil_umask(void) { umask(0); }
@@ -541,7 +576,9 @@ static const struct { const char *name; void (*run)(void); } scenarios[] = {
     { "serve-inline", serve_inline }, { "arbiter-term", arbiter_term },
     { "arbiter-int", arbiter_int }, { "arbiter-host", arbiter_host },
     { "arbiter-kill", arbiter_kill }, { "arbiter-cut", arbiter_cut },
-    { "failures", failures },
+    { "threads-term", threads_term }, { "threads-int", threads_int },
+    { "threads-host", threads_host }, { "threads-kill", threads_kill },
+    { "threads-cut", threads_cut }, { "failures", failures },
     { "spoil-action", spoil_action }, { "spoil-flags", spoil_flags },
     { "spoil-umask", spoil_umask }, { "spoil-environ", spoil_environ },
     { "spoil-fd", spoil_fd }, { "spoil-fd-flags", spoil_fd_flags },
@@ -561,7 +598,15 @@ be_somebody(void)
                                  .sa_flags = SA_RESTART | SA_ONSTACK };
     stack_t           alternative = { .ss_sp = stack, .ss_size = sizeof stack };
     sigset_t          set;
+    pthread_t         thread;
 
+    /* libc catches a signal of its own from the first thread on. */
+    if (pthread_create(&thread, NULL, a_thread, NULL) != 0
+        || pthread_join(thread, NULL) != 0)
+    {
+        die("pthread_create");
+    }
+    threads_settle();
     sigaltstack(&alternative, NULL);
     sigaddset(&action.sa_mask, SIGHUP);
     sigaction(SIGTERM, &action, NULL);

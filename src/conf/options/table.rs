@@ -10,7 +10,7 @@ use super::{Choices, Field, MEMORY_MAX, Opt, Slot, absent, here};
 /// What is known of `worker_model`.
 const MODELS: Choices = &[
     here("inline", WorkerModel::Inline as i64),
-    absent("threads", 1),
+    here("threads", WorkerModel::Threads as i64),
     here("fork", WorkerModel::Fork as i64),
     absent("exec", 3),
 ];
@@ -59,7 +59,7 @@ pub(super) static OPTIONS: [Opt; 27] = [
         c"workers",
         int!(workers, 0, 1024),
         c"0",
-        c"Worker processes. 0: one for each CPU that the control group grants.",
+        c"How many workers. 0: one for each CPU that the control group grants.",
     ),
     opt(
         2,
@@ -70,12 +70,14 @@ pub(super) static OPTIONS: [Opt; 27] = [
             set: |settings, n| {
                 settings.worker_model = match n {
                     0 => WorkerModel::Inline,
+                    1 => WorkerModel::Threads,
                     _ => WorkerModel::Fork,
                 };
             },
         },
         c"fork",
-        c"How a worker comes to be. inline: the calling thread serves; fork: processes are forked.",
+        c"How a worker comes to be. inline: the calling thread serves; threads: loops in threads of \
+          this process, which can be told to stop and not be killed; fork: processes are forked.",
     ),
     opt(
         3,

@@ -36,6 +36,7 @@ fn every_kind_is_set_and_read_back() {
         ("workers", "0", "0"),
         ("workers", "1024", "1024"),
         ("worker_model", "inline", "inline"),
+        ("worker_model", "threads", "threads"),
         ("worker_model", "FORK", "fork"),
         ("graceful_timeout", "1.5", "1500ms"),
         ("keepalive", "0", "0"),
@@ -79,7 +80,7 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
             "32769",
             "limit_request_fields = '32769': expected a whole number from 1 to 32768",
         ),
-        ("worker_model", "gevent", "worker_model = 'gevent': expected inline or fork"),
+        ("worker_model", "gevent", "worker_model = 'gevent': expected inline, threads or fork"),
         (
             "loglevel",
             "critical",
@@ -118,10 +119,10 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
         assert_eq!(refused(name, value), (Kind::Invalid, message.into()));
     }
     assert_eq!(
-        refused("worker_model", "threads"),
+        refused("worker_model", "exec"),
         (
             Kind::Unsupported,
-            "worker_model = threads: not in this version; expected inline or fork".into()
+            "worker_model = exec: not in this version; expected inline, threads or fork".into()
         )
     );
     assert_eq!(refused("bind", "uwsgi://:1").0, Kind::Unsupported);
@@ -137,6 +138,7 @@ fn numbers_are_set_by_number() {
     for (id, value, name, shown) in [
         (1, 4, "workers", "4"),
         (2, 0, "worker_model", "inline"),
+        (2, 1, "worker_model", "threads"),
         (2, 2, "worker_model", "fork"),
         (5, 1500, "graceful_timeout", "1500ms"),
         (6, 0, "keepalive", "0"),
@@ -153,9 +155,8 @@ fn numbers_are_set_by_number() {
     for (id, value, kind, message) in [
         (1, -1, Kind::Invalid, "workers = -1: expected a whole number from 0 to 1024"),
         (1, i64::MAX, Kind::Invalid, "expected a whole number from 0 to 1024"),
-        (2, 1, Kind::Unsupported, "worker_model = threads: not in this version; "),
         (2, 3, Kind::Unsupported, "worker_model = exec: not in this version; "),
-        (2, 4, Kind::Invalid, "worker_model = 4: expected inline or fork"),
+        (2, 4, Kind::Invalid, "worker_model = 4: expected inline, threads or fork"),
         (5, -1, Kind::Invalid, "graceful_timeout = -1: expected a duration "),
         (5, 31_536_000_001, Kind::Invalid, "graceful_timeout = 31536000001: "),
         (8, -1, Kind::Invalid, "max_body = -1: expected a size from 0"),

@@ -1,5 +1,7 @@
 //! What the connections of an engine share: the poller, timers, spare slots, threads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::base::error::Result;
 use crate::base::log::log;
 use crate::base::slab::Slab;
@@ -191,8 +193,10 @@ impl Core {
     }
 }
 
-/// Where the identities of a worker's requests begin.
+/// Where the identities of a worker's requests begin; of several in a process none begins as another.
 fn seed() -> u64 {
+    static MADE: AtomicU64 = AtomicU64::new(0);
     let now = clock::realtime().as_nanos() as u64;
-    (now ^ u64::from(std::process::id()) << 40).wrapping_mul(0xff51_afd7_ed55_8ccd)
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    (now ^ u64::from(std::process::id()) << 40 ^ made << 24).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }

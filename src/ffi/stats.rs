@@ -1,0 +1,83 @@
+//! What was counted, by one server or by all workers of an arbiter.
+
+use std::time::Instant;
+
+use super::guard::Growing;
+use crate::gateway::counters::Counters;
+
+/// what was counted
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct gw_stats {
+    pub size: u32,
+    /// now
+    pub workers: u32,
+    pub uptime_ms: u64,
+    /// connections, ever
+    pub accepted: u64,
+    /// now
+    pub connections: u64,
+    /// ever
+    pub requests: u64,
+    /// now
+    pub in_flight: u64,
+    /// [2] counts the 2xx
+    pub status: [u64; 6],
+    /// octets of the bodies
+    pub sent: u64,
+    pub received: u64,
+    /// answered with a 500, or cut
+    pub app_errors: u64,
+    /// whose client left
+    pub aborted: u64,
+    /// whose client was too slow
+    pub timeouts: u64,
+    /// that were malformed, or over a limit
+    pub rejected: u64,
+    /// of these, over a limit
+    pub limited: u64,
+    /// answered with 503, for want of a thread
+    pub shed: u64,
+    /// times that worker_connections was reached
+    pub full: u64,
+}
+
+// SAFETY: repr(C), `size` first, numbers.
+unsafe impl Growing for gw_stats {
+    const FIRST: usize = 144;
+}
+
+/// The sum over workers: the counters of each, and whether it is there.  What one has "now" went
+/// with it.
+pub(super) fn stats_of<'a>(
+    workers: impl IntoIterator<Item = (&'a Counters, bool)>,
+    since: Instant,
+) -> gw_stats {
+    let mut sum = gw_stats { uptime_ms: since.elapsed().as_millis() as u64, ..gw_stats::default() };
+    for (counters, is_there) in workers {
+        if is_there {
+            sum.workers += 1;
+            sum.connections += counters.connections.get();
+            sum.in_flight += counters.in_flight.get();
+        }
+        sum.accepted += counters.accepted.get();
+        sum.requests += counters.requests.get();
+        for (sum, class) in sum.status.iter_mut().zip(&counters.status) {
+            *sum += class.get();
+        }
+        sum.sent += counters.sent.get();
+        sum.received += counters.received.get();
+        sum.app_errors += counters.app_errors.get();
+        sum.aborted += counters.aborted.get();
+        for timeouts in
+            [&counters.header_timeouts, &counters.body_timeouts, &counters.write_timeouts]
+        {
+            sum.timeouts += timeouts.get();
+        }
+        sum.rejected += counters.rejected.get();
+        sum.limited += counters.limits.iter().map(|limit| limit.get()).sum::<u64>();
+        sum.shed += counters.shed.get();
+        sum.full += counters.connections_full.get();
+    }
+    sum
+}
