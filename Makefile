@@ -23,7 +23,8 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs tests/pool_c.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops abi-baseline install uninstall deb bench setup clean
+        test-install test-loops test-cross \
+        abi-baseline install uninstall deb bench setup clean
 .NOTPARALLEL:
 
 all: library
@@ -50,9 +51,9 @@ $(OUT)/%: examples/%.c include/gateway.h | library
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 20 minutes in all ----
+# ---- tests: 22 minutes in all ----
 
-test: setup test-serve test-core test-c
+test: setup test-serve test-core test-c test-cross
 
 # Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
 test-core:
@@ -84,6 +85,15 @@ test-install:
 # Foreign loops, and what the library leaves in the process.  3 minutes.
 test-loops:
 	$(CARGO) test --test loops
+
+# aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
+test-cross:
+ifeq ($(shell uname -m),x86_64)
+	@TARGET=$(TARGET) scripts/setup cross
+	CARGO=$(CARGO) python3 tests/cross.py
+else
+	@echo "test-cross: only x86-64 builds for other machines"
+endif
 
 # The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
 abi-baseline:
