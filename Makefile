@@ -4,6 +4,7 @@
 #   make test         install what the tests need, then run all of them
 #   make bench        speed, beside the hand-written limit (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
+#                     MANDIR=$PREFIX/share/man
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -108,7 +109,8 @@ install: $(if $(shell command -v $(CARGO)),library)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)'
+DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+       MANDIR='$(MANDIR)'
 
 # 1 minute more.
 deb: library
