@@ -4,6 +4,7 @@
 #   make test         install what the tests need, then run all of them
 #   make bench        speed, beside the hand-written limit (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
+#                     MANDIR=$PREFIX/share/man
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -23,7 +24,8 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs tests/pool_c.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops abi-baseline install uninstall deb bench setup clean
+        test-install test-loops test-cross \
+        abi-baseline install uninstall deb bench setup clean
 .NOTPARALLEL:
 
 all: library
@@ -50,9 +52,9 @@ $(OUT)/%: examples/%.c include/gateway.h | library
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 20 minutes in all ----
+# ---- tests: 22 minutes in all ----
 
-test: setup test-serve test-core test-c
+test: setup test-serve test-core test-c test-cross
 
 # Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
 test-core:
@@ -85,6 +87,15 @@ test-install:
 test-loops:
 	$(CARGO) test --test loops
 
+# aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
+test-cross:
+ifeq ($(shell uname -m),x86_64)
+	@TARGET=$(TARGET) scripts/setup cross
+	CARGO=$(CARGO) python3 tests/cross.py
+else
+	@echo "test-cross: only x86-64 builds for other machines"
+endif
+
 # The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
 abi-baseline:
 	GATEWAY_BASELINE=update $(CARGO) test --test abi_guard the_abi_is_the_baseline
@@ -98,7 +109,8 @@ install: $(if $(shell command -v $(CARGO)),library)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)'
+DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+       MANDIR='$(MANDIR)'
 
 # 1 minute more.
 deb: library

@@ -132,9 +132,9 @@ fn files(dir: &Path) -> BTreeSet<String> {
     found
 }
 
-/// What is installed, with `lib` and `include` as the directories are called.
-fn expected(lib: &str, include: &str) -> BTreeSet<String> {
-    [
+/// What is installed, with `lib`, `include` and `man` as the directories are called.
+fn expected(lib: &str, include: &str, man: &str) -> BTreeSet<String> {
+    let mut files: BTreeSet<String> = [
         format!("{lib}/libgateway.so.{VERSION}"),
         format!("{lib}/libgateway.so.0 -> libgateway.so.{VERSION}"),
         format!("{lib}/libgateway.so -> libgateway.so.0"),
@@ -144,7 +144,27 @@ fn expected(lib: &str, include: &str) -> BTreeSet<String> {
         format!("{lib}/cmake/gateway/gateway-config-version.cmake"),
         format!("{include}/gateway.h"),
     ]
-    .into()
+    .into();
+    files.extend(manual().iter().map(|page| format!("{man}/{page}")));
+    files
+}
+
+/// The pages of the manual, `man3/gw_read.3`: one for each name that `docs/man` has in NAME.
+fn manual() -> BTreeSet<String> {
+    let mut pages = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/man")).expect("docs/man") {
+        let path = entry.expect("an entry").path();
+        let text = fs::read_to_string(&path).expect("a page");
+        let (_, name) = text.split_once("\n.Sh NAME\n").expect("a section NAME");
+        let (name, _) = name.split_once("\n.Nd ").expect("a line of description");
+        let section = path.extension().expect("a section").to_string_lossy();
+        for line in name.lines() {
+            let name = line.trim_start_matches(".Nm ").trim_end_matches(" ,");
+            pages.insert(format!("man{section}/{name}.{section}"));
+        }
+    }
+    assert!(pages.len() > 70, "{pages:?}");
+    pages
 }
 
 /// `pkg-config ARGS gateway`, as words.
@@ -170,7 +190,7 @@ fn there_is_no_rust_outside() {
 
 #[test]
 fn install_leaves_what_it_should() {
-    assert_eq!(files(prefix()), expected("lib", "include"));
+    assert_eq!(files(prefix()), expected("lib", "include", "share/man"));
     let mode = |name: &str| {
         let data = fs::metadata(prefix().join(name)).expect("an installed file");
         data.permissions().mode() & 0o777
@@ -181,7 +201,9 @@ fn install_leaves_what_it_should() {
     }
     let soname = run(outside("readelf").args(["-d", "-W"]).arg(prefix().join("lib/libgateway.so")));
     assert!(soname.contains("[libgateway.so.0]"), "{soname}");
-    for name in expected("lib", "include").iter().filter(|name| name.contains("gateway.pc")) {
+    for name in
+        expected("lib", "include", "share/man").iter().filter(|name| name.contains("gateway.pc"))
+    {
         let text = fs::read_to_string(prefix().join(name)).expect("a text");
         assert!(!text.contains('@'), "{name} has a place that was not filled:\n{text}");
     }
@@ -196,10 +218,11 @@ fn install_goes_below_destdir_and_uninstall_leaves_nothing() {
         "PREFIX=/opt/gw".to_owned(),
         "LIBDIR=/opt/gw/lib64".to_owned(),
         "INCLUDEDIR=/opt/gw/include/gw".to_owned(),
+        "MANDIR=/opt/gw/man".to_owned(),
     ];
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     make(&[&["install"], &args[..]].concat());
-    assert_eq!(files(&dest), expected("opt/gw/lib64", "opt/gw/include/gw"));
+    assert_eq!(files(&dest), expected("opt/gw/lib64", "opt/gw/include/gw", "opt/gw/man"));
     for file in files(&dest).iter().filter(|f| f.ends_with(".pc") || f.ends_with(".cmake")) {
         let text = fs::read_to_string(dest.join(file)).expect("a text");
         assert!(!text.contains(dest.to_str().expect("a plain path")), "{file} names DESTDIR");
@@ -212,6 +235,23 @@ fn install_goes_below_destdir_and_uninstall_leaves_nothing() {
     make(&[&["uninstall"], &args[..]].concat());
     assert_eq!(files(&dest), BTreeSet::from(["opt/gw/lib64/pkgconfig/other.pc".to_owned()]));
     assert!(!dest.join("opt/gw/lib64/cmake").exists());
+    assert!(!dest.join("opt/gw/man/man3").exists());
+}
+
+/// `man gw_read_all`: each function has a page of its name, which is, or names, the one about it.
+#[test]
+fn every_function_has_a_page() {
+    let man = prefix().join("share/man");
+    let symbols = fs::read_to_string(root().join("tests/abi/symbols.txt")).expect("the symbols");
+    for name in symbols.lines().filter(|line| !line.starts_with('#')) {
+        let path = man.join(format!("man3/{name}.3"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let text = match text.strip_prefix(".so ") {
+            Some(other) => fs::read_to_string(man.join(other.trim())).expect("another page"),
+            None => text,
+        };
+        assert!(text.contains(&format!("\n.Nm {name}")), "{} is not about it", path.display());
+    }
 }
 
 /// Without a build, and where nobody can be asked for one.
@@ -389,18 +429,17 @@ fn packages_contain_what_they_should() {
             "-rw-r--r-- ./usr/share/doc/libgateway0/copyright".to_owned(),
         ]
     );
-    assert_eq!(
-        names(development),
-        [
-            "-rw-r--r-- ./usr/include/gateway.h".to_owned(),
-            format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config-version.cmake"),
-            format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config.cmake"),
-            format!("-rw-r--r-- {lib}/libgateway.a"),
-            format!("lrwxrwxrwx {lib}/libgateway.so -> libgateway.so.0"),
-            format!("-rw-r--r-- {lib}/pkgconfig/gateway.pc"),
-            "-rw-r--r-- ./usr/share/doc/libgateway-dev/copyright".to_owned(),
-        ]
-    );
+    let mut files = vec![
+        "-rw-r--r-- ./usr/include/gateway.h".to_owned(),
+        format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config-version.cmake"),
+        format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config.cmake"),
+        format!("-rw-r--r-- {lib}/libgateway.a"),
+        format!("lrwxrwxrwx {lib}/libgateway.so -> libgateway.so.0"),
+        format!("-rw-r--r-- {lib}/pkgconfig/gateway.pc"),
+        "-rw-r--r-- ./usr/share/doc/libgateway-dev/copyright".to_owned(),
+    ];
+    files.extend(manual().iter().map(|page| format!("-rw-r--r-- ./usr/share/man/{page}.gz")));
+    assert_eq!(names(development), files);
 }
 
 #[test]

@@ -76,8 +76,9 @@ impl gw_error {
     /// What a callback that returned `code` says; `otherwise` when it says nothing.
     pub(super) fn as_error(&self, code: gw_result, otherwise: &'static str) -> Error {
         let kind = Kind::from_code(code).unwrap_or(Kind::App);
-        let text: Vec<u8> =
-            self.message.iter().map(|octet| *octet as u8).take_while(|octet| *octet != 0).collect();
+        // A c_char has a sign on x86-64, and none on aarch64.
+        let octets = self.message.iter().flat_map(|octet| octet.to_ne_bytes());
+        let text: Vec<u8> = octets.take_while(|octet| *octet != 0).collect();
         let error = match text.as_slice() {
             [] => Error::new(kind, otherwise),
             text => Error::new(kind, String::from_utf8_lossy(text).into_owned()),

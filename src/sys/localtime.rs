@@ -30,7 +30,8 @@ pub fn now() -> LocalTime {
 
 /// A moment in the time zone of the process.
 fn break_down(unix_ns: u64) -> Option<LocalTime> {
-    let seconds = libc::time_t::try_from(unix_ns / 1_000_000_000).ok()?;
+    // A time_t, whose name the crate libc deprecates on musl.
+    let seconds = (unix_ns / 1_000_000_000).try_into().ok()?;
     let mut tm = MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both pointers are valid for the call; localtime_r keeps neither.
     let filled = unsafe { libc::localtime_r(&seconds, tm.as_mut_ptr()) };

@@ -30,7 +30,8 @@ pub fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>], more: bool) -> io::Resul
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     // An IoSlice has the layout of an iovec (std promises it); sendmsg only reads them.
     message.msg_iov = slices.as_ptr().cast_mut().cast();
-    message.msg_iovlen = slices.len().min(MAX_SLICES);
+    // A size_t here, an int there (musl): 1024 fits into both.
+    message.msg_iovlen = slices.len().min(MAX_SLICES) as _;
     retry(|| {
         // SAFETY: `message` names the memory of `slices`, which lives as long as the call.
         check_size(unsafe { libc::sendmsg(fd, &message, flags) })

@@ -1,5 +1,5 @@
 /*
- * Sizes and offsets of every struct of the header, on x86-64.  A line that
+ * Sizes and offsets of every struct of the header, on 64 bits.  A line that
  * fails is a break of the ABI: members are added at the end of a struct that
  * has a size, and nowhere else.
  */
@@ -13,7 +13,7 @@
 #define SIZE(T, n) CHECK(sizeof(T) == n)
 #define AT(T, member, n) CHECK(offsetof(T, member) == n)
 
-#if defined(__x86_64__) && defined(__LP64__)
+#if defined(__LP64__)
 
 SIZE(gw_error, 256);
 AT(gw_error, size, 0);

@@ -113,7 +113,7 @@ pub(super) static OPTIONS: [Opt; 27] = [
         c"signals",
         Slot::AutoBool(field!(signals)),
         c"auto",
-        c"Whether the library handles TERM, INT, QUIT and CHLD. auto: in gw_serve only.",
+        c"Whether the library handles TERM, INT and QUIT. auto: in gw_serve only.",
     ),
     opt(
         10,
