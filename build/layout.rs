@@ -58,7 +58,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         first: &[],
         sources: &["src/ffi/config.rs", "src/ffi/options.rs"],
     },
-    Section { title: "hooks, log", intro: "", first: &[], sources: &["src/ffi/hooks.rs"] },
+    Section {
+        title: "hooks, log",
+        intro: "",
+        first: &["gw_server"],
+        sources: &["src/ffi/hooks.rs"],
+    },
     Section {
         title: "the arbiter",
         intro: "",

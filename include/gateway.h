@@ -517,6 +517,8 @@ gw_result gw_option_next(uint32_t *cursor, gw_option *out);
 
 /* ---- 10. hooks, log ---------------------------------------------------- */
 
+typedef struct gw_server gw_server; /* one worker's loop */
+
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
     uint16_t          status;       /* of the response; 0: there was none */
@@ -536,10 +538,14 @@ typedef struct gw_access {          /* one finished request */
 
 /* what worker_init and worker_exit are told */
 typedef struct gw_worker {
-    uint32_t size;
-    int32_t  pid;                   /* 0 for a thread */
-    uint32_t slot;                  /* 0 .. workers-1, reused */
-    uint32_t generation;            /* counts reloads */
+    uint32_t   size;
+    int32_t    pid;                 /* 0 for a thread */
+    uint32_t   slot;                /* 0 .. workers-1, reused */
+    uint32_t   generation;          /* counts reloads */
+    gw_server *server;              /* For gw_server_take, _events, _stop,
+                                       _wake, _stats, until worker_exit has
+                                       returned (in a forked worker: until
+                                       its process ends). */
 } gw_worker;
 
 typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
@@ -673,8 +679,6 @@ gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 12. one worker, inside a foreign event loop ----------------------- */
-
-typedef struct gw_server gw_server; /* one worker's loop */
 
 /* [one] Takes cfg.  Binds what is to be listened on; none at all is fine,
    for sockets that are adopted. */

@@ -91,11 +91,11 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
 }
 
 fn must_have_app(setup: &Setup) -> Result<()> {
-    if setup.pulled {
+    if setup.pulled && setup.hooks.worker_init.is_none() {
         return Err(Error::new(
             Kind::Invalid,
-            "there is no application: gw_config_app comes first; only a gw_server's requests can be \
-             taken instead",
+            "there is no application: gw_config_app comes first, or a hook worker_init that starts \
+             threads which take the requests",
         ));
     }
     Ok(())
@@ -118,15 +118,32 @@ static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
 
 /// A worker's life.
 fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+    let is_process = context.pid() != 0;
+    if is_process {
+        WORKER.store(std::process::id(), Ordering::Relaxed);
+    }
+    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
+        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
+    let engine = match made {
+        Ok(engine) => engine,
+        Err(error) => {
+            log!(setup.log, Error, "worker", "{error}");
+            return error.exit_status().max(BOOT_ERROR);
+        }
+    };
     let worker = Worker {
         pid: context.pid(),
         slot: context.slot() as u32,
         generation: context.generation(),
+        server: Some(Arc::new(engine.remote())),
+        ..Worker::default()
     };
-    if worker.pid != 0 {
-        WORKER.store(std::process::id(), Ordering::Relaxed);
+    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
+    if is_process {
+        // Threads of the host may use what the hooks were given until the process ends.
+        std::mem::forget(worker);
     }
-    hooked(&setup.hooks, &worker, || turn(setup, counters, context)).unwrap_or_else(|error| {
+    served.unwrap_or_else(|error| {
         log!(setup.log, Error, "worker", "{error}");
         error.exit_status()
     })
@@ -145,16 +162,7 @@ fn hooked<T>(hooks: &Hooks, worker: &Worker, serve: impl FnOnce() -> T) -> Resul
 }
 
 /// The loop of a worker; its exit status.
-fn turn(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
-    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
-        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
-    let mut engine = match made {
-        Ok(engine) => engine,
-        Err(error) => {
-            log!(setup.log, Error, "worker", "{error}");
-            return error.exit_status().max(BOOT_ERROR);
-        }
-    };
+fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>) -> i32 {
     context.ready();
     let mut wait = 0;
     loop {
@@ -198,16 +206,13 @@ fn serve_inline(config: Config) -> Result<()> {
         Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?),
         _ => None,
     };
-    let listeners = bind(&setup)?;
-    hooked(&setup.hooks, &Worker::default(), || turn_here(&setup, listeners, signals))?
+    let counters = Arc::new(Counters::default());
+    let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
+    let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
+    hooked(&setup.hooks, &worker, || turn_here(&setup, engine, signals))?
 }
 
-fn turn_here(
-    setup: &Arc<Setup>,
-    listeners: Vec<Arc<Listening>>,
-    signals: Option<Signals>,
-) -> Result<()> {
-    let mut engine = Engine::new(Arc::clone(setup), listeners, Arc::new(Counters::default()))?;
+fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
     }

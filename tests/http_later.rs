@@ -10,9 +10,19 @@ fn later() -> PathBuf {
     program(&["tests/c/later.c"])
 }
 
-/// Handed out by an application, on the loop and on threads; and taken.
+/// gw_serve reports errors, of which some tests make more than a pipe holds.
+const QUIET: &str = "errorlog=/dev/null";
+
+/// Handed out by an application, on the loop and on threads; and taken, also in workers.
 fn every_way(mut test: impl FnMut(&[&str])) {
-    for way in [&["{}"][..], &["{}", "threads=2"], &["take", "{}"]] {
+    for way in [
+        &["{}"][..],
+        &["{}", "threads=2"],
+        &["take", "{}"],
+        &["serve", "{}", QUIET, "workers=2"],
+        &["serve", "{}", QUIET, "workers=2", "worker_model=threads"],
+        &["serve", "{}", QUIET, "worker_model=inline"],
+    ] {
         test(way);
     }
 }
@@ -101,6 +111,9 @@ fn iterators_that_are_resumed() {
 #[test]
 fn clients_that_leave_cost_nobody_anything() {
     every_way(|way| {
+        // The counts of one process.
+        let way = &way.iter().map(|arg| arg.replace("workers=2", "workers=1")).collect::<Vec<_>>();
+        let way: &[&str] = &way.iter().map(String::as_str).collect::<Vec<_>>();
         let server = Server::start(&later(), way);
         let rounds = scaled(60);
         for round in 0..rounds {

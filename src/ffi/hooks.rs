@@ -8,6 +8,7 @@ use super::context::Context;
 use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference};
 use super::object::borrow_anywhere;
 use super::result::{gw_error, gw_result};
+use super::server::{gw_server, server_of};
 use crate::base::error::{Error, Kind};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
@@ -55,6 +56,9 @@ pub struct gw_worker {
     pub slot: u32,
     /// counts reloads
     pub generation: u32,
+    /// For gw_server_take, _events, _stop, _wake, _stats, until worker_exit has returned (in a
+    /// forked worker: until its process ends).
+    pub server: *mut gw_server,
 }
 
 /// Gunicorn's names; any may be NULL.
@@ -142,8 +146,13 @@ pub unsafe extern "C" fn gw_config_hooks(
 }
 
 fn worker_of(worker: &Worker) -> gw_worker {
-    let Worker { pid, slot, generation } = *worker;
-    gw_worker { size: size_of::<gw_worker>() as u32, pid, slot, generation }
+    gw_worker {
+        size: size_of::<gw_worker>() as u32,
+        pid: worker.pid,
+        slot: worker.slot,
+        generation: worker.generation,
+        server: server_of(worker),
+    }
 }
 
 fn access_of(done: &Access<'_>) -> gw_access {

@@ -1,6 +1,6 @@
 //! One worker in the caller's own event loop.
 
-use std::os::fd::RawFd;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,16 @@ use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
 use super::deferred::{self, gw_deferred};
 use super::guard::{fill, guard, guard_with, out, quietly};
-use super::object::{Exclusive, borrow, give, handle, take};
+use super::object::{Entered, Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
+use crate::gateway::service::Worker;
 use crate::run::pull::Taken;
-use crate::server::engine::{Control, Engine, Stop};
+use crate::server::engine::{Engine, Remote, Stop};
 use crate::server::pulled::{Pulled, What};
 use crate::server::setup::Setup;
 
@@ -30,36 +31,56 @@ handle!(gw_server: Server, b"serv");
 
 /// An engine, and what may be used while a call is in it.
 pub(super) struct Server {
-    engine: Exclusive<Engine>,
-    control: Arc<Control>,
-    counters: Arc<Counters>,
-    pulled: Option<Arc<Pulled>>,
-    fd: RawFd,
+    /// None: an arbiter's worker has it.
+    engine: Option<Exclusive<Engine>>,
+    remote: Remote,
     since: Instant,
+}
+
+/// The server of a worker, the same one for all of its hooks; freed with `worker`.
+pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
+    struct Kept(*mut gw_server);
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            // SAFETY: made below; the header says until when it may be used.
+            let _ = unsafe { take(self.0) };
+        }
+    }
+    let Some(remote) = worker.server.as_ref().and_then(|server| server.downcast_ref::<Remote>())
+    else {
+        return std::ptr::null_mut();
+    };
+    let made = || -> Box<dyn Any> {
+        let server = Server { engine: None, remote: remote.clone(), since: Instant::now() };
+        Box::new(Kept(give(server)))
+    };
+    let kept = worker.kept.get_or_init(made);
+    kept.downcast_ref::<Kept>().map_or(std::ptr::null_mut(), |kept| kept.0)
 }
 
 impl Server {
     fn new(config: Config) -> Result<Self> {
         let setup = Arc::new(Setup::new(config)?);
         let listeners = setup.bind()?.into_iter().map(Arc::new).collect();
-        let counters = Arc::new(Counters::default());
-        let engine = Engine::new(setup, listeners, Arc::clone(&counters) as Arc<_>)?;
-        Ok(Server {
-            control: Arc::clone(engine.control()),
-            fd: engine.fd(),
-            pulled: engine.pulled().cloned(),
-            engine: Exclusive::new(engine),
-            counters,
-            since: Instant::now(),
-        })
+        let engine = Engine::new(setup, listeners, Arc::new(Counters::default()))?;
+        let remote = engine.remote();
+        Ok(Server { engine: Some(Exclusive::new(engine)), remote, since: Instant::now() })
+    }
+
+    /// The engine, for one call at a time.
+    fn enter(&self) -> Result<Entered<'_, Engine>> {
+        match &self.engine {
+            Some(engine) => engine.enter(),
+            None => Err(Error::new(Kind::State, "the loop of this server is its worker's")),
+        }
     }
 
     /// What is there for those who ask.  `waits`: they would wait for it.
     fn pulled(&self, waits: bool) -> Result<&Pulled> {
-        let Some(pulled) = &self.pulled else {
+        let Some(pulled) = &self.remote.pulled else {
             return Err(Error::new(Kind::State, "this server has an application to call"));
         };
-        if waits && self.control.is_inside() {
+        if waits && self.remote.control.is_inside() {
             let text = "the thread that turns the server must not wait for its requests";
             return Err(Error::new(Kind::Busy, text));
         }
@@ -91,7 +112,7 @@ pub unsafe extern "C" fn gw_server_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_fd(s: *const gw_server) -> i32 {
     // SAFETY: the rules page.
-    quietly(-1, || Ok(unsafe { borrow(s) }?.fd))
+    quietly(-1, || Ok(unsafe { borrow(s) }?.remote.fd))
 }
 
 /// [one] Do what can be done without blocking; *wait_ms is how long the host may sleep on the fd: 0
@@ -101,7 +122,7 @@ pub unsafe extern "C" fn gw_server_turn(s: *mut gw_server, wait_ms: *mut i64) ->
     guard(|| {
         // SAFETY: the rules page.
         let (server, wait_ms) = unsafe { (borrow(s)?, out(wait_ms, "wait_ms")?) };
-        let next = server.engine.enter()?.turn(0)?;
+        let next = server.enter()?.turn(0)?;
         wait_ms.set(next.unwrap_or(-1));
         Ok(if next.is_some() { GW_OK } else { GW_EOF })
     })
@@ -118,7 +139,7 @@ pub unsafe extern "C" fn gw_server_adopt(s: *mut gw_server, fd: i32, protocol: u
         if fd < 0 {
             return Err(Error::new(Kind::Invalid, "fd is negative"));
         }
-        server.engine.enter()?.adopt(fd)
+        server.enter()?.adopt(fd)
     })
 }
 
@@ -127,7 +148,7 @@ pub unsafe extern "C" fn gw_server_adopt(s: *mut gw_server, fd: i32, protocol: u
 pub unsafe extern "C" fn gw_server_wake(s: *mut gw_server) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
-        unsafe { borrow(s) }?.control.wake();
+        unsafe { borrow(s) }?.remote.control.wake();
         Ok(())
     })
 }
@@ -139,7 +160,7 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        server.control.stop(match how {
+        server.remote.control.stop(match how {
             GW_STOP_GRACEFUL => Stop::Graceful,
             GW_STOP_QUICK | GW_STOP_KILL => Stop::Quick,
             _ => return Err(Error::new(Kind::Invalid, "how is none of GW_STOP_*")),
@@ -153,7 +174,7 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
 pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
     quietly((), || {
         // SAFETY: the rules page.
-        if unsafe { borrow(s) }?.engine.enter()?.is_inside() {
+        if unsafe { borrow(s) }?.enter()?.is_inside() {
             return Err(Error::new(Kind::State, "gw_server_free: called by its own application"));
         }
         // SAFETY: the rules page: nobody uses it any more, and no call is in it.
@@ -272,7 +293,7 @@ pub unsafe extern "C" fn gw_server_stats(s: *const gw_server, out: *mut gw_stats
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        let stats = stats_of([(&*server.counters, true)], server.since);
+        let stats = stats_of([((*server.remote.counters).as_ref(), true)], server.since);
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })

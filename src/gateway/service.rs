@@ -1,5 +1,7 @@
 //! What all requests of one worker share, and what its host wants to be told.
 
+use std::any::Any;
+use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
 pub type WorkerExit = Box<dyn Fn(&Worker) + Send + Sync>;
 
 /// A worker, as its hooks know it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Worker {
     /// Its process, if it was forked; 0 for a thread.
     pub pid: i32,
@@ -69,12 +71,16 @@ pub struct Worker {
     pub slot: u32,
     /// Which configuration it runs: counts reloads.
     pub generation: u32,
+    /// What may be done to its server while the worker's thread turns it.
+    pub server: Option<Arc<dyn Any + Send + Sync>>,
+    /// What a hook keeps from one call to the next, until the worker has ended.
+    pub kept: OnceCell<Box<dyn Any>>,
 }
 
 /// What the host wants to be called for in a worker.
 #[derive(Default)]
 pub struct Hooks {
-    /// Before the worker makes its loop, in the thread of that.
+    /// Before the worker's loop turns, in the thread of that.
     pub worker_init: Option<WorkerInit>,
     /// After its loop, in the same thread.
     pub worker_exit: Option<WorkerExit>,

@@ -6,6 +6,7 @@
 mod accept;
 mod core;
 
+use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -91,6 +92,25 @@ impl Control {
     pub fn stop(&self, how: Stop) {
         self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
         self.waker.wake();
+    }
+}
+
+/// What may be done to an engine from outside, while a thread turns it.
+#[derive(Clone)]
+pub struct Remote {
+    /// Stops it, and wakes it.
+    pub control: Arc<Control>,
+    /// Its requests, if there is no application.
+    pub pulled: Option<Arc<Pulled>>,
+    /// What it counts.
+    pub counters: Arc<dyn AsRef<Counters> + Send + Sync>,
+    /// See [`Engine::fd`].
+    pub fd: RawFd,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("fd", &self.fd).finish_non_exhaustive()
     }
 }
 
@@ -194,6 +214,16 @@ impl Engine {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         self.core.context.service.counters()
+    }
+
+    /// For other threads: what does not need the engine itself.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            control: Arc::clone(&self.control),
+            pulled: self.core.context.pulled.clone(),
+            counters: Arc::clone(&self.core.context.service.counters),
+            fd: self.fd(),
+        }
     }
 
     /// Requests for whoever asks, if the configuration has no application.

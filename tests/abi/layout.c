@@ -141,11 +141,12 @@ AT(gw_access, env, 72);
 AT(gw_access, headers, 80);
 AT(gw_access, header_count, 88);
 
-SIZE(gw_worker, 16);
+SIZE(gw_worker, 24);
 AT(gw_worker, size, 0);
 AT(gw_worker, pid, 4);
 AT(gw_worker, slot, 8);
 AT(gw_worker, generation, 12);
+AT(gw_worker, server, 16);
 
 SIZE(gw_hooks, 56);
 AT(gw_hooks, size, 0);

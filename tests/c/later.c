@@ -3,6 +3,7 @@
  *
  *     later address [option=value ...]    an application that defers
  *     later take address [option=value]   no application: threads take
+ *     later serve address [option=value]  the same in each worker of gw_serve
  *     later orphan                        a handle outlives its server
  *
  * A request is answered by one of four threads, as its path says; `/counts`
@@ -396,6 +397,7 @@ static gw_server *server;
 static void *
 take(void *arg)
 {
+    gw_server   *server = arg;
     gw_deferred *d[8];
     gw_result    rc;
     size_t       n;
@@ -414,6 +416,51 @@ take(void *arg)
         }
     }
     return arg;
+}
+
+/* -- taking in the workers of gw_serve -- */
+#define WORKERS 8
+static pthread_t takers[WORKERS][4];
+
+static gw_result
+worker_init(void *ctx, const gw_worker *w)
+{
+    int64_t wait_ms;
+
+    (void) ctx;
+    expect(w->server != NULL && w->slot < WORKERS, "a worker's server");
+    expect(gw_server_turn(w->server, &wait_ms) == GW_ERR_STATE, "turn in a worker");
+    gw_server_free(w->server);              /* is not ours: does nothing */
+    for (int i = 0; i < 4; i++) {
+        if (pthread_create(&takers[w->slot][i], NULL, take, w->server) != 0) {
+            return GW_ERR_APP;
+        }
+    }
+    return GW_OK;
+}
+
+static void
+worker_exit(void *ctx, const gw_worker *w)
+{
+    (void) ctx;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(takers[w->slot][i], NULL);
+    }
+    expect(watched == dropped || w->pid == 0, "every drop was called");
+}
+
+static int
+serve(gw_config *cfg, gw_error *err)
+{
+    gw_hooks hooks = GW_INIT(gw_hooks);
+
+    hooks.worker_init = worker_init;
+    hooks.worker_exit = worker_exit;
+    if (gw_config_hooks(cfg, &hooks, err) < 0 || gw_serve(cfg, err) < 0) {
+        fprintf(stderr, "later: %s\n", err->message);
+        return err->exit_status;
+    }
+    return wrong != 0 || (!gw_is_worker() && watched != dropped) ? 2 : 0;
 }
 
 static void
@@ -479,7 +526,8 @@ orphan(void)
 int
 main(int argc, char **argv)
 {
-    int          takes = argc > 2 && strcmp(argv[1], "take") == 0;
+    int          serves = argc > 2 && strcmp(argv[1], "serve") == 0;
+    int          takes = serves || (argc > 2 && strcmp(argv[1], "take") == 0);
     gw_app       self = { .size = sizeof self, .call = app,
                           .flags = GW_APP_THREADSAFE | GW_APP_NONBLOCKING };
     gw_error     err = GW_INIT(gw_error);
@@ -504,13 +552,16 @@ main(int argc, char **argv)
             goto failed;
         }
     }
+    if (serves) {
+        return serve(cfg, &err);
+    }
     if (gw_server_new(cfg, &server, &err) < 0) {
         goto failed;
     }
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     for (int i = 0; i < 4; i++) {
-        pthread_create(&thread[i], NULL, takes ? take : work, NULL);
+        pthread_create(&thread[i], NULL, takes ? take : work, server);
     }
     status = turn_until_stopped();
     pthread_mutex_lock(&lock);
