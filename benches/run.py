@@ -17,6 +17,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import count
@@ -29,6 +30,7 @@ PARTS = ("clock", "counts", "latency", "footprint")
 # 250, not 256: libmicrohttpd 0.9.75 takes events by 128, and starves at 128, 256 ... connections.
 LEVELS = (1, 16, 64, 250, 1_000, 10_000)
 MANY = 10_000  # connections
+NOISY = 0.05  # of the machine
 
 
 @contextlib.contextmanager
@@ -149,6 +151,29 @@ def scenario_part(key, makers, args, script):
 # ---- the machine ----
 
 
+class Others:
+    """The share of the machine that went to others, the hypervisor's other guests among them."""
+
+    def __init__(self):
+        self.began = time.monotonic()
+        self.before = self.busy() - self.ours()
+
+    def share(self):
+        used = self.busy() - self.ours() - self.before
+        return max(0.0, used / (time.monotonic() - self.began) / (os.cpu_count() or 1))
+
+    @staticmethod
+    def busy():
+        """Seconds, of all cores, since the machine started: all but idle and iowait."""
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def ours():
+        """Seconds of this process and of the children that have ended."""
+        return sum(os.times()[:4])
+
+
 def machine():
     cpu = next(
         (
@@ -163,7 +188,6 @@ def machine():
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()),
-        "load_before": round(os.getloadavg()[0], 2),
     }
 
 
@@ -224,8 +248,13 @@ def main():
             for name, make in servers.makers.items()
             if name == "limit" or not args.server or name in args.server
         }
+        others = Others()
         measure(servers, makers, files, args, result, Path(where) / "wrk.lua")
+        result["others"] = others.share()
         warn(args, servers, files)
+        print(f"others used {result['others'] * 100:.1f} % of the machine meanwhile")
+        if result["others"] > NOISY:
+            print("NOISY: compare the counts; do not trust times, latencies least of all")
     if args.record:
         RESULTS.write_text(json.dumps(rounded(result), indent=1) + "\n")
         print(f"written to {RESULTS}")
