@@ -48,6 +48,12 @@ def middle(values):
     return [statistics.median(values), min(values), max(values)]
 
 
+def known(values):
+    """The median of those that there are; a run without answers has none."""
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
 # ---- the parts: each returns {server: {...}} ----
 
 
@@ -60,6 +66,8 @@ def clock(servers, scenario, args, script):
             load = wrk(
                 server.port, scenario, args.seconds, args.connections, args.client_core, script
             )
+            if load.requests == 0:
+                sys.exit(f"{server.name} answered nothing: {scenario.about}")
             times[server.name].append((server.cpu() - before) / load.requests)
     limit = times["limit"]
     return {
@@ -86,8 +94,8 @@ def latency(makers, args, script):
     with started(makers, scenario, args.server_core) as servers:
         for level in args.levels:
             loads = {server.name: [] for server in servers}
-            # A second is gone before ten thousand connections are made.
-            seconds = args.seconds + (level >= MANY)
+            # Seconds are gone before ten thousand connections are made.
+            seconds = args.seconds + 2 * (level >= MANY)
             for _ in range(min(args.rounds, 3)):
                 for server in servers:
                     load = wrk(
@@ -97,8 +105,8 @@ def latency(makers, args, script):
             found[str(level)] = {
                 name: {
                     "rate": statistics.median(load.requests / load.seconds for load in runs),
-                    "p50_us": statistics.median(load.p50 for load in runs),
-                    "p99_us": statistics.median(load.p99 for load in runs),
+                    "p50_us": known(load.p50 for load in runs),
+                    "p99_us": known(load.p99 for load in runs),
                     "errors": sum(load.errors for load in runs),
                 }
                 for name, runs in loads.items()
@@ -114,7 +122,9 @@ def latency(makers, args, script):
 
 def latency_row(name, row):
     text = f"  {name:13} {row['rate']:10,.0f} requests/s"
-    text += f"   p50 {row['p50_us'] / 1000:8.3f} ms   p99 {row['p99_us'] / 1000:8.3f} ms"
+    for name in ("p50", "p99"):
+        us = row[f"{name}_us"]
+        text += f"   {name} {us / 1000:8.3f} ms" if us is not None else f"   {name} NO ANSWERS"
     return text + (f"   {row['errors']} ERRORS" if row["errors"] else "")
 
 

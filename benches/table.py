@@ -76,6 +76,8 @@ def failed(row):
 
 
 def ms(us):
+    if us is None:
+        return "none"
     return f"{us / 1000:.3g}" if us < 100_000 else f"{us / 1000:,.0f}"
 
 
