@@ -184,6 +184,7 @@ class Load:
         self.requests = int(done[1])
         self.seconds = float(done[2]) * UNITS[done[3]] / 1e6
         at = dict(re.findall(r"^ +(\d+)% +([\d.]+\w+)$", text, re.MULTILINE))
+        at = at if self.requests else {}
         self.p50, self.p99 = (in_us(at[p]) if p in at else None for p in ("50", "99"))
         errors = re.search(r"Socket errors: (.+)", text)
         self.errors = sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0

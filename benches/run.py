@@ -122,9 +122,9 @@ def latency(makers, args, script):
 
 def latency_row(name, row):
     text = f"  {name:13} {row['rate']:10,.0f} requests/s"
-    for name in ("p50", "p99"):
-        us = row[f"{name}_us"]
-        text += f"   {name} {us / 1000:8.3f} ms" if us is not None else f"   {name} NO ANSWERS"
+    for point in ("p50", "p99"):
+        us = row[f"{point}_us"]
+        text += f"   {point} {us / 1000:8.3f} ms" if us is not None else f"   {point} NO ANSWERS"
     return text + (f"   {row['errors']} ERRORS" if row["errors"] else "")
 
 
