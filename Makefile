@@ -2,7 +2,7 @@
 #
 #   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
 #   make test         install what the tests need, then run all of them
-#   make bench        speed, beside the hand-written limit (benches/README.md)
+#   make bench        speed, beside the hand-written limit and other servers (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
 #                     MANDIR=$PREFIX/share/man
 #   make deb          packages for Debian, in target/deb
@@ -24,8 +24,8 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs tests/pool_c.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops test-cross \
-        abi-baseline install uninstall deb bench setup clean
+        test-install test-loops test-budget test-cross \
+        budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
 all: library
@@ -52,9 +52,9 @@ $(OUT)/%: examples/%.c include/gateway.h | library
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 22 minutes in all ----
+# ---- tests: 23 minutes in all ----
 
-test: setup test-serve test-core test-c test-cross
+test: setup test-serve test-core test-c test-budget test-cross
 
 # Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
 test-core:
@@ -62,6 +62,7 @@ test-core:
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --quiet
 	$(if $(RUFF),$(RUFF) check --no-cache $(PYTHON),@echo "no ruff: $(PYTHON) not checked")
+	python3 benches/table.py --check
 	$(CARGO) test --no-fail-fast
 
 # The C programs once more, under each checker.  7 minutes.
@@ -74,6 +75,14 @@ test-valgrind:
 # 3 minutes.
 test-sanitize:
 	GATEWAY_UNDER=sanitize $(CARGO) test $(C_TESTS:%=--test %)
+
+# What a request costs: instructions and system calls, within benches/budget.toml.  2 minutes.
+test-budget: $(OUT)/bench
+	python3 benches/budget.py --programs $(OUT)
+
+# It costs something else on purpose; the commit says why.  2 minutes.
+budget: $(OUT)/bench
+	python3 benches/budget.py --programs $(OUT) --renew
 
 # `make serve` in a terminal, and Ctrl-C.  2 minutes.
 test-serve:
@@ -116,14 +125,26 @@ DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(
 deb: library
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
-# ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9" ----
+# ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
 
-bench: library
-	@scripts/setup bench
-	@mkdir -p $(OUT)
-	$(CC) -std=c11 -Wall -Wextra -Werror -O2 -o $(OUT)/limit benches/limit.c
-	@$(MAKE) --no-print-directory $(OUT)/bench
-	python3 benches/run.py --programs $(OUT) $(ARGS)
+bench: $(OUT)/bench
+	@TARGET=$(TARGET) scripts/setup bench
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	$(CC) $(C11) -o $(OUT)/host benches/host.c
+	@$(MAKE) --no-print-directory bench-peers
+	python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
+	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
+
+# Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
+bench-peers:
+	-@rm -f $(OUT)/microhttpd $(OUT)/hyper
+	-$(CC) $(C11) -o $(OUT)/microhttpd benches/peers/microhttpd.c -lmicrohttpd
+	-$(CARGO) build --release --locked --manifest-path benches/peers/hyper/Cargo.toml \
+		--target-dir $(TARGET)/peers/hyper && cp $(TARGET)/peers/hyper/release/hyper-peer $(OUT)/hyper
+
+# The tables of the READMEs, from benches/results.json.
+bench-table:
+	python3 benches/table.py
 
 $(OUT)/bench: benches/bench.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway

@@ -1,8 +1,9 @@
 /*
  * bench.c - what is measured: the same answers as limit.c, from libgateway.
  *
- *     bench address [workers]        /      hello       (also to a POST)
- *                                    /big   100 KiB
+ *     bench address [option=value]...      /       hello
+ *                                          /post   the same, after the body
+ *                                          /big    100 KiB
  */
 #include <gateway.h>
 
@@ -36,10 +37,27 @@ bench(void *ctx, gw_environ *env, gw_start_response_fn start_response,
     if (rc < 0) {
         return rc;
     }
-    if (env->path_info.len > 1) {
+    if (env->path_info.len == 4) {
         return gw_body_bytes(body, big_body, BIG_SIZE, NULL, NULL);
     }
     return gw_body_bytes(body, "hello, world\n", 13, NULL, NULL);
+}
+
+/* "name=value" */
+static gw_result
+set_option(gw_config *cfg, const char *option, gw_error *err)
+{
+    char        name[64];
+    const char *equals = strchr(option, '=');
+
+    if (equals == NULL || (size_t) (equals - option) >= sizeof name) {
+        snprintf(err->message, sizeof err->message, "not an option: %s", option);
+        return GW_ERR_INVALID;
+    }
+    memcpy(name, option, (size_t) (equals - option));
+    name[equals - option] = '\0';
+
+    return gw_config_set(cfg, name, equals + 1, err);
 }
 
 int
@@ -48,6 +66,7 @@ main(int argc, char **argv)
     gw_app      app = GW_INIT(gw_app);
     gw_error    err = GW_INIT(gw_error);
     gw_config  *cfg = gw_config_new();
+    int         i;
 
     memset(big_body, 'x', sizeof big_body);
     app.call = bench;
@@ -56,13 +75,23 @@ main(int argc, char **argv)
     if (gw_config_set(cfg, "bind", argc > 1 ? argv[1] : "127.0.0.1:8000",
                       &err) < 0
         || gw_config_set(cfg, "errorlog", "", &err) < 0
-        || gw_config_set(cfg, "workers", argc > 2 ? argv[2] : "1", &err) < 0
-        || gw_config_app(cfg, &app, &err) < 0
-        || gw_serve(cfg, &err) < 0)
+        || gw_config_set(cfg, "workers", "1", &err) < 0
+        || gw_config_app(cfg, &app, &err) < 0)
     {
-        fprintf(stderr, "bench: %s\n", err.message);
-        return err.exit_status;
+        goto failed;
+    }
+    for (i = 2; i < argc; i++) {
+        if (set_option(cfg, argv[i], &err) < 0) {
+            goto failed;
+        }
+    }
+    if (gw_serve(cfg, &err) < 0) {
+        goto failed;
     }
 
     return 0;
+
+failed:
+    fprintf(stderr, "bench: %s\n", err.message);
+    return 1;
 }

@@ -4,8 +4,9 @@
  * write per turn of a connection.  It believes its client: it has no limits, no
  * timeouts, no validation.  It is a ruler, not a server.
  *
- *     limit [port]        /      hello       (also after a POST's body)
- *                         /big   100 KiB
+ *     limit [port]        /       hello
+ *                         /post   the same, after the body
+ *                         /big    100 KiB
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,382 +1,313 @@
 #!/usr/bin/env python3
-"""Speed of libgateway beside the limit (limit.c) and, where installed, nginx's `return`.
+"""Speed of libgateway beside the limit (limit.c) and its peers; benches/README.md says how.
 
-All servers run at once, each with one worker on the same core; wrk, on another core, takes them
-in turn, round after round, so that what disturbs the machine disturbs all of them.  Measured is
-the CPU time (user and system) of a server's process tree per request: it does not depend on how
-fast the client is.  `ratio` is limit / server: 1.00 would be as good as the limit.
-
-System calls per request come from strace, instructions per request (user space) from callgrind:
-two runs with N and 2N requests, and the difference, so that the start cancels out.
+Each server has one worker on one core; wrk, on another core, takes them in turn, round after
+round, so that what disturbs the machine disturbs all of them.  First comes the CPU time (user and
+system) of a server's process tree per request, which does not depend on how fast the client is:
+`ratio` is limit / server, and 1.00 would be as good as the limit.  Then counts that depend on no
+clock, latency by the number of connections, and what libgateway uses when it is idle.
 """
 
 import argparse
+import contextlib
+import datetime
+import json
 import os
-import re
-import shutil
-import signal
-import socket
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-TOTALS = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
-PLAIN = "Host: 127.0.0.1\r\n"
-PIPELINE = """
-init = function(args)
-    local r = {}
-    for i = 1, 16 do r[i] = wrk.format(nil, "/") end
-    all = table.concat(r)
-end
-request = function() return all end
-"""
-POST = 'wrk.method = "POST"\nwrk.body = string.rep("x", 1024)\n'
+import count
+import footprint
+from ask import SCENARIOS, one_answer, open_files, wrk
+from servers import Programs, Server, first_number
+
+RESULTS = Path(__file__).parent / "results.json"
+PARTS = ("clock", "counts", "latency", "footprint")
+# 250, not 256: libmicrohttpd 0.9.75 takes events by 128, and starves at 128, 256 ... connections.
+LEVELS = (1, 16, 64, 250, 1_000, 10_000)
+MANY = 10_000  # connections
+NOISY = 0.05  # of the machine
 
 
-class Scenario:
-    """One way to ask: for wrk, and as octets for the counting runs."""
-
-    def __init__(self, about, octets, *, batch=1, path="/", header=None, lua=None, rivals=True):
-        self.about = about
-        self.octets = octets.encode()
-        self.batch = batch
-        self.path = path
-        self.header = header
-        self.lua = lua
-        self.rivals = rivals
-        self.closes = header == "Connection: close"
+@contextlib.contextmanager
+def started(makers, scenario, core):
+    """All servers at once, and each has answered."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(Server(n, make, core)) for n, make in makers.items()]
+        for server in servers:
+            one_answer(server.port, scenario)
+        yield servers
 
 
-SCENARIOS = {
-    "hello": Scenario("hello, keep-alive", f"GET / HTTP/1.1\r\n{PLAIN}\r\n"),
-    "pipeline": Scenario(
-        "hello, pipelined by 16", f"GET / HTTP/1.1\r\n{PLAIN}\r\n", batch=16, lua=PIPELINE
-    ),
-    "close": Scenario(
-        "hello, a connection each",
-        f"GET / HTTP/1.1\r\n{PLAIN}Connection: close\r\n\r\n",
-        header="Connection: close",
-    ),
-    "post": Scenario(
-        "POST of 1 KiB",
-        f"POST / HTTP/1.1\r\n{PLAIN}Content-Length: 1024\r\n\r\n" + "x" * 1024,
-        lua=POST,
-    ),
-    "big": Scenario(
-        "answer of 100 KiB", f"GET /big HTTP/1.1\r\n{PLAIN}\r\n", path="/big", rivals=False
-    ),
-}
+def middle(values):
+    """Median, least, greatest."""
+    return [statistics.median(values), min(values), max(values)]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def known(values):
+    """The median of those that there are; a run without answers has none."""
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
 
 
-def stat_fields(pid):
-    """The fields of /proc/PID/stat after the name, or None."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
+# ---- the parts: each returns {server: {...}} ----
 
 
-def tree(root):
-    """The process and all its descendants."""
-    children = {}
-    for entry in os.listdir("/proc"):
-        fields = stat_fields(entry) if entry.isdigit() else None
-        if fields:
-            children.setdefault(int(fields[1]), []).append(int(entry))
-    found = [root]
-    for pid in found:
-        found.extend(children.get(pid, []))
-    return found
-
-
-def cpu_ns(pid):
-    """User and system time that a process has used."""
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        return sum(int((t / "schedstat").read_text().split()[0]) for t in threads)
-    except (OSError, ValueError):
-        fields = stat_fields(pid)
-        return (int(fields[11]) + int(fields[12])) * TICK_NS if fields else 0
-
-
-class Server:
-    """A server process, pinned, and ended with the `with` block."""
-
-    def __init__(self, name, command, port, core=None, **popen):
-        self.name = name
-        self.port = port
-        pin = ["taskset", "-c", str(core)] if core is not None else []
-        self.process = subprocess.Popen(pin + command, **popen)
-
-    def __enter__(self):
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                one_answer(self.port, SCENARIOS["hello"])
-                return self
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.__exit__()
-                    sys.exit(f"{self.name} does not answer on port {self.port}")
-                time.sleep(0.05)
-
-    def __exit__(self, *exc):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                for pid in tree(self.process.pid):
-                    os.kill(pid, signal.SIGKILL)
-                self.process.wait()
-
-    def cpu(self):
-        return sum(cpu_ns(pid) for pid in tree(self.process.pid))
-
-    def worker(self):
-        """The process that serves: the one that has used most time."""
-        return max(tree(self.process.pid), key=cpu_ns)
-
-
-def nginx_command(nginx, port, where):
-    conf = where / "nginx.conf"
-    conf.write_text(f"""
-        daemon off; master_process off; pid {where}/pid; error_log stderr crit;
-        events {{ worker_connections 4096; }}
-        http {{
-            access_log off; default_type text/plain; server_tokens off;
-            keepalive_requests 1000000000; keepalive_timeout 300s;
-            client_body_temp_path {where}/a; proxy_temp_path {where}/b;
-            fastcgi_temp_path {where}/c; uwsgi_temp_path {where}/d; scgi_temp_path {where}/e;
-            server {{
-                listen 127.0.0.1:{port} reuseport backlog=2048;
-                location / {{ return 200 "hello, world\\n"; }}
-            }}
-        }}
-    """)
-    return [nginx, "-p", str(where), "-c", str(conf)]
-
-
-def commands(programs, where):
-    """The rivals: name, command for a port; the limit first."""
-    rivals = {
-        "limit": lambda port: [str(programs / "limit"), str(port)],
-        "gateway": lambda port: [str(programs / "bench"), f"127.0.0.1:{port}", "1"],
-    }
-    nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-    if nginx:
-        rivals["nginx"] = lambda port: nginx_command(nginx, port, where)
-    return rivals
-
-
-# ---- a client that counts: the same number of requests each time ----
-
-
-def receive(sock, octets):
-    """Exactly so many octets."""
-    parts = []
-    while octets > 0:
-        part = sock.recv(min(octets, 1 << 20))
-        if not part:
-            raise OSError("the server closed the connection early")
-        parts.append(part)
-        octets -= len(part)
-    return b"".join(parts)
-
-
-def one_answer(port, scenario):
-    """The length of one answer, which must be a 200 with a Content-Length."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
-        sock.sendall(scenario.octets)
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += receive(sock, 1)
-        length = re.search(rb"(?i)\r\ncontent-length: (\d+)\r\n", head)
-        if not head.startswith(b"HTTP/1.1 200 ") or not length:
-            sys.exit(f"port {port} answered {scenario.about}: {head!r}")
-        receive(sock, int(length[1]))
-        return len(head) + int(length[1])
-
-
-def ask(port, scenario, requests, connections=64):
-    """So many requests: one batch on every connection, then all the answers, and again."""
-    answer = one_answer(port, scenario)
-    todo = requests
-    socks = []
-    while todo > 0:
-        if scenario.closes or not socks:
-            socks = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(connections)]
-        asked = []
-        for sock in socks:
-            n = min(scenario.batch, todo)
-            if n:
-                sock.sendall(scenario.octets * n)
-                asked.append((sock, n))
-                todo -= n
-        for sock, n in asked:
-            receive(sock, n * answer)
-        if scenario.closes:
-            for sock in socks:
-                sock.close()
-    for sock in socks:
-        sock.close()
-
-
-def syscalls(server, scenario, requests):
-    """System calls per request of the serving process: total and by name; None without strace."""
-    if not shutil.which("strace"):
-        return None
-    ask(server.port, scenario, 128)
-    with tempfile.NamedTemporaryFile("r") as out:
-        command = ["strace", "-f", "-c", "-o", out.name, "-p", str(server.worker())]
-        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        line = strace.stderr.readline()
-        if "attached" not in line:
-            strace.wait()
-            return None
-        ask(server.port, scenario, requests)
-        strace.send_signal(signal.SIGINT)
-        strace.wait()
-        table = {}
-        for row in out:
-            fields = row.split()
-            if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
-                table[fields[-1]] = int(fields[3]) / (requests + 1)
-    return sum(table.values()), table
-
-
-def instructions(name, make, scenario, requests):
-    """User-space instructions per request; None without valgrind."""
-    if not shutil.which("valgrind"):
-        return None
-    counts = []
-    for n in (requests, 2 * requests):
-        with tempfile.TemporaryDirectory() as where:
-            port = free_port()
-            command = [
-                "valgrind",
-                "--tool=callgrind",
-                "-q",
-                f"--callgrind-out-file={where}/out.%p",
-                *make(port),
-            ]
-            with Server(name, command, port, stderr=subprocess.DEVNULL):
-                ask(port, scenario, n)
-            texts = [path.read_text() for path in Path(where).glob("out.*")]
-            totals = [int(total[1]) for total in map(TOTALS.search, texts) if total]
-            if not totals:  # It did not end by itself.
-                return None
-            counts.append(max(totals))
-    return (counts[1] - counts[0]) / requests
-
-
-# ---- the clock ----
-
-
-def wrk(port, scenario, seconds, connections, core, script):
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
-    if scenario.header:
-        command += ["-H", scenario.header]
-    if scenario.lua:
-        script.write_text(scenario.lua)
-        command += ["-s", str(script)]
-    command.append(f"http://127.0.0.1:{port}{scenario.path}")
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in text:
-        sys.exit(f"port {port}: wrk met errors\n{text}")
-    return int(re.search(r"(\d+) requests in", text)[1])
-
-
-def measure(servers, scenario, args, script):
-    """CPU time per request, in ns: for each server, one number per round."""
+def clock(servers, scenario, args, script):
+    """CPU time per request in ns, and its ratio to the limit's of the same round."""
     times = {server.name: [] for server in servers}
     for _ in range(args.rounds):
         for server in servers:
             before = server.cpu()
-            requests = wrk(
+            load = wrk(
                 server.port, scenario, args.seconds, args.connections, args.client_core, script
             )
-            times[server.name].append((server.cpu() - before) / requests)
-    return times
+            if load.requests == 0:
+                sys.exit(f"{server.name} answered nothing: {scenario.about}")
+            times[server.name].append((server.cpu() - before) / load.requests)
+    limit = times["limit"]
+    return {
+        name: {
+            "cpu_ns": statistics.median(ns),
+            "ratio": middle([a / b for a, b in zip(limit, ns, strict=True)]),
+        }
+        for name, ns in times.items()
+    }
 
 
-def report(name, times, limit, calls, count):
-    ratios = [a / b for a, b in zip(limit, times, strict=True)]
-    row = f"  {name:8}  {statistics.median(times) / 1000:7.2f} us"
-    row += f"   ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f})"
-    if calls:
-        names = sorted(calls[1].items(), key=lambda item: -item[1])
+def counts(servers, makers, scenario):
+    env = os.environ | {"GLIBC_TUNABLES": count.BASELINE}
+    found = {server.name: {"calls": count.syscalls(server, scenario)} for server in servers}
+    for name, make in makers.items():
+        found[name]["instructions"] = count.instructions(name, make, scenario, env)
+    return found
+
+
+def latency(makers, args, script):
+    """{connections: {server: requests per second, p50 and p99 in us, errors}}"""
+    scenario = SCENARIOS["hello"]
+    found = {}
+    with started(makers, scenario, args.server_core) as servers:
+        for level in args.levels:
+            loads = {server.name: [] for server in servers}
+            # Seconds are gone before ten thousand connections are made.
+            seconds = args.seconds + 2 * (level >= MANY)
+            for _ in range(min(args.rounds, 3)):
+                for server in servers:
+                    load = wrk(
+                        server.port, scenario, seconds, level, args.client_core, script, True
+                    )
+                    loads[server.name].append(load)
+            found[str(level)] = {
+                name: {
+                    "rate": statistics.median(load.requests / load.seconds for load in runs),
+                    "p50_us": known(load.p50 for load in runs),
+                    "p99_us": known(load.p99 for load in runs),
+                    "errors": sum(load.errors for load in runs),
+                }
+                for name, runs in loads.items()
+            }
+            print(f"hello, {level:,} connection{'s' * (level > 1)}:")
+            for name, row in found[str(level)].items():
+                print(latency_row(name, row), flush=True)
+    return found
+
+
+# ---- what people see ----
+
+
+def latency_row(name, row):
+    text = f"  {name:13} {row['rate']:10,.0f} requests/s"
+    for point in ("p50", "p99"):
+        us = row[f"{point}_us"]
+        text += f"   {point} {us / 1000:8.3f} ms" if us is not None else f"   {point} NO ANSWERS"
+    return text + (f"   {row['errors']} ERRORS" if row["errors"] else "")
+
+
+def row_of(name, row):
+    text = f"  {name:13}"
+    if "cpu_ns" in row:
+        ratio, least, most = row["ratio"]
+        text += f" {row['cpu_ns'] / 1000:7.2f} us   ratio {ratio:.3f} ({least:.3f} .. {most:.3f})"
+    if row.get("instructions") is not None:
+        text += f"   {row['instructions']:8,.0f} instructions"
+    if row.get("calls"):
+        names = sorted(row["calls"].items(), key=lambda item: -item[1])
         shown = ", ".join(f"{call} {n:.2f}" for call, n in names if n >= 0.005)
-        row += f"   {calls[0]:5.2f} calls ({shown})"
-    if count is not None:
-        row += f"   {count:8,.0f} instructions"
-    print(row, flush=True)
+        text += f"   {sum(row['calls'].values()):5.2f} calls ({shown})"
+    return text
+
+
+def scenario_part(key, makers, args, script):
+    scenario = SCENARIOS[key]
+    print(f"{scenario.about}:")
+    found = {name: {} for name in makers}
+    with started(makers, scenario, args.server_core) as servers:
+        if "clock" in args.parts:
+            for name, row in clock(servers, scenario, args, script).items():
+                found[name] |= row
+        if "counts" in args.parts:
+            for name, row in counts(servers, makers, scenario).items():
+                found[name] |= row
+    for name, row in found.items():
+        print(row_of(name, row), flush=True)
+    return found
+
+
+# ---- the machine ----
+
+
+class Others:
+    """The share of the machine that went to others, the hypervisor's other guests among them."""
+
+    def __init__(self):
+        self.began = time.monotonic()
+        self.before = self.busy() - self.ours()
+
+    def share(self):
+        used = self.busy() - self.ours() - self.before
+        return max(0.0, used / (time.monotonic() - self.began) / (os.cpu_count() or 1))
+
+    @staticmethod
+    def busy():
+        """Seconds, of all cores, since the machine started: all but idle and iowait."""
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def ours():
+        """Seconds of this process and of the children that have ended."""
+        return sum(os.times()[:4])
+
+
+def machine():
+    cpu = next(
+        (
+            row.partition(":")[2].strip()
+            for row in Path("/proc/cpuinfo").read_text().splitlines()
+            if row.startswith(("model name", "Model"))
+        ),
+        platform.machine(),
+    )
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+    }
+
+
+def tools():
+    return {
+        "rustc": first_number(["rustc", "--version"]),
+        "cc": first_number(["cc", "--version"]),
+        "wrk": first_number(["wrk", "-v"]),
+        "valgrind": first_number(["valgrind", "--version"]),
+        "strace": first_number(["strace", "--version"]),
+    }
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--programs", type=Path, default=Path("target/c"), help="limit and bench")
+    parser.add_argument("--programs", type=Path, default=Path("target/c"))
+    parser.add_argument("--peers", type=Path, default=Path("target/peers"))
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all")
+    parser.add_argument("--only", action="append", choices=PARTS, help="default: all parts")
+    parser.add_argument("--server", action="append", help="default: all; the limit always")
     parser.add_argument("--rounds", type=int, default=5, help="at least 5 for a result")
-    parser.add_argument("--seconds", type=int, default=2, help="of wrk per server and round")
+    parser.add_argument("--seconds", type=int, default=1, help="of wrk per server and round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--client-core", type=int, default=1 if (os.cpu_count() or 1) > 1 else 0)
-    parser.add_argument("--requests", type=int, default=4096, help="of the counting runs")
-    parser.add_argument("--no-counts", action="store_true", help="the clock only")
-    parser.add_argument("--no-clock", action="store_true", help="the counts only")
-    return parser.parse_args()
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}; needs all")
+    args = parser.parse_args()
+    if args.record and (args.scenario or args.only or args.server or args.rounds < 5):
+        parser.error("--record takes the whole: no --scenario, --only, --server; 5 rounds or more")
+    args.parts = args.only or PARTS
+    return args
 
 
 def main():
     args = arguments()
-    if args.client_core == args.server_core:
-        print("one core only: client and server disturb each other")
+    files = open_files()
+    args.levels = [level for level in LEVELS if level + 100 < files]
+    result = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "tools": tools(),
+        "method": {
+            "rounds": args.rounds,
+            "seconds": args.seconds,
+            "connections": args.connections,
+            "same_core": args.client_core == args.server_core,
+        },
+    }
     with tempfile.TemporaryDirectory() as where:
-        rivals = commands(args.programs, Path(where))
-        if "nginx" not in rivals:
-            print("nginx is not installed: measured without it")
-        for key in args.scenario or SCENARIOS:
-            scenario = SCENARIOS[key]
-            names = [n for n in rivals if scenario.rivals or n != "nginx"]
-            run(scenario, {name: rivals[name] for name in names}, args, Path(where) / "wrk.lua")
+        servers = Programs(args.programs, args.peers.absolute(), Path(where))
+        result["versions"] = servers.versions()
+        result["absent"] = servers.absent
+        print(", ".join(f"{k} {v}" for k, v in result["machine"].items()))
+        print(", ".join(f"{k} {v}" for k, v in result["versions"].items()))
+        warn(args, servers, files)
+        makers = {
+            name: make
+            for name, make in servers.makers.items()
+            if name == "limit" or not args.server or name in args.server
+        }
+        others = Others()
+        measure(servers, makers, files, args, result, Path(where) / "wrk.lua")
+        result["others"] = others.share()
+        warn(args, servers, files)
+        print(f"others used {result['others'] * 100:.1f} % of the machine meanwhile")
+        if result["others"] > NOISY:
+            print("NOISY: compare the counts; do not trust times, latencies least of all")
+    if args.record:
+        RESULTS.write_text(json.dumps(rounded(result), indent=1) + "\n")
+        print(f"written to {RESULTS}")
 
 
-def run(scenario, rivals, args, script):
-    print(f"{scenario.about}:")
-    servers = []
-    try:
-        for name, make in rivals.items():
-            port = free_port()
-            server = Server(name, make(port), port, args.server_core)
-            servers.append(server)
-            server.__enter__()
-            one_answer(port, scenario)
-        times = {s.name: [1.0] for s in servers}
-        if not args.no_clock:
-            times = measure(servers, scenario, args, script)
-        calls = {s.name: None for s in servers}
-        if not args.no_counts:
-            calls = {s.name: syscalls(s, scenario, args.requests) for s in servers}
-    finally:
-        for server in servers:
-            server.__exit__()
-    for name, make in rivals.items():
-        count = None
-        if not args.no_counts:
-            count = instructions(name, make, scenario, args.requests)
-        report(name, times[name], times["limit"], calls[name], count)
+def measure(servers, makers, files, args, result, script):
+    if "clock" in args.parts or "counts" in args.parts:
+        result["scenarios"] = {
+            key: scenario_part(key, makers, args, script) for key in args.scenario or SCENARIOS
+        }
+    if "latency" in args.parts:
+        many = dict(makers)
+        if "libgateway" in many:
+            many["libgateway"] = servers.gateway(f"worker_connections={MANY + 100}")
+        result["latency"] = latency(many, args, script)
+    if "footprint" in args.parts:
+        result["footprint"] = footprint.measure(servers, files, 5, MANY)
+        print("libgateway:")
+        for what, value, goal, met in footprint.lines(result["footprint"]):
+            missed = "" if met else "   MISSED"
+            print(f"  {what:48} {value:>26}   {goal and 'goal ' + goal}{missed}")
+
+
+def warn(args, servers, files):
+    """What is missing, said loudly, before and after."""
+    for name in servers.absent:
+        print(f"NOT MEASURED: {name} is not here; `scripts/setup bench` and make say why")
+    if args.client_core == args.server_core:
+        print("ONE CORE ONLY: client and server disturb each other")
+    if files <= MANY + 100:
+        print(f"NO {MANY:,} CONNECTIONS: the hard limit of open files is {files}")
+
+
+def rounded(value):
+    """Four significant digits of every fraction: enough, and a small diff."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return value
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""The tables in README.md and benches/README.md, from results.json.
+
+They stand between `<!-- results: NAME -->` and `<!-- end -->`.  --check changes nothing, and
+fails where a file does not say what results.json gives.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import footprint
+
+HERE = Path(__file__).parent
+FILES = (HERE.parent / "README.md", HERE / "README.md")
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HEADS = {
+    "hello": "hello",
+    "pipeline": "pipelined by 16",
+    "close": "a connection each",
+    "post": "POST of 1 KiB",
+    "big": "100 KiB",
+}
+
+
+def table(rows):
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return [head, f"|{' --- |' * len(rows[0])}", *body]
+
+
+def by_scenario(results, cell):
+    scenarios = results["scenarios"]
+    rows = [["", *(HEADS[key] for key in scenarios)]]
+    for name in scenarios["hello"]:
+        rows.append([name, *(cell(scenario[name]) for scenario in scenarios.values())])
+    return table(rows)
+
+
+def by_level(results, cell):
+    levels = results["latency"]
+    rows = [["connections", *(f"{int(level):,}" for level in levels)]]
+    for name in next(iter(levels.values())):
+        rows.append([name, *(cell(level[name]) for level in levels.values())])
+    return table(rows)
+
+
+def cpu(results):
+    """CPU time per request, and how near to the limit."""
+    return by_scenario(results, lambda r: f"{r['cpu_ns'] / 1000:.2f} µs ({r['ratio'][0]:.2f})")
+
+
+def spread(results):
+    return by_scenario(results, lambda r: f"{r['ratio'][1]:.2f} to {r['ratio'][2]:.2f}")
+
+
+def counts(results):
+    def cell(row):
+        calls = f"{sum(row['calls'].values()):.2f}" if row["calls"] else "?"
+        count = f"{row['instructions']:,.0f}" if row["instructions"] else "?"
+        return f"{count} / {calls}"
+
+    return by_scenario(results, cell)
+
+
+def latency(results):
+    return by_level(results, lambda r: f"{ms(r['p50_us'])} / {ms(r['p99_us'])}" + failed(r))
+
+
+def rate(results):
+    return by_level(results, lambda r: f"{r['rate']:,.0f}" + failed(r))
+
+
+def failed(row):
+    return f" ({row['errors']} errors)" if row["errors"] else ""
+
+
+def ms(us):
+    if us is None:
+        return "none"
+    return f"{us / 1000:.3g}" if us < 100_000 else f"{us / 1000:,.0f}"
+
+
+def idle(results):
+    rows = [["", "measured", "goal"]]
+    rows += [[what, value, goal] for what, value, goal, _ in footprint.lines(results["footprint"])]
+    return table(rows)
+
+
+def machine(results):
+    """One sentence about where and when."""
+    m, method = results["machine"], results["method"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    where = (
+        f"Measured {results['date']} on {m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, "
+        f"{m['libc']}; {versions}."
+    )
+    how = (
+        f"Medians of {method['rounds']} rounds of {method['seconds']} s; others used "
+        f"{results['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    text = [where, how]
+    if results["absent"]:
+        text.append(f"Not measured, since not installed: {', '.join(results['absent'])}.")
+    if method["same_core"]:
+        text.append("One core only: client and server disturb each other.")
+    return text
+
+
+BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, machine)}
+
+
+def filled(text, results):
+    def block(match):
+        return match[1] + "\n".join(BLOCKS[match[2]](results)) + "\n" + match[3]
+
+    return BLOCK.sub(block, text)
+
+
+def main():
+    results = json.loads((HERE / "results.json").read_text())
+    stale = False
+    for path in FILES:
+        old = path.read_text()
+        new = filled(old, results)
+        if not BLOCK.search(old):
+            sys.exit(f"{path}: no place for results")
+        if old != new and "--check" in sys.argv:
+            print(f"{path} does not say what benches/results.json gives: make bench-table")
+            stale = True
+        elif old != new:
+            path.write_text(new)
+    sys.exit(stale)
+
+
+if __name__ == "__main__":
+    main()
