@@ -102,18 +102,10 @@ pub(super) enum Local {
 }
 
 impl Local {
-    fn name(&self) -> &[u8] {
+    fn name(&self) -> &Peer {
         match self {
-            Local::Listener(listening) => listening.server_name().as_bytes(),
-            Local::Adopted(name) if name.port().is_empty() => b"",
-            Local::Adopted(name) => name.address(),
-        }
-    }
-
-    fn port(&self) -> &[u8] {
-        match self {
-            Local::Listener(listening) => listening.server_port().as_bytes(),
-            Local::Adopted(name) => name.port(),
+            Local::Listener(listening) => listening.server(),
+            Local::Adopted(name) => name,
         }
     }
 }
@@ -427,13 +419,7 @@ impl Conn {
         buf.pin(head_len, room);
         self.requests += 1;
         self.progress = true;
-        let origin = Origin {
-            remote_addr: self.peer.address(),
-            remote_port: self.peer.port(),
-            server_name: self.local.name(),
-            server_port: self.local.port(),
-            scheme: b"http",
-        };
+        let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
         x.begin(head, &buf, &origin, core.next_id());
         buf.consume(head_len);
         if core.context.timed {
@@ -578,6 +564,7 @@ impl Conn {
     }
 
     /// An answer to what is not a request.
+    #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
         let counters = core.context.service.counters();
         counters.requests.plus(1);
@@ -595,6 +582,7 @@ impl Conn {
     }
 
     /// Nothing more can be read from this client, which is not told why.
+    #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
         record::refused(&core.context, self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
@@ -611,6 +599,8 @@ impl Conn {
         self.linger(slot)
     }
 
+    // Its buffer is not to be on the stack of others.
+    #[inline(never)]
     fn linger(&mut self, slot: &Slot) -> Option<Fate> {
         let mut trash = [0; 16 * 1024];
         while self.discarded < LINGER_MAX {
