@@ -202,18 +202,22 @@ pub unsafe fn forward(
 unsafe impl Send for Exchange {}
 
 impl Exchange {
-    /// Call the application for this request.
-    pub(super) fn call_app(&self, app: &Application, link: &dyn Link) -> Result<BodyFrame, i32> {
-        let mut body = BodyFrame::EMPTY;
+    /// Call the application for this request; the empty `body` is what it returns.
+    #[inline]
+    pub(super) fn call_app(
+        &self,
+        app: &Application,
+        link: &dyn Link,
+        body: &mut BodyFrame,
+    ) -> Result<(), i32> {
         let env = self.environ().as_ptr();
         let sr = std::ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the frame is an application's, `sr` is what `start_response` below expects, and
         // both live as long as the request.
-        let rc = self.enter(link, || unsafe {
-            forward(&app.frame, env, Some(start_response), sr, &mut body)
-        });
+        let rc = self
+            .enter(link, || unsafe { forward(&app.frame, env, Some(start_response), sr, body) });
         match rc {
-            OK => Ok(body),
+            OK => Ok(()),
             code => {
                 // A body beside an error was not returned, but octets that a call of ours took over
                 // are given back.
@@ -253,18 +257,19 @@ impl Exchange {
 }
 
 /// Code for a panic or an error of ours, which is logged in full.
+#[inline(always)]
 fn contained(x: &Exchange, outcome: std::thread::Result<Result<i32>>) -> i32 {
     match outcome {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            x.complain(&error);
-            error.kind() as i32
-        }
-        Err(_) => {
-            x.complain(&Error::from(Kind::Panic));
-            Kind::Panic as i32
-        }
+        Ok(Err(error)) => told(x, &error),
+        Err(_) => told(x, &Error::from(Kind::Panic)),
     }
+}
+
+#[cold]
+fn told(x: &Exchange, error: &Error) -> i32 {
+    x.complain(error);
+    error.kind() as i32
 }
 
 unsafe extern "C" fn start_response(

@@ -10,7 +10,7 @@ use crate::base::octets::{Octets, OwnedChunk};
 use crate::gateway::abi::{NOWAIT, Response};
 use crate::gateway::head::Head;
 use crate::gateway::input::{Read, RequestBody};
-use crate::wire;
+use crate::wire::{self, Encoder as _};
 
 use super::{Attachment, COPY, Exchange, Link, Outcome, Phase, Written};
 
