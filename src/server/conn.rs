@@ -320,9 +320,9 @@ impl Conn {
             }
         }
         let (in_head, step) = {
-            let buf = slot.buf.borrow();
-            let mut decoder = slot.decoder.borrow_mut();
-            (decoder.is_in_head(), decoder.decode(buf.unread()))
+            let Slot { buf, decoder, .. } = &mut **slot;
+            let decoder = decoder.get_mut();
+            (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()))
         };
         match step.event {
             Event::Head => {
@@ -407,10 +407,8 @@ impl Conn {
 
     /// A head is complete: the first `head_len` unread octets.
     fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
-        let decoder = slot.decoder.borrow();
-        let head = decoder.head();
-        let mut buf = slot.buf.borrow_mut();
-        let x = &slot.exchange;
+        let Slot { decoder, buf, exchange: x, began, .. } = slot;
+        let (head, buf) = (decoder.get_mut().head(), buf.get_mut());
         let room = match head.framing {
             Framing::None => 0,
             Framing::Length(len) if len <= VIEW_MAX => len as usize,
@@ -420,10 +418,10 @@ impl Conn {
         self.requests += 1;
         self.progress = true;
         let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
-        x.begin(head, &buf, &origin, core.next_id());
+        x.begin(head, buf, &origin, core.next_id());
         buf.consume(head_len);
         if core.context.timed {
-            slot.began.set(clock::monotonic_ns());
+            began.set(clock::monotonic_ns());
         }
         if head.framing != Framing::None {
             let streams = x.expect_body();
@@ -547,7 +545,7 @@ impl Conn {
             let input = slot.exchange.input();
             input.is_open() || input.failure().is_some()
         };
-        slot.buf.borrow_mut().unpin();
+        slot.buf.get_mut().unpin();
         slot.exchange.reset();
         self.waiting = Waiting::App;
         match outcome {
