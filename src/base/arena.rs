@@ -71,6 +71,17 @@ impl Arena {
         self.bump.alloc(value)
     }
 
+    /// Views of a copy of `value`.
+    #[inline]
+    pub fn views<T: Copy + 'static, const N: usize>(
+        &self,
+        value: &T,
+        views: impl FnOnce(&T) -> [&[u8]; N],
+    ) -> [Octets<'static>; N] {
+        let copy = &self.bump.alloc_slice_copy(std::slice::from_ref(value))[0];
+        views(copy).map(|view| self.keep(view))
+    }
+
     /// A copy of a slice.
     pub fn copy_slice<T: Copy>(&self, source: &[T]) -> &mut [T] {
         self.bump.alloc_slice_copy(source)
@@ -85,9 +96,10 @@ impl Arena {
         }
     }
 
+    #[inline]
     fn keep(&self, piece: *const [u8]) -> Octets<'static> {
-        // SAFETY: the piece was just taken from `bump`, whose memory neither moves nor is freed
-        // before `reset` or drop.  Both need the arena mutably: its owner, the exchange, does that
+        // SAFETY: the piece was just taken from `bump` (or is static), whose memory neither moves nor
+        // is freed before `reset` or drop.  Both need the arena mutably: its owner, the exchange, does that
         // only when the request is over and the environ that held these views has been emptied.
         unsafe { Octets::new(&*piece).erase() }
     }

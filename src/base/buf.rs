@@ -20,7 +20,7 @@ pub struct ReadBuf {
     data: Vec<u8>,
     /// Offset of the first unread octet.
     start: usize,
-    /// The octets from `first` to before `pinned` are pinned; `pinned` is 0 when none are.
+    /// The octets from `first` to before `pinned` are pinned; both are 0 when none are.
     first: usize,
     pinned: usize,
 }
@@ -70,29 +70,35 @@ impl ReadBuf {
 
     /// Pin the first `n` unread octets, of which `room` octets more may be read behind (a body).
     /// Until [`unpin`](Self::unpin) they stay where they are, also when consumed.
+    #[inline]
     pub fn pin(&mut self, n: usize, room: usize) {
         debug_assert_eq!(self.pinned, 0);
         if room > 0 && self.data.capacity() < self.start + n + room {
             self.make_room(n + room);
         }
+        assert!(n <= self.data.len() - self.start);
         self.first = self.start;
         self.pinned = self.start + n;
     }
 
     /// Pin `n` further octets behind the pinned ones: a body that came with its head.
     pub fn pin_more(&mut self, n: usize) {
-        debug_assert!(self.pinned > 0 && self.pinned + n <= self.data.len());
+        assert!(n <= self.data.len() - self.pinned);
         self.pinned += n;
     }
 
     /// A view of `len` pinned octets, from the one at `offset` of those that were pinned.
+    #[inline]
     pub fn view(&self, offset: usize, len: usize) -> Octets<'static> {
-        let start = self.first + offset;
-        assert!(start + len <= self.pinned);
+        let pinned = self.pinned - self.first;
+        assert!(offset <= pinned && len <= pinned - offset);
+        // SAFETY: within `data`, as all pinned octets are.
+        let view =
+            unsafe { std::slice::from_raw_parts(self.data.as_ptr().add(self.first + offset), len) };
         // SAFETY: pinned octets are neither moved (`fill` appends within the capacity and
         // `make_room` does not grow a pinned buffer) nor overwritten before `unpin`, which the
         // connection calls when the request that holds the views is over.
-        unsafe { Octets::new(&self.data[start..start + len]).erase() }
+        unsafe { Octets::new(view).erase() }
     }
 
     /// A view of the last `len` pinned octets.
@@ -103,15 +109,34 @@ impl ReadBuf {
     /// No view is in use any more.
     #[inline]
     pub fn unpin(&mut self) {
-        self.pinned = 0;
+        (self.first, self.pinned) = (0, 0);
     }
 
     /// Forget everything; keep the storage unless it is large.
     pub fn clear(&mut self) {
-        self.pinned = 0;
+        self.unpin();
         self.start = 0;
         self.data.clear();
-        self.data.shrink_to(KEEP);
+        if self.data.capacity() > KEEP {
+            self.data.shrink_to(KEEP);
+        }
+    }
+}
+
+/// Append the pieces, one behind the other; looks for room once.
+#[inline(always)]
+pub fn append<const N: usize>(out: &mut Vec<u8>, pieces: [&[u8]; N]) {
+    let len = pieces.iter().fold(0_usize, |len, piece| len.saturating_add(piece.len()));
+    out.reserve(len);
+    // SAFETY: there is room for all pieces, and each begins where the one before it ends; they are
+    // borrowed, so none of them lies in the storage of `out`.
+    unsafe {
+        let mut end = out.as_mut_ptr().add(out.len());
+        for piece in pieces {
+            end.copy_from_nonoverlapping(piece.as_ptr(), piece.len());
+            end = end.add(piece.len());
+        }
+        out.set_len(out.len() + len);
     }
 }
 
@@ -212,6 +237,7 @@ impl OutQueue {
     }
 
     /// What to send next.
+    #[inline]
     pub fn front(&self) -> Front<'_> {
         if self.chunks.is_empty() {
             return match &self.bytes[self.sent..] {
@@ -219,6 +245,10 @@ impl OutQueue {
                 rest => Front::One(rest),
             };
         }
+        self.front_of_many()
+    }
+
+    fn front_of_many(&self) -> Front<'_> {
         if self.chunks[0].0 == self.sent && self.chunks[0].1.is_file() {
             return Front::File(&self.chunks[0].1);
         }
@@ -248,19 +278,31 @@ impl OutQueue {
     }
 
     /// The first `n` octets are sent.
-    pub fn advance(&mut self, mut n: u64) {
+    #[inline]
+    pub fn advance(&mut self, n: u64) {
+        let left = if self.holds_chunks() { self.advance_chunks(n) } else { n };
+        self.sent += left as usize;
+        debug_assert!(self.sent <= self.bytes.len());
+        // Chunks that are left say where in `bytes` they go out.
+        if self.sent == self.bytes.len() && !self.holds_chunks() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// The same as far as there are chunks; says how many octets of `bytes` behind that are sent.
+    fn advance_chunks(&mut self, mut n: u64) -> u64 {
         while let Some((position, chunk)) = self.chunks.front_mut() {
             let before = (*position - self.sent) as u64;
             if n < before {
-                self.sent += n as usize;
-                return;
+                return n;
             }
             self.sent = *position;
             n -= before;
             if n < chunk.len() {
                 chunk.advance(n);
                 self.referenced -= n;
-                return;
+                return 0;
             }
             n -= chunk.len();
             self.referenced -= chunk.len();
@@ -272,18 +314,20 @@ impl OutQueue {
                 self.spent.push(chunk);
             }
         }
-        self.sent += n as usize;
-        debug_assert!(self.sent <= self.bytes.len());
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
+        n
     }
 
     /// Forget, and release (see [`Self::defer_releases`]), what waits.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
+        if self.holds_chunks() {
+            self.drop_chunks();
+        }
+    }
+
+    #[cold]
+    fn drop_chunks(&mut self) {
         self.spent.extend(self.chunks.drain(..).map(|(_, chunk)| chunk));
         if !self.defers {
             self.spent.clear();
@@ -305,9 +349,14 @@ impl OutQueue {
     }
 
     /// Give large storage back to the system.
+    #[inline]
     pub fn shrink(&mut self) {
-        self.bytes.shrink_to(KEEP);
-        self.chunks.shrink_to(Self::SLICES);
+        if self.bytes.capacity() > KEEP {
+            self.bytes.shrink_to(KEEP);
+        }
+        if self.chunks.capacity() > Self::SLICES {
+            self.chunks.shrink_to(Self::SLICES);
+        }
     }
 }
 

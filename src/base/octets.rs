@@ -39,11 +39,12 @@ impl<'a> Octets<'a> {
     /// The octets; empty when the value is missing.
     #[inline]
     pub const fn as_slice(&self) -> &'a [u8] {
-        if self.len == 0 || self.data.is_null() {
+        if self.data.is_null() {
             return &[];
         }
         // SAFETY: `new` took the pointer and length from a slice that lives for 'a, and whoever
-        // receives an Octets from C (ffi/) promises the same for the lifetime it writes down.
+        // receives an Octets from C (ffi/) promises the same for the lifetime it writes down; any
+        // pointer but NULL will do for no octets.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.len) }
     }
 

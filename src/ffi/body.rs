@@ -119,12 +119,14 @@ unsafe extern "C" fn close_file(arg: *mut c_void) {
 ///
 /// # Safety
 /// `body` is NULL, or the body of a running call.
+#[inline(always)]
 pub(super) unsafe fn put_first(body: *mut BodyFrame, chunk: OwnedChunk) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe { reference(body, "body") }?;
     // SAFETY: not NULL, aligned, and nobody else looks at it while the application runs.
     let body = unsafe { &mut *body };
-    drop(body.take_first());
-    body.first = chunk.into_raw();
+    let old = std::mem::replace(&mut body.first, chunk.into_raw());
+    // SAFETY: as the new one was.
+    drop(unsafe { OwnedChunk::new(old) });
     Ok(())
 }

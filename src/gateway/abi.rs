@@ -298,6 +298,7 @@ impl Environ {
     /// Bind to the exchange that it belongs to, which stays where it is as long as the request.
     pub(crate) fn bind(&mut self, handle: &Handle, exchange: &Exchange) {
         handle.exchange.set(exchange);
+        self.size = Environ::EMPTY.size;
         self.r#impl = std::ptr::from_ref(handle).cast_mut().cast();
         self.input = super::app::input_of(exchange);
     }
@@ -519,6 +520,12 @@ impl BodyFrame {
         let first = std::mem::replace(&mut self.first, Chunk::EMPTY);
         // SAFETY: as in `call_next`.
         unsafe { OwnedChunk::new(first) }
+    }
+
+    /// Whether anything is still to be asked for, or to be let go of.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.next.is_some() || self.close.is_some() || self.first.release.is_some()
     }
 
     /// Release the first chunk if nobody took it, and close, once.

@@ -208,8 +208,8 @@ pub unsafe fn forward(
 /// What an application returned.
 #[derive(Debug)]
 pub(super) enum Called {
-    /// GW_OK.
-    Body(BodyFrame),
+    /// GW_OK, and a body.
+    Body,
     /// GW_DEFERRED.
     Later,
     /// An error.
@@ -223,18 +223,22 @@ pub(super) enum Called {
 unsafe impl Send for Exchange {}
 
 impl Exchange {
-    /// Call the application for this request.
-    pub(super) fn call_app(&self, app: &Application, link: &dyn Link) -> Called {
-        let mut body = BodyFrame::EMPTY;
+    /// Call the application for this request; the empty `body` is what it returns.
+    #[inline]
+    pub(super) fn call_app(
+        &self,
+        app: &Application,
+        link: &dyn Link,
+        body: &mut BodyFrame,
+    ) -> Called {
         let env = self.environ().as_ptr();
         let sr = std::ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the frame is an application's, `sr` is what `start_response` below expects, and
         // both live as long as the request.
-        let rc = self.enter(link, || unsafe {
-            forward(&app.frame, env, Some(start_response), sr, &mut body)
-        });
+        let rc = self
+            .enter(link, || unsafe { forward(&app.frame, env, Some(start_response), sr, body) });
         if rc == OK {
-            return Called::Body(body);
+            return Called::Body;
         }
         // A body beside anything else was not returned, but octets that a call of ours took over
         // are given back.
@@ -272,18 +276,19 @@ impl Exchange {
 }
 
 /// Code for a panic or an error of ours, which is logged in full.
+#[inline(always)]
 fn contained(x: &Exchange, outcome: std::thread::Result<Result<i32>>) -> i32 {
     match outcome {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            x.complain(&error);
-            error.kind() as i32
-        }
-        Err(_) => {
-            x.complain(&Error::from(Kind::Panic));
-            Kind::Panic as i32
-        }
+        Ok(Err(error)) => told(x, &error),
+        Err(_) => told(x, &Error::from(Kind::Panic)),
     }
+}
+
+#[cold]
+fn told(x: &Exchange, error: &Error) -> i32 {
+    x.complain(error);
+    error.kind() as i32
 }
 
 unsafe extern "C" fn start_response(

@@ -5,21 +5,18 @@ use crate::base::arena::Arena;
 use crate::base::buf::ReadBuf;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{Octets, Pair};
+use crate::sys::sock::Peer;
 use crate::wire::{Framing, Head, Span, TargetForm, Version, percent};
 
 use super::abi::{ENV_HAS_BODY, Environ};
 
-/// Where a request came from and to, as text.
+/// Where a request came from and to.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// REMOTE_ADDR.
-    pub remote_addr: &'a [u8],
-    /// REMOTE_PORT.
-    pub remote_port: &'a [u8],
-    /// SERVER_NAME; empty on a unix socket, where the Host header says it.
-    pub server_name: &'a [u8],
-    /// SERVER_PORT.
-    pub server_port: &'a [u8],
+    /// REMOTE_ADDR and REMOTE_PORT.
+    pub remote: &'a Peer,
+    /// SERVER_NAME and SERVER_PORT; on a unix socket, which has none, the Host header says them.
+    pub local: &'a Peer,
     /// wsgi.url_scheme.
     pub scheme: &'static [u8],
 }
@@ -31,8 +28,10 @@ pub const SERVER_SOFTWARE: &str = concat!("libgateway/", env!("CARGO_PKG_VERSION
 const CONSTANTS: [(&[u8], &[u8]); 2] =
     [(b"SERVER_SOFTWARE", SERVER_SOFTWARE.as_bytes()), (b"GATEWAY_INTERFACE", b"CGI/1.1")];
 
-/// Fill `env` from the head, whose octets are pinned in `buf`.  `headers` and `vars` are storage
-/// that stays untouched until the request is over.
+/// Fill `env`, which has the worker's flags, from the head, whose octets are pinned in `buf`; the
+/// rest is set where it is bound to its exchange.  `headers` and `vars` are storage that stays
+/// untouched until the request is over.
+#[inline]
 pub(super) fn build(
     env: &mut Environ,
     head: &Head,
@@ -50,6 +49,7 @@ pub(super) fn build(
     env.path_info = match head.form {
         TargetForm::Authority => Octets::new(b""),
         TargetForm::Absolute if head.path.len == 0 => Octets::new(b"/"),
+        _ if head.path_is_plain => view(head.path),
         _ => decoded(view(head.path), arena),
     };
     env.content_type = head.content_type.map_or(Octets::MISSING, view);
@@ -65,14 +65,12 @@ pub(super) fn build(
         Version::Http11 => b"HTTP/1.1",
     });
     env.url_scheme = Octets::new(origin.scheme);
-    env.remote_addr = arena.copy(origin.remote_addr);
-    env.remote_port = arena.copy(origin.remote_port);
-    let authority = head.authority.or(head.host);
-    if origin.server_name.is_empty() {
+    let texts = |end: &Peer| arena.views(end, |end| [end.address(), end.port()]);
+    [env.remote_addr, env.remote_port] = texts(origin.remote);
+    [env.server_name, env.server_port] = texts(origin.local);
+    if origin.local.port().is_empty() {
+        let authority = head.authority.or(head.host);
         (env.server_name, env.server_port) = named_by(authority.map(view));
-    } else {
-        env.server_name = arena.copy(origin.server_name);
-        env.server_port = arena.copy(origin.server_port);
     }
     headers.clear();
     headers.extend(
@@ -87,6 +85,7 @@ pub(super) fn build(
     env.set_vars(vars.as_slice());
 }
 
+#[inline(never)]
 fn decoded(path: Octets<'static>, arena: &Arena) -> Octets<'static> {
     let path = path.as_slice();
     if !percent::needs_decoding(path) {
@@ -96,6 +95,7 @@ fn decoded(path: Octets<'static>, arena: &Arena) -> Octets<'static> {
 }
 
 /// On a unix socket the server's name is what the client calls it.
+#[inline(never)]
 fn named_by(authority: Option<Octets<'static>>) -> (Octets<'static>, Octets<'static>) {
     let authority = authority.map_or(&b""[..], |text| text.as_slice());
     let colon = match memchr::memrchr(b':', authority) {

@@ -20,7 +20,7 @@ use crate::base::arena::Arena;
 use crate::base::buf::{OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, OwnedChunk, Pair};
-use crate::wire::{self, Asked, BodyMode, Framed};
+use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed};
 
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
@@ -242,7 +242,6 @@ impl Exchange {
         debug_assert_eq!(self.phase.get(), Phase::Idle);
         let service = &*self.service;
         let mut env = self.env.borrow_mut();
-        *env = Environ::EMPTY;
         env.flags = service.env_flags;
         let (mut headers, mut vars) = (self.headers.borrow_mut(), self.vars.borrow_mut());
         environ::build(&mut env, head, buf, origin, &self.arena, &mut headers, &mut vars);
@@ -257,8 +256,9 @@ impl Exchange {
         self.expects.set(head.expect_continue);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
-        service.counters().requests.plus(1);
-        service.counters().in_flight.plus(1);
+        let counters = service.counters();
+        counters.requests.plus(1);
+        counters.in_flight.plus(1);
     }
 
     /// A body is to come.  Says whether the application is to be called before it is complete.
@@ -301,14 +301,19 @@ impl Exchange {
         if let Some(hook) = &self.service.hooks.pre_request {
             self.enter(link, || hook(&self.env.borrow()));
         }
-        match self.call_app(&self.service.app, link) {
-            Called::Body(mut body) => {
+        let mut body = BodyFrame::EMPTY;
+        match self.call_app(&self.service.app, link, &mut body) {
+            Called::Body => {
                 self.returned(Mode::Iterating);
                 let first = body.take_first();
                 let is_all = body.next.is_none() && self.queued.get() == 0;
-                *self.body.borrow_mut() = body;
+                if body.is_open() {
+                    *self.body.borrow_mut() = body;
+                }
                 if let Err(error) = self.emit(link, first, is_all) {
                     self.fail(link, &error);
+                } else if self.phase.get() == Phase::Draining && !self.out.borrow().holds_chunks() {
+                    self.finish(link);
                 }
             }
             Called::Later if self.deferred.get().is_some() => self.returned(Mode::Later),

@@ -1,24 +1,20 @@
 //! The head of a response: what start_response was told, checked and copied.
 //!
-//! The fields are kept in wire form ("Name: value" CRLF), which all fronts share, with an index for
-//! those who want them one by one.  A refused head changes nothing.
+//! The fields are kept in wire form ("Name: value" CRLF), which all fronts share.  A refused head
+//! changes nothing.
 
+use memchr::memchr;
+
+use crate::base::buf::append;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::Pair;
 use crate::wire::ResponseHead;
+use crate::wire::http1::{decimal, is_field_value, is_token};
 
 use super::abi::{RESPONSE_REPLACE, Response};
 
 /// Octets of header fields that one response may have: more is a mistake of the application.
 const MAX_FIELDS: usize = 256 * 1024;
-
-/// Where a field lies in the block.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    name: u32,
-    name_len: u32,
-    value_len: u32,
-}
 
 /// The head of a response while an application composes it.
 #[derive(Debug, Default)]
@@ -27,7 +23,6 @@ pub struct Head {
     started: bool,
     reason: Vec<u8>,
     block: Vec<u8>,
-    index: Vec<Place>,
     content_length: Option<u64>,
     has_date: bool,
 }
@@ -61,11 +56,13 @@ impl Head {
 
     /// The fields, in order, without Content-Length.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.index.iter().map(|place| {
-            let name = place.name as usize;
-            let value = name + place.name_len as usize + 2;
-            let end = value + place.value_len as usize;
-            (&self.block[name..value - 2], &self.block[value..end])
+        let mut rest = &self.block[..];
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_at(memchr(b':', rest)?);
+            let after = &after[b": ".len()..];
+            let (value, after) = after.split_at(memchr(b'\r', after)?);
+            rest = &after[b"\r\n".len()..];
+            Some((name, value))
         })
     }
 
@@ -73,18 +70,14 @@ impl Head {
     pub fn clear(&mut self) {
         self.status = 0;
         self.started = false;
-        self.empty();
-    }
-
-    fn empty(&mut self) {
         self.reason.clear();
         self.block.clear();
-        self.index.clear();
         self.content_length = None;
         self.has_date = false;
     }
 
     /// What start_response said.  `committed`: the head is already on its way.
+    #[inline]
     pub fn set(&mut self, head: &Response<'_>, committed: bool) -> Result<()> {
         let replaces = head.flags & RESPONSE_REPLACE != 0;
         if committed {
@@ -99,11 +92,14 @@ impl Head {
                 "start_response was called twice; only GW_RESPONSE_REPLACE replaces a head",
             ));
         }
-        let checked = check(head)?;
-        self.empty();
-        self.copy(head);
-        self.content_length = checked.content_length;
-        self.has_date = checked.has_date;
+        if self.started {
+            let mut other = Head::default();
+            other.take(head)?;
+            *self = other;
+        } else if let Err(error) = self.take(head) {
+            self.clear();
+            return Err(error);
+        }
         self.started = true;
         Ok(())
     }
@@ -111,34 +107,67 @@ impl Head {
     /// An interim response (1xx), which is sent at once: checked, and copied into `self`, which is
     /// then only good for `as_wire`.
     pub fn set_interim(&mut self, head: &Response<'_>) -> Result<()> {
-        let checked = check(head)?;
-        if checked.content_length.is_some() {
-            return Err(bad_field(b"Content-Length", "a 1xx response has no body"));
+        self.take(head)?;
+        match self.content_length {
+            Some(_) => Err(bad_field(b"Content-Length", "a 1xx response has no body")),
+            None => Ok(()),
         }
-        self.empty();
-        self.copy(head);
+    }
+
+    /// Check the head, and copy it into `self`, which is empty; after an error it holds a part.
+    fn take(&mut self, head: &Response<'_>) -> Result<()> {
+        self.status = head.status;
+        if !(100..=999).contains(&head.status) {
+            return Err(bad_status(head.status));
+        }
+        let reason = head.reason.as_slice();
+        if !reason.is_empty() {
+            if !is_field_value(reason) {
+                return Err(Error::new(
+                    Kind::Protocol,
+                    "start_response: the reason phrase has a control character",
+                ));
+            }
+            self.reason.extend_from_slice(reason);
+        }
+        let mut size = 0;
+        for Pair { name, value } in head.headers() {
+            let (name, value) = (name.as_slice(), value.as_slice());
+            if !is_token(name) {
+                return Err(bad_field(name, "the name is not a token"));
+            }
+            if !is_field_value(value) {
+                return Err(bad_field(name, "the value has a control character"));
+            }
+            size += name.len() + value.len() + 4;
+            if size > MAX_FIELDS {
+                return Err(too_many(head.headers()));
+            }
+            match name.len() {
+                4 if is(name, b"date") => self.has_date = true,
+                14 if is(name, b"content-length") => {
+                    self.take_length(name, value)?;
+                    continue;
+                }
+                2 | 7 | 10 | 16 | 17 | 18 | 19 if is_hop_by_hop(name) => {
+                    let why = "hop-by-hop: the connection is the server's business";
+                    return Err(bad_field(name, why));
+                }
+                _ => {}
+            }
+            append(&mut self.block, [name, b": ", trim(value), b"\r\n"]);
+        }
         Ok(())
     }
 
-    fn copy(&mut self, head: &Response<'_>) {
-        self.status = head.status;
-        self.reason.extend_from_slice(head.reason.as_slice());
-        for Pair { name, value } in head.headers() {
-            let (name, value) = (name.as_slice(), trim(value.as_slice()));
-            if is(name, b"content-length") {
-                continue;
-            }
-            self.index.push(Place {
-                name: self.block.len() as u32,
-                name_len: name.len() as u32,
-                value_len: value.len() as u32,
-            });
-            self.block.reserve(name.len() + value.len() + 4);
-            self.block.extend_from_slice(name);
-            self.block.extend_from_slice(b": ");
-            self.block.extend_from_slice(value);
-            self.block.extend_from_slice(b"\r\n");
+    fn take_length(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
+        let length = decimal(trim(value))
+            .ok_or_else(|| bad_field(name, "the value is not a decimal number"))?;
+        if self.content_length.is_some_and(|other| other != length) {
+            return Err(bad_field(name, "given twice with different values"));
         }
+        self.content_length = Some(length);
+        Ok(())
     }
 }
 
@@ -155,67 +184,6 @@ pub fn fields_of(block: &[u8]) -> Result<Vec<Pair<'_>>> {
         fields.push(Pair::new(&line[..colon], trim(&line[colon + 1..])));
     }
     Ok(fields)
-}
-
-/// What the checks found on their way.
-#[derive(Default)]
-struct Checked {
-    content_length: Option<u64>,
-    has_date: bool,
-}
-
-fn check(head: &Response<'_>) -> Result<Checked> {
-    if !(100..=999).contains(&head.status) {
-        return Err(Error::new(
-            Kind::Protocol,
-            format!("start_response: {} is not a status (100 to 999)", head.status),
-        ));
-    }
-    if !is_text(head.reason.as_slice()) {
-        return Err(Error::new(
-            Kind::Protocol,
-            "start_response: the reason phrase has a control character",
-        ));
-    }
-    let mut checked = Checked::default();
-    let mut size = 0;
-    for pair in head.headers() {
-        let (name, value) = (pair.name.as_slice(), pair.value.as_slice());
-        check_field(name, value, &mut checked)?;
-        size += name.len() + value.len() + 4;
-    }
-    if size > MAX_FIELDS {
-        return Err(Error::new(
-            Kind::Limit,
-            format!("start_response: {size} octets of header fields, of {MAX_FIELDS} allowed"),
-        ));
-    }
-    Ok(checked)
-}
-
-fn check_field(name: &[u8], value: &[u8], checked: &mut Checked) -> Result<()> {
-    if !is_token(name) {
-        return Err(bad_field(name, "the name is not a token"));
-    }
-    if !is_text(value) {
-        return Err(bad_field(name, "the value has a control character"));
-    }
-    match name.len() {
-        4 if is(name, b"date") => checked.has_date = true,
-        14 if is(name, b"content-length") => {
-            let length = decimal(trim(value))
-                .ok_or_else(|| bad_field(name, "the value is not a decimal number"))?;
-            if checked.content_length.is_some_and(|other| other != length) {
-                return Err(bad_field(name, "given twice with different values"));
-            }
-            checked.content_length = Some(length);
-        }
-        2 | 7 | 10 | 16 | 17 | 18 | 19 if is_hop_by_hop(name) => {
-            return Err(bad_field(name, "hop-by-hop: the connection is the server's business"));
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 /// PEP 3333: "Other HTTP Features".
@@ -238,7 +206,22 @@ fn is(name: &[u8], lower: &[u8]) -> bool {
     name.eq_ignore_ascii_case(lower)
 }
 
+#[cold]
+fn bad_status(status: u16) -> Error {
+    let text = format!("start_response: {status} is not a status (100 to 999)");
+    Error::new(Kind::Protocol, text)
+}
+
+#[cold]
+fn too_many(fields: &[Pair<'_>]) -> Error {
+    let octets = |pair: &Pair<'_>| pair.name.as_slice().len() + pair.value.as_slice().len() + 4;
+    let size: usize = fields.iter().map(octets).sum();
+    let text = format!("start_response: {size} octets of header fields, of {MAX_FIELDS} allowed");
+    Error::new(Kind::Limit, text)
+}
+
 /// An error that names the field but not its value, which may be a secret or an attack.
+#[cold]
 fn bad_field(name: &[u8], why: &str) -> Error {
     let shown = &name[..name.len().min(64)];
     Error::new(
@@ -247,50 +230,12 @@ fn bad_field(name: &[u8], why: &str) -> Error {
     )
 }
 
+#[inline]
 fn trim(value: &[u8]) -> &[u8] {
-    value.trim_ascii()
-}
-
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
+    match value {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => value.trim_ascii(),
+        _ => value,
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-const TOKEN: u8 = 1;
-const TEXT: u8 = 2;
-
-/// RFC 9110 sections 5.6.2 (token) and 5.5 (field value: visible, obs-text, space, tab).
-static CLASS: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        let c = octet as u8;
-        if c.is_ascii_alphanumeric()
-            || matches!(c, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
-            || matches!(c, b'^' | b'_' | b'`' | b'|' | b'~')
-        {
-            table[octet] |= TOKEN;
-        }
-        if c >= 0x20 && c != 0x7f || c == b'\t' {
-            table[octet] |= TEXT;
-        }
-        octet += 1;
-    }
-    table
-};
-
-fn all(text: &[u8], class: u8) -> bool {
-    text.iter().fold(class, |seen, octet| seen & CLASS[usize::from(*octet)]) == class
-}
-
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && all(text, TOKEN)
-}
-
-fn is_text(text: &[u8]) -> bool {
-    all(text, TEXT)
 }
 
 #[cfg(test)]

@@ -106,18 +106,10 @@ pub(super) enum Local {
 }
 
 impl Local {
-    fn name(&self) -> &[u8] {
+    fn name(&self) -> &Peer {
         match self {
-            Local::Listener(listening) => listening.server_name().as_bytes(),
-            Local::Adopted(name) if name.port().is_empty() => b"",
-            Local::Adopted(name) => name.address(),
-        }
-    }
-
-    fn port(&self) -> &[u8] {
-        match self {
-            Local::Listener(listening) => listening.server_port().as_bytes(),
-            Local::Adopted(name) => name.port(),
+            Local::Listener(listening) => listening.server(),
+            Local::Adopted(name) => name,
         }
     }
 }
@@ -350,9 +342,9 @@ impl Conn {
             }
         }
         let (in_head, step) = {
-            let buf = slot.buf.borrow();
-            let mut decoder = slot.decoder.borrow_mut();
-            (decoder.is_in_head(), decoder.decode(buf.unread()))
+            let Slot { buf, decoder, .. } = &mut **slot;
+            let decoder = decoder.get_mut();
+            (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()))
         };
         match step.event {
             Event::Head => {
@@ -437,10 +429,8 @@ impl Conn {
 
     /// A head is complete: the first `head_len` unread octets.
     fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
-        let decoder = slot.decoder.borrow();
-        let head = decoder.head();
-        let mut buf = slot.buf.borrow_mut();
-        let x = &slot.exchange;
+        let Slot { decoder, buf, exchange: x, began, .. } = slot;
+        let (head, buf) = (decoder.get_mut().head(), buf.get_mut());
         let room = match head.framing {
             Framing::None => 0,
             Framing::Length(len) if len <= VIEW_MAX => len as usize,
@@ -449,17 +439,11 @@ impl Conn {
         buf.pin(head_len, room);
         self.requests += 1;
         self.progress = true;
-        let origin = Origin {
-            remote_addr: self.peer.address(),
-            remote_port: self.peer.port(),
-            server_name: self.local.name(),
-            server_port: self.local.port(),
-            scheme: b"http",
-        };
-        x.begin(head, &buf, &origin, core.next_id());
+        let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
+        x.begin(head, buf, &origin, core.next_id());
         buf.consume(head_len);
         if core.context.timed {
-            slot.began.set(clock::monotonic_ns());
+            began.set(clock::monotonic_ns());
         }
         if head.framing != Framing::None {
             let streams = x.expect_body();
@@ -601,7 +585,7 @@ impl Conn {
             let input = slot.exchange.input();
             input.is_open() || input.failure().is_some()
         };
-        slot.buf.borrow_mut().unpin();
+        slot.buf.get_mut().unpin();
         slot.exchange.reset();
         self.waiting = Waiting::App;
         match outcome {
@@ -618,6 +602,7 @@ impl Conn {
     }
 
     /// An answer to what is not a request.
+    #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
         let counters = core.context.service.counters();
         counters.requests.plus(1);
@@ -635,6 +620,7 @@ impl Conn {
     }
 
     /// Nothing more can be read from this client, which is not told why.
+    #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
         record::refused(&core.context, self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
@@ -651,6 +637,8 @@ impl Conn {
         self.linger(slot)
     }
 
+    // Its buffer is not to be on the stack of others.
+    #[inline(never)]
     fn linger(&mut self, slot: &Slot) -> Option<Fate> {
         let mut trash = [0; 16 * 1024];
         while self.discarded < LINGER_MAX {

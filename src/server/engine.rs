@@ -381,6 +381,7 @@ impl Engine {
         self.settle(key, fate);
     }
 
+    #[inline]
     fn settle(&mut self, key: u64, fate: Fate) {
         match fate {
             Fate::Wait | Fate::Away => {}

@@ -150,7 +150,16 @@ impl Slot {
     }
 
     /// Feed the request's body with what is in the read buffer.
+    #[inline(always)]
     pub(super) fn feed(&self) -> Fed {
+        if self.decoder.borrow_mut().end() {
+            self.exchange.input().complete();
+            return Fed::End;
+        }
+        self.feed_more()
+    }
+
+    fn feed_more(&self) -> Fed {
         let mut progress = false;
         loop {
             if self.exchange.input().is_full() {
@@ -254,7 +263,12 @@ fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent
                     "a file is shorter than the range of it that was to be sent: cut",
                 ));
             }
-            Ok(n) => out.advance(n as u64),
+            Ok(n) => {
+                out.advance(n as u64);
+                if out.is_empty() {
+                    return Ok(Sent::All);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 out.compact();
                 return Ok(Sent::Blocked);

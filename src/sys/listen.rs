@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check;
 use super::dup::duplicate;
-use super::sock::{local, option, set_flags, set_option};
+use super::sock::{Peer, local, option, set_flags, set_option};
 use super::waker::Waker;
 use crate::base::error::{Error, Kind, Result};
 
@@ -46,8 +46,7 @@ pub struct Listening {
     file: Option<SocketFile>,
     fd: OwnedFd,
     local: String,
-    server_name: String,
-    server_port: String,
+    server: Peer,
 }
 
 /// The file of a unix socket that we made.
@@ -74,17 +73,22 @@ impl Listening {
 
     /// What SERVER_NAME is when the request does not say: the address; empty for a unix socket.
     pub fn server_name(&self) -> &str {
-        &self.server_name
+        if self.is_unix() { "" } else { self.server.address_text() }
     }
 
     /// SERVER_PORT; empty for a unix socket.
     pub fn server_port(&self) -> &str {
-        &self.server_port
+        self.server.port_text()
+    }
+
+    /// Both: our end of the connections that are accepted here.
+    pub fn server(&self) -> &Peer {
+        &self.server
     }
 
     /// Whether it is a unix socket.
     pub fn is_unix(&self) -> bool {
-        self.server_port.is_empty()
+        self.server.port().is_empty()
     }
 
     /// The file of a unix socket that goes when this is dropped.
@@ -114,17 +118,15 @@ impl Listening {
 
     fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         let name = local(fd.as_raw_fd())?;
-        let (local, server_name, server_port) = match name.internet() {
-            Some(address) => {
-                (address.to_string(), address.ip().to_string(), address.port().to_string())
-            }
+        let local = match name.internet() {
+            Some(address) => address.to_string(),
             None => {
                 let path = name.path().unwrap_or_default();
                 let path = Path::new(std::ffi::OsStr::from_bytes(path));
-                (format!("unix:{}", path.display()), String::new(), String::new())
+                format!("unix:{}", path.display())
             }
         };
-        Ok(Listening { fd, local, server_name, server_port, file })
+        Ok(Listening { fd, local, server: Peer::from_name(&name), file })
     }
 }
 

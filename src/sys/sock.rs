@@ -14,8 +14,8 @@ use super::{check, check_size, retry};
 /// The longest text of an IPv6 address: `::ffff:` forms of IPv4 included.
 const ADDRESS_MAX: usize = 46;
 
-/// The other end of a connection, as the text that REMOTE_ADDR and REMOTE_PORT want.  Made without
-/// allocating.
+/// An end of a connection, as the text that REMOTE_ADDR and REMOTE_PORT, or SERVER_NAME and
+/// SERVER_PORT, want.  Made without allocating.
 #[derive(Clone, Copy)]
 pub struct Peer {
     address: [u8; ADDRESS_MAX],
@@ -25,7 +25,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer of a unix socket: it has no address and no port.
+    /// The end of a unix socket: it has no address and no port.
     pub fn unix() -> Self {
         let mut peer = Peer::empty();
         peer.address[..5].copy_from_slice(b"unix:");
@@ -33,7 +33,7 @@ impl Peer {
         peer
     }
 
-    /// The peer at an IPv4 address.
+    /// The end at an IPv4 address.
     pub fn v4(address: Ipv4Addr, port: u16) -> Self {
         let mut peer = Peer::empty();
         let mut at = 0;
@@ -49,7 +49,7 @@ impl Peer {
         peer
     }
 
-    /// The peer at an IPv6 address, in the canonical form of RFC 5952.
+    /// The end at an IPv6 address, in the canonical form of RFC 5952.
     pub fn v6(address: Ipv6Addr, port: u16) -> Self {
         let mut peer = Peer::empty();
         let mut rest = &mut peer.address[..];
@@ -61,20 +61,30 @@ impl Peer {
     }
 
     /// The address: `192.0.2.1`, `2001:db8::1`, or `unix:`.
+    #[inline]
     pub fn address(&self) -> &[u8] {
         &self.address[..usize::from(self.address_len)]
     }
 
     /// The port in decimal; empty for a unix socket.
+    #[inline]
     pub fn port(&self) -> &[u8] {
         &self.port[..usize::from(self.port_len)]
+    }
+
+    pub(super) fn address_text(&self) -> &str {
+        std::str::from_utf8(self.address()).unwrap_or("")
+    }
+
+    pub(super) fn port_text(&self) -> &str {
+        std::str::from_utf8(self.port()).unwrap_or("")
     }
 
     fn empty() -> Self {
         Peer { address: [0; ADDRESS_MAX], address_len: 0, port: [0; 5], port_len: 0 }
     }
 
-    fn from_name(name: &Name) -> Self {
+    pub(super) fn from_name(name: &Name) -> Self {
         match name.internet() {
             Some(SocketAddr::V4(v4)) => Peer::v4(*v4.ip(), v4.port()),
             Some(SocketAddr::V6(v6)) => Peer::v6(*v6.ip(), v6.port()),
@@ -90,20 +100,17 @@ impl std::fmt::Debug for Peer {
 }
 
 /// Writes `value` in decimal, which has at most five digits; says how many.
+#[inline]
 fn decimal(out: &mut [u8], value: u16) -> usize {
-    let len = match value {
-        0..=9 => 1,
-        10..=99 => 2,
-        100..=999 => 3,
-        1000..=9999 => 4,
-        _ => 5,
-    };
-    let mut rest = value;
-    for digit in out[..len].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    let mut len = 0;
+    for power in [10_000, 1_000, 100, 10] {
+        if value >= power {
+            out[len] = b'0' + (value / power % 10) as u8;
+            len += 1;
+        }
     }
-    len
+    out[len] = b'0' + (value % 10) as u8;
+    len + 1
 }
 
 /// A socket address as the kernel writes it.

@@ -137,6 +137,8 @@ pub struct Head {
     /// The path of the target, still percent-encoded; empty for `host:port` and for an absolute
     /// target without one ("/" is meant), `*` for an asterisk.
     pub path: Span,
+    /// Whether the path has nothing percent-encoded.
+    pub path_is_plain: bool,
     /// The query, without its question mark; empty when there is none.
     pub query: Span,
     /// The authority of an absolute or authority target: it wins over Host (RFC 9112 3.2.2).

@@ -80,6 +80,36 @@ fn a_normal_end() {
 }
 
 #[test]
+fn a_body_of_one_piece() {
+    // Whatever becomes of the piece: sent, left out, of no octets at all.
+    let journal = Journal::default();
+    let told = journal.clone();
+    let app = capp::application(move |env, start, body| {
+        capp::attach(env, &told, "one");
+        capp::attach(env, &told, "two");
+        body.journal = Some(told.clone());
+        let (status, len) = match env.query_string() {
+            b"none" => (204, 10),
+            b"empty" => (200, 0),
+            b"large" => (200, LARGE),
+            _ => (200, 10),
+        };
+        assert_eq!(start.respond(&Head::new(status, &TEXT)), OK);
+        body.first = Some(capp::owned(&told, "first", vec![b'f'; len]));
+        OK
+    });
+    let mut server = Server::with(|_| {}, app);
+    let mut client = server.connect();
+    for (query, len) in [("", 10), ("none", 0), ("empty", 0), ("large", LARGE)] {
+        assert_eq!(server.ask_on(&mut client, get(query)).body.len(), len);
+        assert_in_order(&journal.take(), Some(1));
+    }
+    client.send(get("").replace("GET", "HEAD"));
+    server.reply_to_head(&mut client);
+    assert_in_order(&journal.take(), Some(1));
+}
+
+#[test]
 fn a_slow_client() {
     // The last chunk is on its way for long: nothing is closed under it.
     let journal = Journal::default();

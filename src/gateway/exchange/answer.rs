@@ -11,15 +11,22 @@ use crate::wire::{Asked, BodyMode, Encoder, Framed, http1};
 use super::{COPY, COPY_BORROWED, Exchange, Link, Outcome, Phase};
 
 impl Exchange {
-    pub(super) fn encoder(&self) -> &'static dyn Encoder {
-        &http1::Encoder
+    /// The front's; there is one so far, which is known at compile time.
+    #[inline]
+    pub(super) fn encoder(&self) -> impl Encoder {
+        http1::Encoder
     }
 
     /// Commit the head: from here on the status is the client's.
+    #[inline]
     pub(super) fn commit(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
-        if let Some(framed) = self.framed.get() {
-            return Ok(framed);
+        match self.framed.get() {
+            Some(framed) => Ok(framed),
+            None => self.commit_head(link, known),
         }
+    }
+
+    fn commit_head(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
         let head = self.head.borrow();
         if !head.is_started() {
             return Err(Error::new(Kind::State, "a body without start_response"));
@@ -30,10 +37,7 @@ impl Exchange {
             && !asked.is_head
             && !matches!(head.status(), 204 | 304)
         {
-            return Err(Error::new(
-                Kind::App,
-                format!("Content-Length is {promised}, the body has {known} octets"),
-            ));
+            return Err(short(promised, known));
         }
         // A client that was not told to go on may send the body, or the next request: nobody knows.
         asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
@@ -46,21 +50,13 @@ impl Exchange {
     /// A piece of the answer's body.  `is_all`: there is no other.
     pub(super) fn emit(&self, link: &dyn Link, mut chunk: OwnedChunk, is_all: bool) -> Result<()> {
         if !chunk.is_sound() {
-            return Err(Error::new(
-                Kind::Invalid,
-                "a chunk without data, longer than memory, or of no possible range of a file",
-            ));
+            return Err(unsound());
         }
-        if is_all {
-            self.commit(link, Some(chunk.len()))?;
-        }
-        if chunk.is_empty() {
-            if is_all {
-                self.end(link);
-            }
+        if chunk.is_empty() && !is_all {
             return Ok(());
         }
-        let mode = self.commit(link, None)?.body;
+        let framed = self.commit(link, is_all.then(|| chunk.len()))?;
+        let mode = framed.body;
         let len = self.fit(mode, chunk.len());
         chunk.truncate(len);
         if mode != BodyMode::Absent && len > 0 {
@@ -79,7 +75,7 @@ impl Exchange {
             }
         }
         if is_all {
-            self.end(link);
+            self.complete(link, framed);
         }
         Ok(())
     }
@@ -106,31 +102,37 @@ impl Exchange {
             BodyMode::Absent => 0,
             BodyMode::Chunked | BodyMode::Close => return len,
         };
-        if len > room && !self.warned.replace(true) {
-            let status = self.head.borrow().status();
-            self.log(
-                Level::Warn,
-                format!("the body of this {status} is longer than {room} more octets: cut off")
-                    .as_bytes(),
-            );
+        if len > room {
+            self.warn_of_cut(room);
         }
         len.min(room)
     }
 
+    #[cold]
+    fn warn_of_cut(&self, room: u64) {
+        if !self.warned.replace(true) {
+            let status = self.head.borrow().status();
+            let text =
+                format!("the body of this {status} is longer than {room} more octets: cut off");
+            self.log(Level::Warn, text.as_bytes());
+        }
+    }
+
     /// The application has nothing more to say.
     pub(super) fn end(&self, link: &dyn Link) {
-        let framed = match self.commit(link, Some(0)) {
-            Ok(framed) => framed,
-            Err(error) => return self.fail(link, &error),
-        };
+        match self.commit(link, Some(0)) {
+            Ok(framed) => self.complete(link, framed),
+            Err(error) => self.fail(link, &error),
+        }
+    }
+
+    /// All that follows the head was queued.
+    #[inline(always)]
+    fn complete(&self, link: &dyn Link, framed: Framed) {
         if let BodyMode::Length(promised) = framed.body
             && promised > self.queued.get()
         {
-            let error = Error::new(
-                Kind::App,
-                format!("Content-Length is {promised}, the body had {} octets", self.queued.get()),
-            );
-            return self.fail(link, &error);
+            return self.fail(link, &short(promised, self.queued.get()));
         }
         self.encoder().end(self.out().buffer(), framed.body);
         let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
@@ -229,8 +231,10 @@ impl Exchange {
         if self.phase.replace(Phase::Done) == Phase::Done {
             return;
         }
-        let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
-        self.enter(link, || body.finish());
+        if self.body.borrow().is_open() {
+            let mut body = std::mem::replace(&mut *self.body.borrow_mut(), BodyFrame::EMPTY);
+            self.enter(link, || body.finish());
+        }
         link.finished(self);
         loop {
             // Not borrowed while the destructor runs, which may look at what is still there.
@@ -241,4 +245,16 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Fewer octets than the head said.
+#[cold]
+fn short(promised: u64, there: u64) -> Error {
+    Error::new(Kind::App, format!("Content-Length is {promised}, the body has {there} octets"))
+}
+
+#[cold]
+fn unsound() -> Error {
+    let text = "a chunk without data, longer than memory, or of no possible range of a file";
+    Error::new(Kind::Invalid, text)
 }

@@ -11,7 +11,7 @@ use crate::gateway::abi::{NOWAIT, Response};
 use crate::gateway::deferred::Mode;
 use crate::gateway::head::Head;
 use crate::gateway::input::{Read, RequestBody};
-use crate::wire;
+use crate::wire::{self, Encoder as _};
 
 use super::{Attachment, COPY, Exchange, Link, Outcome, Phase, Written};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::error::{Error, Kind, Result};
 use crate::gateway::abi::{Environ, EnvironPtr};
 use crate::gateway::deferred::{Beginning, Deferred, Events, Mode, Op, Shared};
-use crate::wire::Version;
+use crate::wire::{Encoder as _, Version};
 
 use super::{Exchange, Link, Phase, Progress};
 

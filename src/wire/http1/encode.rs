@@ -4,10 +4,8 @@
 //! The version is always HTTP/1.1, what we speak, whatever was asked (RFC 9110 section 2.5).
 
 use super::status::{reason_phrase, status_line};
+use crate::base::buf::append;
 use crate::wire::{Asked, BodyMode, Encoder as Encode, Framed, ResponseHead, Version};
-
-/// Octets that the lines of this file take at most, beside status line and fields.
-const OWN_LINES_MAX: usize = 160;
 
 /// Responses of HTTP/1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,13 +14,11 @@ pub struct Encoder;
 impl Encode for Encoder {
     fn interim(&self, out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         debug_assert!((100..200).contains(&head.status), "an interim status");
-        out.reserve(OWN_LINES_MAX + head.reason.len() + head.fields.len());
-        status(out, head.status, head.reason);
-        out.extend_from_slice(head.fields);
+        status(out, head);
         out.extend_from_slice(b"\r\n");
     }
 
-    #[inline]
+    #[inline(always)]
     fn head(
         &self,
         out: &mut Vec<u8>,
@@ -32,16 +28,13 @@ impl Encode for Encoder {
         date: &[u8; 29],
     ) -> Framed {
         let framing = framing(asked, head, known);
-        out.reserve(OWN_LINES_MAX + head.reason.len() + head.fields.len());
-        status(out, head.status, head.reason);
-        out.extend_from_slice(head.fields);
+        status(out, head);
         if !head.has_date {
-            let mut line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
-            line[6..35].copy_from_slice(date);
-            out.extend_from_slice(&line);
+            append(out, [b"Date: ", date, b"\r\n"]);
         }
         if let Some(length) = framing.length {
-            content_length(out, length);
+            let mut digits = itoa::Buffer::new();
+            append(out, [b"Content-Length: ", digits.format(length).as_bytes(), b"\r\n"]);
         }
         if framing.body == BodyMode::Chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -154,27 +147,18 @@ fn framing(asked: &Asked, head: &ResponseHead<'_>, known: Option<u64>) -> Framin
     }
 }
 
-#[inline]
-fn status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
-    if reason.is_empty()
-        && let Some(line) = status_line(status)
-    {
-        out.extend_from_slice(line.as_bytes());
+/// The status line and the fields that are given.
+#[inline(always)]
+fn status(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+    let line = status_line(head.status).as_bytes();
+    if head.reason.is_empty() && !line.is_empty() {
+        append(out, [line, head.fields]);
         return;
     }
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(head.status).as_bytes();
     // The space stays where there is no phrase: RFC 9112 section 4.
-    out.push(b' ');
-    out.extend_from_slice(reason);
-    out.extend_from_slice(b"\r\n");
-}
-
-#[inline]
-fn content_length(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"Content-Length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    append(out, [b"HTTP/1.1 ", digits, b" ", head.reason, b"\r\n", head.fields]);
 }
 
 /// `len` in hexadecimal, and CRLF.

@@ -80,10 +80,10 @@ pub(super) fn judge(unread: &[u8], limits: &Limits, head: &mut Head) -> Result<(
     Ok(())
 }
 
-/// Whether a field name, known to be a token, is `wanted`, which is in lower case.
+/// Whether a field name or value, in which there is no CR, is `wanted`, which is in lower case.
 #[inline]
 fn is_name<const LEN: usize>(name: &[u8], wanted: &[u8; LEN]) -> bool {
-    // No octet of a token but the capital becomes the letter, and none but itself the hyphen.
+    // No octet but the capital becomes the letter, and none but itself and CR the hyphen.
     name.first_chunk::<LEN>().is_some_and(|name| {
         name.iter().zip(wanted).fold(0, |unlike, (a, b)| unlike | ((a | 0x20) ^ b)) == 0
     })
@@ -165,6 +165,18 @@ fn transfer_encoding(value: &[u8], all: &mut Gathered) -> Result<(), Reject> {
 /// One Connection field: a list of tokens (RFC 9110 section 7.6.1).
 #[inline(never)]
 fn connection(value: &[u8], all: &mut Gathered) -> Result<(), Reject> {
+    // What nearly all clients say, if anything.
+    match value.len() {
+        10 if is_name(value, b"keep-alive") => {
+            all.keep_alive = true;
+            return Ok(());
+        }
+        5 if is_name(value, b"close") => {
+            all.close = true;
+            return Ok(());
+        }
+        _ => {}
+    }
     for option in grammar::elements(value) {
         if option.eq_ignore_ascii_case(b"close") {
             all.close = true;

@@ -70,16 +70,83 @@ fn run(text: &[u8], class: u8) -> usize {
     text.iter().position(|octet| !is(*octet, class)).unwrap_or(text.len())
 }
 
+/// The same, eight octets at a time while that will do: of eight, `doubtful` marks by their high bits
+/// those that are not of the class, and perhaps others.
+#[inline]
+fn long_run(text: &[u8], class: u8, doubtful: impl Fn(u64) -> u64) -> usize {
+    let mut rest = text;
+    while let Some((octets, after)) = rest.split_first_chunk::<8>() {
+        let doubtful = doubtful(u64::from_le_bytes(*octets));
+        if doubtful == 0 {
+            rest = after;
+            continue;
+        }
+        let at = doubtful.trailing_zeros() as usize / 8 % 8; // In sight of the compiler below 8.
+        if !is(rest[at], class) {
+            return text.len() - rest.len() + at;
+        }
+        rest = &rest[at + 1..];
+    }
+    text.len() - rest.len() + run(rest, class)
+}
+
+/// Whether all of `text` is of one class; see [`long_run`].
+#[inline]
+fn all(text: &[u8], class: u8, doubtful: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let last = text.last_chunk().filter(|_| !rest.is_empty());
+    let clear = |octets: &[u8; 8]| doubtful(u64::from_le_bytes(*octets)) == 0;
+    if text.len() >= 8 && words.iter().chain(last).all(clear) {
+        return true;
+    }
+    run(text, class) == text.len()
+}
+
+/// One in each of eight octets.
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+/// The high bit of each.
+const HIGH: u64 = 0x80 * EACH;
+
+/// Which of eight octets, all below 0x80, are from `first` to `last`, by their high bits.
+#[inline]
+fn within(octets: u64, first: u8, last: u8) -> u64 {
+    // No sum carries.
+    let from_first = octets + u64::from(0x80 - first) * EACH;
+    let beyond_last = octets + u64::from(0x7F - last) * EACH;
+    from_first & !beyond_last & HIGH
+}
+
+/// Which of eight octets are neither letters nor hyphens, by their high bits.
+#[inline]
+fn not_in_name(octets: u64) -> u64 {
+    let ascii = octets & !HIGH;
+    let common = within(ascii | (0x20 * EACH), b'a', b'z') | within(ascii, b'-', b'-');
+    HIGH & (octets | !common)
+}
+
+/// Which of eight octets are control characters or 0x7F, and some that follow one, by their high bits.
+#[inline]
+fn controls(octets: u64) -> u64 {
+    // A borrow or a carry only adds to what is found.
+    (octets.wrapping_sub(0x20 * EACH) | octets.wrapping_add(EACH)) & !octets & HIGH
+}
+
+/// How many octets at the front of `text` a token takes that is likely to be short.
+#[inline]
+pub(super) fn short_token_len(text: &[u8]) -> usize {
+    run(text, TOKEN)
+}
+
 /// How many octets at the front of `text` a token takes.
 #[inline]
 pub(super) fn token_len(text: &[u8]) -> usize {
-    run(text, TOKEN)
+    long_run(text, TOKEN, not_in_name)
 }
 
 /// Whether `text` is a token.
 #[inline]
-pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && token_len(text) == text.len()
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && all(text, TOKEN, not_in_name)
 }
 
 /// Whether `octet` may stand in a token.
@@ -88,10 +155,16 @@ pub(super) fn is_token_octet(octet: u8) -> bool {
     is(octet, TOKEN)
 }
 
+/// How many octets at the front of `text` may stand in a field value.
+#[inline]
+pub(super) fn field_value_len(text: &[u8]) -> usize {
+    long_run(text, VALUE, controls)
+}
+
 /// Whether `text` may be a field value.
 #[inline]
-pub(super) fn is_field_value(text: &[u8]) -> bool {
-    run(text, VALUE) == text.len()
+pub(crate) fn is_field_value(text: &[u8]) -> bool {
+    all(text, VALUE, controls)
 }
 
 /// How many octets at the front of `text` have no meaning of their own in a target.
@@ -126,15 +199,27 @@ pub(super) fn quoted_string_len(text: &[u8]) -> Option<usize> {
 /// How many octets at the front of `text` are optional white space.
 #[inline]
 pub(super) fn ows_len(text: &[u8]) -> usize {
-    text.iter().position(|octet| !matches!(octet, b' ' | b'\t')).unwrap_or(text.len())
+    let mut rest = text;
+    while let [b' ' | b'\t', after @ ..] = rest {
+        rest = after;
+    }
+    text.len() - rest.len()
 }
 
 /// `text` without the optional white space around it.
 #[inline]
 pub(super) fn trim(text: &[u8]) -> &[u8] {
-    let text = &text[ows_len(text)..];
-    let end = text.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |at| at + 1);
-    &text[..end]
+    trim_end(&text[ows_len(text)..])
+}
+
+/// `text` without the optional white space at its end.
+#[inline]
+pub(super) fn trim_end(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [before @ .., b' ' | b'\t'] = rest {
+        rest = before;
+    }
+    rest
 }
 
 /// The elements of a comma-separated list, without the white space around them.  Empty elements are
@@ -146,7 +231,7 @@ pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A run of digits as a number; `None` when there is none, or another octet, or it is too large.
 #[inline]
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
@@ -169,7 +254,18 @@ pub(super) struct Authority {
 }
 
 /// Take `text` apart; `None` when it is not valid.
+#[inline]
 pub(super) fn authority(text: &[u8]) -> Option<Authority> {
+    let host_len = run(text, REG_NAME);
+    if host_len == text.len() {
+        return Some(Authority { host_len, port_len: 0 });
+    }
+    uncommon_authority(text, host_len)
+}
+
+/// The same for one with more to it than a reg-name, which takes `reg_name_len` octets.
+#[inline(never)]
+fn uncommon_authority(text: &[u8], reg_name_len: usize) -> Option<Authority> {
     let host_len = if text.first() == Some(&b'[') {
         let inner = memchr::memchr(b']', text)?;
         if !is_ip_literal(&text[1..inner]) {
@@ -177,7 +273,7 @@ pub(super) fn authority(text: &[u8]) -> Option<Authority> {
         }
         inner + 1
     } else {
-        reg_name_len(text)?
+        encoded_reg_name_len(text, reg_name_len)?
     };
     let port_len = match &text[host_len..] {
         [] => 0,
@@ -195,10 +291,9 @@ fn is_port(digits: &[u8]) -> bool {
 }
 
 /// How many octets at the front of `text` a reg-name (or an IPv4 address, which looks like one)
-/// takes; `None` for a malformed percent-encoding.
+/// takes, of which `at` are unencoded; `None` for a malformed percent-encoding.
 #[inline]
-fn reg_name_len(text: &[u8]) -> Option<usize> {
-    let mut at = run(text, REG_NAME);
+fn encoded_reg_name_len(text: &[u8], mut at: usize) -> Option<usize> {
     while text.get(at) == Some(&b'%') {
         if !is_encoded(&text[at..]) {
             return None;
@@ -230,6 +325,22 @@ fn is_ip_literal(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_runs_are_runs() {
+        for octet in 0..=255_u8 {
+            for other in [b'a', b'-', b'1', b',', 0x1F, 0x7F, 0x80, octet.wrapping_add(1)] {
+                for at in 0..9 {
+                    let mut text = *b"Ab-cdZ--yz";
+                    (text[at], text[at + 1]) = (octet, other);
+                    assert_eq!(token_len(&text), run(&text, TOKEN), "{text:?}");
+                    assert_eq!(field_value_len(&text), run(&text, VALUE), "{text:?}");
+                    assert_eq!(is_token(&text), token_len(&text) == text.len(), "{text:?}");
+                    assert_eq!(is_field_value(&text), field_value_len(&text) == text.len());
+                }
+            }
+        }
+    }
 
     #[test]
     fn authorities() {

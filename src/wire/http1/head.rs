@@ -2,16 +2,15 @@
 //!
 //! The scan remembers where it stopped, so a client that sends one octet at a time costs linear
 //! work.  A limit, a bare LF and a bad request line are told as soon as the octet that settles it is
-//! there; everything else once the head is complete.  httparse splits and checks the field lines;
-//! what they mean together is decided in `fields`.
+//! there; everything else once the head is complete.  What the fields mean together is decided in
+//! `fields`.
 //!
-//! Most heads are there as a whole once their request line is.  Then the lines are not searched for
-//! first: they are split at once, and only if that finds anything out of the ordinary, the scan goes
-//! on line by line and says what it is.
+//! Most heads are there as a whole when they are first looked at, and have nothing out of the
+//! ordinary.  Those are taken in one pass, without a search for the ends of their lines; with all
+//! others, the scan begins at the front and says what it is.
 
 use std::ops::Range;
 
-use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr;
 
 use super::fields::judge;
@@ -31,14 +30,23 @@ pub(super) struct Reader {
     fields: usize,
     /// Complete field lines.
     count: usize,
+    /// Whether one of them is malformed.
+    faulty: bool,
     /// Whether there was an octet of the head proper.
     started: bool,
 }
 
 impl Reader {
     /// At the start of a head.
-    pub(super) const START: Reader =
-        Reader { scanned: 0, line: 0, start: 0, fields: 0, count: 0, started: false };
+    pub(super) const START: Reader = Reader {
+        scanned: 0,
+        line: 0,
+        start: 0,
+        fields: 0,
+        count: 0,
+        faulty: false,
+        started: false,
+    };
 
     /// Whether nothing of a head has been seen (an empty line before it is nothing).
     pub(super) fn is_idle(&self) -> bool {
@@ -54,15 +62,11 @@ impl Reader {
         head: &mut Head,
     ) -> Result<Option<usize>, Reject> {
         let mut end = None;
-        if self.fields == 0 {
-            if !self.read_request_line(unread, limits, head)? {
-                return Ok(None);
-            }
-            end = split_at_once(unread, self.fields, limits, head)
-                .filter(|end| end - self.start <= limits.head);
+        if self.scanned == 0 {
+            end = self.at_once(unread, limits, head);
         }
         if end.is_none() {
-            end = self.read_field_lines(unread, limits, head)?;
+            end = self.scan(unread, limits, head)?;
         }
         if end.is_some() {
             judge(unread, limits, head)?;
@@ -70,8 +74,49 @@ impl Reader {
         Ok(end)
     }
 
-    /// Whether the request line is complete.
+    /// The whole head, and where it ends, if it is all there and nothing about it is out of the
+    /// ordinary.
     #[inline]
+    fn at_once(&mut self, unread: &[u8], limits: &Limits, head: &mut Head) -> Option<usize> {
+        let fields = request_line::parse_plain(unread, head)?;
+        if fields - 2 > limits.line {
+            return None;
+        }
+        head.fields.clear();
+        let mut line = fields;
+        while !unread[line..].starts_with(b"\r\n") {
+            let (field, end) = field(unread, line)?;
+            if end - line > limits.field_size || head.fields.len() >= limits.fields {
+                return None;
+            }
+            head.fields.push(field);
+            line = end + 2;
+        }
+        if line + 2 > limits.head {
+            return None;
+        }
+        self.fields = fields;
+        Some(line + 2)
+    }
+
+    /// Like `read`, line by line; what the fields mean is not looked at.
+    #[inline(never)]
+    fn scan(
+        &mut self,
+        unread: &[u8],
+        limits: &Limits,
+        head: &mut Head,
+    ) -> Result<Option<usize>, Reject> {
+        if self.fields == 0 {
+            if !self.read_request_line(unread, limits, head)? {
+                return Ok(None);
+            }
+            head.fields.clear();
+        }
+        self.read_field_lines(unread, limits, head)
+    }
+
+    /// Whether the request line is complete.
     fn read_request_line(
         &mut self,
         unread: &[u8],
@@ -91,8 +136,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// Like `read`, once the request line is known; what the fields mean is not looked at.
-    #[inline(never)]
+    /// Where the head ends, once the request line is known.
     fn read_field_lines(
         &mut self,
         unread: &[u8],
@@ -101,11 +145,10 @@ impl Reader {
     ) -> Result<Option<usize>, Reject> {
         while let Some(line) = self.next_line(unread, limits.field_size, limits.head)? {
             if line.is_empty() {
-                let block = &unread[..self.line];
-                return match split_counted(block, self.fields, self.count, limits, head) {
-                    None => Err(bad(field_fault(&block[self.fields..]))),
-                    end => Ok(end),
-                };
+                if self.faulty {
+                    return Err(bad(field_fault(&unread[self.fields..self.line])));
+                }
+                return Ok(Some(self.line));
             }
             self.count += 1;
             if self.count > limits.fields {
@@ -115,12 +158,15 @@ impl Reader {
                     limit: Some(Limit::Fields),
                 });
             }
+            match field(unread, line.start) {
+                Some((field, _)) => head.fields.push(field),
+                None => self.faulty = true,
+            }
         }
         Ok(None)
     }
 
     /// Step over the next line, if it is complete, and say where it is, without its CRLF.
-    #[inline(always)]
     fn next_line(
         &mut self,
         unread: &[u8],
@@ -217,6 +263,7 @@ impl Reader {
                 target: head.target,
                 form: head.form,
                 path: head.path,
+                path_is_plain: head.path_is_plain,
                 query: head.query,
                 authority: head.authority,
                 version: head.version,
@@ -229,68 +276,25 @@ impl Reader {
     }
 }
 
-/// Split the field lines that start at `start`, if they are all there.
-#[inline]
-fn split_at_once(unread: &[u8], start: usize, limits: &Limits, head: &mut Head) -> Option<usize> {
-    // Clearing an array costs more than many heads do, so take one that is likely to be enough.
-    if unread.len() - start <= 256 {
-        split(unread, start, &mut [EMPTY_HEADER; 8], limits, head)
-    } else {
-        split(unread, start, &mut [EMPTY_HEADER; 24], limits, head)
-    }
-}
-
-/// Split the field lines that start at `start`, of which there are `count`.
-#[inline(never)]
-fn split_counted(
-    unread: &[u8],
-    start: usize,
-    count: usize,
-    limits: &Limits,
-    head: &mut Head,
-) -> Option<usize> {
-    if count <= 100 {
-        split(unread, start, &mut [EMPTY_HEADER; 100], limits, head)
-    } else {
-        split(unread, start, &mut vec![EMPTY_HEADER; count], limits, head)
-    }
-}
-
-/// Split field lines into `room`, and say where the head ends.  `None` when a line is missing or
-/// malformed, or too long, or when there are too many.
-fn split<'a>(
-    unread: &'a [u8],
-    start: usize,
-    room: &mut [Header<'a>],
-    limits: &Limits,
-    head: &mut Head,
-) -> Option<usize> {
-    head.fields.clear();
-    let Ok(Status::Complete((len, headers))) = httparse::parse_headers(&unread[start..], room)
-    else {
-        return None;
+/// The field whose line starts at `start`, and where its CRLF is; `None` when it is malformed, or
+/// not all there.
+#[inline(always)]
+fn field(unread: &[u8], start: usize) -> Option<(Field, usize)> {
+    let line = unread.get(start..)?;
+    let name_len = grammar::token_len(line);
+    let after = match line.get(name_len..)? {
+        [b':', after @ ..] if name_len > 0 => after,
+        _ => return None,
     };
-    let span = |part: &[u8]| Span {
-        start: (part.as_ptr() as usize - unread.as_ptr() as usize) as u32,
-        len: part.len() as u32,
+    let (value, rest) = after.split_at(grammar::field_value_len(after));
+    let [b'\r', b'\n', ..] = rest else { return None };
+    let ows = grammar::ows_len(value);
+    let span = |start: usize, len: usize| Span { start: start as u32, len: len as u32 };
+    let field = Field {
+        name: span(start, name_len),
+        value: span(start + name_len + 1 + ows, grammar::trim_end(&value[ows..]).len()),
     };
-    // httparse takes a bare LF for the end of a line, and knows no limits: each line must end with
-    // CRLF where the next one starts.
-    let mut line = start;
-    let mut all_good = headers.len() <= limits.fields;
-    let mut ends_well = |next: usize| {
-        let good = unread[next - 2] == b'\r' && next - 2 - line.min(next - 2) <= limits.field_size;
-        line = next;
-        good
-    };
-    head.fields.extend(headers.iter().map(|header| {
-        let name = span(header.name.as_bytes());
-        all_good &= ends_well(name.start as usize);
-        Field { name, value: span(header.value) }
-    }));
-    let end = start + len;
-    all_good &= ends_well(end - 2) && ends_well(end);
-    all_good.then_some(end)
+    Some((field, start + name_len + 1 + value.len()))
 }
 
 /// What was wrong with the field lines, in words.

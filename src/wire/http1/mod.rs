@@ -13,6 +13,7 @@ mod request_line;
 mod status;
 
 pub use encode::{Encoder, error_response};
+pub(crate) use grammar::{decimal, is_field_value, is_token};
 pub use status::reason_phrase;
 
 use super::{Decoder as Decode, Event, Framing, Head, Limits, Reject, Step};
@@ -68,6 +69,17 @@ impl Decoder {
         self.state = State::START;
     }
 
+    /// The end of a body that has all its octets; false if this is not where we are.  What `decode`
+    /// would find next.
+    #[inline]
+    pub fn end(&mut self) -> bool {
+        let at_end = matches!(&self.state, State::Fixed(fixed) if fixed.remaining() == 0);
+        if at_end {
+            self.state = State::START;
+        }
+        at_end
+    }
+
     fn decode_head(&mut self, unread: &[u8]) -> Step {
         let State::Head(reader) = &mut self.state else { unreachable!("called in a head") };
         match reader.read(unread, &self.limits, &mut self.head) {
@@ -111,6 +123,7 @@ impl Decode for Decoder {
     #[inline]
     fn decode(&mut self, unread: &[u8]) -> Step {
         match &mut self.state {
+            State::Head(_) if unread.is_empty() => Step { consumed: 0, event: Event::More },
             State::Head(_) => self.decode_head(unread),
             State::Fixed(fixed) => {
                 let step = fixed.read(unread);
@@ -124,6 +137,7 @@ impl Decode for Decoder {
         }
     }
 
+    #[inline]
     fn head(&self) -> &Head {
         &self.head
     }

@@ -2,7 +2,7 @@
 
 use super::bad;
 use super::grammar::{
-    authority, decimal, is_encoded, is_token_octet, plain_len, query_len, token_len,
+    authority, decimal, is_encoded, is_token_octet, plain_len, query_len, short_token_len,
 };
 use crate::wire::{Head, Reject, Span, TargetForm, Version};
 
@@ -11,9 +11,8 @@ const VERSION_LEN: usize = b" HTTP/1.1".len();
 
 /// Read a request line, without its CRLF, that starts `base` octets into the buffer.  All of `head`
 /// that comes from the request line is set, or an error returned.
-#[inline]
 pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Reject> {
-    let method_len = token_len(line);
+    let method_len = short_token_len(line);
     if method_len == 0 || line.get(method_len) != Some(&b' ') {
         let reason = match line {
             [] => "empty lines before the request",
@@ -38,9 +37,43 @@ pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Rej
     head.method = span(base, 0, method_len);
     head.target = span(base, target_at, target_len);
     head.authority = None;
+    head.path_is_plain = true;
     head.is_head = method == b"HEAD";
     head.is_connect = method == b"CONNECT";
     target(&rest[..target_len], base + target_at, method, head)
+}
+
+/// Read a request line of the most common kind at the front of `unread`, and say where it ends: a path
+/// without percent-encoding, HTTP/1.1.  `None` for all others, with any request line in `head`.
+#[inline]
+pub(super) fn parse_plain(unread: &[u8], head: &mut Head) -> Option<usize> {
+    let (method, rest) = unread.split_at(short_token_len(unread));
+    let [b' ', target @ ..] = rest else { return None };
+    if method.is_empty() || target.first() != Some(&b'/') || method == b"CONNECT" {
+        return None;
+    }
+    let path_len = plain_len(target);
+    let query_len = match target.get(path_len)? {
+        b'?' => query_len(&target[path_len + 1..]),
+        _ => 0,
+    };
+    let query_at = path_len + usize::from(target[path_len] == b'?');
+    let target_len = query_at + query_len;
+    if target[target_len..].first_chunk() != Some(b" HTTP/1.1\r\n") {
+        return None;
+    }
+    let base = method.len() + 1;
+    head.method = span(0, 0, method.len());
+    head.target = span(base, 0, target_len);
+    head.form = TargetForm::Origin;
+    head.path = span(base, 0, path_len);
+    head.path_is_plain = true;
+    head.query = span(base, query_at, query_len);
+    head.authority = None;
+    head.version = Version::Http11;
+    head.is_head = method == b"HEAD";
+    head.is_connect = false;
+    Some(base + target_len + b" HTTP/1.1\r\n".len())
 }
 
 /// What is wrong with the first octet of a request, if anything: told before the line is complete,
@@ -63,7 +96,6 @@ fn span(base: usize, start: usize, len: usize) -> Span {
 }
 
 /// A space and the version, `VERSION_LEN` octets.
-#[inline]
 fn version(text: &[u8]) -> Result<Version, Reject> {
     if text == b" HTTP/1.1" {
         return Ok(Version::Http11);
@@ -88,7 +120,6 @@ fn version(text: &[u8]) -> Result<Version, Reject> {
 }
 
 /// The target, which starts `base` octets into the buffer.
-#[inline]
 fn target(target: &[u8], base: usize, method: &[u8], head: &mut Head) -> Result<(), Reject> {
     if target.first() == Some(&b'/') && !head.is_connect {
         head.form = TargetForm::Origin;
@@ -98,7 +129,6 @@ fn target(target: &[u8], base: usize, method: &[u8], head: &mut Head) -> Result<
 }
 
 /// What follows offset `path_at` of the target: a path, and perhaps a query.
-#[inline]
 fn path_and_query(
     target: &[u8],
     base: usize,
@@ -114,6 +144,7 @@ fn path_and_query(
                     return Err(bad("%00 in the path"));
                 }
                 at += 3;
+                head.path_is_plain = false;
             }
             Some(b'%') => return Err(bad("malformed percent-encoding in the path")),
             Some(b'?') | None => break,

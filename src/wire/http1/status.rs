@@ -2,26 +2,28 @@
 
 macro_rules! statuses {
     ($($code:literal $phrase:literal)*) => {
-        /// The standard phrase for a status; empty when there is none.
-        pub fn reason_phrase(status: u16) -> &'static str {
-            match status {
-                $($code => $phrase,)*
-                _ => "",
-            }
-        }
-
-        /// The whole status line, CRLF included, for a status that has a standard phrase.
-        #[inline]
-        pub(super) fn status_line(status: u16) -> Option<&'static str> {
-            match status {
-                $($code => Some(concat!("HTTP/1.1 ", $code, " ", $phrase, "\r\n")),)*
-                _ => None,
-            }
-        }
+        /// The status lines from 100 on; empty where there is no standard phrase.
+        static LINES: [&str; 412] = {
+            let mut lines = [""; 412];
+            $(lines[$code - 100] = concat!("HTTP/1.1 ", $code, " ", $phrase, "\r\n");)*
+            lines
+        };
 
         #[cfg(test)]
         const ALL: &[u16] = &[$($code),*];
     };
+}
+
+/// The standard phrase for a status; empty when there is none.
+pub fn reason_phrase(status: u16) -> &'static str {
+    let line = status_line(status);
+    line.get(b"HTTP/1.1 200 ".len()..line.len().saturating_sub(2)).unwrap_or("")
+}
+
+/// The whole status line, CRLF included, for a status that has a standard phrase; empty for others.
+#[inline]
+pub(super) fn status_line(status: u16) -> &'static str {
+    LINES.get(usize::from(status).wrapping_sub(100)).unwrap_or(&"")
 }
 
 statuses! {
@@ -98,7 +100,7 @@ mod tests {
         for status in 0..=u16::MAX {
             let phrase = reason_phrase(status);
             let line = format!("HTTP/1.1 {status} {phrase}\r\n");
-            assert_eq!(status_line(status), (!phrase.is_empty()).then_some(line.as_str()));
+            assert_eq!(status_line(status), if phrase.is_empty() { "" } else { &line });
         }
         assert!(ALL.is_sorted());
         assert_eq!(ALL.len(), 62);
