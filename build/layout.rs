@@ -61,7 +61,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         title: "hooks, log",
         intro: "",
-        first: &["gw_server"],
+        first: &["gw_server", "gw_arbiter"],
         sources: &["src/ffi/hooks.rs"],
     },
     Section {

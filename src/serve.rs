@@ -1,22 +1,25 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::arbiter::{self, Arbiter, StopMode, Way, WorkerContext};
+use crate::arbiter::{
+    self, Arbiter, Board, Event, Observer, Plan, StopMode, Way, Who, WorkerContext,
+};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
-use crate::gateway::service::{Hooks, Worker};
+use crate::gateway::service::{Hooks, OnArbiter, OnWorker, Supervisor, Worker};
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::Setup;
+use crate::sys::clock;
 use crate::sys::listen::Listening;
 use crate::sys::shm::Shared;
-use crate::sys::signal::{SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
@@ -46,11 +49,34 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// # Errors
 /// As [`serve`]; and a configuration that listens nowhere.
 pub fn prefork(config: Config) -> Result<Arbiter> {
-    counted(config).map(|(arbiter, _)| arbiter)
+    supervised(config).map(|(arbiter, _)| arbiter)
 }
 
-/// The same, and what its workers count.
-pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)> {
+/// What all generations of an arbiter's workers have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    /// Before the first fork, so that they are everybody's.
+    pub(crate) counters: Arc<Shared<Counters>>,
+    /// What hooks are told that the arbiter is called.
+    pub(crate) token: Arc<AtomicUsize>,
+}
+
+/// The same, and what its generations have in common.
+pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
+    let counters = Shared::new(Board::PLACES);
+    let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
+    let common = Common { counters, token: Arc::default() };
+    let plan = plan(config, &common)?;
+    let listeners = (plan.bind)(&[])?;
+    let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    if let Some(observer) = plan.observer {
+        arbiter.observe(observer);
+    }
+    Ok((arbiter, common))
+}
+
+/// What an arbiter is to change to, checked as far as that can be done before it listens.
+pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
     let setup = Arc::new(Setup::new(config)?);
     must_have_app(&setup)?;
     let settings = &setup.settings;
@@ -75,19 +101,69 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
         workers: settings.worker_count() as usize,
         graceful_timeout: settings.graceful_timeout,
         signals: settings.signals.unwrap_or(false),
+        boot_timeout: settings.boot_timeout,
+        heartbeat_timeout: settings.heartbeat_timeout,
+        max_lifetime: settings.max_lifetime,
+        max_recycling: settings.max_recycling as usize,
+        reload_parallel: settings.reload_parallel as usize,
     };
-    // Before the fork, so that it is everybody's.
-    let counters = Shared::new(of_arbiter.workers);
-    let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let listeners = bind(&setup)?;
-    let log = setup.log.clone();
-    let all = Arc::clone(&counters);
+    let (log, all) = (setup.log.clone(), Arc::clone(&common.counters));
+    let (to_bind, told) = (Arc::clone(&setup), Arc::clone(&setup));
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
         work(&setup, Arc::new(one), context)
     });
-    Ok((Arbiter::new(of_arbiter, listeners, main, log)?, counters))
+    let token = Arc::clone(&common.token);
+    let observer: Observer = Arc::new(move |handle, event| {
+        let token = token.load(Ordering::Relaxed);
+        observe(&told, || Supervisor { handle: Box::new(handle.clone()), token }, event);
+    });
+    Ok(Plan {
+        settings: of_arbiter,
+        bind: Box::new(move |there| to_bind.bind_beside(there)),
+        main,
+        log,
+        observer: Some(observer),
+    })
+}
+
+/// Events of the arbiter become hooks.
+fn observe(setup: &Setup, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
+    let hooks = &setup.hooks;
+    let worker = |hook: &Option<OnWorker>, who: Who, exit_status| {
+        if let Some(hook) = hook {
+            let (pid, slot) = (who.pid, who.slot as u32);
+            let generation = who.generation;
+            hook(&Worker { pid, slot, generation, exit_status, ..Worker::default() });
+        }
+    };
+    let whole = |hook: &Option<OnArbiter>| {
+        if let Some(hook) = hook {
+            hook(&arbiter());
+        }
+    };
+    match event {
+        Event::Starting => whole(&hooks.on_starting),
+        Event::Ready => whole(&hooks.when_ready),
+        Event::Reloading => whole(&hooks.on_reload),
+        Event::Ended => whole(&hooks.on_exit),
+        Event::PreFork(who) => worker(&hooks.pre_fork, who, 0),
+        Event::Spawned(who) => worker(&hooks.spawned, who, 0),
+        Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0),
+        Event::Exited(who, exit) => worker(&hooks.child_exit, who, exit.raw()),
+        Event::Count { now, before } => {
+            if let Some(hook) = &hooks.nworkers_changed {
+                hook(now as u32, before as u32);
+            }
+        }
+        Event::Reloaded(failure) => {
+            if let Some(hook) = &hooks.reloaded {
+                hook(&arbiter(), failure);
+            }
+        }
+        Event::Reopen => setup.reopen_logs(),
+    }
 }
 
 fn must_have_app(setup: &Setup) -> Result<()> {
@@ -102,7 +178,7 @@ fn must_have_app(setup: &Setup) -> Result<()> {
 }
 
 fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
-    Ok(setup.bind()?.into_iter().map(Arc::new).collect())
+    setup.bind()
 }
 
 /// The process that is a worker, if this one or an ancestor is.
@@ -121,24 +197,25 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(std::process::id(), Ordering::Relaxed);
+        if let Err(error) = begin_process(setup, context) {
+            log!(setup.log, Error, "worker", "{error}");
+            return error.exit_status().max(BOOT_ERROR);
+        }
     }
     let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
         .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
-    let engine = match made {
+    let mut engine = match made {
         Ok(engine) => engine,
         Err(error) => {
             log!(setup.log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
     };
-    let worker = Worker {
-        pid: context.pid(),
-        slot: context.slot() as u32,
-        generation: context.generation(),
-        server: Some(Arc::new(engine.remote())),
-        ..Worker::default()
-    };
-    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
+    if setup.settings.max_requests > 0 {
+        engine.retire_after(requests_of_a_worker(setup), context.leave_permit());
+    }
+    let worker = Worker { server: Some(Arc::new(engine.remote())), ..worker_of(context) };
+    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context, &worker));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
         std::mem::forget(worker);
@@ -147,6 +224,42 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
         log!(setup.log, Error, "worker", "{error}");
         error.exit_status()
     })
+}
+
+fn worker_of(context: &WorkerContext<'_>) -> Worker {
+    Worker {
+        pid: context.pid(),
+        slot: context.slot() as u32,
+        generation: context.generation(),
+        ..Worker::default()
+    }
+}
+
+/// First in a worker that was forked.
+fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
+    if let Some(post_fork) = &setup.hooks.post_fork {
+        post_fork(&worker_of(context)).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
+    }
+    if setup.hooks.worker_abort.is_none() {
+        return Ok(());
+    }
+    let (setup, Worker { pid, slot, generation, .. }) = (Arc::clone(setup), worker_of(context));
+    let aborts = move || {
+        if let Some(worker_abort) = &setup.hooks.worker_abort {
+            worker_abort(&Worker { pid, slot, generation, ..Worker::default() });
+        }
+    };
+    signal::on_abort(Box::new(aborts)).map_err(|error| Error::os("catch ABRT", &error))
+}
+
+/// `max_requests` with its jitter, which is drawn for each worker.
+fn requests_of_a_worker(setup: &Setup) -> u64 {
+    let jitter = u64::from(setup.settings.max_requests_jitter) + 1;
+    // splitmix64's last step: workers that start together differ.
+    let mut random = clock::monotonic_ns() ^ u64::from(std::process::id()) << 32;
+    random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u64::from(setup.settings.max_requests) + (random ^ (random >> 31)) % jitter
 }
 
 /// `serve`, between the hooks of a worker.
@@ -162,11 +275,20 @@ fn hooked<T>(hooks: &Hooks, worker: &Worker, serve: impl FnOnce() -> T) -> Resul
 }
 
 /// The loop of a worker; its exit status.
-fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>) -> i32 {
+fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: &Worker) -> i32 {
     context.ready();
+    // Whoever waits for nothing gives a sign of life all the same.
+    let beat_ms = match setup.settings.heartbeat_timeout.as_millis() as i64 / 2 {
+        0 if setup.settings.heartbeat_timeout.is_zero() => i64::MAX,
+        half => half.max(1),
+    };
     let mut wait = 0;
+    let mut is_quick = false;
     loop {
         context.board().beat();
+        if wait < 0 || wait > beat_ms {
+            wait = if beat_ms == i64::MAX { wait } else { beat_ms };
+        }
         match engine.turn(wait) {
             Ok(Some(next)) => wait = next,
             Ok(None) if engine.is_running() && context.pid() == 0 => {
@@ -188,9 +310,20 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>) -> i32 {
         }
         if engine.take_notice() {
             match context.stop_mode() {
+                Some(StopMode::Graceful) if context.board().retires() => engine.control().retire(),
                 Some(StopMode::Graceful) => engine.control().stop(Stop::Graceful),
-                Some(StopMode::Quick | StopMode::Kill) => engine.control().stop(Stop::Quick),
+                Some(StopMode::Quick | StopMode::Kill) => {
+                    if let Some(worker_int) = &setup.hooks.worker_int
+                        && !std::mem::replace(&mut is_quick, true)
+                    {
+                        worker_int(worker);
+                    }
+                    engine.control().stop(Stop::Quick);
+                }
                 None => {}
+            }
+            if context.take_reopen() {
+                setup.reopen_logs();
             }
             wait = 0;
         }
@@ -203,7 +336,10 @@ fn serve_inline(config: Config) -> Result<()> {
     must_have_app(&setup)?;
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
-        Some(true) => Some(Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?),
+        Some(true) => {
+            let caught = [SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
+        }
         _ => None,
     };
     let counters = Arc::new(Counters::default());
@@ -226,8 +362,11 @@ fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Res
             continue;
         }
         for signal in signals.iter().flat_map(Signals::take) {
-            let how = if signal == SIGTERM { Stop::Graceful } else { Stop::Quick };
-            engine.control().stop(how);
+            match signal {
+                SIGUSR1 => setup.reopen_logs(),
+                SIGTERM => engine.control().stop(Stop::Graceful),
+                _ => engine.control().stop(Stop::Quick),
+            }
             wait = 0;
         }
     }

@@ -89,6 +89,7 @@ fn settings(args: &Args) -> Settings {
         workers: args.number("workers", 2) as usize,
         graceful_timeout: Duration::from_millis(args.number("graceful", 60_000)),
         signals: args.number("signals", 1) != 0,
+        ..Settings::default()
     }
 }
 
@@ -697,9 +698,10 @@ fn a_worker_has_nothing_of_the_arbiters() {
     // The last worker, so that there are siblings to know of.
     let mut program = Program::start("serve", &["worker=fds", "workers=3"]);
     for _ in 0..3 {
-        // Its listener, the life-line, its epoll, its signals, and the detached waker.
+        // Its listener, the life-line, its epoll, its signals, the detached waker, and the one by
+        // which the arbiter hears that it is ready.
         let line = program.expect("fds ");
-        assert_eq!(line, "fds eventfd eventfd eventpoll pipe socket");
+        assert_eq!(line, "fds eventfd eventfd eventfd eventpoll pipe socket");
     }
     program.signal(SIGTERM);
     ends(program, &[], 0);

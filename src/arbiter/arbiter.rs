@@ -11,31 +11,45 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::WorkerSlot;
+use std::sync::atomic::Ordering;
+
+use super::board::Board;
 use super::control::{Handle, StopMode};
-use super::settings::{Main, Settings, TARGET, Turn};
+use super::roll::{Generation, Roll};
+use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Who};
 use super::spawn::Body;
 use super::stop::GRACE_MS;
-use super::worker::{BOOT_ERROR, WorkerContext};
+use super::watch::Verdict;
+use super::worker::BOOT_ERROR;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
+use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Exit, Pid};
-use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{
+    self, SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1,
+    SIGUSR2, SIGWINCH, Signals,
+};
+use crate::sys::waker::Waker;
 
 /// A place gets no two workers within this time: a worker that dies at its first request must not
 /// make the arbiter spin, and a replacement is to be there within 100 ms.
 const SPACING_MS: u64 = 100;
 /// The delays after failures to boot: doubled from the first to the last.
 const BACKOFF_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
+/// What a worker must have served for its place's failures to be forgotten.
+const HEALTHY_MS: u64 = 60_000;
+/// One that dies sooner after it was ready is no better than one that fails to boot, from the second
+/// time on.
+const CRASH_MS: u64 = 1000;
 /// How often to look after workers that have no pidfd.
 const POLL_MS: i64 = 100;
 
 const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
+const TOKEN_NEWS: u64 = 2;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
 /// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
@@ -43,25 +57,44 @@ pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 ///
 /// The thread that starts it should be the process's main thread, or outlive it.
 pub struct Arbiter {
+    /// Those of the generation that is to be; as the next two.
     pub(super) settings: Settings,
-    pub(super) listeners: Vec<Arc<Listening>>,
-    pub(super) main: Arc<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>,
     pub(super) log: Logger,
+    /// What workers are to run.
+    pub(super) goal: Arc<Generation>,
+    /// The way there, during a reload.
+    pub(super) roll: Option<Roll>,
+    /// How many workers there are to be.
+    pub(super) target: usize,
+    pub(super) reload_asked: bool,
+    pub(super) observer: Option<Observer>,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
     pub(super) poller: RefCell<Poller>,
     pub(super) signals: Option<Signals>,
+    /// Woken by workers that are ready.
+    pub(super) news: Waker,
     /// Read by workers, written by nobody: when the arbiter is gone, its end is closed.
     pub(super) lifeline: Option<(OwnedFd, OwnedFd)>,
-    pub(super) board: Arc<Shared<WorkerSlot>>,
+    pub(super) board: Arc<Board>,
     pub(super) places: Vec<Place>,
     pub(super) phase: Phase,
     /// The process that made it: the copy in a forked child must not kill anybody.
     pub(super) creator: Pid,
-    pub(super) generation: u32,
+    /// How often the configuration was changed.
+    pub(super) generations: u32,
     pub(super) spawned: u64,
     pub(super) started: bool,
+    /// The first workers were all ready.
+    pub(super) was_ready: bool,
     pub(super) warned_of_threads: bool,
+    /// When the loop was last seen to come late: it was stopped itself, and nobody can be blamed for
+    /// what he did not do meanwhile.
+    pub(super) overslept_ms: u64,
+    /// When the loop was to turn again at the latest.
+    pub(super) due_ms: u64,
+    /// Processes of this control group that the system has killed for want of memory.
+    oom_kills: Option<u64>,
     random: u64,
 }
 
@@ -70,16 +103,30 @@ pub struct Arbiter {
 pub(super) struct Place {
     pub(super) worker: Option<Worker>,
     pub(super) had_worker: bool,
+    /// What is to run here; `None`: nothing, and a worker that is here was told to go.
+    pub(super) wanted: Option<Arc<Generation>>,
+    /// The worker that was here is away, and no other may be: its age.
+    pub(super) ticket: Option<u64>,
     /// How often in a row its worker failed to boot.
-    failures: u32,
+    pub(super) failures: u32,
     /// When the next one may be started, in milliseconds of the monotonic clock.
-    not_before_ms: u64,
+    pub(super) not_before_ms: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) body: Body,
+    pub(super) age: u64,
+    pub(super) generation: Arc<Generation>,
     pub(super) spawned_ms: u64,
+    /// It was seen to be ready.
+    pub(super) ready: bool,
+    /// When it is to be replaced.
+    pub(super) expires_ms: u64,
+    /// When it is killed, unless it has ended.
+    pub(super) kill_at_ms: u64,
+    /// What the arbiter holds against it.
+    pub(super) verdict: Option<Verdict>,
     /// The first one of its place: its failure to boot is a failure to start.
     pub(super) first: bool,
     /// What the arbiter told it last.
@@ -106,35 +153,59 @@ impl Arbiter {
         main: Main,
         log: Logger,
     ) -> Result<Self> {
-        if settings.workers == 0 || settings.workers > u32::MAX as usize {
-            return Err(Error::new(
-                Kind::Invalid,
-                format!("workers = {}: an arbiter needs at least 1", settings.workers),
-            ));
-        }
+        check(&settings)?;
         let os = |error| Error::os("make an arbiter", &error);
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
-        Ok(Arbiter {
-            lifeline: Some(proc::pipe().map_err(os)?),
-            board: Arc::new(Shared::new(settings.workers).map_err(os)?),
-            places: (0..settings.workers).map(|_| Place::default()).collect(),
-            settings,
+        let news = Waker::new().map_err(os)?;
+        poller.add(news.fd(), TOKEN_NEWS).map_err(os)?;
+        let goal = Arc::new(Generation {
+            number: 0,
+            settings: settings.clone(),
             listeners,
             main: main.into(),
+            log: log.clone(),
+        });
+        let place = || Place { wanted: Some(Arc::clone(&goal)), ..Place::default() };
+        Ok(Arbiter {
+            lifeline: Some(proc::pipe().map_err(os)?),
+            board: Arc::new(Board::new(settings.workers).map_err(os)?),
+            places: (0..settings.workers).map(|_| place()).collect(),
+            target: settings.workers,
+            settings,
             log,
+            goal,
+            roll: None,
+            reload_asked: false,
+            observer: None,
+            news,
             handle,
             poller: RefCell::new(poller),
             signals: None,
             phase: Phase::Idle,
             creator: proc::pid(),
-            generation: 0,
+            generations: 0,
             spawned: 0,
             started: false,
+            was_ready: false,
             warned_of_threads: false,
+            overslept_ms: 0,
+            due_ms: u64::MAX,
+            oom_kills: cgroup::oom_kills(),
             random: monotonic_ms() | 1,
         })
+    }
+
+    /// Tells of events from now on.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    pub(super) fn tell(&self, event: Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer(&self.handle, event);
+        }
     }
 
     /// The arbiter as other threads and signal handlers may use it.
@@ -143,7 +214,7 @@ impl Arbiter {
     }
 
     /// What the workers have said of themselves.
-    pub fn board(&self) -> &Arc<Shared<WorkerSlot>> {
+    pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
 
@@ -165,7 +236,9 @@ impl Arbiter {
         self.preflight()?;
         if self.settings.signals {
             // A log that nobody reads any more must not end the arbiter.
-            let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?.ignoring(SIGPIPE)?;
+            let caught =
+                [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH];
+            let signals = Signals::install(&caught)?.ignoring(SIGPIPE)?;
             self.poller
                 .get_mut()
                 .add(signals.fd(), TOKEN_SIGNAL)
@@ -173,10 +246,11 @@ impl Arbiter {
             self.signals = Some(signals);
         }
         log!(self.log, Info, TARGET, "Starting libgateway {}", env!("CARGO_PKG_VERSION"));
-        for listening in &self.listeners {
+        for listening in &self.goal.listeners {
             log!(self.log, Info, TARGET, "Listening at: {} ({})", listening.local(), self.creator);
         }
         self.phase = Phase::Running;
+        self.tell(Event::Starting);
         for slot in 0..self.places.len() {
             if let Err(error) = self.spawn(slot) {
                 log!(self.log, Error, TARGET, "{}", error.message());
@@ -222,12 +296,19 @@ impl Arbiter {
         }
         let poller = self.poller.get_mut();
         poller.wait(wait_ms).map_err(|error| Error::os("wait for events", &error))?;
+        self.news.clear();
+        self.notice_lateness();
         // What was asked for comes before the deaths: on Ctrl-C the workers get the signal, too, and
         // those that are gone already are not to be replaced.
         self.hear_signals();
         self.hear_requests();
         self.reap();
-        self.replace();
+        if matches!(self.phase, Phase::Running) {
+            self.welcome();
+            self.watch();
+            self.level();
+            self.replace();
+        }
         self.finish();
         Ok(match self.phase {
             Phase::Stopped => Turn::Stopped,
@@ -237,9 +318,10 @@ impl Arbiter {
 
     /// Takes note of the workers that have ended.
     fn reap(&mut self) {
+        let reaped = self.handle.take_reaped();
         for slot in 0..self.places.len() {
             let Some(worker) = &self.places[slot].worker else { continue };
-            let Some(exit) = worker.body.ended() else { continue };
+            let Some(exit) = worker.body.ended(&reaped) else { continue };
             if let Some(worker) = self.places[slot].worker.take() {
                 self.bury(slot, &worker, exit);
             }
@@ -248,7 +330,21 @@ impl Arbiter {
 
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {
         let was_ready = self.board[slot].was_ready();
+        let served_ms = monotonic_ms().saturating_sub(self.board[slot].ready_ms());
         self.board[slot].vacate();
+        let tally = self.handle.tally();
+        tally.exited.fetch_add(1, Ordering::Relaxed);
+        let forced = worker.verdict.is_some() || worker.told == Some(StopMode::Kill);
+        if forced && matches!(exit, Exit::Signal(SIGKILL | SIGABRT)) {
+            tally.killed.fetch_add(1, Ordering::Relaxed);
+        }
+        if was_ready {
+            self.return_ticket(slot);
+        }
+        if self.board.has_ticket(worker.age) {
+            self.places[slot].ticket = Some(worker.age);
+        }
+        let out_of_memory = exit == Exit::Signal(SIGKILL) && self.system_killed();
         let who = &worker.body;
         match exit {
             Exit::Code(0) => {}
@@ -256,9 +352,14 @@ impl Arbiter {
                 log!(self.log, Error, TARGET, "Worker ({who}) exited with code {code}");
             }
             Exit::Signal(signal) => {
-                let hint = match (signal, worker.told) {
-                    (SIGKILL, Some(StopMode::Kill)) => " It did not stop in time.",
-                    (SIGKILL, _) => " Perhaps out of memory?",
+                let hint = match (signal, worker.told, worker.verdict) {
+                    (_, _, Some(verdict)) => verdict.hint(),
+                    (SIGKILL, Some(StopMode::Kill), _) => " It did not stop in time.",
+                    (SIGKILL, ..) if out_of_memory => {
+                        " Its control group was out of memory: memory.events counts one more."
+                    }
+                    (SIGKILL, ..) if self.oom_kills.is_some() => " Not by the arbiter.",
+                    (SIGKILL, ..) => " Perhaps out of memory?",
                     _ => "",
                 };
                 let name = signal::name(signal);
@@ -273,8 +374,13 @@ impl Arbiter {
                 );
             }
         }
+        let who = self.who(slot, worker);
+        self.tell(Event::Exited(who, exit));
         if !matches!(self.phase, Phase::Running) {
             return;
+        }
+        if self.places[slot].wanted.is_none() {
+            return self.vacate(slot);
         }
         let now = monotonic_ms();
         let failed = !was_ready && worker.told.is_none();
@@ -282,11 +388,24 @@ impl Arbiter {
             self.fail_to_start(exit, now);
             return;
         }
-        let delay = if failed { self.backoff(slot) } else { 0 };
+        if failed && self.roll_back(slot, worker, Some(exit)) {
+            return;
+        }
+        let crashed = was_ready && worker.told.is_none() && served_ms < CRASH_MS;
+        let failed = failed || (crashed && exit != Exit::Code(0));
+        let delay = match self.places[slot].failures {
+            0 if crashed => 0,
+            _ if failed => self.backoff(slot),
+            _ => 0,
+        };
         let place = &mut self.places[slot];
-        place.failures = if failed { place.failures.saturating_add(1) } else { 0 };
-        place.not_before_ms = (worker.spawned_ms + SPACING_MS).max(now + delay);
         if failed {
+            place.failures = place.failures.saturating_add(1);
+        } else if served_ms >= HEALTHY_MS {
+            place.failures = 0;
+        }
+        place.not_before_ms = (worker.spawned_ms + SPACING_MS).max(now + delay);
+        if delay > 0 {
             log!(
                 self.log,
                 Warn,
@@ -296,8 +415,18 @@ impl Arbiter {
         }
     }
 
+    /// Whether the system has killed a process of our control group since this was last asked.
+    fn system_killed(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.oom_kills, cgroup::oom_kills());
+        before.zip(self.oom_kills).is_some_and(|(before, now)| now > before)
+    }
+
+    pub(super) fn who(&self, slot: usize, worker: &Worker) -> Who {
+        Who { pid: worker.body.pid(), slot, generation: worker.generation.number }
+    }
+
     /// A worker of the first generation did not boot: so will none, and the host is to hear it.
-    fn fail_to_start(&mut self, exit: Exit, now: u64) {
+    pub(super) fn fail_to_start(&mut self, exit: Exit, now: u64) {
         let (status, message) = match exit {
             Exit::Code(4) => (4, "App failed to load."),
             _ => (BOOT_ERROR, "Worker failed to boot."),
@@ -313,22 +442,23 @@ impl Arbiter {
     fn backoff(&mut self, slot: usize) -> u64 {
         let failures = self.places[slot].failures.min(20);
         let base = (BACKOFF_MS.start() << failures).min(*BACKOFF_MS.end());
-        // xorshift: nothing depends on its quality.
+        base + self.random() % (base / 5)
+    }
+
+    /// xorshift: nothing depends on its quality.
+    pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        base + self.random % (base / 5)
+        self.random
     }
 
     /// Fills the places that are empty and whose time has come.
     fn replace(&mut self) {
-        if !matches!(self.phase, Phase::Running) {
-            return;
-        }
         let now = monotonic_ms();
         for slot in 0..self.places.len() {
             let place = &self.places[slot];
-            if place.worker.is_some() || place.not_before_ms > now {
+            if place.wanted.is_none() || place.worker.is_some() || place.not_before_ms > now {
                 continue;
             }
             if let Err(error) = self.spawn(slot) {
@@ -338,36 +468,51 @@ impl Arbiter {
                 log!(self.log, Error, TARGET, "{error}; the next attempt is in {delay} ms");
             }
         }
+        let failing = |place: &&Place| place.worker.is_none() && place.failures > 0;
+        let failing = self.places.iter().filter(failing).count();
+        self.handle.tally().failing.store(failing as u64, Ordering::Relaxed);
     }
 
-    fn next_wait(&self) -> i64 {
+    fn next_wait(&mut self) -> i64 {
         let now = monotonic_ms();
         let mut wait = -1;
         let mut at_most = |ms: u64| {
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
             wait = if wait < 0 { ms } else { wait.min(ms) };
         };
+        let running = matches!(self.phase, Phase::Running);
         for place in &self.places {
             match &place.worker {
                 Some(worker) if worker.body.ends_silently() => at_most(POLL_MS as u64),
-                None if matches!(self.phase, Phase::Running) => {
+                None if running && place.wanted.is_some() => {
                     at_most(place.not_before_ms.saturating_sub(now));
                 }
                 _ => {}
             }
         }
+        if running && let Some(due) = self.next_deadline() {
+            at_most(due.saturating_sub(now));
+        }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
         }
+        self.due_ms = u64::try_from(wait).map_or(u64::MAX, |wait| now.saturating_add(wait));
         wait
     }
 
     /// In a new process: gives back all that is the arbiter's, and keeps this end of the life-line.
     /// Descriptors are closed, never deregistered: the epoll instance is the parent's, too.
-    pub(super) fn leave(&mut self) -> Result<OwnedFd> {
+    pub(super) fn leave(&mut self, generation: &Generation) -> Result<OwnedFd> {
         // In this process the dispositions are the host's again; those of the parent stay.
         signal::reset_in_child();
         self.signals = None;
+        // A socket that this worker does not serve would live as long as it does.
+        let theirs =
+            self.places.iter().filter_map(|place| Some(&place.worker.as_ref()?.generation));
+        let plans = self.roll.iter().flat_map(|roll| [&roll.from, &roll.to]);
+        for other in theirs.chain(plans) {
+            other.close_but(generation);
+        }
         self.places.clear();
         self.phase = Phase::Stopped;
         let os = |error| Error::os("leave the arbiter", &error);
@@ -382,9 +527,23 @@ impl fmt::Debug for Arbiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arbiter")
             .field("settings", &self.settings)
-            .field("listeners", &self.listeners)
+            .field("goal", &self.goal)
             .field("places", &self.places)
             .field("phase", &self.phase)
             .finish_non_exhaustive()
     }
+}
+
+/// What every generation must have.
+pub(super) fn check(settings: &Settings) -> Result<()> {
+    let workers = settings.workers;
+    if workers == 0 {
+        let text = format!("workers = {workers}: an arbiter needs at least 1");
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    if workers > WORKERS_MAX {
+        let text = format!("workers = {workers}: an arbiter has at most {WORKERS_MAX}");
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    Ok(())
 }

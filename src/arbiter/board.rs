@@ -4,11 +4,14 @@
 //! The worker writes, the arbiter reads (and cleans the record before it gives it to the next
 //! worker); every field stands for itself, so there is nothing to lock.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::settings::WORKERS_MAX;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::Pid;
-use crate::sys::shm::shared_record;
+use crate::sys::shm::{Shared, shared_record};
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,68 @@ shared_record! {
         ready_ms: AtomicU64,
         heartbeat_ms: AtomicU64,
         held_up: AtomicU32,
+        retires: AtomicU32,
+    }
+}
+
+shared_record! {
+    /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
+    struct Tickets {
+        holders: [AtomicU64; WORKERS_MAX],
+    }
+}
+
+/// Records for more workers than there will ever be: memory that nobody touched costs nothing.  Seen
+/// as a slice it ends behind the last place that was ever used.
+#[derive(Debug)]
+pub struct Board {
+    slots: Shared<WorkerSlot>,
+    tickets: Shared<Tickets>,
+    used: AtomicUsize,
+}
+
+impl Board {
+    /// How many places there are.
+    pub const PLACES: usize = 2 * WORKERS_MAX;
+
+    pub(super) fn new(used: usize) -> io::Result<Self> {
+        let (slots, tickets) = (Shared::new(Self::PLACES)?, Shared::new(1)?);
+        Ok(Board { slots, tickets, used: AtomicUsize::new(used) })
+    }
+
+    /// In the arbiter: the place is used from now on.
+    pub(super) fn reach(&self, slot: usize) {
+        self.used.fetch_max(slot + 1, Ordering::AcqRel);
+    }
+
+    /// In a worker, or for it: whether it may leave, so that no more than `most` are away at once.
+    /// It is one word of memory, so that nobody can die in the middle of it.
+    pub(super) fn take_ticket(&self, age: u64, most: usize) -> bool {
+        let holders = &self.tickets[0].holders;
+        holders[..most.min(WORKERS_MAX)].iter().any(|holder| {
+            holder.compare_exchange(0, age + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        })
+    }
+
+    /// Whether the worker has one.
+    pub(super) fn has_ticket(&self, age: u64) -> bool {
+        let holders = &self.tickets[0].holders;
+        holders.iter().any(|holder| holder.load(Ordering::Acquire) == age + 1)
+    }
+
+    /// In the arbiter, when there is somebody in that worker's place.
+    pub(super) fn return_ticket(&self, age: u64) {
+        for holder in &self.tickets[0].holders {
+            let _ = holder.compare_exchange(age + 1, 0, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+}
+
+impl Deref for Board {
+    type Target = [WorkerSlot];
+
+    fn deref(&self) -> &[WorkerSlot] {
+        &self.slots[..self.used.load(Ordering::Acquire).min(Self::PLACES)]
     }
 }
 
@@ -68,6 +133,11 @@ impl WorkerSlot {
         self.ready_ms.load(Ordering::Acquire) != 0
     }
 
+    /// When it was ready, on the same clock; 0: it was not.
+    pub fn ready_ms(&self) -> u64 {
+        self.ready_ms.load(Ordering::Acquire)
+    }
+
     /// When it last gave a sign of life, on the monotonic clock in milliseconds.
     pub fn heartbeat_ms(&self) -> u64 {
         self.heartbeat_ms.load(Ordering::Acquire)
@@ -98,7 +168,18 @@ impl WorkerSlot {
         self.ready_ms.store(0, Ordering::Release);
         self.heartbeat_ms.store(now, Ordering::Release);
         self.held_up.store(0, Ordering::Release);
+        self.retires.store(0, Ordering::Release);
         self.state.store(State::Booting as u32, Ordering::Release);
+    }
+
+    /// Whether others serve on while it stops.
+    pub fn retires(&self) -> bool {
+        self.retires.load(Ordering::Acquire) != 0
+    }
+
+    /// In the arbiter, before it tells the worker to stop.
+    pub(super) fn set_retires(&self) {
+        self.retires.store(1, Ordering::Release);
     }
 
     /// In the arbiter and in the worker: which of them comes first after the fork is chance.
@@ -130,7 +211,29 @@ impl WorkerSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::shm::Shared;
+
+    #[test]
+    fn no_more_may_leave_than_have_a_ticket() {
+        let board = Board::new(1).unwrap();
+        assert!(board.take_ticket(0, 2) && board.take_ticket(7, 2));
+        assert!(!board.take_ticket(8, 2));
+        assert!(board.has_ticket(0) && board.has_ticket(7) && !board.has_ticket(8));
+        board.return_ticket(7);
+        board.return_ticket(8);
+        assert!(!board.has_ticket(7) && board.take_ticket(8, 2));
+        assert!(board.take_ticket(9, 3), "a new configuration allows more");
+        assert!(!board.take_ticket(10, 0));
+    }
+
+    #[test]
+    fn the_board_grows_with_its_places() {
+        let board = Board::new(2).unwrap();
+        board.reach(0);
+        assert_eq!(board.len(), 2);
+        board.reach(4);
+        assert_eq!(board.len(), 5);
+        assert!(board.iter().all(|slot| slot.state() == State::Empty));
+    }
 
     #[test]
     fn a_place_follows_its_worker() {

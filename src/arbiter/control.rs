@@ -1,12 +1,19 @@
-//! What other threads, and signal handlers, may ask of an arbiter: to stop, and to wait for its end.
+//! What other threads, and signal handlers, may ask of an arbiter: to stop, to reload, to have more
+//! or fewer workers, to open its logs again; and to wait for its end.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::base::error::Result;
+use super::settings::{Plan, WORKERS_MAX};
+use crate::base::error::{Error, Kind, Result};
+use crate::sys::proc::{Exit, Pid};
+use crate::sys::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH};
 use crate::sys::waker::Waker;
+
+/// Ends of processes that somebody else has waited for, until the arbiter looks: far more than it has.
+const REAPED_MAX: usize = 4096;
 
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +39,35 @@ struct Control {
     /// How often: the second time is more urgent.
     quick: AtomicU32,
     kill: AtomicBool,
+    reload: AtomicBool,
+    reopen: AtomicBool,
+    /// How many workers there are to be; 0: as many as before.
+    workers: AtomicU32,
+    /// And so many more.
+    more: AtomicI32,
+    plan: Mutex<Option<Plan>>,
+    reaped: Mutex<Vec<(Pid, Exit)>>,
+    tally: Tally,
     waker: Waker,
     ended: Mutex<Option<Result<()>>>,
     end: Condvar,
+}
+
+/// What an arbiter has counted.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Workers that were started.
+    pub spawned: AtomicU64,
+    /// Workers that have ended.
+    pub exited: AtomicU64,
+    /// Of these, killed by the arbiter.
+    pub killed: AtomicU64,
+    /// Reloads that ended well.
+    pub reloads: AtomicU64,
+    /// Reloads that did not.
+    pub reloads_failed: AtomicU64,
+    /// Places whose worker failed to boot and is not tried again yet, now.
+    pub failing: AtomicU64,
 }
 
 /// What was asked for since the last look.
@@ -43,6 +76,10 @@ pub(super) struct Requests {
     pub(super) graceful: bool,
     pub(super) quick: u32,
     pub(super) kill: bool,
+    pub(super) reload: bool,
+    pub(super) reopen: bool,
+    pub(super) workers: u32,
+    pub(super) more: i32,
 }
 
 impl Handle {
@@ -51,6 +88,13 @@ impl Handle {
             graceful: AtomicBool::new(false),
             quick: AtomicU32::new(0),
             kill: AtomicBool::new(false),
+            reload: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
+            workers: AtomicU32::new(0),
+            more: AtomicI32::new(0),
+            plan: Mutex::new(None),
+            reaped: Mutex::new(Vec::new()),
+            tally: Tally::default(),
             waker: Waker::new()?,
             ended: Mutex::new(None),
             end: Condvar::new(),
@@ -71,11 +115,87 @@ impl Handle {
         self.control.waker.wake();
     }
 
+    /// Asks for what the signal means to an arbiter that catches signals.  From any thread, and
+    /// async-signal-safe.
+    ///
+    /// # Errors
+    /// `Kind::Unsupported`: it means nothing.
+    pub fn signal(&self, signo: i32) -> Result<()> {
+        match signo {
+            SIGTERM => self.stop(StopMode::Graceful),
+            SIGINT | SIGQUIT => self.stop(StopMode::Quick),
+            SIGHUP => self.reload(None),
+            SIGUSR1 => self.reopen(),
+            SIGTTIN => self.add_workers(1),
+            SIGTTOU => self.add_workers(-1),
+            // Of use to a daemon alone.
+            SIGWINCH => {}
+            _ => return Err(Error::new(Kind::Unsupported, "this signal has no meaning")),
+        }
+        Ok(())
+    }
+
+    /// Asks for a reload, to `plan` or to the same configuration.  From any thread; without a plan
+    /// async-signal-safe.  One that is asked for during another comes after it; of several that wait
+    /// the last counts.
+    pub fn reload(&self, plan: Option<Plan>) {
+        let before = match plan {
+            Some(plan) => lock(&self.control.plan).replace(plan),
+            None => None,
+        };
+        self.control.reload.store(true, Ordering::Release);
+        self.control.waker.wake();
+        drop(before);
+    }
+
+    /// Asks for so many workers.  From any thread, and async-signal-safe.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`: none, or more than [`WORKERS_MAX`].
+    pub fn scale(&self, workers: u32) -> Result<()> {
+        if workers == 0 || workers as usize > WORKERS_MAX {
+            return Err(Error::new(Kind::Invalid, "an arbiter has from 1 to 1024 workers"));
+        }
+        self.control.workers.store(workers, Ordering::Release);
+        self.control.waker.wake();
+        Ok(())
+    }
+
+    /// Asks for so many workers more; there will be at least 1.  From any thread, and
+    /// async-signal-safe.
+    pub fn add_workers(&self, more: i32) {
+        self.control.more.fetch_add(more, Ordering::AcqRel);
+        self.control.waker.wake();
+    }
+
+    /// Asks for logs to be opened again, here and in the workers.  From any thread, and
+    /// async-signal-safe.
+    pub fn reopen(&self) {
+        self.control.reopen.store(true, Ordering::Release);
+        self.control.waker.wake();
+    }
+
+    /// Somebody else has waited for a process, which may be a worker: how that ended.  From any
+    /// thread.
+    pub fn reaped(&self, pid: Pid, exit: Exit) {
+        let mut reaped = lock(&self.control.reaped);
+        if reaped.len() < REAPED_MAX {
+            reaped.push((pid, exit));
+        }
+        drop(reaped);
+        self.control.waker.wake();
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> &Tally {
+        &self.control.tally
+    }
+
     /// Waits until the arbiter has ended, `timeout` at most (`None`: for ever); `None` when time is
     /// up.  What is returned is what [`Arbiter::run`](super::Arbiter::run) returned.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut ended = self.control.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = lock(&self.control.ended);
         loop {
             if let Some(result) = &*ended {
                 return Some(result.clone());
@@ -103,21 +223,40 @@ impl Handle {
             graceful: self.control.graceful.swap(false, Ordering::AcqRel),
             quick: self.control.quick.swap(0, Ordering::AcqRel),
             kill: self.control.kill.swap(false, Ordering::AcqRel),
+            reload: self.control.reload.load(Ordering::Acquire),
+            reopen: self.control.reopen.swap(false, Ordering::AcqRel),
+            workers: self.control.workers.swap(0, Ordering::AcqRel),
+            more: self.control.more.swap(0, Ordering::AcqRel),
         }
+    }
+
+    /// A reload begins: what to.  What is asked for from here on is another one.
+    pub(super) fn take_reload(&self) -> Option<Plan> {
+        self.control.reload.store(false, Ordering::Release);
+        lock(&self.control.plan).take()
+    }
+
+    /// The processes that somebody else has waited for.
+    pub(super) fn take_reaped(&self) -> Vec<(Pid, Exit)> {
+        std::mem::take(&mut *lock(&self.control.reaped))
     }
 
     /// The first result stays.
     pub(super) fn set_ended(&self, result: Result<()>) {
-        let mut ended = self.control.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = lock(&self.control.ended);
         ended.get_or_insert(result);
         self.control.end.notify_all();
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::error::{Error, Kind};
+    use crate::sys::signal;
     use crate::sys::sock::wait_readable;
 
     #[test]
@@ -128,10 +267,30 @@ mod tests {
         handle.stop(StopMode::Quick);
         handle.stop(StopMode::Graceful);
         assert!(wait_readable(handle.waker().fd(), 0).unwrap());
-        assert_eq!(handle.take(), Requests { graceful: true, quick: 2, kill: false });
+        assert_eq!(handle.take(), Requests { graceful: true, quick: 2, ..Requests::default() });
         handle.stop(StopMode::Kill);
-        assert_eq!(handle.take(), Requests { graceful: false, quick: 0, kill: true });
+        assert_eq!(handle.take(), Requests { kill: true, ..Requests::default() });
         assert_eq!(handle.take(), Requests::default());
+    }
+
+    #[test]
+    fn a_signal_asks_for_what_it_means() {
+        let handle = Handle::new().unwrap();
+        for signo in [SIGTTIN, SIGTTIN, SIGTTOU, SIGTTIN, SIGUSR1, SIGHUP, SIGWINCH] {
+            handle.signal(signo).unwrap();
+        }
+        let asked = Requests { reload: true, reopen: true, more: 2, ..Requests::default() };
+        assert_eq!(handle.take(), asked);
+        assert_eq!(
+            handle.take(),
+            Requests { reload: true, ..Requests::default() },
+            "until it begins"
+        );
+        assert!(handle.take_reload().is_none());
+        assert_eq!(handle.take(), Requests::default());
+        assert_eq!(handle.signal(signal::SIGKILL).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(handle.scale(0).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(handle.scale(1025).unwrap_err().kind(), Kind::Invalid);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! ```text
 //! settings  what it is made from
 //! arbiter   the loop: start, watch, replace
+//! roll      how many workers, of which configuration: reload and scale
+//! watch     deadlines of single workers: to boot, to give signs of life, to end
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
 //! spawn     what differs: a worker by fork, a worker as a thread
@@ -15,13 +17,15 @@
 mod arbiter;
 mod board;
 mod control;
+mod roll;
 mod settings;
 mod spawn;
 mod stop;
+mod watch;
 mod worker;
 
 pub use arbiter::Arbiter;
-pub use board::{State, WorkerSlot};
-pub use control::{Handle, StopMode};
-pub use settings::{Main, Settings, Turn, Way};
+pub use board::{Board, State, WorkerSlot};
+pub use control::{Handle, StopMode, Tally};
+pub use settings::{Bind, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who};
 pub use worker::WorkerContext;

@@ -1,11 +1,21 @@
 //! What an arbiter is made from, and what it says.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::control::Handle;
 use super::worker::WorkerContext;
+use crate::base::error::{Error, Result};
+use crate::base::log::Logger;
+use crate::sys::listen::Listening;
+use crate::sys::proc::{Exit, Pid};
 
 /// Who speaks, in the log.
 pub(super) const TARGET: &str = "arbiter";
+
+/// The most workers that an arbiter is to have.
+pub const WORKERS_MAX: usize = 1024;
 
 /// What a worker does: runs in it, returns its exit status.
 pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>;
@@ -28,8 +38,35 @@ pub struct Settings {
     pub workers: usize,
     /// How long a worker may take to finish what is in flight after a graceful stop began.
     pub graceful_timeout: Duration,
-    /// Whether the arbiter catches TERM, INT and QUIT while it lives.
+    /// Whether the arbiter catches signals while it lives.
     pub signals: bool,
+    /// How long a worker may take until it is ready; 0: any time.
+    pub boot_timeout: Duration,
+    /// How long a worker that is ready may give no sign of life; 0: any time.
+    pub heartbeat_timeout: Duration,
+    /// When a worker is replaced, a tenth at most later; 0: never.
+    pub max_lifetime: Duration,
+    /// How many workers may be away at once that leave by themselves, or of old age.
+    pub max_recycling: usize,
+    /// How many workers more than usual there may be during a reload.
+    pub reload_parallel: usize,
+}
+
+impl Default for Settings {
+    /// One worker, forked, that may take its time.
+    fn default() -> Self {
+        Settings {
+            way: Way::Fork,
+            workers: 1,
+            graceful_timeout: Duration::from_secs(30),
+            signals: false,
+            boot_timeout: Duration::ZERO,
+            heartbeat_timeout: Duration::ZERO,
+            max_lifetime: Duration::ZERO,
+            max_recycling: 1,
+            reload_parallel: 1,
+        }
+    }
 }
 
 /// What a turn of the loop came to.
@@ -40,4 +77,73 @@ pub enum Turn {
     Wait(i64),
     /// It has ended.
     Stopped,
+}
+
+/// A worker, seen by the arbiter.
+#[derive(Clone, Copy, Debug)]
+pub struct Who {
+    /// Its process; 0: it is a thread, or not there yet.
+    pub pid: Pid,
+    /// Its place.
+    pub slot: usize,
+    /// Which configuration it runs: counts reloads.
+    pub generation: u32,
+}
+
+/// What an arbiter tells of, in its own thread.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// It starts; there is no worker yet.
+    Starting,
+    /// The first workers are ready.
+    Ready,
+    /// A worker is about to be forked.
+    PreFork(Who),
+    /// A worker was started.
+    Spawned(Who),
+    /// A worker serves.
+    WorkerReady(Who),
+    /// A worker has ended.
+    Exited(Who, Exit),
+    /// There are to be `now` workers instead of `before`.
+    Count {
+        /// From now on.
+        now: usize,
+        /// Until now.
+        before: usize,
+    },
+    /// A reload begins.
+    Reloading,
+    /// A reload has ended: well, or the workers of before serve on.
+    Reloaded(Option<&'a Error>),
+    /// Logs are to be opened again.
+    Reopen,
+    /// It has ended.
+    Ended,
+}
+
+/// Is told of events.  It must not turn, start or drop the arbiter.
+pub type Observer = Arc<dyn Fn(&Handle, Event<'_>) + Send + Sync>;
+
+/// Makes the listeners of a new configuration of those that there are: what stays is kept.
+pub type Bind = Box<dyn FnOnce(&[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> + Send>;
+
+/// What a reload changes to.
+pub struct Plan {
+    /// As [`super::Arbiter::new`] has them.  `way` and `signals` cannot change.
+    pub settings: Settings,
+    /// Its listeners.
+    pub bind: Bind,
+    /// What its workers do.
+    pub main: Main,
+    /// Takes records.
+    pub log: Logger,
+    /// Is told of events from the end of the reload on.
+    pub observer: Option<Observer>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }

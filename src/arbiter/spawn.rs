@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::arbiter::{Arbiter, TOKEN_WORKER, Worker};
 use super::control::StopMode;
-use super::settings::{TARGET, Way};
-use super::worker::{self, Parent, WorkerContext};
+use super::roll::Generation;
+use super::settings::{Event, TARGET, Way, Who};
+use super::worker::{self, Parent, Ticket, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
@@ -33,10 +34,13 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// How it ended, if it has.
-    pub(super) fn ended(&self) -> Option<Exit> {
+    /// How it ended, if it has; `reaped` are those that somebody else has waited for.
+    pub(super) fn ended(&self, reaped: &[(Pid, Exit)]) -> Option<Exit> {
         match self {
-            Body::Process { pid, .. } => proc::wait_pid(*pid),
+            Body::Process { pid, .. } => {
+                let known = reaped.iter().find(|(reaped, _)| reaped == pid);
+                known.map(|(_, exit)| *exit).or_else(|| proc::wait_pid(*pid))
+            }
             Body::Thread(thread) => thread.line.exit.get().map(|status| Exit::Code(*status)),
         }
     }
@@ -51,6 +55,21 @@ impl Body {
                 let _ = proc::kill(*pid, signal);
             }
             Body::Thread(thread) => thread.line.tell(how),
+        }
+    }
+
+    /// Sends it a signal, if it is a process.
+    pub(super) fn signal(&self, signal: i32) {
+        if let Body::Process { pid, .. } = self {
+            let _ = proc::kill(*pid, signal);
+        }
+    }
+
+    /// Its process; 0: it is a thread.
+    pub(super) fn pid(&self) -> Pid {
+        match self {
+            Body::Process { pid, .. } => *pid,
+            Body::Thread(_) => 0,
         }
     }
 
@@ -160,22 +179,44 @@ impl Arbiter {
 
     /// Starts a worker in the empty place `slot`.
     pub(super) fn spawn(&mut self, slot: usize) -> Result<()> {
+        let generation = self.places[slot].wanted.as_ref().unwrap_or(&self.goal);
+        let generation = Arc::clone(generation);
+        let age = self.spawned;
+        if self.settings.way == Way::Fork {
+            self.tell(Event::PreFork(Who { pid: 0, slot, generation: generation.number }));
+        }
         let spawned_ms = monotonic_ms();
-        self.board[slot].assign(self.generation);
+        self.board.reach(slot);
+        self.board[slot].assign(generation.number);
         let started = match self.settings.way {
-            Way::Fork => self.fork(slot),
-            Way::Thread => self.thread(slot),
+            Way::Fork => self.fork(slot, &generation),
+            Way::Thread => self.thread(slot, &generation),
         };
         let body = started.inspect_err(|_| self.board[slot].vacate())?;
         self.spawned += 1;
+        self.handle.tally().spawned.fetch_add(1, Ordering::Relaxed);
+        let worker = Worker {
+            body,
+            age,
+            spawned_ms,
+            // A failure to boot is a failure to start as long as nothing has ever been different.
+            first: !self.places[slot].had_worker && !self.started,
+            ready: false,
+            expires_ms: self.lifetime_from(spawned_ms, &generation),
+            kill_at_ms: u64::MAX,
+            verdict: None,
+            generation,
+            told: None,
+        };
+        let who = self.who(slot, &worker);
         let place = &mut self.places[slot];
-        let first = !place.had_worker;
         place.had_worker = true;
-        place.worker = Some(Worker { body, spawned_ms, first, told: None });
+        place.worker = Some(worker);
+        self.tell(Event::Spawned(who));
         Ok(())
     }
 
-    fn fork(&mut self, slot: usize) -> Result<Body> {
+    fn fork(&mut self, slot: usize, generation: &Arc<Generation>) -> Result<Body> {
         if self.started && !self.warned_of_threads {
             // A host that starts threads after its arbiter gets its workers all the same: not to
             // replace the dead would be worse.
@@ -192,7 +233,7 @@ impl Arbiter {
         }
         let age = self.spawned;
         let parent = Parent { pid: proc::pid(), on_main_thread: proc::is_main_thread() };
-        let pid = proc::fork_with(|mask| worker::live(self, slot, age, parent, mask))
+        let pid = proc::fork_with(|mask| worker::live(self, slot, generation, age, parent, mask))
             .map_err(|error| Error::os("fork a worker", &error))?;
         self.board[slot].set_pid(pid);
         // Without it (before Linux 5.3, or out of descriptors) the arbiter looks every now and then.
@@ -204,23 +245,26 @@ impl Arbiter {
 
     /// The thread has descriptors of its own for the sockets, as a process has: each worker closes
     /// its own when it stops.  Like all threads of ours it has the host's signals blocked.
-    fn thread(&self, slot: usize) -> Result<Body> {
+    fn thread(&self, slot: usize, generation: &Arc<Generation>) -> Result<Body> {
         let os = |error| Error::os("start a worker thread", &error);
         let line = Arc::new(Line::new().map_err(os)?);
         let own = |listening: &Arc<Listening>| listening.duplicate().map(Arc::new);
         let listeners =
-            self.listeners.iter().map(own).collect::<io::Result<Vec<_>>>().map_err(os)?;
-        let (main, board) = (Arc::clone(&self.main), Arc::clone(&self.board));
-        let (log, arbiter, its) = (self.log.clone(), self.handle(), Arc::clone(&line));
+            generation.listeners.iter().map(own).collect::<io::Result<Vec<_>>>().map_err(os)?;
+        let (generation, board) = (Arc::clone(generation), Arc::clone(&self.board));
+        let (arbiter, its) = (self.handle(), Arc::clone(&line));
         let age = self.spawned;
         let kept = listeners.clone();
         let life = move || {
             let live = || {
-                let context = WorkerContext::of_thread(slot, age, &board[slot], &listeners, &its);
-                worker::live_in_thread(&*main, &log, context)
+                let news = arbiter.waker();
+                let most = generation.settings.max_recycling;
+                let ticket = Ticket { board: Arc::clone(&board), slot, age, most };
+                let context = WorkerContext::of_thread(ticket, &board, &listeners, &its, news);
+                worker::live_in_thread(&*generation.main, &generation.log, context)
             };
             let status = catch_unwind(AssertUnwindSafe(live)).unwrap_or(proc::PANIC_STATUS);
-            drop((main, board, log, listeners));
+            drop((generation, board, listeners));
             let _ = its.exit.set(status);
             arbiter.waker().wake();
         };

@@ -2,12 +2,14 @@
 
 use super::arbiter::{Arbiter, Phase};
 use super::control::{Requests, StopMode};
-use super::settings::{TARGET, Way};
+use super::settings::{Event, TARGET, Way};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc;
-use crate::sys::signal::{self, SIGTERM};
+use crate::sys::signal::{
+    self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH,
+};
 
 /// A worker that cuts what is in flight at `graceful_timeout` itself needs a moment to end.
 pub(super) const GRACE_MS: u64 = 500;
@@ -15,19 +17,58 @@ pub(super) const GRACE_MS: u64 = 500;
 const URGENT_MS: u64 = 2000;
 /// How long to wait for processes that were killed, one of which may hang in the kernel for ever, and
 /// for threads, which cannot be.
-const AFTER_KILL_MS: u64 = 5000;
+pub(super) const AFTER_KILL_MS: u64 = 5000;
 impl Arbiter {
     pub(super) fn hear_signals(&mut self) {
         let Some(signals) = &self.signals else { return };
-        for signal in signals.take() {
+        let taken: Vec<_> = signals.take().map(|signal| (signal, signals.times(signal))).collect();
+        for (signal, times) in taken {
             let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
             log!(self.log, Info, TARGET, "Handling signal: {name}");
-            self.stop(if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick });
+            match signal {
+                SIGTERM => self.stop(StopMode::Graceful),
+                // More than two are no more urgent than two.
+                SIGINT | SIGQUIT => (0..times.clamp(1, 2)).for_each(|_| self.stop(StopMode::Quick)),
+                SIGHUP => self.reload_asked = true,
+                SIGUSR1 => self.reopen(),
+                SIGTTIN => self.change_target(i64::from(times.max(1))),
+                SIGTTOU => self.change_target(-i64::from(times.max(1))),
+                SIGWINCH => {
+                    log!(self.log, Debug, TARGET, "SIGWINCH ignored: not started as a daemon");
+                }
+                _ => log!(self.log, Warn, TARGET, "There is no upgrade in this version"),
+            }
+        }
+    }
+
+    fn change_target(&mut self, more: i64) {
+        if matches!(self.phase, Phase::Running) {
+            let target = self.target as i64 + more;
+            self.set_target(usize::try_from(target.max(1)).unwrap_or(1));
+        }
+    }
+
+    /// Opens logs again: here, then in the workers that are processes.
+    fn reopen(&mut self) {
+        self.tell(Event::Reopen);
+        self.tell_new(Event::Reopen);
+        for worker in self.places.iter().filter_map(|place| place.worker.as_ref()) {
+            worker.body.signal(SIGUSR1);
         }
     }
 
     pub(super) fn hear_requests(&mut self) {
-        let Requests { graceful, quick, kill } = self.handle.take();
+        let Requests { graceful, quick, kill, reload, reopen, workers, more } = self.handle.take();
+        self.reload_asked |= reload;
+        if reopen {
+            self.reopen();
+        }
+        if workers > 0 && matches!(self.phase, Phase::Running) {
+            self.set_target(workers as usize);
+        }
+        if more != 0 {
+            self.change_target(i64::from(more));
+        }
         if graceful {
             self.stop(StopMode::Graceful);
         }
@@ -72,15 +113,14 @@ impl Arbiter {
             log!(self.log, Info, TARGET, "Reason: {failure}");
         }
         self.phase = Phase::Stopping { how, deadline_ms, failure };
+        self.abandon_reload();
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
         // in a queue that nobody will look at.  Files of unix sockets go here, too.
         self.close_listeners();
     }
 
     fn close_listeners(&mut self) {
-        for listening in self.listeners.drain(..) {
-            listening.close();
-        }
+        self.goal.listeners.iter().for_each(|listening| listening.close());
     }
 
     pub(super) fn tell_all(&mut self, how: StopMode) {
@@ -153,11 +193,16 @@ impl Arbiter {
     }
 
     pub(super) fn end(&mut self, result: Result<()>) {
+        let was_idle = matches!(self.phase, Phase::Idle);
         self.phase = Phase::Stopped;
+        self.abandon_reload();
         self.close_listeners();
         // The host's handlers are back from here on.
         self.signals = None;
         self.lifeline = None;
+        if !was_idle {
+            self.tell(Event::Ended);
+        }
         self.handle.set_ended(result);
     }
 
@@ -166,8 +211,10 @@ impl Arbiter {
         self.tell_all(StopMode::Kill);
         let deadline = monotonic_ms() + AFTER_KILL_MS;
         while self.places.iter().any(|place| place.worker.is_some()) && monotonic_ms() < deadline {
+            let reaped = self.handle.take_reaped();
             for (place, slot) in self.places.iter_mut().zip(self.board.iter()) {
-                if place.worker.as_ref().is_some_and(|worker| worker.body.ended().is_some()) {
+                if place.worker.as_ref().is_some_and(|worker| worker.body.ended(&reaped).is_some())
+                {
                     place.worker = None;
                     slot.vacate();
                 }
@@ -176,6 +223,18 @@ impl Arbiter {
         }
         if let Err(error) = self.leave_behind() {
             log!(self.log, Error, TARGET, "{error}");
+        }
+    }
+}
+
+impl Arbiter {
+    /// Kills the workers that are left, and ends.
+    pub fn shut_down(&mut self) {
+        if self.places.iter().any(|place| place.worker.is_some()) {
+            self.kill_all();
+        }
+        if !matches!(self.phase, Phase::Stopped) {
+            self.end(Ok(()));
         }
     }
 }
@@ -189,11 +248,6 @@ impl Drop for Arbiter {
             }
             return;
         }
-        if self.places.iter().any(|place| place.worker.is_some()) {
-            self.kill_all();
-        }
-        if !matches!(self.phase, Phase::Stopped) {
-            self.end(Ok(()));
-        }
+        self.shut_down();
     }
 }

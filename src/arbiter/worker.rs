@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::arbiter::Arbiter;
-use super::board::WorkerSlot;
+use super::board::{Board, WorkerSlot};
 use super::control::StopMode;
+use super::roll::Generation;
 use super::settings::TARGET;
 use super::spawn::Line;
 use crate::base::error::{Error, Result};
@@ -15,8 +16,12 @@ use crate::base::log::{Logger, log};
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid, SignalMask};
-use crate::sys::signal::{self, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signal::{
+    self, SIGABRT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGWINCH, Signals,
+};
 use crate::sys::sock::wait_readable;
+use crate::sys::waker::Waker;
 
 /// The exit status of a worker that could not prepare itself: gunicorn's.
 pub(super) const BOOT_ERROR: i32 = 3;
@@ -26,13 +31,25 @@ const TOKEN_LIFELINE: u64 = 2;
 
 /// What a worker knows of itself, and how it hears that it is to stop.
 pub struct WorkerContext<'a> {
-    slot: usize,
-    age: u64,
+    ticket: Ticket,
     pid: Pid,
     board: &'a WorkerSlot,
+    /// Wakes the arbiter.
+    news: &'a Waker,
+    /// Logs are to be opened again.
+    reopens: Cell<bool>,
     listeners: &'a [Arc<Listening>],
     ear: Ear<'a>,
     told: Cell<Option<StopMode>>,
+}
+
+/// What a worker needs to ask whether it may leave.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    pub(super) board: Arc<Board>,
+    pub(super) slot: usize,
+    pub(super) age: u64,
+    pub(super) most: usize,
 }
 
 /// How a worker hears that it is to stop.
@@ -49,24 +66,33 @@ enum Ear<'a> {
 impl<'a> WorkerContext<'a> {
     /// Of a thread, in it.
     pub(super) fn of_thread(
-        slot: usize,
-        age: u64,
-        board: &'a WorkerSlot,
+        ticket: Ticket,
+        board: &'a Board,
         listeners: &'a [Arc<Listening>],
         line: &'a Line,
+        news: &'a Waker,
     ) -> Self {
-        let (ear, told) = (Ear::Thread(line), Cell::new(None));
-        WorkerContext { slot, age, pid: 0, board, listeners, ear, told }
+        let board = &board[ticket.slot];
+        WorkerContext {
+            ticket,
+            pid: 0,
+            board,
+            news,
+            reopens: Cell::new(false),
+            listeners,
+            ear: Ear::Thread(line),
+            told: Cell::new(None),
+        }
     }
 
     /// Its place, from 0; a worker that replaces another has the other's.
     pub fn slot(&self) -> usize {
-        self.slot
+        self.ticket.slot
     }
 
     /// How many workers the arbiter had started before this one.
     pub fn age(&self) -> u64 {
-        self.age
+        self.ticket.age
     }
 
     /// Which configuration it runs: counts reloads.
@@ -96,6 +122,26 @@ impl<'a> WorkerContext<'a> {
     /// failed to boot.
     pub fn ready(&self) {
         self.board.set_ready();
+        self.news.wake();
+    }
+
+    /// A function that says whether this worker may leave, since it has lived long enough: no more
+    /// than `max_recycling` are away at once.  Who may, must.
+    pub fn leave_permit(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let Ticket { board, slot, age, most } = self.ticket.clone();
+        move || {
+            let may = board.take_ticket(age, most);
+            if may {
+                board[slot].set_stopping();
+            }
+            may
+        }
+    }
+
+    /// Whether logs are to be opened again, since the last call; known after
+    /// [`WorkerContext::stop_mode`].  A thread's are those of its process, which does it.
+    pub fn take_reopen(&self) -> bool {
+        self.reopens.take()
     }
 
     /// Readable when [`WorkerContext::stop_mode`] has news.  To be watched by the worker's loop.
@@ -111,7 +157,9 @@ impl<'a> WorkerContext<'a> {
     /// [`StopMode::Kill`].  It can become more urgent, never less.
     pub fn stop_mode(&self) -> Option<StopMode> {
         let told = self.told.get().max(match &self.ear {
-            Ear::Process { signals, lifeline, poller } => hear(signals, lifeline, poller),
+            Ear::Process { signals, lifeline, poller } => {
+                hear(signals, lifeline, poller, &self.reopens)
+            }
             Ear::Thread(line) => line.told(),
         });
         if told.is_some() && self.told.replace(told).is_none() {
@@ -121,13 +169,21 @@ impl<'a> WorkerContext<'a> {
     }
 }
 
-fn hear(signals: &Signals, lifeline: &OwnedFd, poller: &RefCell<Poller>) -> Option<StopMode> {
+fn hear(
+    signals: &Signals,
+    lifeline: &OwnedFd,
+    poller: &RefCell<Poller>,
+    reopens: &Cell<bool>,
+) -> Option<StopMode> {
     // Takes the events, so that the descriptor is not readable until the next.
     let _ = poller.borrow_mut().wait(0);
     let mut told = None;
     for signal in signals.take() {
-        let how = if signal == SIGTERM { StopMode::Graceful } else { StopMode::Quick };
-        told = told.max(Some(how));
+        match signal {
+            SIGUSR1 => reopens.set(true),
+            SIGTERM => told = told.max(Some(StopMode::Graceful)),
+            _ => told = told.max(Some(StopMode::Quick)),
+        }
     }
     // Nobody ever writes to the life-line: readable means that its other end is gone.
     if wait_readable(lifeline.as_raw_fd(), 0).unwrap_or(false) {
@@ -139,8 +195,8 @@ fn hear(signals: &Signals, lifeline: &OwnedFd, poller: &RefCell<Poller>) -> Opti
 impl fmt::Debug for WorkerContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerContext")
-            .field("slot", &self.slot)
-            .field("age", &self.age)
+            .field("slot", &self.ticket.slot)
+            .field("age", &self.ticket.age)
             .field("pid", &self.pid)
             .finish_non_exhaustive()
     }
@@ -160,9 +216,9 @@ pub(super) fn live_in_thread(
     log: &Logger,
     context: WorkerContext<'_>,
 ) -> i32 {
-    log!(log, Info, TARGET, "Booting worker in thread: {}", context.slot);
+    log!(log, Info, TARGET, "Booting worker in thread: {}", context.slot());
     let status = main(&context);
-    log!(log, Info, TARGET, "Worker exiting (thread: {})", context.slot);
+    log!(log, Info, TARGET, "Worker exiting (thread: {})", context.slot());
     status
 }
 
@@ -171,6 +227,7 @@ pub(super) fn live_in_thread(
 pub(super) fn live(
     arbiter: &mut Arbiter,
     slot: usize,
+    generation: &Generation,
     age: u64,
     parent: Parent,
     mask: &SignalMask,
@@ -181,21 +238,24 @@ pub(super) fn live(
     if parent.on_main_thread && !proc::die_with_parent(parent.pid) {
         return 0;
     }
-    let lifeline = arbiter.leave();
-    let context = match lifeline.and_then(|lifeline| prepare(arbiter, slot, age, lifeline)) {
+    let lifeline = arbiter.leave(generation);
+    let most = generation.settings.max_recycling;
+    let ticket = Ticket { board: Arc::clone(&arbiter.board), slot, age, most };
+    let prepared = lifeline.and_then(|lifeline| prepare(arbiter, generation, ticket, lifeline));
+    let context = match prepared {
         Ok(context) => context,
         Err(error) => {
             mask.restore();
-            log!(arbiter.log, Error, TARGET, "Worker failed to boot: {error}");
+            log!(generation.log, Error, TARGET, "Worker failed to boot: {error}");
             return BOOT_ERROR;
         }
     };
     // The host's mask, but not against the signals that a worker lives by.
-    mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP]).restore();
+    mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGABRT]).restore();
     context.board.set_pid(context.pid);
-    log!(arbiter.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
-    let status = (arbiter.main)(&context);
-    log!(arbiter.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
+    log!(generation.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
+    let status = (generation.main)(&context);
+    log!(generation.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
     // The process ends here.  A signal that comes while what was prepared is undone must not have
     // its default effect.
     let _held = SignalMask::block_all();
@@ -203,27 +263,29 @@ pub(super) fn live(
     status
 }
 
-fn prepare(
-    arbiter: &Arbiter,
-    slot: usize,
-    age: u64,
+fn prepare<'a>(
+    arbiter: &'a Arbiter,
+    generation: &'a Generation,
+    ticket: Ticket,
     lifeline: OwnedFd,
-) -> Result<WorkerContext<'_>> {
+) -> Result<WorkerContext<'a>> {
     let os = |error| Error::os("prepare a worker", &error);
-    let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT])?;
-    // gunicorn's workers die of it, and `pkill -HUP` hurts.
-    signal::ignore(SIGHUP).map_err(os)?;
-    // Of a log that nobody reads any more.
-    signal::ignore(SIGPIPE).map_err(os)?;
+    let signals = Signals::install(&[SIGTERM, SIGINT, SIGQUIT, SIGUSR1])?;
+    // gunicorn's workers die of HUP, and stop on TTIN and TTOU: `pkill -HUP` hurts.  PIPE comes of a
+    // log that nobody reads any more.
+    for signal in [SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGWINCH, SIGPIPE] {
+        signal::ignore(signal).map_err(os)?;
+    }
     let watch = |fd, token| arbiter.poller.borrow().add(fd, token).map_err(os);
     watch(signals.fd(), TOKEN_SIGNAL)?;
     watch(lifeline.as_raw_fd(), TOKEN_LIFELINE)?;
     Ok(WorkerContext {
-        slot,
-        age,
         pid: proc::pid(),
-        board: &arbiter.board[slot],
-        listeners: &arbiter.listeners,
+        board: &arbiter.board[ticket.slot],
+        ticket,
+        news: &arbiter.news,
+        reopens: Cell::new(false),
+        listeners: &generation.listeners,
         ear: Ear::Process { signals, lifeline, poller: &arbiter.poller },
         told: Cell::new(None),
     })

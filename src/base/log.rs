@@ -159,6 +159,14 @@ impl Logger {
         self.inner.as_ref().is_some_and(|inner| level <= inner.level)
     }
 
+    /// The file that lines go to, if it is one.
+    pub fn file(&self) -> Option<&File> {
+        match self.inner.as_deref() {
+            Some(Inner { sink: Sink::File(file), .. }) => Some(file.file()),
+            _ => None,
+        }
+    }
+
     /// How many lines could not be written.
     pub fn lost(&self) -> u64 {
         match self.inner.as_deref() {

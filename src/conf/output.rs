@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::path::PathBuf;
 
 use crate::base::error::{Error, Result};
-use crate::sys::dup::duplicate;
+use crate::sys::dup::{duplicate, replace};
 
 /// Where a log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,16 @@ impl Output {
                 .map(Some)
                 .map_err(|error| Error::os(format!("open log {}", path.display()), &error)),
         }
+    }
+
+    /// Open a file again, under its name, in the place of `file`, which was opened before: somebody
+    /// may have moved it away.  A stream or descriptor stays as it is.  On failure lines go where they
+    /// went.
+    pub fn reopen(&self, file: &File) -> Result<()> {
+        let Output::File(path) = self else { return Ok(()) };
+        let Some(new) = self.open(-1)? else { return Ok(()) };
+        replace(file.as_fd(), new.as_fd())
+            .map_err(|error| Error::os(format_args!("open log {}", path.display()), &error))
     }
 }
 
@@ -124,6 +134,24 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text, "line\nline\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_opened_again() {
+        let path = std::env::temp_dir().join(format!("gateway-reopen-{}", std::process::id()));
+        let moved = path.with_extension("1");
+        let output = Output::File(path.clone());
+        let mut file = output.open(2).unwrap().unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        file.write_all(b"two\n").unwrap();
+        output.reopen(&file).unwrap();
+        file.write_all(b"three\n").unwrap();
+        let texts = [&moved, &path].map(|path| std::fs::read_to_string(path).unwrap());
+        [&moved, &path].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        assert_eq!(texts, ["one\ntwo\n", "three\n"]);
+        assert!(Output::File("/nonexistent/x".into()).reopen(&file).is_err());
+        Output::Fd(0).reopen(&file).unwrap();
     }
 
     #[test]

@@ -57,6 +57,13 @@ pub struct Settings {
     pub output_buffer: u64,
     pub queue_limit: u32,
     pub queue_timeout: Duration,
+    pub heartbeat_timeout: Duration,
+    pub max_requests: u32,
+    pub boot_timeout: Duration,
+    pub reload_parallel: u32,
+    pub max_requests_jitter: u32,
+    pub max_recycling: u32,
+    pub max_lifetime: Duration,
 }
 
 impl Default for Settings {
@@ -90,6 +97,13 @@ impl Default for Settings {
             output_buffer: 0,
             queue_limit: 0,
             queue_timeout: Duration::ZERO,
+            heartbeat_timeout: Duration::ZERO,
+            max_requests: 0,
+            boot_timeout: Duration::ZERO,
+            reload_parallel: 0,
+            max_requests_jitter: 0,
+            max_recycling: 0,
+            max_lifetime: Duration::ZERO,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config::gw_config;
@@ -9,11 +10,13 @@ use super::guard::{fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
-use crate::arbiter::{Arbiter, Handle as Control, State, StopMode, Turn, WorkerSlot};
-use crate::base::error::{Error, Kind};
-use crate::gateway::counters::Counters;
-use crate::serve;
-use crate::sys::shm::Shared;
+use crate::arbiter::{Arbiter, Board, Handle as Control, State, StopMode, Turn};
+use crate::base::error::{Error, Kind, Result};
+use crate::conf::settings::WorkerModel;
+use crate::gateway::config::Config;
+use crate::gateway::service::Supervisor;
+use crate::serve::{self, Common};
+use crate::sys::proc::Exit;
 
 /// [one] Serve until told to stop; takes cfg.  By default it handles TERM (graceful), INT and QUIT
 /// (quick), logs errors to standard error, listens on 127.0.0.1:8000 and forks a worker per CPU:
@@ -27,7 +30,17 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
     let serve = || {
         // SAFETY: the rules page.
         let (config, _) = unsafe { take(cfg) }?;
-        serve::serve(config.into_inner())
+        let mut config = config.into_inner();
+        if config.settings().worker_model == WorkerModel::Inline {
+            return serve::serve(config);
+        }
+        config.settings_mut().serve_presets();
+        let arbiter = made(config)?;
+        // SAFETY: made above; freed below.
+        let result = unsafe { borrow(arbiter) }?.arbiter.enter()?.run();
+        // SAFETY: made above, and nobody else has it any more.
+        unsafe { gw_arbiter_free(arbiter) };
+        result
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, serve) }
@@ -53,9 +66,30 @@ pub(super) struct Prefork {
     arbiter: Exclusive<Arbiter>,
     control: Control,
     fd: RawFd,
-    board: Arc<Shared<WorkerSlot>>,
-    counters: Arc<Shared<Counters>>,
+    board: Arc<Board>,
+    common: Common,
     since: Instant,
+}
+
+/// Its hooks are told of the pointer.
+fn made(config: Config) -> Result<*mut gw_arbiter> {
+    let (arbiter, common) = serve::supervised(config)?;
+    let token = Arc::clone(&common.token);
+    let made: *mut gw_arbiter = give(Prefork {
+        control: arbiter.handle(),
+        fd: arbiter.fd(),
+        board: Arc::clone(arbiter.board()),
+        common,
+        since: Instant::now(),
+        arbiter: Exclusive::new(arbiter),
+    });
+    token.store(made.expose_provenance(), Ordering::Relaxed);
+    Ok(made)
+}
+
+/// The arbiter that a hook is told of.
+pub(super) fn arbiter_of(supervisor: &Supervisor) -> *mut gw_arbiter {
+    std::ptr::with_exposed_provenance_mut(supervisor.token)
 }
 
 /// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.
@@ -70,15 +104,7 @@ pub unsafe extern "C" fn gw_arbiter_new(
         let (config, _) = unsafe { take(cfg) }?;
         // SAFETY: the rules page.
         let out = unsafe { self::out(out, "out") }?;
-        let (arbiter, counters) = serve::counted(config.into_inner())?;
-        out.set(give(Prefork {
-            control: arbiter.handle(),
-            fd: arbiter.fd(),
-            board: Arc::clone(arbiter.board()),
-            counters,
-            since: Instant::now(),
-            arbiter: Exclusive::new(arbiter),
-        }));
+        out.set(made(config.into_inner())?);
         Ok(())
     };
     // SAFETY: the rules page.
@@ -151,15 +177,87 @@ pub const GW_STOP_QUICK: u32 = 1;
 /// and workers killed, but for threads
 pub const GW_STOP_KILL: u32 = 2;
 
+/// [any] Begin a reload: new workers one after the other, each in the place of an old one as soon as
+/// it is ready, with no request lost.  The hook on_reload is told when it begins, reloaded how it
+/// ended; when a new worker does not boot the old ones serve on.  One that is asked for during
+/// another comes after it; of several that wait, the last.
+///
+/// Takes cfg: the application, hooks, log and options of the new workers; what it does not listen on
+/// any more is closed when the old ones are gone.  worker_model and signals stay.  NULL: the same
+/// configuration, in new processes or threads; [sig] then.  What is wrong with cfg is returned here,
+/// and logged as that of any cfg: this call has no err.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_config) -> gw_result {
+    guard(|| {
+        let config = if cfg.is_null() {
+            None
+        } else {
+            // SAFETY: the rules page.
+            Some(unsafe { take(cfg) }?.0.into_inner())
+        };
+        // SAFETY: the rules page.
+        let arbiter = unsafe { borrow(a) }?;
+        let plan = config.map(|config| serve::plan(config, &arbiter.common)).transpose()?;
+        arbiter.control.reload(plan);
+        Ok(())
+    })
+}
+
+/// [sig] From now on there are to be so many workers, 1 to 1024: the oldest go first.  The hook
+/// nworkers_changed is told.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_scale(a: *mut gw_arbiter, workers: u32) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(a) }?.control.scale(workers)
+    })
+}
+
+/// [sig] What the signal does to an arbiter with the option `signals`: TERM a graceful stop, INT and
+/// QUIT a quick one, HUP a reload, TTIN one worker more, TTOU one less, USR1 opens the logs again, here
+/// and in the workers, WINCH nothing.  GW_ERR_UNSUPPORTED: any other.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_signal(a: *mut gw_arbiter, signo: i32) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(a) }?.control.signal(signo)
+    })
+}
+
+/// [any] The host has waited for a process of which it does not know whether it was a worker: status is
+/// waitpid's.  Without this word the arbiter knows that a worker has ended, and not how.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_reaped(a: *mut gw_arbiter, pid: i32, status: i32) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let arbiter = unsafe { borrow(a) }?;
+        // One that was stopped, or goes on, has not ended.
+        if let Some(exit) = Exit::from_raw(status) {
+            arbiter.control.reaped(pid, exit);
+        }
+        Ok(())
+    })
+}
+
 /// [any] The counters of all workers, those that have ended included.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_stats) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         let arbiter = unsafe { borrow(a) }?;
-        let workers = arbiter.counters.iter().zip(arbiter.board.iter());
+        let workers = arbiter.common.counters.iter().zip(arbiter.board.iter());
         let workers = workers.map(|(counters, slot)| (counters, slot.state() != State::Empty));
-        let stats = stats_of(workers, arbiter.since);
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let tally = arbiter.control.tally();
+        let stats = gw_stats {
+            spawned: of(&tally.spawned),
+            exited: of(&tally.exited),
+            killed: of(&tally.killed),
+            reloads: of(&tally.reloads),
+            reloads_failed: of(&tally.reloads_failed),
+            failing: of(&tally.failing),
+            ..stats_of(workers, arbiter.since)
+        };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
@@ -187,7 +285,7 @@ pub unsafe extern "C" fn gw_arbiter_wait(a: *mut gw_arbiter, timeout_ms: i64) ->
 pub unsafe extern "C" fn gw_arbiter_free(a: *mut gw_arbiter) {
     quietly((), || {
         // SAFETY: the rules page.
-        drop(unsafe { borrow(a) }?.arbiter.enter()?);
+        unsafe { borrow(a) }?.arbiter.enter()?.shut_down();
         // SAFETY: the rules page: nobody uses it any more, and no call is in it.
         unsafe { take(a) }.map(drop)
     });

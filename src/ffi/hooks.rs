@@ -3,17 +3,18 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
+use super::arbiter::{arbiter_of, gw_arbiter};
 use super::config::gw_config;
 use super::context::Context;
-use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference};
+use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference, report};
 use super::object::borrow_anywhere;
 use super::result::{gw_error, gw_result};
 use super::server::{gw_server, server_of};
-use crate::base::error::{Error, Kind};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::Environ;
-use crate::gateway::service::{Access, Worker};
+use crate::gateway::service::{Access, Hooks, Supervisor, Worker};
 
 /// one finished request
 #[repr(C)]
@@ -45,20 +46,24 @@ pub struct gw_access {
     pub header_count: usize,
 }
 
-/// what worker_init and worker_exit are told
+/// what hooks are told of a worker
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct gw_worker {
     pub size: u32,
     /// 0 for a thread
     pub pid: i32,
-    /// 0 .. workers-1, reused
+    /// its place, from 0, reused: gw_stats counts by it; workers + reload_parallel of them
     pub slot: u32,
     /// counts reloads
     pub generation: u32,
     /// For gw_server_take, _events, _stop, _wake, _stats, until worker_exit has returned (in a
-    /// forked worker: until its process ends).
+    /// forked worker: until its process ends).  NULL in the arbiter, post_fork and worker_abort.
     pub server: *mut gw_server,
+    /// in child_exit, as from waitpid; -1: somebody else has waited for it
+    pub exit_status: i32,
+    /// 0
+    pub reserved: u32,
 }
 
 /// Gunicorn's names; any may be NULL.
@@ -82,6 +87,37 @@ pub struct gw_hooks {
         Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker) -> gw_result>,
     /// last in a worker that was not refused, in the same thread
     pub worker_exit: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// from here to on_exit in the arbiter, in the thread that turns it, where [any] and [sig] calls on
+    /// it are possible: it listens, and starts its first worker
+    pub on_starting: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
+    /// the first workers are all ready
+    pub when_ready: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
+    /// before each fork; w->pid is 0
+    pub pre_fork: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// a worker was started
+    pub spawned: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// a worker serves
+    pub worker_ready: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// a worker has ended
+    pub child_exit: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// there are to be `now` workers
+    pub nworkers_changed: Option<unsafe extern "C" fn(ctx: *mut c_void, now: u32, before: u32)>,
+    /// a reload begins
+    pub on_reload: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
+    /// it has ended: failure is NULL, or says why the old workers serve on.  The hook of the old
+    /// configuration
+    pub reloaded: Option<
+        unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter, failure: *const gw_error),
+    >,
+    /// last; no worker is left
+    pub on_exit: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
+    /// first in a worker that was forked; an error refuses it
+    pub post_fork: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker) -> gw_result>,
+    /// in a worker that is to stop quickly, in the thread of its loop
+    pub worker_int: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// in a forked worker that was sent ABRT, since it is silent: in the signal handler, on any of its
+    /// threads; then the process ends
+    pub worker_abort: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
 }
 
 // SAFETY: repr(C), `size` first, numbers, pointers and functions that may be missing.
@@ -125,24 +161,98 @@ pub unsafe extern "C" fn gw_config_hooks(
                 let worker = worker_of(worker);
                 // SAFETY: the host's function and context; the record lives for the call.
                 let code = unsafe { worker_init(context.get(), &raw const worker) };
-                if code >= 0 {
-                    return Ok(());
-                }
-                let kind = Kind::from_code(code).unwrap_or(Kind::App);
-                Err(Error::new(kind, format!("worker_init returned {code}: {}", kind.text())))
+                refused("worker_init", code)
             });
         }
         if let Some(worker_exit) = hooks.worker_exit {
+            let context = Arc::clone(&context);
             cfg.on_worker_exit(move |worker| {
                 let worker = worker_of(worker);
                 // SAFETY: the host's function and context; the record lives for the call.
                 unsafe { worker_exit(context.get(), &raw const worker) };
             });
         }
+        hooks_of_arbiter(&hooks, &context, cfg.hooks_mut());
         Ok(())
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, set) }
+}
+
+/// Those that the arbiter and the process of a worker call.
+fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
+    macro_rules! set {
+        ($($name:ident: |$($arg:ident),+| $call:expr;)*) => { $(
+            if let Some($name) = hooks.$name {
+                let context = Arc::clone(context);
+                to.$name = Some(Box::new(move |$($arg),+| {
+                    let ctx = context.get();
+                    $call(ctx, $name)
+                }));
+            }
+        )* };
+    }
+    type OnArbiter = unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter);
+    type OnWorker = unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker);
+    let arbiter = |ctx, hook: OnArbiter, supervisor: &Supervisor| {
+        // SAFETY: the host's function and context; the arbiter is in the middle of a call.
+        unsafe { hook(ctx, arbiter_of(supervisor)) };
+    };
+    let worker = |ctx, hook: OnWorker, worker: &Worker| {
+        let worker = worker_of(worker);
+        // SAFETY: the host's function and context; the record lives for the call.
+        unsafe { hook(ctx, &raw const worker) };
+    };
+    set! {
+        on_starting: |it| |ctx, hook| arbiter(ctx, hook, it);
+        when_ready: |it| |ctx, hook| arbiter(ctx, hook, it);
+        on_reload: |it| |ctx, hook| arbiter(ctx, hook, it);
+        on_exit: |it| |ctx, hook| arbiter(ctx, hook, it);
+        pre_fork: |it| |ctx, hook| worker(ctx, hook, it);
+        spawned: |it| |ctx, hook| worker(ctx, hook, it);
+        worker_ready: |it| |ctx, hook| worker(ctx, hook, it);
+        child_exit: |it| |ctx, hook| worker(ctx, hook, it);
+        worker_int: |it| |ctx, hook| worker(ctx, hook, it);
+        worker_abort: |it| |ctx, hook| worker(ctx, hook, it);
+    }
+    if let Some(nworkers_changed) = hooks.nworkers_changed {
+        let context = Arc::clone(context);
+        to.nworkers_changed = Some(Box::new(move |now, before| {
+            // SAFETY: the host's function and context.
+            unsafe { nworkers_changed(context.get(), now, before) };
+        }));
+    }
+    if let Some(reloaded) = hooks.reloaded {
+        let context = Arc::clone(context);
+        to.reloaded = Some(Box::new(move |supervisor, failure| {
+            let mut err = gw_error::EMPTY;
+            if let Some(failure) = failure {
+                // SAFETY: `err` is whole, and lives here.
+                unsafe { report(&raw mut err, failure) };
+            }
+            let err = failure.map_or(std::ptr::null(), |_| &raw const err);
+            // SAFETY: the host's function and context; the error lives for the call.
+            unsafe { reloaded(context.get(), arbiter_of(supervisor), err) };
+        }));
+    }
+    if let Some(post_fork) = hooks.post_fork {
+        let context = Arc::clone(context);
+        to.post_fork = Some(Box::new(move |worker| {
+            let worker = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            let code = unsafe { post_fork(context.get(), &raw const worker) };
+            refused("post_fork", code)
+        }));
+    }
+}
+
+/// What a hook that may refuse a worker has returned.
+fn refused(hook: &str, code: gw_result) -> Result<()> {
+    if code >= 0 {
+        return Ok(());
+    }
+    let kind = Kind::from_code(code).unwrap_or(Kind::App);
+    Err(Error::new(kind, format!("{hook} returned {code}: {}", kind.text())))
 }
 
 fn worker_of(worker: &Worker) -> gw_worker {
@@ -152,6 +262,8 @@ fn worker_of(worker: &Worker) -> gw_worker {
         slot: worker.slot,
         generation: worker.generation,
         server: server_of(worker),
+        exit_status: worker.exit_status,
+        reserved: 0,
     }
 }
 

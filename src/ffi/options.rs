@@ -16,9 +16,13 @@ pub const GW_OPT_WORKER_MODEL: u32 = 2;
 /// of a worker; auto by name only
 pub const GW_OPT_THREADS: u32 = 3;
 /// ms
+pub const GW_OPT_HEARTBEAT_TIMEOUT: u32 = 4;
+/// ms
 pub const GW_OPT_GRACEFUL_TIMEOUT: u32 = 5;
 /// ms
 pub const GW_OPT_KEEPALIVE: u32 = 6;
+/// of a worker
+pub const GW_OPT_MAX_REQUESTS: u32 = 7;
 /// octets
 pub const GW_OPT_MAX_BODY: u32 = 8;
 /// 1 in gw_serve, else 0, unless set
@@ -63,6 +67,16 @@ pub const GW_OPT_OUTPUT_BUFFER: u32 = 27;
 pub const GW_OPT_QUEUE_LIMIT: u32 = 28;
 /// ms
 pub const GW_OPT_QUEUE_TIMEOUT: u32 = 29;
+/// ms
+pub const GW_OPT_BOOT_TIMEOUT: u32 = 30;
+/// workers
+pub const GW_OPT_RELOAD_PARALLEL: u32 = 31;
+/// requests
+pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 32;
+/// workers
+pub const GW_OPT_MAX_RECYCLING: u32 = 33;
+/// ms
+pub const GW_OPT_MAX_LIFETIME: u32 = 34;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

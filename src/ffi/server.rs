@@ -61,7 +61,7 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
 impl Server {
     fn new(config: Config) -> Result<Self> {
         let setup = Arc::new(Setup::new(config)?);
-        let listeners = setup.bind()?.into_iter().map(Arc::new).collect();
+        let listeners = setup.bind()?;
         let engine = Engine::new(setup, listeners, Arc::new(Counters::default()))?;
         let remote = engine.remote();
         Ok(Server { engine: Some(Exclusive::new(engine)), remote, since: Instant::now() })

@@ -40,6 +40,18 @@ pub struct gw_stats {
     pub shed: u64,
     /// times that worker_connections was reached
     pub full: u64,
+    /// workers that were started; here and below: of an arbiter
+    pub spawned: u64,
+    /// and have ended
+    pub exited: u64,
+    /// of these, by the arbiter's KILL or ABRT
+    pub killed: u64,
+    /// that ended well
+    pub reloads: u64,
+    /// after which the old workers served on
+    pub reloads_failed: u64,
+    /// places whose worker fails to boot, and is tried again later; now
+    pub failing: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.

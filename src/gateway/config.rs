@@ -123,6 +123,11 @@ impl Config {
         self
     }
 
+    /// The hooks, to set those that have no function of their own here.
+    pub fn hooks_mut(&mut self) -> &mut Hooks {
+        &mut self.hooks
+    }
+
     /// Called with each environ before the application.
     pub fn on_request(&mut self, hook: impl Fn(&Environ) + Send + Sync + 'static) -> &mut Self {
         self.hooks.pre_request = Some(Box::new(hook));

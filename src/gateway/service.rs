@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
 
@@ -59,8 +59,26 @@ pub type OnAccess = Box<dyn Fn(&Access<'_>) + Send + Sync>;
 /// A function that prepares a worker; an error refuses it.
 pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
 
-/// A function that is told of a worker's end.
-pub type WorkerExit = Box<dyn Fn(&Worker) + Send + Sync>;
+/// A function that is told of a worker.
+pub type OnWorker = Box<dyn Fn(&Worker) + Send + Sync>;
+
+/// A function that is told of the arbiter.
+pub type OnArbiter = Box<dyn Fn(&Supervisor) + Send + Sync>;
+
+/// A function that is told how a reload ended: well, or why not.
+pub type OnReloaded = Box<dyn Fn(&Supervisor, Option<&Error>) + Send + Sync>;
+
+/// A function that is told how many workers there are to be, and were.
+pub type OnCount = Box<dyn Fn(u32, u32) + Send + Sync>;
+
+/// The arbiter, as its hooks know it.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// Its `Handle`.
+    pub handle: Box<dyn Any>,
+    /// What whoever made the arbiter calls it.
+    pub token: usize,
+}
 
 /// A worker, as its hooks know it.
 #[derive(Debug, Default)]
@@ -71,19 +89,47 @@ pub struct Worker {
     pub slot: u32,
     /// Which configuration it runs: counts reloads.
     pub generation: u32,
+    /// How its process ended, as from waitpid; for those that are told of that.
+    pub exit_status: i32,
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.
     pub kept: OnceCell<Box<dyn Any>>,
 }
 
-/// What the host wants to be called for in a worker.
+/// What the host wants to be called for.
 #[derive(Default)]
 pub struct Hooks {
+    /// In the arbiter, before the first worker.
+    pub on_starting: Option<OnArbiter>,
+    /// When the first workers are ready.
+    pub when_ready: Option<OnArbiter>,
+    /// Before each fork.
+    pub pre_fork: Option<OnWorker>,
+    /// A worker was started.
+    pub spawned: Option<OnWorker>,
+    /// A worker serves.
+    pub worker_ready: Option<OnWorker>,
+    /// A worker has ended.
+    pub child_exit: Option<OnWorker>,
+    /// Another number of workers.
+    pub nworkers_changed: Option<OnCount>,
+    /// A reload begins.
+    pub on_reload: Option<OnArbiter>,
+    /// A reload has ended.
+    pub reloaded: Option<OnReloaded>,
+    /// Last in the arbiter.
+    pub on_exit: Option<OnArbiter>,
+    /// First in a worker that was forked.
+    pub post_fork: Option<WorkerInit>,
+    /// In a worker that stops quickly.
+    pub worker_int: Option<OnWorker>,
+    /// In a forked worker that is sent ABRT, in the handler of that signal.
+    pub worker_abort: Option<OnWorker>,
     /// Before the worker's loop turns, in the thread of that.
     pub worker_init: Option<WorkerInit>,
     /// After its loop, in the same thread.
-    pub worker_exit: Option<WorkerExit>,
+    pub worker_exit: Option<OnWorker>,
     /// Before the application.
     pub pre_request: Option<PreRequest>,
     /// After the request.
@@ -97,7 +143,7 @@ impl fmt::Debug for Hooks {
             .field("worker_exit", &self.worker_exit.is_some())
             .field("pre_request", &self.pre_request.is_some())
             .field("access", &self.access.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -400,7 +400,7 @@ impl Conn {
             }
             return Some(Fate::Close);
         }
-        if core.context.stopping && self.requests > 0 {
+        if core.context.stopping && !core.context.retiring && self.requests > 0 {
             if idle {
                 // Unless a request has come that nobody has looked at: it is there, and answered.
                 return match slot.fill(self.fd()) {
@@ -439,6 +439,7 @@ impl Conn {
         buf.pin(head_len, room);
         self.requests += 1;
         self.progress = true;
+        core.count_request();
         let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
         x.begin(head, buf, &origin, core.next_id());
         buf.consume(head_len);

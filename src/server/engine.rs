@@ -9,7 +9,7 @@ mod core;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::slab::Slab;
@@ -57,6 +57,8 @@ pub struct Control {
     waker: Waker,
     /// 0, or 1 more than a [`Stop`].
     stop: AtomicU32,
+    /// Whether others serve on while this one stops: see [`Control::retire`].
+    retires: AtomicBool,
     /// The thread that is in a turn; 0: none.
     turning: AtomicUsize,
 }
@@ -65,7 +67,12 @@ impl Control {
     fn new() -> Result<Self> {
         let waker =
             Waker::new().map_err(|source| Error::os("make an event descriptor", &source))?;
-        Ok(Control { waker, stop: AtomicU32::new(0), turning: AtomicUsize::new(0) })
+        Ok(Control {
+            waker,
+            stop: AtomicU32::new(0),
+            retires: AtomicBool::new(false),
+            turning: AtomicUsize::new(0),
+        })
     }
 
     /// Whether the engine stops, or is about to.
@@ -86,6 +93,14 @@ impl Control {
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// Ask the engine to stop gracefully, in favour of another that listens at the same place:
+    /// connections that are kept may still ask for something, for a moment, and then come back there.
+    /// A client of an engine that stops for good would gain nothing by it.
+    pub fn retire(&self) {
+        self.retires.store(true, Ordering::SeqCst);
+        self.stop(Stop::Graceful);
     }
 
     /// Ask the engine to stop; a later call may only hurry it.  Async-signal-safe.
@@ -166,6 +181,7 @@ impl Engine {
             now,
             date: [b' '; 29],
             stopping: false,
+            retiring: false,
             control: Arc::clone(&control),
             inbox: Arc::clone(&inbox),
             pulled: setup.pulled.then(|| Arc::new(Pulled::new(queue_limit))),
@@ -245,6 +261,12 @@ impl Engine {
     /// Whether the watched descriptor became readable since the last call.
     pub fn take_notice(&mut self) -> bool {
         std::mem::take(&mut self.noticed)
+    }
+
+    /// After so many requests, and at each one from there on until it says so, `may_retire` decides
+    /// whether the engine retires: that request is answered and no other is accepted.
+    pub fn retire_after(&mut self, requests: u64, may_retire: impl Fn() -> bool + Send + 'static) {
+        self.core.limit_requests(requests, Box::new(may_retire));
     }
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.
@@ -532,6 +554,10 @@ impl Engine {
         let grace = self.core.context.setup.settings.graceful_timeout;
         self.stop_at = now + grace.as_millis() as u64;
         self.core.wheel.insert(TIMER_STOP, self.stop_at);
+        // A connection that comes from here on wakes another worker, if there is one.
+        for listener in &self.listeners {
+            let _ = self.core.poller.remove(listener.fd());
+        }
         // Who is in the queue already was promised an answer.
         for index in 0..self.listeners.len() {
             while how == Stop::Graceful
@@ -541,6 +567,7 @@ impl Engine {
         }
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;
+        self.core.context.retiring = self.control.retires.load(Ordering::SeqCst);
         self.pause_accepting();
         for listener in self.listeners.drain(..) {
             // Also for the connections that know it: nobody may wait in a queue without a server.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::{LineFile, Logger, Sink};
+use crate::base::log::{LineFile, Logger, Sink, log};
 use crate::conf::listener::{Address, Listener};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
@@ -85,15 +85,24 @@ impl Setup {
     }
 
     /// Bind everything that is to be listened on; on failure nothing stays bound.
-    pub fn bind(&self) -> Result<Vec<Listening>> {
-        let mut bound = Vec::new();
+    pub fn bind(&self) -> Result<Vec<Arc<Listening>>> {
+        self.bind_beside(&[])
+    }
+
+    /// The same; of those that are `there` already, what is to be listened on is kept.
+    pub fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
+        let (mut bound, mut there) = (Vec::new(), there.to_vec());
         for listener in &self.settings.listeners {
-            bound.extend(self.bind_one(listener)?);
+            bound.extend(self.bind_one(listener, &mut there)?);
         }
         Ok(bound)
     }
 
-    fn bind_one(&self, listener: &Listener) -> Result<Vec<Listening>> {
+    fn bind_one(
+        &self,
+        listener: &Listener,
+        there: &mut Vec<Arc<Listening>>,
+    ) -> Result<Vec<Arc<Listening>>> {
         let backlog = self.settings.backlog_of(listener) as i32;
         let addresses = match &listener.address {
             Address::Tcp { .. } => {
@@ -103,10 +112,27 @@ impl Setup {
             Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
         };
         let mode = (listener.mode != 0).then_some(listener.mode);
-        addresses
-            .iter()
-            .map(|address| listen(address, backlog, listener.reuse_port, mode))
-            .collect()
+        let kept_or_bound = |address| {
+            if let Some(at) = there.iter().position(|it| it.asked() == Some(address)) {
+                return Ok(there.swap_remove(at));
+            }
+            listen(address, backlog, listener.reuse_port, mode).map(Arc::new)
+        };
+        addresses.iter().map(kept_or_bound).collect()
+    }
+
+    /// Open the files of the logs again: in each process that writes to them.
+    pub fn reopen_logs(&self) {
+        if let (Some(output), Some(file)) = (&self.settings.errorlog, self.log.file())
+            && let Err(error) = output.reopen(file)
+        {
+            log!(self.log, Error, "server", "{error}");
+        }
+        if let Some((_, lines)) = &self.access
+            && let Err(error) = self.settings.accesslog.reopen(lines.file())
+        {
+            log!(self.log, Error, "server", "{error}");
+        }
     }
 
     /// What the requests of one worker share.

@@ -289,6 +289,8 @@ pub(super) struct Context {
     pub(super) date: [u8; 29],
     /// No connection is kept any more.
     pub(super) stopping: bool,
+    /// And others serve on: see `Control::retire`.
+    pub(super) retiring: bool,
     pub(super) control: Arc<Control>,
     pub(super) inbox: Arc<Inbox>,
     /// Requests are taken by whoever asks.

@@ -1,7 +1,9 @@
 //! A descriptor of somebody else, kept by us.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::check;
 
 /// A new descriptor, closed on exec, for what `fd` refers to.  `fd` stays whose it is.
 /// `EBADF`: there is no such descriptor.
@@ -15,12 +17,18 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
+/// Makes `fd` refer to what `new` does, at once: whoever writes to it writes to one or the other.
+pub fn replace(fd: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is involved; both descriptors are open as long as they are borrowed.
+    check(unsafe { libc::dup3(new.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Write, pipe};
-    use std::os::fd::AsRawFd;
 
     #[test]
     fn a_duplicate_is_the_same_pipe_and_outlives_the_original() {

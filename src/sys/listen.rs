@@ -47,6 +47,8 @@ pub struct Listening {
     fd: OwnedFd,
     local: String,
     server: Peer,
+    /// What [`listen`] was asked for.
+    asked: Option<Address>,
 }
 
 /// The file of a unix socket that we made.
@@ -91,6 +93,11 @@ impl Listening {
         self.server.port().is_empty()
     }
 
+    /// What [`listen`] was asked for when it made this.
+    pub fn asked(&self) -> Option<&Address> {
+        self.asked.as_ref()
+    }
+
     /// The file of a unix socket that goes when this is dropped.
     pub fn owned_path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
@@ -126,7 +133,7 @@ impl Listening {
                 format!("unix:{}", path.display())
             }
         };
-        Ok(Listening { fd, local, server: Peer::from_name(&name), file })
+        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None })
     }
 }
 
@@ -163,12 +170,13 @@ pub fn listen(
     reuse_port: bool,
     unix_mode: Option<u32>,
 ) -> Result<Listening> {
-    match address {
+    let listening = match address {
         Address::Tcp(to) => listen_tcp(to, backlog, reuse_port)
             .map_err(|error| Error::os(format_args!("bind {address}"), &error)),
         Address::Unix(path) => listen_unix(path, backlog, unix_mode),
         Address::Fd(fd) => listen_inherited(*fd, backlog),
-    }
+    };
+    listening.map(|listening| Listening { asked: Some(address.clone()), ..listening })
 }
 
 fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Listening> {

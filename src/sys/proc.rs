@@ -30,6 +30,28 @@ pub enum Exit {
     Unknown,
 }
 
+impl Exit {
+    /// What a status of waitpid says of a process that has ended; `None`: it was stopped, or goes on.
+    pub fn from_raw(status: i32) -> Option<Exit> {
+        if libc::WIFSIGNALED(status) {
+            Some(Exit::Signal(libc::WTERMSIG(status)))
+        } else if libc::WIFEXITED(status) {
+            Some(Exit::Code(libc::WEXITSTATUS(status)))
+        } else {
+            None
+        }
+    }
+
+    /// A status as waitpid has them; -1: unknown.
+    pub fn raw(self) -> i32 {
+        match self {
+            Exit::Code(code) => (code & 0xff) << 8,
+            Exit::Signal(signal) => signal,
+            Exit::Unknown => -1,
+        }
+    }
+}
+
 /// Forks.
 ///
 /// # Safety
@@ -185,8 +207,7 @@ pub fn wait_pid(pid: Pid) -> Option<Exit> {
     // SAFETY: `status` may be written.
     match retry(|| check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })) {
         Ok(0) => None,
-        Ok(_) if libc::WIFSIGNALED(status) => Some(Exit::Signal(libc::WTERMSIG(status))),
-        Ok(_) => Some(Exit::Code(libc::WEXITSTATUS(status))),
+        Ok(_) => Exit::from_raw(status),
         Err(_) => Some(Exit::Unknown),
     }
 }

@@ -7,14 +7,17 @@ use std::borrow::Cow;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::check;
 use super::waker::{Waker, wake_fd};
 use crate::base::error::{Error, Kind, Result};
 
 /// The signals that processes of ours live by.
-pub use libc::{SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM};
+pub use libc::{
+    SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU,
+    SIGUSR1, SIGUSR2, SIGWINCH,
+};
 
 /// Whether there is a catcher.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -22,12 +25,17 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 /// Bit n: signal n has come and was not taken yet.
 static CAUGHT: AtomicU64 = AtomicU64::new(0);
+/// How often each came since it was last asked: what is counted, not just noticed, loses none.
+static TIMES: [AtomicU32; 65] = [const { AtomicU32::new(0) }; 65];
 /// Handlers that run at this moment, on other threads.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn handler(signal: libc::c_int) {
     // Async-signal-safe: atomics, and a write(2) that saves errno.
     RUNNING.fetch_add(1, Ordering::SeqCst);
+    if let Some(times) = TIMES.get(signal as usize) {
+        times.fetch_add(1, Ordering::SeqCst);
+    }
     CAUGHT.fetch_or(bit(signal), Ordering::SeqCst);
     let fd = WAKE.load(Ordering::SeqCst);
     if fd >= 0 {
@@ -87,6 +95,7 @@ impl Signals {
             }
         };
         CAUGHT.store(0, Ordering::SeqCst);
+        TIMES.iter().for_each(|times| times.store(0, Ordering::SeqCst));
         WAKE.store(waker.fd(), Ordering::SeqCst);
         // From here on Drop undoes what was done.
         let mut this = Signals { waker, saved: Vec::with_capacity(signals.len()) };
@@ -114,12 +123,43 @@ impl Signals {
         self.waker.fd()
     }
 
+    /// How often this signal has come since the last call; as far as the system tells, which does
+    /// not while one is pending.
+    pub fn times(&self, signal: i32) -> u32 {
+        TIMES.get(signal as usize).map_or(0, |times| times.swap(0, Ordering::SeqCst))
+    }
+
     /// The signals that have come since the last call, each once, in the order of their numbers.
     pub fn take(&self) -> Taken {
         // First the descriptor: a signal that comes in between makes it readable again.
         self.waker.clear();
         Taken(CAUGHT.swap(0, Ordering::SeqCst))
     }
+}
+
+/// What runs when this process is told to abort.
+static ON_ABORT: AtomicPtr<Box<dyn Fn() + Send + Sync>> = AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn abort_handler(signal: libc::c_int) {
+    let hook = ON_ABORT.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    // SAFETY: what `on_abort` leaked; nobody frees it.
+    if let Some(hook) = unsafe { hook.as_ref() } {
+        hook();
+    }
+    // SAFETY: no memory is involved.  The default action ends the process as soon as this handler
+    // returns, during which the signal is blocked.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Runs `hook` in the handler when ABRT comes, before the process ends of it: for processes of our
+/// own.  `hook` must be async-signal-safe.  It stays for ever.
+pub fn on_abort(hook: Box<dyn Fn() + Send + Sync>) -> io::Result<()> {
+    ON_ABORT.store(Box::into_raw(Box::new(hook)), Ordering::SeqCst);
+    catch(SIGABRT, Some(abort_handler))?;
+    Ok(())
 }
 
 impl Drop for Signals {
@@ -188,6 +228,9 @@ pub fn name(signal: i32) -> Cow<'static, str> {
         libc::SIGPIPE => "SIGPIPE",
         libc::SIGALRM => "SIGALRM",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        libc::SIGWINCH => "SIGWINCH",
         libc::SIGCHLD => "SIGCHLD",
         libc::SIGXCPU => "SIGXCPU",
         libc::SIGXFSZ => "SIGXFSZ",
@@ -254,6 +297,8 @@ mod tests {
         raise(libc::SIGUSR1);
         assert!(wait_readable(signals.fd(), -1).unwrap());
         assert_eq!(signals.take().collect::<Vec<_>>(), [libc::SIGUSR1, libc::SIGUSR2]);
+        assert_eq!([libc::SIGUSR1, libc::SIGUSR2].map(|it| signals.times(it)), [2, 1]);
+        assert_eq!([libc::SIGUSR1, libc::SIGUSR2, -1, 99].map(|it| signals.times(it)), [0; 4]);
         assert_eq!(signals.take().count(), 0);
         assert!(!wait_readable(signals.fd(), 0).unwrap());
         drop(signals);

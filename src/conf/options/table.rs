@@ -52,8 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-/// 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
-pub(super) static OPTIONS: [Opt; 27] = [
+pub(super) static OPTIONS: [Opt; 34] = [
     opt(
         1,
         c"workers",
@@ -88,6 +87,14 @@ pub(super) static OPTIONS: [Opt; 27] = [
           application that may block, 0 for one that never does or that is serial.",
     ),
     opt(
+        4,
+        c"heartbeat_timeout",
+        Slot::Duration(field!(heartbeat_timeout)),
+        c"30s",
+        c"How long the loop of a worker may give no sign of life: then it is sent ABRT, and KILL a \
+          second later. A thread cannot be killed; it is told to stop. 0: any time.",
+    ),
+    opt(
         5,
         c"graceful_timeout",
         Slot::Duration(field!(graceful_timeout)),
@@ -100,6 +107,13 @@ pub(super) static OPTIONS: [Opt; 27] = [
         Slot::Duration(field!(keepalive)),
         c"5s",
         c"How long a connection waits for its next request. 0: connections are never kept.",
+    ),
+    opt(
+        7,
+        c"max_requests",
+        int!(max_requests, 0, i32::MAX as u32),
+        c"0",
+        c"Requests after which a worker of an arbiter leaves, and is replaced. 0: it stays.",
     ),
     opt(
         8,
@@ -266,5 +280,43 @@ pub(super) static OPTIONS: [Opt; 27] = [
         c"0",
         c"How long a request may wait for a thread; one that waited longer is answered with 503 \
           instead of run. 0: any time.",
+    ),
+    opt(
+        30,
+        c"boot_timeout",
+        Slot::Duration(field!(boot_timeout)),
+        c"90s",
+        c"How long a worker may take from its start until it serves; one that takes longer has \
+          failed to boot. 0: any time.",
+    ),
+    opt(
+        31,
+        c"reload_parallel",
+        int!(reload_parallel, 1, 64),
+        c"1",
+        c"How many workers more than usual there may be during a reload.",
+    ),
+    opt(
+        32,
+        c"max_requests_jitter",
+        int!(max_requests_jitter, 0, i32::MAX as u32),
+        c"0",
+        c"A random number from 0 to this is added to the max_requests of each worker.",
+    ),
+    opt(
+        33,
+        c"max_recycling",
+        int!(max_recycling, 1, 1024),
+        c"1",
+        c"How many workers may be away at once since they reached max_requests or max_lifetime; \
+          the others serve on until it is their turn.",
+    ),
+    opt(
+        34,
+        c"max_lifetime",
+        Slot::Duration(field!(max_lifetime)),
+        c"0",
+        c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
+          long as it can.",
     ),
 ];

@@ -10,8 +10,10 @@ fn numbers_and_names_are_fixed() {
             (1, "workers", "int"),
             (2, "worker_model", "enum"),
             (3, "threads", "int"),
+            (4, "heartbeat_timeout", "ms"),
             (5, "graceful_timeout", "ms"),
             (6, "keepalive", "ms"),
+            (7, "max_requests", "int"),
             (8, "max_body", "size"),
             (9, "signals", "bool"),
             (10, "bind", "list"),
@@ -34,6 +36,11 @@ fn numbers_and_names_are_fixed() {
             (27, "output_buffer", "size"),
             (28, "queue_limit", "int"),
             (29, "queue_timeout", "ms"),
+            (30, "boot_timeout", "ms"),
+            (31, "reload_parallel", "int"),
+            (32, "max_requests_jitter", "int"),
+            (33, "max_recycling", "int"),
+            (34, "max_lifetime", "ms"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
@@ -50,7 +57,7 @@ fn every_option_is_found_and_documented() {
         let c = option.c_strings().map(|c| c.to_str().unwrap());
         assert_eq!(c, [option.name(), option.kind(), option.preset(), option.help()]);
     }
-    for id in [0, 4, 7, 30, u32::MAX] {
+    for id in [0, 35, u32::MAX] {
         let error = by_id(id).unwrap_err();
         assert_eq!(error.kind(), Kind::Unknown);
         assert_eq!(error.message(), format!("no option has the number {id}"));

@@ -165,7 +165,7 @@ fn numbers_are_set_by_number() {
         (10, 80, Kind::Invalid, "bind = 80: its kind is list: set it by name"),
         (24, 2, Kind::Invalid, "errorlog = 2: its kind is text: set it by name"),
         (3, 1025, Kind::Invalid, "threads = 1025: expected a whole number from 0 to 1024, or auto"),
-        (4, 1, Kind::Unknown, "no option has the number 4"),
+        (99, 1, Kind::Unknown, "no option has the number 99"),
     ] {
         let mut settings = Settings::default();
         let error = settings.set_id(id, value).unwrap_err();

@@ -13,6 +13,9 @@ use super::{Conn, Fate, LINGER_MS};
 /// How long a connection that never asked for anything may still do so when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a connection that is kept may ask for something when the server retires: gunicorn's time.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a connection waits for, and so which deadline is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
@@ -33,9 +36,9 @@ pub(super) enum Waiting {
 }
 
 impl Conn {
-    /// The server stops: time for a first request begins anew, and is short.
+    /// The server stops: time for another request begins anew, and is short.
     pub(in crate::server) fn hurry(&mut self) {
-        self.progress |= self.waiting == Waiting::First;
+        self.progress |= matches!(self.waiting, Waiting::First | Waiting::Idle);
     }
 
     pub(super) fn wait(&mut self, what: Waiting) -> Option<Fate> {
@@ -62,6 +65,7 @@ impl Conn {
                     settings.header_timeout.min(STOP_PATIENCE)
                 }
                 Waiting::First | Waiting::Head => settings.header_timeout,
+                Waiting::Idle if core.context.retiring => settings.keepalive.min(RETIRE_PATIENCE),
                 Waiting::Idle => settings.keepalive,
                 Waiting::Body => settings.body_timeout,
                 Waiting::Write => settings.write_timeout,

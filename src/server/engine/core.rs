@@ -35,6 +35,18 @@ pub(in crate::server) struct Core {
     pub(super) parked: Slab<Box<Slot>>,
     /// Of the last request.
     id: u64,
+    /// How many requests may still begin before the engine is to retire.
+    left: u64,
+    may_retire: Option<MayRetire>,
+}
+
+/// Says whether an engine that has served as many requests as it should may retire.
+struct MayRetire(Box<dyn Fn() -> bool + Send>);
+
+impl std::fmt::Debug for MayRetire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MayRetire(..)")
+    }
 }
 
 impl Core {
@@ -52,7 +64,31 @@ impl Core {
             away: 0,
             parked: Slab::new(),
             id: seed(),
+            left: u64::MAX,
+            may_retire: None,
         })
+    }
+
+    pub(super) fn limit_requests(&mut self, requests: u64, may: Box<dyn Fn() -> bool + Send>) {
+        (self.left, self.may_retire) = (requests, Some(MayRetire(may)));
+    }
+
+    /// A request begins.
+    #[inline]
+    pub(in crate::server) fn count_request(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.ask_to_retire();
+        }
+    }
+
+    #[cold]
+    fn ask_to_retire(&mut self) {
+        let control = &self.context.control;
+        if !control.is_stopping() && self.may_retire.as_ref().is_some_and(|may| (may.0)()) {
+            // The answer to this very request says that the connection ends.
+            control.retire();
+        }
     }
 
     pub(in crate::server) fn take_slot(&mut self) -> Box<Slot> {

@@ -99,7 +99,7 @@ impl Server {
         );
         configure(&mut config);
         let setup = Arc::new(Setup::new(config).unwrap());
-        let listeners = setup.bind().unwrap().into_iter().map(Arc::new).collect();
+        let listeners = setup.bind().unwrap();
         let counters = Arc::new(Counters::default());
         let engine = Engine::new(setup, listeners, counters.clone()).unwrap();
         Server { engine, log, counters, stopped: false }

@@ -1,0 +1,215 @@
+//! Deadlines of single workers: to be ready, to give signs of life, to end, to grow old.
+
+use super::arbiter::{Arbiter, Worker};
+use super::control::StopMode;
+use super::roll::Generation;
+use super::settings::TARGET;
+use super::stop::AFTER_KILL_MS;
+use crate::base::log::log;
+use crate::sys::clock::monotonic_ms;
+use crate::sys::proc::Exit;
+use crate::sys::signal::{SIGABRT, SIGKILL};
+
+/// From ABRT to KILL: what is silent is gone within a second.
+const ABORT_MS: u64 = 900;
+/// How late the arbiter's own loop may be before its word against others counts for nothing.
+const LATE_MS: u64 = 1000;
+/// How often to try whether one that has grown old may leave.
+const RETRY_MS: u64 = 1000;
+
+/// What the arbiter holds against a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It was not ready within `boot_timeout`.
+    Boot,
+    /// It gave no sign of life for `heartbeat_timeout`.
+    Silent,
+    /// It did not end within `graceful_timeout`.
+    Late,
+    /// And not even when it was killed.
+    Lost,
+}
+
+impl Verdict {
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Verdict::Boot => " By the arbiter: it was not ready within boot_timeout.",
+            Verdict::Silent => " By the arbiter: it gave no sign of life for heartbeat_timeout.",
+            Verdict::Late | Verdict::Lost => " It did not stop in time.",
+        }
+    }
+}
+
+impl Worker {
+    /// It does not end, and is not waited for any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.verdict == Some(Verdict::Lost)
+    }
+
+    fn is_silent_for(&self, beat_ms: u64, now: u64) -> Option<u64> {
+        let timeout = self.generation.settings.heartbeat_timeout.as_millis() as u64;
+        let silent = now.saturating_sub(beat_ms);
+        (timeout > 0 && silent > timeout).then_some(silent)
+    }
+}
+
+impl Arbiter {
+    /// An arbiter that was stopped itself, with its workers, or was not turned by its host, has not
+    /// seen what they did meanwhile.
+    pub(super) fn notice_lateness(&mut self) {
+        let now = monotonic_ms();
+        if now > self.due_ms.saturating_add(LATE_MS) {
+            self.overslept_ms = now;
+        }
+        self.due_ms = u64::MAX;
+    }
+
+    /// When a worker of this generation that starts now is to be replaced.
+    pub(super) fn lifetime_from(&mut self, now: u64, generation: &Generation) -> u64 {
+        match generation.settings.max_lifetime.as_millis() as u64 {
+            0 => u64::MAX,
+            lifetime => now + lifetime + self.random() % (lifetime / 10 + 1),
+        }
+    }
+
+    pub(super) fn watch(&mut self) {
+        let now = monotonic_ms();
+        for slot in 0..self.places.len() {
+            let Some(worker) = &self.places[slot].worker else { continue };
+            if now >= worker.kill_at_ms {
+                self.end_by_force(slot, now);
+            } else if worker.told.is_some() || worker.verdict.is_some() {
+            } else if !worker.ready {
+                let boot_ms = worker.generation.settings.boot_timeout.as_millis() as u64;
+                if boot_ms > 0 && now.saturating_sub(worker.spawned_ms) > boot_ms {
+                    self.boots_too_long(slot, now);
+                }
+            } else {
+                let beat_ms = self.board[slot].heartbeat_ms().max(self.overslept_ms);
+                if let Some(silent) = worker.is_silent_for(beat_ms, now) {
+                    self.is_silent(slot, silent, now);
+                } else if now >= worker.expires_ms {
+                    self.is_old(slot);
+                }
+            }
+        }
+    }
+
+    /// The next moment at which [`Arbiter::watch`] may find something.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let now = monotonic_ms();
+        let of_worker = |(slot, worker): (usize, &Worker)| {
+            let mut next = worker.kill_at_ms;
+            if worker.told.is_none() && worker.verdict.is_none() {
+                let settings = &worker.generation.settings;
+                let (from, timeout) = match worker.ready {
+                    false => (worker.spawned_ms, settings.boot_timeout),
+                    true => {
+                        let beat_ms = self.board[slot].heartbeat_ms().max(self.overslept_ms);
+                        (beat_ms, settings.heartbeat_timeout)
+                    }
+                };
+                if !timeout.is_zero() {
+                    next = next.min(from + timeout.as_millis() as u64 + 1);
+                }
+                if worker.ready && worker.expires_ms != u64::MAX {
+                    let retry = if worker.expires_ms <= now { RETRY_MS } else { 0 };
+                    next = next.min(worker.expires_ms.max(now + retry));
+                }
+            }
+            next
+        };
+        let workers = self.places.iter().enumerate();
+        let workers = workers.filter_map(|(slot, place)| Some((slot, place.worker.as_ref()?)));
+        workers.map(of_worker).min().filter(|next| *next != u64::MAX)
+    }
+
+    /// It had its time: to end, after ABRT, or even after KILL.
+    fn end_by_force(&mut self, slot: usize, now: u64) {
+        let Some(worker) = &mut self.places[slot].worker else { return };
+        let who = &worker.body;
+        let was_killed = worker.told == Some(StopMode::Kill);
+        worker.kill_at_ms = u64::MAX;
+        if was_killed || (worker.body.is_thread() && worker.told == Some(StopMode::Quick)) {
+            log!(self.log, Error, TARGET, "Worker ({who}) does not end");
+            worker.verdict = Some(Verdict::Lost);
+            return;
+        }
+        let how = if worker.body.is_thread() {
+            log!(
+                self.log,
+                Warn,
+                TARGET,
+                "Worker ({who}) did not stop in time; threads are not killed"
+            );
+            StopMode::Quick
+        } else {
+            StopMode::Kill
+        };
+        worker.verdict.get_or_insert(Verdict::Late);
+        worker.body.tell(how);
+        worker.told = Some(how);
+        worker.kill_at_ms = now + AFTER_KILL_MS;
+    }
+
+    fn boots_too_long(&mut self, slot: usize, now: u64) {
+        let Some(worker) = &mut self.places[slot].worker else { return };
+        let (who, ms) = (&worker.body, now.saturating_sub(worker.spawned_ms));
+        log!(self.log, Error, TARGET, "Worker ({who}) is not ready after {ms} ms: boot_timeout");
+        worker.verdict = Some(Verdict::Boot);
+        if !worker.body.is_thread() {
+            // The rest when it was waited for.
+            worker.body.signal(SIGKILL);
+            return;
+        }
+        log!(self.log, Error, TARGET, "Worker ({who}) is a thread, which cannot be killed");
+        let Some(worker) = self.places[slot].worker.take() else { return };
+        let first = worker.first;
+        let rolled_back = self.roll_back(slot, &worker, None);
+        self.places[slot].worker = Some(worker);
+        if first {
+            self.fail_to_start(Exit::Unknown, now);
+        } else {
+            if rolled_back {
+                self.places[slot].wanted = None;
+            }
+            self.dismiss(slot);
+        }
+    }
+
+    fn is_silent(&mut self, slot: usize, silent_ms: u64, now: u64) {
+        let Some(worker) = &mut self.places[slot].worker else { return };
+        let who = &worker.body;
+        log!(
+            self.log,
+            Error,
+            TARGET,
+            "Worker ({who}) gave no sign of life for {silent_ms} ms: heartbeat_timeout"
+        );
+        worker.verdict = Some(Verdict::Silent);
+        if worker.body.is_thread() {
+            log!(
+                self.log,
+                Error,
+                TARGET,
+                "Worker ({who}) is a thread, which cannot be killed: it is to stop as soon as its \
+                 loop turns"
+            );
+            worker.body.tell(StopMode::Quick);
+            worker.told = Some(StopMode::Quick);
+            return;
+        }
+        worker.body.signal(SIGABRT);
+        worker.kill_at_ms = now + ABORT_MS;
+    }
+
+    fn is_old(&mut self, slot: usize) {
+        let Some(worker) = &self.places[slot].worker else { return };
+        let most = worker.generation.settings.max_recycling;
+        if !self.board.has_ticket(worker.age) && !self.board.take_ticket(worker.age, most) {
+            return;
+        }
+        log!(self.log, Info, TARGET, "Worker ({}) has reached max_lifetime", worker.body);
+        self.dismiss(slot);
+    }
+}
