@@ -548,9 +548,7 @@ typedef struct gw_access {          /* one finished request */
 typedef struct gw_worker {          /* what hooks are told of a worker */
     uint32_t   size;
     int32_t    pid;                 /* 0 for a thread */
-    uint32_t   slot;                /* its place, from 0, reused: gw_stats
-                                       counts by it; workers +
-                                       reload_parallel of them */
+    uint32_t   slot;                /* its place, from 0; reused */
     uint32_t   generation;          /* counts reloads */
     gw_server *server;              /* For gw_server_take, _events, _stop,
                                        _wake, _stats, until worker_exit has
@@ -723,8 +721,8 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
    Takes cfg: the application, hooks, log and options of the new workers;
    what it does not listen on any more is closed when the old ones are gone.
    worker_model and signals stay.  NULL: the same configuration, in new
-   processes or threads; [sig] then.  What is wrong with cfg is returned
-   here, and logged as that of any cfg: this call has no err. */
+   processes or threads; [sig] then.  An error: there is something wrong
+   with cfg, and nothing begins. */
 gw_result gw_arbiter_reload(gw_arbiter *a, gw_config *cfg);
 
 /* [sig] From now on there are to be so many workers, 1 to 1024: the oldest

@@ -2,7 +2,7 @@
 //! or fewer workers, to open its logs again; and to wait for its end.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,8 @@ struct Control {
     /// How many workers there are to be; 0: as many as before.
     workers: AtomicU32,
     /// And so many more.
-    more: AtomicI32,
+    more: AtomicU32,
+    fewer: AtomicU32,
     plan: Mutex<Option<Plan>>,
     reaped: Mutex<Vec<(Pid, Exit)>>,
     tally: Tally,
@@ -79,7 +80,8 @@ pub(super) struct Requests {
     pub(super) reload: bool,
     pub(super) reopen: bool,
     pub(super) workers: u32,
-    pub(super) more: i32,
+    pub(super) more: u32,
+    pub(super) fewer: u32,
 }
 
 impl Handle {
@@ -91,7 +93,8 @@ impl Handle {
             reload: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             workers: AtomicU32::new(0),
-            more: AtomicI32::new(0),
+            more: AtomicU32::new(0),
+            fewer: AtomicU32::new(0),
             plan: Mutex::new(None),
             reaped: Mutex::new(Vec::new()),
             tally: Tally::default(),
@@ -126,8 +129,8 @@ impl Handle {
             SIGINT | SIGQUIT => self.stop(StopMode::Quick),
             SIGHUP => self.reload(None),
             SIGUSR1 => self.reopen(),
-            SIGTTIN => self.add_workers(1),
-            SIGTTOU => self.add_workers(-1),
+            SIGTTIN => self.count(&self.control.more),
+            SIGTTOU => self.count(&self.control.fewer),
             // Of use to a daemon alone.
             SIGWINCH => {}
             _ => return Err(Error::new(Kind::Unsupported, "this signal has no meaning")),
@@ -161,10 +164,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Asks for so many workers more; there will be at least 1.  From any thread, and
-    /// async-signal-safe.
-    pub fn add_workers(&self, more: i32) {
-        self.control.more.fetch_add(more, Ordering::AcqRel);
+    fn count(&self, times: &AtomicU32) {
+        times.fetch_add(1, Ordering::AcqRel);
         self.control.waker.wake();
     }
 
@@ -227,6 +228,7 @@ impl Handle {
             reopen: self.control.reopen.swap(false, Ordering::AcqRel),
             workers: self.control.workers.swap(0, Ordering::AcqRel),
             more: self.control.more.swap(0, Ordering::AcqRel),
+            fewer: self.control.fewer.swap(0, Ordering::AcqRel),
         }
     }
 
@@ -279,7 +281,8 @@ mod tests {
         for signo in [SIGTTIN, SIGTTIN, SIGTTOU, SIGTTIN, SIGUSR1, SIGHUP, SIGWINCH] {
             handle.signal(signo).unwrap();
         }
-        let asked = Requests { reload: true, reopen: true, more: 2, ..Requests::default() };
+        let asked =
+            Requests { reload: true, reopen: true, more: 3, fewer: 1, ..Requests::default() };
         assert_eq!(handle.take(), asked);
         assert_eq!(
             handle.take(),

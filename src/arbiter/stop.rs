@@ -22,29 +22,32 @@ impl Arbiter {
     pub(super) fn hear_signals(&mut self) {
         let Some(signals) = &self.signals else { return };
         let taken: Vec<_> = signals.take().map(|signal| (signal, signals.times(signal))).collect();
+        let (mut more, mut fewer) = (0, 0);
         for (signal, times) in taken {
             let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
             log!(self.log, Info, TARGET, "Handling signal: {name}");
             match signal {
                 SIGTERM => self.stop(StopMode::Graceful),
-                // More than two are no more urgent than two.
-                SIGINT | SIGQUIT => (0..times.clamp(1, 2)).for_each(|_| self.stop(StopMode::Quick)),
+                // More than two are no more urgent than two; none: it was counted with the one before.
+                SIGINT | SIGQUIT => (0..times.min(2)).for_each(|_| self.stop(StopMode::Quick)),
                 SIGHUP => self.reload_asked = true,
                 SIGUSR1 => self.reopen(),
-                SIGTTIN => self.change_target(i64::from(times.max(1))),
-                SIGTTOU => self.change_target(-i64::from(times.max(1))),
+                SIGTTIN => more = times,
+                SIGTTOU => fewer = times,
                 SIGWINCH => {
                     log!(self.log, Debug, TARGET, "SIGWINCH ignored: not started as a daemon");
                 }
                 _ => log!(self.log, Warn, TARGET, "There is no upgrade in this version"),
             }
         }
+        self.change_target(more, fewer);
     }
 
-    fn change_target(&mut self, more: i64) {
+    /// Which of them came first is not known: what is asked for must not be lost at the floor.
+    fn change_target(&mut self, more: u32, fewer: u32) {
         if matches!(self.phase, Phase::Running) {
-            let target = self.target as i64 + more;
-            self.set_target(usize::try_from(target.max(1)).unwrap_or(1));
+            let left = self.target.saturating_sub(fewer as usize).max(1);
+            self.set_target(left.saturating_add(more as usize));
         }
     }
 
@@ -58,7 +61,8 @@ impl Arbiter {
     }
 
     pub(super) fn hear_requests(&mut self) {
-        let Requests { graceful, quick, kill, reload, reopen, workers, more } = self.handle.take();
+        let Requests { graceful, quick, kill, reload, reopen, workers, more, fewer } =
+            self.handle.take();
         self.reload_asked |= reload;
         if reopen {
             self.reopen();
@@ -66,9 +70,7 @@ impl Arbiter {
         if workers > 0 && matches!(self.phase, Phase::Running) {
             self.set_target(workers as usize);
         }
-        if more != 0 {
-            self.change_target(i64::from(more));
-        }
+        self.change_target(more, fewer);
         if graceful {
             self.stop(StopMode::Graceful);
         }

@@ -184,8 +184,8 @@ pub const GW_STOP_KILL: u32 = 2;
 ///
 /// Takes cfg: the application, hooks, log and options of the new workers; what it does not listen on
 /// any more is closed when the old ones are gone.  worker_model and signals stay.  NULL: the same
-/// configuration, in new processes or threads; [sig] then.  What is wrong with cfg is returned here,
-/// and logged as that of any cfg: this call has no err.
+/// configuration, in new processes or threads; [sig] then.  An error: there is something wrong with
+/// cfg, and nothing begins.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_config) -> gw_result {
     guard(|| {

@@ -53,7 +53,7 @@ pub struct gw_worker {
     pub size: u32,
     /// 0 for a thread
     pub pid: i32,
-    /// its place, from 0, reused: gw_stats counts by it; workers + reload_parallel of them
+    /// its place, from 0; reused
     pub slot: u32,
     /// counts reloads
     pub generation: u32,

@@ -471,8 +471,10 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
 #define GW_OPT_THREADS                  3   /* of a worker; auto by name
                                                only */
+#define GW_OPT_HEARTBEAT_TIMEOUT        4   /* ms */
 #define GW_OPT_GRACEFUL_TIMEOUT         5   /* ms */
 #define GW_OPT_KEEPALIVE                6   /* ms */
+#define GW_OPT_MAX_REQUESTS             7   /* of a worker */
 #define GW_OPT_MAX_BODY                 8   /* octets */
 #define GW_OPT_SIGNALS                  9   /* 1 in gw_serve, else 0, unless
                                                set */
@@ -496,6 +498,11 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_OUTPUT_BUFFER            27  /* octets */
 #define GW_OPT_QUEUE_LIMIT              28  /* requests that wait */
 #define GW_OPT_QUEUE_TIMEOUT            29  /* ms */
+#define GW_OPT_BOOT_TIMEOUT             30  /* ms */
+#define GW_OPT_RELOAD_PARALLEL          31  /* workers */
+#define GW_OPT_MAX_REQUESTS_JITTER      32  /* requests */
+#define GW_OPT_MAX_RECYCLING            33  /* workers */
+#define GW_OPT_MAX_LIFETIME             34  /* ms */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
@@ -519,6 +526,8 @@ gw_result gw_option_next(uint32_t *cursor, gw_option *out);
 
 typedef struct gw_server gw_server; /* one worker's loop */
 
+typedef struct gw_arbiter gw_arbiter; /* workers, and who watches them */
+
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
     uint16_t          status;       /* of the response; 0: there was none */
@@ -536,16 +545,19 @@ typedef struct gw_access {          /* one finished request */
     size_t            header_count;
 } gw_access;
 
-/* what worker_init and worker_exit are told */
-typedef struct gw_worker {
+typedef struct gw_worker {          /* what hooks are told of a worker */
     uint32_t   size;
     int32_t    pid;                 /* 0 for a thread */
-    uint32_t   slot;                /* 0 .. workers-1, reused */
+    uint32_t   slot;                /* its place, from 0; reused */
     uint32_t   generation;          /* counts reloads */
     gw_server *server;              /* For gw_server_take, _events, _stop,
                                        _wake, _stats, until worker_exit has
                                        returned (in a forked worker: until
-                                       its process ends). */
+                                       its process ends).  NULL in the
+                                       arbiter, post_fork and worker_abort. */
+    int32_t    exit_status;         /* in child_exit, as from waitpid; -1:
+                                       somebody else has waited for it */
+    uint32_t   reserved;            /* 0 */
 } gw_worker;
 
 typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
@@ -563,6 +575,35 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     gw_result (*worker_init)(void *ctx, const gw_worker *w);
     /* last in a worker that was not refused, in the same thread */
     void      (*worker_exit)(void *ctx, const gw_worker *w);
+    /* from here to on_exit in the arbiter, in the thread that turns it,
+       where [any] and [sig] calls on it are possible: it listens, and
+       starts its first worker */
+    void      (*on_starting)(void *ctx, gw_arbiter *a);
+    /* the first workers are all ready */
+    void      (*when_ready)(void *ctx, gw_arbiter *a);
+    /* before each fork; w->pid is 0 */
+    void      (*pre_fork)(void *ctx, const gw_worker *w);
+    /* a worker was started */
+    void      (*spawned)(void *ctx, const gw_worker *w);
+    /* a worker serves */
+    void      (*worker_ready)(void *ctx, const gw_worker *w);
+    /* a worker has ended */
+    void      (*child_exit)(void *ctx, const gw_worker *w);
+    /* there are to be `now` workers */
+    void      (*nworkers_changed)(void *ctx, uint32_t now, uint32_t before);
+    void      (*on_reload)(void *ctx, gw_arbiter *a); /* a reload begins */
+    /* it has ended: failure is NULL, or says why the old workers serve on.
+       The hook of the old configuration */
+    void      (*reloaded)(void *ctx, gw_arbiter *a, const gw_error *failure);
+    /* last; no worker is left */
+    void      (*on_exit)(void *ctx, gw_arbiter *a);
+    /* first in a worker that was forked; an error refuses it */
+    gw_result (*post_fork)(void *ctx, const gw_worker *w);
+    /* in a worker that is to stop quickly, in the thread of its loop */
+    void      (*worker_int)(void *ctx, const gw_worker *w);
+    /* in a forked worker that was sent ABRT, since it is silent: in the
+       signal handler, on any of its threads; then the process ends */
+    void      (*worker_abort)(void *ctx, const gw_worker *w);
 } gw_hooks;
 
 /* [one] A hook takes the place of the one that was set before; NULL leaves
@@ -618,6 +659,15 @@ typedef struct gw_stats {           /* what was counted */
                                        thread */
     uint64_t full;                  /* times that worker_connections was
                                        reached */
+    uint64_t spawned;               /* workers that were started; here and
+                                       below: of an arbiter */
+    uint64_t exited;                /* and have ended */
+    uint64_t killed;                /* of these, by the arbiter's KILL or
+                                       ABRT */
+    uint64_t reloads;               /* that ended well */
+    uint64_t reloads_failed;        /* after which the old workers served on */
+    uint64_t failing;               /* places whose worker fails to boot,
+                                       and is tried again later; now */
 } gw_stats;
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
@@ -633,8 +683,6 @@ gw_result gw_serve(gw_config *cfg, gw_error *err);
 /* [any] Whether this process is a worker that an arbiter started; one whose
    threads are workers is not. */
 int32_t gw_is_worker(void);
-
-typedef struct gw_arbiter gw_arbiter; /* workers, and who watches them */
 
 /* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
    nothing. */
@@ -664,6 +712,33 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
 #define GW_STOP_QUICK    1          /* connections are closed where they
                                        stand */
 #define GW_STOP_KILL     2          /* and workers killed, but for threads */
+
+/* [any] Begin a reload: new workers one after the other, each in the place
+   of an old one as soon as it is ready, with no request lost.  The hook
+   on_reload is told when it begins, reloaded how it ended; when a new
+   worker does not boot the old ones serve on.  One that is asked for during
+   another comes after it; of several that wait, the last.
+   Takes cfg: the application, hooks, log and options of the new workers;
+   what it does not listen on any more is closed when the old ones are gone.
+   worker_model and signals stay.  NULL: the same configuration, in new
+   processes or threads; [sig] then.  An error: there is something wrong
+   with cfg, and nothing begins. */
+gw_result gw_arbiter_reload(gw_arbiter *a, gw_config *cfg);
+
+/* [sig] From now on there are to be so many workers, 1 to 1024: the oldest
+   go first.  The hook nworkers_changed is told. */
+gw_result gw_arbiter_scale(gw_arbiter *a, uint32_t workers);
+
+/* [sig] What the signal does to an arbiter with the option `signals`: TERM
+   a graceful stop, INT and QUIT a quick one, HUP a reload, TTIN one worker
+   more, TTOU one less, USR1 opens the logs again, here and in the workers,
+   WINCH nothing.  GW_ERR_UNSUPPORTED: any other. */
+gw_result gw_arbiter_signal(gw_arbiter *a, int32_t signo);
+
+/* [any] The host has waited for a process of which it does not know whether
+   it was a worker: status is waitpid's.  Without this word the arbiter
+   knows that a worker has ended, and not how. */
+gw_result gw_arbiter_reaped(gw_arbiter *a, int32_t pid, int32_t status);
 
 /* [any] The counters of all workers, those that have ended included. */
 gw_result gw_arbiter_stats(const gw_arbiter *a, gw_stats *out);

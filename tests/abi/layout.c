@@ -141,14 +141,16 @@ AT(gw_access, env, 72);
 AT(gw_access, headers, 80);
 AT(gw_access, header_count, 88);
 
-SIZE(gw_worker, 24);
+SIZE(gw_worker, 32);
 AT(gw_worker, size, 0);
 AT(gw_worker, pid, 4);
 AT(gw_worker, slot, 8);
 AT(gw_worker, generation, 12);
 AT(gw_worker, server, 16);
+AT(gw_worker, exit_status, 24);
+AT(gw_worker, reserved, 28);
 
-SIZE(gw_hooks, 56);
+SIZE(gw_hooks, 160);
 AT(gw_hooks, size, 0);
 AT(gw_hooks, reserved, 4);
 AT(gw_hooks, ctx, 8);
@@ -157,6 +159,19 @@ AT(gw_hooks, pre_request, 24);
 AT(gw_hooks, access, 32);
 AT(gw_hooks, worker_init, 40);
 AT(gw_hooks, worker_exit, 48);
+AT(gw_hooks, on_starting, 56);
+AT(gw_hooks, when_ready, 64);
+AT(gw_hooks, pre_fork, 72);
+AT(gw_hooks, spawned, 80);
+AT(gw_hooks, worker_ready, 88);
+AT(gw_hooks, child_exit, 96);
+AT(gw_hooks, nworkers_changed, 104);
+AT(gw_hooks, on_reload, 112);
+AT(gw_hooks, reloaded, 120);
+AT(gw_hooks, on_exit, 128);
+AT(gw_hooks, post_fork, 136);
+AT(gw_hooks, worker_int, 144);
+AT(gw_hooks, worker_abort, 152);
 
 SIZE(gw_log_record, 64);
 AT(gw_log_record, size, 0);
@@ -166,7 +181,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 168);
+SIZE(gw_stats, 216);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -184,6 +199,12 @@ AT(gw_stats, rejected, 136);
 AT(gw_stats, limited, 144);
 AT(gw_stats, shed, 152);
 AT(gw_stats, full, 160);
+AT(gw_stats, spawned, 168);
+AT(gw_stats, exited, 176);
+AT(gw_stats, killed, 184);
+AT(gw_stats, reloads, 192);
+AT(gw_stats, reloads_failed, 200);
+AT(gw_stats, failing, 208);
 
 #endif
 

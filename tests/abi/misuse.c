@@ -354,6 +354,14 @@ arbiter(void)
     EXPECT(gw_arbiter_wait(a, 0) == GW_AGAIN);
     EXPECT(gw_arbiter_stop(a, 3) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_stop((gw_arbiter *) server, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_scale(a, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_scale(a, 1025) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_signal(a, 0) == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_arbiter_signal(a, -1) == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_arbiter_reload(a, (gw_config *) server) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_reload(a, config(&err)) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_reaped(a, -1, 0) == GW_OK);
+    EXPECT(gw_arbiter_reaped(a, 1, 0x137f) == GW_OK);
     EXPECT(gw_arbiter_stats(a, NULL) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_stats((gw_arbiter *) server, &stats) == GW_ERR_INVALID);
     stats.size = 3;
@@ -363,7 +371,7 @@ arbiter(void)
     EXPECT(stats.workers == 0 && stats.requests == 0);
     EXPECT(gw_arbiter_start(a, &err) == GW_OK);
     EXPECT(gw_arbiter_stats(a, &stats) == GW_OK);
-    EXPECT(stats.workers > 0);
+    EXPECT(stats.workers > 0 && stats.spawned == 1 && stats.failing == 0);
     EXPECT(gw_arbiter_start(a, &err) == GW_ERR_STATE);
     EXPECT(gw_is_worker() == 0);
     EXPECT(gw_arbiter_stop(a, GW_STOP_GRACEFUL) == GW_OK);
@@ -376,6 +384,10 @@ arbiter(void)
     EXPECT(gw_arbiter_wait(a, -1) == GW_OK);
     gw_arbiter_free(a);
     EXPECT(gw_arbiter_stop(NULL, 0) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_reload(NULL, config(&err)) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_scale(NULL, 1) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_signal(NULL, 1) == GW_ERR_INVALID);
+    EXPECT(gw_arbiter_reaped(NULL, 1, 0) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_stats(NULL, &stats) == GW_ERR_INVALID);
     EXPECT(gw_arbiter_fd(NULL) == -1);
     gw_arbiter_free(NULL);

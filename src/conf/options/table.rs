@@ -127,7 +127,8 @@ pub(super) static OPTIONS: [Opt; 34] = [
         c"signals",
         Slot::AutoBool(field!(signals)),
         c"auto",
-        c"Whether the library handles TERM, INT and QUIT. auto: in gw_serve only.",
+        c"Whether the library handles signals: TERM, INT and QUIT stop it, HUP reloads, TTIN and TTOU \
+          change the number of workers, USR1 opens the logs again. auto: in gw_serve only.",
     ),
     opt(
         10,

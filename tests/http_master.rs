@@ -1,0 +1,511 @@
+//! What an arbiter does beside starting and stopping: reload, scale, watch its workers; with workers
+//! that are processes and with workers that are threads, under load.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use harness::{Ended, PATIENCE, SIGINT, SIGKILL, SIGTERM, Server, kill, program, scaled};
+
+const SIGHUP: i32 = 1;
+const SIGUSR1: i32 = 10;
+const SIGTTIN: i32 = 21;
+const SIGTTOU: i32 = 22;
+const SIGWINCH: i32 = 28;
+
+/// What a worker is.
+const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+
+fn master() -> PathBuf {
+    program(&["tests/c/master.c"])
+}
+
+fn start(options: &[&str]) -> Server {
+    Server::start(&master(), &[&["{}", "signals=1", "errorlog=-"], options].concat())
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is() {
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One of the numbers of `/state`.
+fn state(server: &Server, name: &str) -> u64 {
+    let text = server.get("/state");
+    let mut words = text.split(' ').skip_while(|word| *word != name).skip(1);
+    words.next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+}
+
+fn stop(server: Server) -> Ended {
+    assert_eq!(state(&server, "wrong"), 0);
+    server.stop()
+}
+
+/// How often a line of its standard output begins so.
+fn said(ended: &Ended, line: &str) -> usize {
+    ended.stdout.lines().filter(|said| said.starts_with(line)).count()
+}
+
+/// One answer: its body, and whether the connection is kept.
+fn answer(stream: &mut TcpStream) -> Result<(String, bool), String> {
+    let mut octets = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&octets).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.and_then(|n| n.parse().ok()).ok_or("no length")?;
+            if !head.starts_with("http/1.1 200 ") {
+                return Err(text);
+            }
+            if body.len() >= length {
+                return Ok((body.to_owned(), !head.contains("connection: close")));
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(format!("the end after {text:?}")),
+            Ok(n) => octets.extend(&piece[..n]),
+            Err(error) => return Err(format!("{error} after {text:?}")),
+        }
+    }
+}
+
+fn connect(address: &str) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    Ok(stream)
+}
+
+/// Clients that ask on and on, on connections that they keep and on short ones, and what failed.
+struct Load {
+    ends: AtomicBool,
+    answers: AtomicU64,
+    failures: Mutex<Vec<String>>,
+    bodies: Mutex<Vec<String>>,
+}
+
+impl Load {
+    fn new() -> Load {
+        Load {
+            ends: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            failures: Mutex::default(),
+            bodies: Mutex::default(),
+        }
+    }
+
+    /// While `body` runs.
+    fn during(address: &str, body: impl FnOnce(&Load)) -> Load {
+        struct End<'a>(&'a Load);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.ends.store(true, Ordering::Relaxed);
+            }
+        }
+        let load = Load::new();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| load.keep(address, "/"));
+                scope.spawn(|| load.keep(address, "/slow"));
+                scope.spawn(|| load.come_and_go(address));
+            }
+            let end = End(&load);
+            body(&load);
+            drop(end);
+        });
+        load
+    }
+
+    fn keep(&self, address: &str, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut kept: Option<TcpStream> = None;
+        while !self.ends.load(Ordering::Relaxed) {
+            let answered =
+                kept.take().map_or_else(|| connect(address), Ok).and_then(|mut stream| {
+                    stream
+                        .write_all(request.as_bytes())
+                        .map_err(|error| format!("send: {error}"))?;
+                    answer(&mut stream).map(|(body, is_kept)| (body, is_kept.then_some(stream)))
+                });
+            kept = self.take(answered);
+            // A client thinks for a moment, in which its connection is idle.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn come_and_go(&self, address: &str) {
+        let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        while !self.ends.load(Ordering::Relaxed) {
+            let answered = connect(address).and_then(|mut stream| {
+                stream.write_all(request.as_bytes()).map_err(|error| format!("send: {error}"))?;
+                answer(&mut stream).map(|(body, _)| (body, None))
+            });
+            self.take(answered);
+        }
+    }
+
+    fn take(&self, answered: Result<(String, Option<TcpStream>), String>) -> Option<TcpStream> {
+        match answered {
+            Ok((body, kept)) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                let mut bodies = self.bodies.lock().unwrap();
+                if !bodies.contains(&body) {
+                    bodies.push(body);
+                }
+                kept
+            }
+            Err(failure) => {
+                self.failures.lock().unwrap().push(failure);
+                None
+            }
+        }
+    }
+
+    fn assert_no_failure(&self) {
+        let failures = self.failures.lock().unwrap();
+        let answers = self.answers.load(Ordering::Relaxed);
+        assert!(failures.is_empty(), "{} of {answers}: {:?}", failures.len(), failures.first());
+        assert!(answers > 0);
+    }
+}
+
+#[test]
+fn reloads_lose_no_request() {
+    for model in MODELS {
+        let server = start(&[model, "workers=2", "threads=2"]);
+        let reloads = scaled(20).max(2) as u64;
+        let load = Load::during(server.address(), |_| {
+            for reload in 1..=reloads {
+                server.signal(SIGHUP);
+                until("it has reloaded", || state(&server, "reloads") == reload);
+            }
+        });
+        load.assert_no_failure();
+        if model == MODELS[0] {
+            // Who answered: other processes each time.
+            assert!(load.bodies.lock().unwrap().len() as u64 >= 2 * reloads, "{model}");
+        }
+        // One more than usual, at most.
+        assert_eq!(state(&server, "most"), 3, "{model}");
+        assert_eq!(state(&server, "failures"), 0);
+        assert_eq!(state(&server, "spawned"), 2 * (reloads + 1));
+        let ended = stop(server);
+        assert_eq!(said(&ended, "on_reload") as u64, reloads, "{ended:?}");
+        assert_eq!(said(&ended, "reloaded") as u64, reloads);
+    }
+}
+
+#[test]
+fn several_at_once_come_and_go_when_that_is_allowed() {
+    for model in MODELS {
+        let server = start(&[model, "workers=3", "reload_parallel=3"]);
+        let load = Load::during(server.address(), |_| {
+            server.signal(SIGHUP);
+            until("it has reloaded", || state(&server, "reloads") == 1);
+        });
+        load.assert_no_failure();
+        assert!((4..=6).contains(&state(&server, "most")));
+        stop(server);
+    }
+}
+
+#[test]
+fn a_new_generation_that_does_not_boot_goes_back() {
+    for (how, failure) in [("boot fails\n", "GW_ERR_APP 3"), ("boot hangs\n", "GW_ERR_TIMEOUT 3")] {
+        for model in MODELS {
+            let mut server = start(&[model, "workers=2", "boot_timeout=1s"]);
+            server.stdin(how);
+            let load = Load::during(server.address(), |_| {
+                server.signal(SIGHUP);
+                until("it has failed", || state(&server, "failures") == 1);
+            });
+            load.assert_no_failure();
+            // What hangs may end now: a thread cannot be killed.
+            server.stdin("boot fails\n");
+            let first = server.get("/");
+            assert!(first.starts_with("first "));
+            // And the next one is well.
+            server.stdin("boot well\n");
+            until("it is told", || {
+                server.signal(SIGHUP);
+                std::thread::sleep(Duration::from_millis(100));
+                state(&server, "reloads") > 0
+            });
+            let ended = stop(server);
+            let line = ended.stdout.lines().find(|line| line.starts_with("reloaded: "));
+            assert!(line.is_some_and(|line| line.contains(failure)), "{model} {how}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_configuration_has_its_application_options_and_listeners() {
+    for model in MODELS {
+        let mut server = start(&[model, "workers=2"]);
+        let address = server.address().to_owned();
+        let other = address.replace(":8000", ":8001");
+        let ask = |address: &str| {
+            let mut stream = connect(address)?;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").map_err(|e| e.to_string())?;
+            answer(&mut stream).map(|(body, _)| body)
+        };
+        // The old listener stays beside the new one.
+        let line = format!("reload name=second workers=3 bind={address},{other}\n");
+        let load = Load::during(&address, |_| {
+            server.stdin(&line);
+            until("it has reloaded", || state(&server, "reloads") == 1);
+        });
+        load.assert_no_failure();
+        for address in [&address, &other] {
+            assert!(ask(address).unwrap().starts_with("second "), "{model}");
+        }
+        // And then the first one is gone: also from workers that know the second alone.
+        server.stdin(&format!("reload name=third workers=3 bind={other}\n"));
+        until("the first one is gone", || connect(&address).is_err());
+        until("all are new", || ask(&other).unwrap().starts_with("third "));
+        // One that cannot be had changes nothing.
+        server.stdin("reload name=fourth bind=192.0.2.1:1\n");
+        server.stdin("reload worker_model=inline\n");
+        server.signal(SIGTERM);
+        let ended = server.end();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert_eq!(said(&ended, "nworkers_changed 3 2"), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn more_and_fewer_workers() {
+    for model in MODELS {
+        let mut server = start(&[model, "workers=1"]);
+        let workers = |server: &Server| state(server, "spawned") - state(server, "exits");
+        let address = server.address().to_owned();
+        let load = Load::during(&address, |_| {
+            server.signal(SIGTTIN);
+            until("two", || workers(&server) == 2);
+            server.stdin("scale 4\n");
+            until("four", || workers(&server) == 4);
+            server.stdin("signal 22\n");
+            until("three", || workers(&server) == 3);
+            server.stdin("scale 1\n");
+            until("one", || workers(&server) == 1);
+            // Never none.
+            server.signal(SIGTTOU);
+            server.stdin("scale 0\nscale 1025\nsignal 12\nsignal 28\n");
+            server.signal(SIGWINCH);
+            server.signal(SIGTTIN);
+            until("two", || workers(&server) == 2);
+        });
+        load.assert_no_failure();
+        let ended = stop(server);
+        for change in ["2 1", "4 2", "3 4", "1 3", "2 1"] {
+            assert!(said(&ended, &format!("nworkers_changed {change}")) > 0, "{ended:?}");
+        }
+        assert_eq!(said(&ended, "nworkers_changed"), 5);
+        assert_eq!(said(&ended, "GW_ERR_INVALID"), 2);
+        assert_eq!(said(&ended, "GW_ERR_UNSUPPORTED"), 1);
+        for hook in ["on_starting", "when_ready", "on_exit"] {
+            assert_eq!(said(&ended, hook), 1, "{hook}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_worker_goes_first() {
+    let server = start(&["worker_model=fork", "workers=1"]);
+    let first = server.workers();
+    server.signal(SIGTTIN);
+    until("two", || state(&server, "readies") == 2);
+    server.signal(SIGTTOU);
+    until("one", || server.workers().len() == 1);
+    assert_ne!(server.workers(), first);
+    stop(server);
+}
+
+#[test]
+fn a_worker_leaves_after_max_requests_exactly() {
+    for model in MODELS {
+        let server = start(&[model, "workers=1", "threads=1", "max_requests=5"]);
+        // A readiness probe of the harness may have been a connection, not a request.
+        let mut stream = connect(server.address()).unwrap();
+        for request in 1..=5 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let (_, is_kept) = answer(&mut stream).unwrap();
+            assert_eq!(is_kept, request < 5, "{model}: request {request}");
+        }
+        until("it is replaced", || state(&server, "readies") >= 2);
+        stop(server);
+    }
+}
+
+#[test]
+fn no_more_than_max_recycling_are_away() {
+    for model in MODELS {
+        let server = start(&[model, "workers=3", "max_requests=20", "max_requests_jitter=5"]);
+        let load = Load::during(server.address(), |load| {
+            let enough = scaled(1500) as u64;
+            until("many", || load.answers.load(Ordering::Relaxed) > enough);
+        });
+        load.assert_no_failure();
+        assert!(state(&server, "exits") > 3, "{model}");
+        stop(server);
+    }
+}
+
+#[test]
+fn a_worker_is_replaced_after_its_lifetime() {
+    for model in MODELS {
+        let server = start(&[model, "workers=2", "max_lifetime=300ms"]);
+        let load = Load::during(server.address(), |_| {
+            until("both are replaced twice", || state(&server, "exits") >= 4);
+        });
+        load.assert_no_failure();
+        stop(server);
+    }
+}
+
+#[test]
+fn a_silent_worker_is_aborted_and_replaced() {
+    let mut server = start(&[
+        "worker_model=fork",
+        "workers=2",
+        "app=loop",
+        "aborts=1",
+        "heartbeat_timeout=500ms",
+    ]);
+    let mut hangs = connect(server.address()).unwrap();
+    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(answer(&mut hangs).is_err(), "it was killed");
+    until("another one is ready", || state(&server, "readies") == 3);
+    assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
+    // Those that wait for nothing are well all the time.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(state(&server, "exits"), 1);
+    // Nor is anybody blamed when all of them were stopped.
+    server.stdin("");
+    let ended = stop(server);
+    assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
+    assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+}
+
+/// A thread cannot be killed: others serve on, it is told to stop, and goes when it comes back.
+#[test]
+fn a_silent_thread_is_told_to_stop() {
+    let server =
+        start(&["worker_model=threads", "workers=2", "app=loop", "heartbeat_timeout=300ms"]);
+    let mut hangs = connect(server.address()).unwrap();
+    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    until("it is inside", || {
+        let mut stream = connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.write_all(b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        answer(&mut stream).is_ok_and(|(body, _)| body.contains("inside 1 "))
+    });
+    std::thread::sleep(Duration::from_millis(1000));
+    kill(server.pid(), SIGINT);
+    std::thread::sleep(Duration::from_millis(300));
+    kill(server.pid(), SIGINT);
+    let ended = server.end();
+    assert!(ended.stderr.contains("is a thread, which cannot be killed"), "{ended:?}");
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_and_told_of() {
+    for reaps in ["host=leaves", "host=reaps"] {
+        let options: &[&str] = if reaps == "host=reaps" { &[reaps] } else { &[] };
+        let server = start(&[&["worker_model=fork", "workers=2"], options].concat());
+        until("both are ready", || state(&server, "readies") == 2);
+        let victim = server.workers()[0];
+        kill(victim, SIGKILL);
+        until("it is replaced", || state(&server, "readies") == 3);
+        let ended = stop(server);
+        let line = format!("child_exit {victim} status 9 generation 0");
+        assert_eq!(said(&ended, &line), 1, "{ended:?}");
+        assert!(ended.stderr.contains("was sent SIGKILL!"), "{ended:?}");
+    }
+}
+
+#[test]
+fn logs_are_opened_again_and_lose_nothing() {
+    for model in MODELS {
+        let dir = harness::support::scratch_dir();
+        let name = |what: &str| dir.join(format!("{what}-{}-{}", &model[13..], std::process::id()));
+        let (access, error) = (name("access"), name("error"));
+        let [to_access, to_error] = [("accesslog", &access), ("errorlog", &error)]
+            .map(|(option, path)| format!("{option}={}", path.display()));
+        let server = Server::start(
+            &master(),
+            &["{}", "signals=1", model, "workers=2", &to_access, &to_error],
+        );
+        let mut moved = Vec::new();
+        let load = Load::during(server.address(), |load| {
+            for round in 0..5 {
+                let enough = load.answers.load(Ordering::Relaxed) + 50;
+                until("some requests", || load.answers.load(Ordering::Relaxed) > enough);
+                for path in [&access, &error] {
+                    let to = path.with_extension(round.to_string());
+                    std::fs::rename(path, &to).unwrap();
+                    moved.push(to);
+                }
+                server.signal(SIGUSR1);
+                until("there are new ones", || access.exists() && error.exists());
+            }
+        });
+        load.assert_no_failure();
+        stop(server);
+        moved.extend([access, error]);
+        let text: String =
+            moved.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let lines = text.lines().filter(|line| {
+            line.contains("\"GET / HTTP/1.1\" 200") || line.contains("\"GET /slow HTTP/1.1\" 200")
+        });
+        assert_eq!(lines.count() as u64, load.answers.load(Ordering::Relaxed), "{model}");
+        assert!(text.contains("Handling signal: usr1"));
+        moved.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+}
+
+#[test]
+fn a_burst_of_signals_loses_nothing_that_matters() {
+    for model in MODELS {
+        let server = start(&[model, "workers=1", "accesslog=", "loglevel=error"]);
+        let pid = server.pid();
+        let burst = format!(
+            "i=0; while [ $i -lt 2500 ]; do kill -HUP {pid}; kill -USR1 {pid}; kill -WINCH {pid}; \
+             kill -TTOU {pid}; i=$((i+1)); done; kill -TTIN {pid}"
+        );
+        let load = Load::during(server.address(), |_| {
+            let status = std::process::Command::new("sh").arg("-c").arg(burst).status();
+            assert!(status.unwrap().success());
+            // The last one counts as well as the first.
+            until("a worker more", || {
+                state(&server, "spawned") - state(&server, "exits") >= 2
+                    && state(&server, "reloads") > 0
+            });
+        });
+        load.assert_no_failure();
+        let ended = stop(server);
+        assert_eq!(said(&ended, "nworkers_changed 2 1"), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn int_is_told_to_the_workers() {
+    for model in MODELS {
+        let server = start(&[model, "workers=1"]);
+        until("it is ready", || state(&server, "readies") == 1);
+        server.signal(SIGINT);
+        let ended = server.end();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert_eq!(said(&ended, "on_exit"), 1);
+    }
+}
