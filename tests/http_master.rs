@@ -25,8 +25,11 @@ fn master() -> PathBuf {
     program(&["tests/c/master.c"])
 }
 
+/// It listens before it catches signals: a worker that answers was started after both.
 fn start(options: &[&str]) -> Server {
-    Server::start(&master(), &[&["{}", "signals=1", "errorlog=-"], options].concat())
+    let server = Server::start(&master(), &[&["{}", "signals=1", "errorlog=-"], options].concat());
+    server.get("/");
+    server
 }
 
 fn until(what: &str, mut is: impl FnMut() -> bool) {
@@ -230,10 +233,7 @@ fn a_new_generation_that_does_not_boot_goes_back() {
                 until("it has failed", || state(&server, "failures") == 1);
             });
             load.assert_no_failure();
-            // What hangs may end now: a thread cannot be killed.
-            server.stdin("boot fails\n");
-            let first = server.get("/");
-            assert!(first.starts_with("first "));
+            assert!(server.get("/").starts_with("first "));
             // And the next one is well.
             server.stdin("boot well\n");
             until("it is told", || {
@@ -334,8 +334,8 @@ fn the_oldest_worker_goes_first() {
 #[test]
 fn a_worker_leaves_after_max_requests_exactly() {
     for model in MODELS {
-        let server = start(&[model, "workers=1", "threads=1", "max_requests=5"]);
-        // A readiness probe of the harness may have been a connection, not a request.
+        let server = start(&[model, "workers=1", "threads=1", "max_requests=6"]);
+        // It was asked once already.
         let mut stream = connect(server.address()).unwrap();
         for request in 1..=5 {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -357,6 +357,8 @@ fn no_more_than_max_recycling_are_away() {
         });
         load.assert_no_failure();
         assert!(state(&server, "exits") > 3, "{model}");
+        // Each one that was away is there again before the next one leaves.
+        assert!(state(&server, "least") >= 2 && state(&server, "most") == 3, "{model}");
         stop(server);
     }
 }
@@ -446,6 +448,7 @@ fn logs_are_opened_again_and_lose_nothing() {
             &master(),
             &["{}", "signals=1", model, "workers=2", &to_access, &to_error],
         );
+        server.get("/state");
         let mut moved = Vec::new();
         let load = Load::during(server.address(), |load| {
             for round in 0..5 {
@@ -507,5 +510,65 @@ fn int_is_told_to_the_workers() {
         let ended = server.end();
         assert_eq!(ended.status, Some(0), "{ended:?}");
         assert_eq!(said(&ended, "on_exit"), 1);
+    }
+}
+
+/// A worker that cannot boot is tried again ever later, the others serve, and it can be seen.
+#[test]
+fn a_crash_loop_is_slow_and_can_be_seen() {
+    let mut server = start(&["worker_model=fork", "workers=2"]);
+    until("both are ready", || state(&server, "readies") == 2);
+    server.stdin("boot fails\n");
+    let address = server.address().to_owned();
+    let victim = server.workers()[0];
+    kill(victim, SIGKILL);
+    until("it was tried several times", || state(&server, "spawned") >= 5);
+    // Nobody else is in danger.
+    let load = Load::during(&address, |load| {
+        until("some requests", || load.answers.load(Ordering::Relaxed) > 50);
+    });
+    load.assert_no_failure();
+    server.stdin("stats\nboot well\n");
+    until("it is there again", || state(&server, "readies") == 3);
+    server.stdin("stats\n");
+    let ended = stop(server);
+    let delays: Vec<u64> = ended
+        .stderr
+        .lines()
+        .filter_map(|line| line.split_once("the next attempt is in "))
+        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .collect();
+    assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
+    let stats: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
+    let [before, after] = stats[..] else { panic!("{ended:?}") };
+    assert!(before.ends_with("failing 1") || before.starts_with("stats: workers 2"), "{before}");
+    assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+}
+
+#[test]
+fn first_workers_that_are_not_ready_in_time_stop_everything() {
+    for model in MODELS {
+        let options = ["{}", "signals=1", "errorlog=-", model, "workers=2", "boot=hangs"];
+        let limits = ["boot_timeout=300ms", "graceful_timeout=100ms"];
+        let ended = Server::launch(&master(), &[&options[..], &limits].concat()).end();
+        assert_eq!(ended.status, Some(3), "{model}: {ended:?}");
+        assert!(ended.stderr.contains("boot_timeout"), "{ended:?}");
+        assert!(ended.stdout.contains("GW_ERR_APP: Worker failed to boot."), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_stop_ends_a_reload() {
+    for signal in [SIGTERM, SIGINT] {
+        let mut server = start(&["worker_model=fork", "workers=2", "graceful_timeout=300ms"]);
+        until("both are ready", || state(&server, "readies") == 2);
+        server.stdin("boot hangs\n");
+        server.signal(SIGHUP);
+        until("it has begun", || state(&server, "spawned") == 3);
+        server.signal(signal);
+        let ended = server.end();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert_eq!(said(&ended, "reloaded: GW_ERR_STATE"), 1, "{ended:?}");
+        assert_eq!(said(&ended, "child_exit"), 3, "{ended:?}");
     }
 }

@@ -43,7 +43,12 @@ impl Verdict {
 impl Worker {
     /// It does not end, and is not waited for any more.
     pub(super) fn is_lost(&self) -> bool {
-        self.verdict == Some(Verdict::Lost)
+        match self.verdict {
+            Some(Verdict::Lost) => true,
+            // It serves nobody, and may never end.
+            Some(Verdict::Boot) => self.body.is_thread(),
+            _ => false,
+        }
     }
 
     fn is_silent_for(&self, beat_ms: u64, now: u64) -> Option<u64> {

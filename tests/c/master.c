@@ -9,7 +9,8 @@
  *                                 if there is an option
  *     scale N                     gw_arbiter_scale
  *     signal N                    gw_arbiter_signal
- *     boot well|fails|hangs       what workers of later generations do
+ *     boot well|fails|hangs       what workers do that are started from now on
+ *     stats                       gw_arbiter_stats
  *     reap                        wait for all children, as a host would that
  *                                 owns SIGCHLD
  *
@@ -20,10 +21,7 @@
 #define _GNU_SOURCE
 #include <gateway.h>
 
-#include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,14 +36,13 @@ enum { WELL, FAILS, HANGS };
 struct state {
     atomic_int  boot;
     atomic_int  reloads, failures, readies, spawned, exits, forked;
-    atomic_int  workers, most, silenced, ints, aborts, inside, wrong;
+    atomic_int  workers, most, least, silenced, ints, aborts, inside, wrong;
 };
 
 static struct state  *shared;
 static gw_arbiter    *arbiter;
 static const char    *address;
 static pid_t          master;
-static pthread_mutex_t  lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- the application ---- */
 
@@ -62,10 +59,10 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     if (strcmp(path, "/state") == 0) {
         snprintf(text, sizeof text,
                  "reloads %d failures %d readies %d spawned %d exits %d "
-                 "forked %d most %d ints %d aborts %d inside %d wrong %d",
+                 "forked %d most %d least %d ints %d aborts %d inside %d wrong %d",
                  shared->reloads, shared->failures, shared->readies,
                  shared->spawned, shared->exits, shared->forked, shared->most,
-                 shared->ints, shared->aborts, shared->inside, shared->wrong);
+                 shared->least, shared->ints, shared->aborts, shared->inside, shared->wrong);
 
     } else if (strcmp(path, "/hang") == 0) {
         atomic_fetch_add(&shared->inside, 1);
@@ -125,6 +122,7 @@ when_ready(void *ctx, gw_arbiter *a)
 {
     (void) ctx;
     is_arbiter(a);
+    shared->least = shared->workers;
     say("when_ready");
 }
 
@@ -198,6 +196,7 @@ static void
 child_exit(void *ctx, const gw_worker *w)
 {
     char  text[100];
+    int   now;
 
     (void) ctx;
     atomic_fetch_add(&shared->wrong, getpid() != master);
@@ -205,7 +204,10 @@ child_exit(void *ctx, const gw_worker *w)
              w->exit_status, w->generation);
     say(text);
     atomic_fetch_add(&shared->exits, 1);
-    atomic_fetch_sub(&shared->workers, 1);
+    now = atomic_fetch_sub(&shared->workers, 1) - 1;
+    if (now < shared->least) {
+        shared->least = now;
+    }
 }
 
 static void
@@ -229,7 +231,8 @@ static gw_result
 worker_init(void *ctx, const gw_worker *w)
 {
     (void) ctx;
-    if (w->generation == 0 || shared->boot == WELL) {
+    (void) w;
+    if (shared->boot == WELL) {
         return GW_OK;
     }
     while (shared->boot == HANGS) {
@@ -356,6 +359,21 @@ reap(void)
 }
 
 static void
+stats(void)
+{
+    char      text[200];
+    gw_stats  s = GW_INIT(gw_stats);
+
+    gw_arbiter_stats(arbiter, &s);
+    snprintf(text, sizeof text,
+             "stats: workers %u spawned %d exited %d killed %d reloads %d "
+             "failed %d failing %d",
+             s.workers, (int) s.spawned, (int) s.exited, (int) s.killed,
+             (int) s.reloads, (int) s.reloads_failed, (int) s.failing);
+    say(text);
+}
+
+static void
 obey(char *line)
 {
     char  *rest = strchr(line, ' ');
@@ -372,6 +390,9 @@ obey(char *line)
 
     } else if (strncmp(line, "boot", 4) == 0) {
         shared->boot = rest[0] == 'w' ? WELL : rest[0] == 'f' ? FAILS : HANGS;
+
+    } else if (strcmp(line, "stats") == 0) {
+        stats();
 
     } else {
         fprintf(stderr, "%s: what?\n", line);
@@ -405,7 +426,6 @@ main(int argc, char **argv)
     int        i, reaps = 0;
     gw_result  rc;
 
-    (void) lock;
     master = getpid();
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -413,6 +433,10 @@ main(int argc, char **argv)
     for (i = 2; i < argc && firsts < 30; i++) {
         if (strcmp(argv[i], "host=reaps") == 0) {
             reaps = 1;
+
+        } else if (strcmp(argv[i], "boot=hangs") == 0) {
+            shared->boot = HANGS;
+
         } else {
             first[firsts++] = argv[i];
         }
