@@ -50,7 +50,7 @@ pub struct gw_access {
 #[derive(Clone, Copy, Debug)]
 pub struct gw_worker {
     pub size: u32,
-    /// 0 for a thread
+    /// 0 for a thread, and when inline
     pub pid: i32,
     /// 0 .. workers-1, reused
     pub slot: u32,
@@ -74,7 +74,7 @@ pub struct gw_hooks {
     pub drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
     /// before the application, where it runs: with `threads` many at once
     pub pre_request: Option<unsafe extern "C" fn(ctx: *mut c_void, env: *mut Environ)>,
-    /// after the request; as pre_request
+    /// after the request, there or on the loop's thread: with `threads` many at once
     pub access: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *const gw_access)>,
     /// first in a worker of gw_serve or an arbiter, in the thread of its loop: with
     /// GW_MODEL_THREADS many at once.  An error refuses the worker

@@ -169,7 +169,8 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
     })
 }
 
-/// [one] Closes what is still open.  Inside one of the server's own callbacks it does nothing.
+/// [one] Closes what is still open; handles to requests stay good.  Inside one of the server's own
+/// callbacks it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
     quietly((), || {
@@ -183,8 +184,10 @@ pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
 }
 
 /// [any] Requests for whoever asks instead of a callback: up to `cap`, the oldest first.  Waits
-/// `timeout_ms` for one, -1 for ever: GW_AGAIN when there was none.  GW_EOF: the server has stopped.
-/// For a configuration without an application.  Each handle is to be answered, in any thread.
+/// `timeout_ms` for one, -1 for ever: GW_AGAIN when there was none.  GW_ERR_BUSY: it would wait
+/// inside gw_server_turn.  GW_EOF: the server has stopped; gw_server_free comes after all of these
+/// calls.  For a configuration without an application.  Each handle is to be answered, in any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_take(
     s: *mut gw_server,

@@ -36,7 +36,7 @@ pub struct gw_stats {
     pub rejected: u64,
     /// of these, over a limit
     pub limited: u64,
-    /// answered with 503, for want of a thread
+    /// answered with 503, for want of a thread, or of a taker
     pub shed: u64,
     /// times that worker_connections was reached
     pub full: u64,

@@ -39,7 +39,8 @@ shared_record! {
         pub idle_closed: Counter,
         /// Times that accepting stopped at `worker_connections`.
         pub connections_full: Counter,
-        /// Requests that were answered with 503 since too many waited for a thread, or too long.
+        /// Requests that were answered with 503 since too many waited for a thread, or to be taken, or
+        /// too long.
         pub shed: Counter,
         /// Requests refused as malformed.
         pub rejected: Counter,
