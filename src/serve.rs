@@ -15,6 +15,7 @@ use crate::gateway::service::{Hooks, Worker};
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::Setup;
 use crate::sys::listen::Listening;
+use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
 
@@ -110,7 +111,7 @@ static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == std::process::id()
+    WORKER.load(Ordering::Relaxed) == pid()
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
@@ -120,7 +121,7 @@ static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
 fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
-        WORKER.store(std::process::id(), Ordering::Relaxed);
+        WORKER.store(pid(), Ordering::Relaxed);
     }
     let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
         .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
