@@ -1,5 +1,6 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -115,7 +116,7 @@ pub fn is_worker() -> bool {
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
-static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
+static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// A worker's life.
 fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
@@ -142,7 +143,7 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
     let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
-        std::mem::forget(worker);
+        LEFT.lock().push(Box::new(worker));
     }
     served.unwrap_or_else(|error| {
         log!(setup.log, Error, "worker", "{error}");
@@ -178,7 +179,7 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>) -> i32 {
             Ok(None) => {
                 if engine.is_running() {
                     // The same: a process ends without them.
-                    *LEFT.lock() = Some(engine);
+                    LEFT.lock().push(Box::new(engine));
                 }
                 return 0;
             }

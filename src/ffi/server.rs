@@ -40,6 +40,8 @@ pub(super) struct Server {
 /// The server of a worker, the same one for all of its hooks; freed with `worker`.
 pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     struct Kept(*mut gw_server);
+    // SAFETY: a handle goes from thread to thread; this one is only taken back, once.
+    unsafe impl Send for Kept {}
     impl Drop for Kept {
         fn drop(&mut self) {
             // SAFETY: made below; the header says until when it may be used.
@@ -50,7 +52,7 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     else {
         return std::ptr::null_mut();
     };
-    let made = || -> Box<dyn Any> {
+    let made = || -> Box<dyn Any + Send> {
         let server = Server { engine: None, remote: remote.clone(), since: Instant::now() };
         Box::new(Kept(give(server)))
     };

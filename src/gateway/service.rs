@@ -74,7 +74,7 @@ pub struct Worker {
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.
-    pub kept: OnceCell<Box<dyn Any>>,
+    pub kept: OnceCell<Box<dyn Any + Send>>,
 }
 
 /// What the host wants to be called for in a worker.
