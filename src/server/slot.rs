@@ -145,7 +145,10 @@ impl Slot {
 
     pub(super) fn spool_failed(&self, error: &Error) {
         let x = &self.exchange;
-        x.log(Level::Error, error.message().as_bytes());
+        if x.input().failure().is_none() {
+            x.service().counters().spool_errors.up();
+            x.log(Level::Error, error.message().as_bytes());
+        }
         x.input().fail(Kind::Io);
     }
 
@@ -155,6 +158,10 @@ impl Slot {
         loop {
             if self.exchange.input().is_full() {
                 return Fed::Full;
+            }
+            if self.exchange.input().failure() == Some(Kind::Io) {
+                // What follows could not be stored, either.
+                return Fed::More(false);
             }
             let mut decoder = self.decoder.borrow_mut();
             let mut buf = self.buf.borrow_mut();

@@ -618,6 +618,11 @@ typedef struct gw_stats {           /* what was counted */
                                        thread */
     uint64_t full;                  /* times that worker_connections was
                                        reached */
+    uint64_t accept_errors;         /* times that no connection was accepted
+                                       for 100 ms, for want of descriptors
+                                       or memory */
+    uint64_t spool_errors;          /* request bodies that spool_dir had no
+                                       room for, answered with 507 */
 } gw_stats;
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
