@@ -317,7 +317,7 @@ impl Conn {
                 Phase::Idle => self.between(slot, core),
                 Phase::Reading => self.read_body(slot, core),
                 Phase::Running | Phase::Draining => self.produce(slot, core),
-                Phase::Done => self.complete(slot, core),
+                Phase::Done => self.complete(slot),
             };
             if let Some(fate) = step {
                 return fate;
@@ -595,7 +595,7 @@ impl Conn {
     }
 
     /// A request is over.
-    fn complete(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+    fn complete(&mut self, slot: &mut Slot) -> Option<Fate> {
         let outcome = slot.exchange.outcome();
         let unread = {
             let input = slot.exchange.input();
@@ -608,9 +608,10 @@ impl Conn {
             Outcome::KeepAlive => None,
             Outcome::Close => {
                 self.closing = true;
-                // Whoever is told to go may have sent more already.
-                self.lingers |=
-                    unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
+                // Whoever did not ask for the end may have sent more already (RFC 9112 9.6).
+                self.lingers |= unread
+                    || slot.decoder.borrow().head().keep_alive
+                    || !slot.buf.borrow().unread().is_empty();
                 None
             }
             Outcome::Cut => Some(Fate::Reset),
