@@ -119,6 +119,11 @@ impl Exchange {
 
     /// The application has nothing more to say.
     pub(super) fn end(&self, link: &dyn Link) {
+        if self.outcome.get() == Outcome::Cut {
+            // A write() has failed, whatever the application made of that.
+            self.service.counters().aborted.up();
+            return self.cut(link);
+        }
         let framed = match self.commit(link, Some(0)) {
             Ok(framed) => framed,
             Err(error) => return self.fail(link, &error),
@@ -152,6 +157,12 @@ impl Exchange {
             Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
             Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
             None if kind == Kind::Closed && link.is_gone() => self.abort(link),
+            // It reports what its write() said.
+            None if self.outcome.get() == Outcome::Cut
+                && matches!(kind, Kind::Closed | Kind::Timeout) =>
+            {
+                self.abort(link);
+            }
             _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
         }
     }
