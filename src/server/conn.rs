@@ -14,7 +14,7 @@ use crate::gateway::environ::Origin;
 use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
-use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
+use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
 
 use super::crew::{Job, Task};
 use super::engine::Core;
@@ -405,6 +405,9 @@ impl Conn {
         if slot.eof.get() {
             if !idle && slot.decoder.borrow().remaining().is_none() {
                 core.context.service.counters().aborted.up();
+                if slot.decoder.borrow().is_in_head() {
+                    record::no_request(&core.context, slot, &self.peer, record::CLIENT_LEFT, 0);
+                }
             }
             return Some(Fate::Close);
         }
@@ -624,7 +627,7 @@ impl Conn {
         counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
-        http1::error_response(
+        let framed = http1::error_response(
             slot.exchange.out().buffer(),
             &asked,
             reject.status,
@@ -632,6 +635,8 @@ impl Conn {
             None,
             &core.context.date,
         );
+        let sent = if let BodyMode::Length(len) = framed.body { len } else { 0 };
+        record::no_request(&core.context, slot, &self.peer, reject.status, sent);
         self.give_up(slot, core, reject);
     }
 

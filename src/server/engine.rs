@@ -292,8 +292,11 @@ impl Engine {
         self.control.turning.store(this_thread(), Ordering::Relaxed);
         let next = self.turn_inside(wait_ms);
         self.control.turning.store(0, Ordering::Relaxed);
-        if let (Ok(None), Some(pulled)) = (&next, &self.core.context.pulled) {
-            pulled.close();
+        if let Ok(None) = next {
+            self.tell(u64::MAX / 2);
+            if let Some(pulled) = &self.core.context.pulled {
+                pulled.close();
+            }
         }
         next
     }

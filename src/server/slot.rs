@@ -404,6 +404,9 @@ impl Link for Wire<'_> {
                 Waited::Ready => {}
                 Waited::Expired => {
                     x.service().counters().body_timeouts.up();
+                    let env = x.environ().borrow();
+                    let peer = env.remote_addr.as_slice();
+                    record::too_slow(self.context, peer, "sent nothing", "body_timeout");
                     x.input().fail(Kind::Timeout);
                     return Ok(());
                 }
@@ -434,6 +437,9 @@ impl Link for Wire<'_> {
                 Waited::Ready => {}
                 Waited::Expired => {
                     x.service().counters().write_timeouts.up();
+                    let env = x.environ().borrow();
+                    let peer = env.remote_addr.as_slice();
+                    record::too_slow(self.context, peer, "took nothing", "write_timeout");
                     return Err(Error::from(Kind::Timeout));
                 }
                 Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),

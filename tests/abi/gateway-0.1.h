@@ -521,7 +521,9 @@ typedef struct gw_server gw_server; /* one worker's loop */
 
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
-    uint16_t          status;       /* of the response; 0: there was none */
+    uint16_t          status;       /* of the response; 499: there was none,
+                                       since the client left before (or
+                                       GW_STOP_QUICK came) */
     uint16_t          reserved;     /* 0 */
     uint64_t          sent;         /* octets of the response's body */
     uint64_t          received;     /* octets of the request's body */
@@ -555,7 +557,8 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     void      (*drop)(void *ctx);   /* may be NULL */
     /* before the application, where it runs: with `threads` many at once */
     void      (*pre_request)(void *ctx, gw_environ *env);
-    /* after the request; as pre_request */
+    /* after the request; as pre_request.  What was refused before it was a
+       request (400, 408, 414, 431 ...) is in the access log only */
     void      (*access)(void *ctx, const gw_access *a);
     /* first in a worker of gw_serve or an arbiter, in the thread of its
        loop: with GW_MODEL_THREADS many at once.  An error refuses the
