@@ -311,6 +311,12 @@ impl Conn {
         let _ = sock::set_linger_reset(self.fd());
     }
 
+    /// Close it after a panic: see [`super::engine::Engine::wreck`].
+    pub(super) fn wreck(self) {
+        self.reset();
+        std::mem::forget(self.slot);
+    }
+
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
         for _ in 0..BUDGET * 4 {
             let step = match slot.exchange.phase() {

@@ -587,6 +587,28 @@ impl Engine {
         }
     }
 
+    /// After a panic in it, whatever it did then: closes what clients would wait at.  The application
+    /// is not called, and threads that still run it keep what they use: all that is theirs, or a
+    /// request's, is left where it is for ever.
+    pub fn wreck(&mut self) {
+        self.control.stop(Stop::Quick);
+        for listener in &self.listeners {
+            listener.close();
+        }
+        if let Some(pulled) = &self.core.context.pulled {
+            pulled.close();
+        }
+        for key in self.keys() {
+            match self.conns.get(key) {
+                Some(conn) if conn.is_away() => {
+                    // Its descriptor is a thread's, too: not closed, lest it name another socket.
+                    let _ = sock::shutdown(conn.fd());
+                }
+                _ => self.conns.remove(key).into_iter().for_each(Conn::wreck),
+            }
+        }
+    }
+
     fn keys(&self) -> Vec<u64> {
         self.conns.keys().collect()
     }

@@ -683,7 +683,8 @@ gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 /* [one] Kills the workers that are left.  A thread cannot be killed: its
    connections are closed, and one that does not end within 5 seconds, since
    an application does not return, is left to itself; what it uses lives
-   until then. */
+   until then.  After GW_ERR_PANIC it closes the listeners and lets the
+   workers end, and leaves the memory to the process. */
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 12. one worker, inside a foreign event loop ----------------------- */
@@ -710,7 +711,8 @@ gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
 gw_result gw_server_stop(gw_server *s, uint32_t how);
 
 /* [one] Closes what is still open.  Inside one of the server's own
-   callbacks it does nothing. */
+   callbacks it does nothing.  After GW_ERR_PANIC it closes sockets, and
+   leaves the memory to the process. */
 void gw_server_free(gw_server *s);
 
 /* [any] Requests for whoever asks instead of a callback: up to `cap`, the
