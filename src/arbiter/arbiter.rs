@@ -16,7 +16,7 @@ use super::control::{Handle, StopMode};
 use super::settings::{Main, Settings, TARGET, Turn};
 use super::spawn::Body;
 use super::stop::GRACE_MS;
-use super::worker::{BOOT_ERROR, WorkerContext};
+use super::worker::{APP_ERROR, BOOT_ERROR, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::clock::monotonic_ms;
@@ -69,7 +69,8 @@ pub struct Arbiter {
 #[derive(Debug, Default)]
 pub(super) struct Place {
     pub(super) worker: Option<Worker>,
-    pub(super) had_worker: bool,
+    /// One of its workers has served: a failure to boot is no longer a failure to start.
+    pub(super) has_served: bool,
     /// How often in a row its worker failed to boot.
     failures: u32,
     /// When the next one may be started, in milliseconds of the monotonic clock.
@@ -80,8 +81,6 @@ pub(super) struct Place {
 pub(super) struct Worker {
     pub(super) body: Body,
     pub(super) spawned_ms: u64,
-    /// The first one of its place: its failure to boot is a failure to start.
-    pub(super) first: bool,
     /// What the arbiter told it last.
     pub(super) told: Option<StopMode>,
 }
@@ -192,8 +191,9 @@ impl Arbiter {
     /// Starts the workers unless that is done, and works until told to stop.
     ///
     /// # Errors
-    /// Those of [`Arbiter::start`]; and a first worker that failed to boot stops everything, with
-    /// the exit status 3 (4: the worker said that its application could not be loaded).
+    /// Those of [`Arbiter::start`]; and a first worker that says that it cannot boot (it ends with
+    /// the status 3, or panics) stops everything, with the exit status 3 (4: the worker said that
+    /// its application could not be loaded).  One that is killed before it is ready is replaced.
     /// `Kind::Timeout`: it has stopped, and threads that did not end in time go on.
     pub fn run(&mut self) -> Result<()> {
         if matches!(self.phase, Phase::Idle) {
@@ -278,12 +278,14 @@ impl Arbiter {
         }
         let now = monotonic_ms();
         let failed = !was_ready && worker.told.is_none();
-        if failed && worker.first && exit != Exit::Code(0) {
+        let has_served = self.places[slot].has_served || was_ready;
+        if failed && !has_served && is_boot_failure(exit) {
             self.fail_to_start(exit, now);
             return;
         }
         let delay = if failed { self.backoff(slot) } else { 0 };
         let place = &mut self.places[slot];
+        place.has_served = has_served;
         place.failures = if failed { place.failures.saturating_add(1) } else { 0 };
         place.not_before_ms = (worker.spawned_ms + SPACING_MS).max(now + delay);
         if failed {
@@ -296,10 +298,10 @@ impl Arbiter {
         }
     }
 
-    /// A worker of the first generation did not boot: so will none, and the host is to hear it.
+    /// A worker of the first generation could not boot: so will none, and the host is to hear it.
     fn fail_to_start(&mut self, exit: Exit, now: u64) {
         let (status, message) = match exit {
-            Exit::Code(4) => (4, "App failed to load."),
+            Exit::Code(APP_ERROR) => (APP_ERROR, "App failed to load."),
             _ => (BOOT_ERROR, "Worker failed to boot."),
         };
         let failure = Error::new(Kind::App, message).with_exit_status(status);
@@ -376,6 +378,13 @@ impl Arbiter {
         let lifeline = self.lifeline.take().map(|(read, _write)| read);
         lifeline.ok_or_else(|| Error::new(Kind::State, "leave the arbiter: it has ended"))
     }
+}
+
+/// Whether a worker that ended so before it was ready said that it cannot boot, which another could
+/// not either; a panic says that, too.  One that was killed, or left in another way, said nothing of
+/// the next.  gunicorn's rule.
+fn is_boot_failure(exit: Exit) -> bool {
+    matches!(exit, Exit::Code(BOOT_ERROR | APP_ERROR | proc::PANIC_STATUS))
 }
 
 impl fmt::Debug for Arbiter {

@@ -169,9 +169,7 @@ impl Arbiter {
         let body = started.inspect_err(|_| self.board[slot].vacate())?;
         self.spawned += 1;
         let place = &mut self.places[slot];
-        let first = !place.had_worker;
-        place.had_worker = true;
-        place.worker = Some(Worker { body, spawned_ms, first, told: None });
+        place.worker = Some(Worker { body, spawned_ms, told: None });
         Ok(())
     }
 

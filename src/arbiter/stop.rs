@@ -152,6 +152,24 @@ impl Arbiter {
         ))
     }
 
+    /// After a panic in it, whatever it did then: closes what clients would wait at, and lets the
+    /// workers hear that it is gone.  No process is killed or waited for by what it believes.
+    pub fn wreck(&mut self) {
+        if proc::pid() != self.creator {
+            return;
+        }
+        for listening in &self.listeners {
+            listening.close();
+        }
+        // Processes hear it by their end of it; they are waited for by nobody.
+        self.lifeline = None;
+        for place in &self.places {
+            if let Some(worker) = place.worker.as_ref().filter(|worker| worker.body.is_thread()) {
+                worker.body.tell(StopMode::Quick);
+            }
+        }
+    }
+
     pub(super) fn end(&mut self, result: Result<()>) {
         self.phase = Phase::Stopped;
         self.close_listeners();

@@ -118,7 +118,7 @@ const IDLE: u8 = 0;
 const ENTERED: u8 = 1;
 const DEAD: u8 = 2;
 
-// SAFETY: the value is reached by `enter` only, by one thread at a time, so that sharing it is
+// SAFETY: the value is reached by `enter` and `salvage` only, by one thread at a time, so that sharing it is
 // handing it from thread to thread.
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
@@ -137,6 +137,28 @@ impl<T> Exclusive<T> {
                 Err(Error::new(Kind::State, text))
             }
         }
+    }
+
+    /// After a panic: give the value, in whatever state it is, to `salvage`, which does what is right
+    /// in any.  Nobody else may enter meanwhile, or afterwards.  Without a panic nothing happens.
+    ///
+    /// Not dropped: what a torn value would still do for its owner (call the application back, wait
+    /// for threads, free what they use) is not to be trusted any more, so its memory is left alone.
+    pub(super) fn salvage(&self, salvage: impl FnOnce(&mut T)) {
+        let (from, to) = (DEAD, ENTERED);
+        if self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return;
+        }
+        // Dropped last, and also after another panic: dead it stays.
+        struct Dead<'a>(&'a AtomicU8);
+        impl Drop for Dead<'_> {
+            fn drop(&mut self) {
+                self.0.store(DEAD, Ordering::Release);
+            }
+        }
+        let _dead = Dead(&self.state);
+        // SAFETY: only one call comes from DEAD to ENTERED, and the guard that died is gone.
+        salvage(unsafe { &mut *self.value.get() });
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -257,5 +279,13 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::Panic);
+
+        let mut salvaged = 0;
+        for _ in 0..2 {
+            value.salvage(|value| salvaged += *value);
+        }
+        assert_eq!(salvaged, 2);
+        assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::Panic);
+        Exclusive::new(1).salvage(|_| panic!("it is alive"));
     }
 }

@@ -40,6 +40,10 @@ pub struct gw_stats {
     pub shed: u64,
     /// times that worker_connections was reached
     pub full: u64,
+    /// times that no connection was accepted for 100 ms, for want of descriptors or memory
+    pub accept_errors: u64,
+    /// request bodies that spool_dir had no room for, answered with 507
+    pub spool_errors: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -78,6 +82,8 @@ pub(super) fn stats_of<'a>(
         sum.limited += counters.limits.iter().map(|limit| limit.get()).sum::<u64>();
         sum.shed += counters.shed.get();
         sum.full += counters.connections_full.get();
+        sum.accept_errors += counters.accept_errors.get();
+        sum.spool_errors += counters.spool_errors.get();
     }
     sum
 }

@@ -39,6 +39,11 @@ shared_record! {
         pub idle_closed: Counter,
         /// Times that accepting stopped at `worker_connections`.
         pub connections_full: Counter,
+        /// Times that accepting rested, since the system had no descriptor or no memory for another
+        /// connection.
+        pub accept_errors: Counter,
+        /// Request bodies that could not be stored in `spool_dir`.
+        pub spool_errors: Counter,
         /// Requests that were answered with 503 since too many waited for a thread, or to be taken, or
         /// too long.
         pub shed: Counter,

@@ -104,7 +104,7 @@ impl fmt::Debug for Hooks {
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
-    /// Of the response.
+    /// Of the response; 499: its client left, or the server was stopped, before there was one.
     pub status: u16,
     /// Octets of the response's body.
     pub sent: u64,

@@ -525,7 +525,9 @@ typedef struct gw_server gw_server; /* one worker's loop */
 
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
-    uint16_t          status;       /* of the response; 0: there was none */
+    uint16_t          status;       /* of the response; 499: there was none,
+                                       since the client left before (or
+                                       GW_STOP_QUICK came) */
     uint16_t          reserved;     /* 0 */
     uint64_t          sent;         /* octets of the response's body */
     uint64_t          received;     /* octets of the request's body */
@@ -560,7 +562,8 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     /* before the application, where it runs: with `threads` many at once */
     void      (*pre_request)(void *ctx, gw_environ *env);
     /* after the request, there or on the loop's thread: with `threads` many
-       at once */
+       at once.  What was refused before it was a request (400, 408, 414,
+       431 ...) is in the access log only */
     void      (*access)(void *ctx, const gw_access *a);
     /* first in a worker of gw_serve or an arbiter, in the thread of its
        loop: with GW_MODEL_THREADS many at once.  An error refuses the
@@ -623,6 +626,11 @@ typedef struct gw_stats {           /* what was counted */
                                        thread, or of a taker */
     uint64_t full;                  /* times that worker_connections was
                                        reached */
+    uint64_t accept_errors;         /* times that no connection was accepted
+                                       for 100 ms, for want of descriptors
+                                       or memory */
+    uint64_t spool_errors;          /* request bodies that spool_dir had no
+                                       room for, answered with 507 */
 } gw_stats;
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
@@ -680,7 +688,8 @@ gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 /* [one] Kills the workers that are left.  A thread cannot be killed: its
    connections are closed, and one that does not end within 5 seconds, since
    an application does not return, is left to itself; what it uses lives
-   until then. */
+   until then.  After GW_ERR_PANIC it closes the listeners and lets the
+   workers end, and leaves the memory to the process. */
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 12. one worker, inside a foreign event loop ----------------------- */
@@ -707,7 +716,8 @@ gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
 gw_result gw_server_stop(gw_server *s, uint32_t how);
 
 /* [one] Closes what is still open; handles to requests stay good.  Inside
-   one of the server's own callbacks it does nothing. */
+   one of the server's own callbacks it does nothing.  After GW_ERR_PANIC it
+   closes sockets, and leaves the memory to the process. */
 void gw_server_free(gw_server *s);
 
 /* [any] Requests for whoever asks instead of a callback: up to `cap`, the

@@ -166,7 +166,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 168);
+SIZE(gw_stats, 184);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -184,6 +184,8 @@ AT(gw_stats, rejected, 136);
 AT(gw_stats, limited, 144);
 AT(gw_stats, shed, 152);
 AT(gw_stats, full, 160);
+AT(gw_stats, accept_errors, 168);
+AT(gw_stats, spool_errors, 176);
 
 #endif
 
