@@ -156,8 +156,11 @@ impl Slot {
     #[inline(always)]
     pub(super) fn feed(&self) -> Fed {
         if self.decoder.borrow_mut().end() {
-            self.exchange.input().complete();
-            return Fed::End;
+            let mut input = self.exchange.input();
+            input.complete();
+            // The last of it may have been what could not be stored.
+            let is_stored = input.failure() != Some(Kind::Io);
+            return if is_stored { Fed::End } else { Fed::More(false) };
         }
         self.feed_more()
     }
