@@ -1,7 +1,7 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -115,6 +115,8 @@ pub fn is_worker() -> bool {
 
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
+/// What its hooks were given.
+static KEPT: AtomicPtr<Worker> = AtomicPtr::new(std::ptr::null_mut());
 
 /// A worker's life.
 fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
@@ -141,7 +143,7 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
     let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
-        std::mem::forget(worker);
+        KEPT.store(Box::into_raw(Box::new(worker)), Ordering::Relaxed);
     }
     served.unwrap_or_else(|error| {
         log!(setup.log, Error, "worker", "{error}");
