@@ -7,7 +7,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use harness::client::{Client, End, Response};
-use harness::{Ended, PATIENCE, SIGTERM, Server, program, support};
+use harness::{Ended, PATIENCE, SIGTERM, Server, Under, program, support, under};
 
 fn bad(options: &[&str]) -> Server {
     let options = [&["{}", "workers=1", "loglevel=info"], options].concat();
@@ -44,6 +44,10 @@ fn is_shed(response: &Response) -> bool {
 
 #[test]
 fn without_descriptors_the_listener_rests_and_those_who_are_there_go_on() {
+    if under() == Under::Valgrind {
+        eprintln!("NOT UNDER VALGRIND: it has a limit of its own, and closes what goes over it");
+        return;
+    }
     let server = bad(&["mode=loop", "nofile=50"]);
     let mut first = server.connect();
     assert_eq!(first.get("/").text(), "hello");
@@ -77,11 +81,18 @@ fn without_descriptors_the_listener_rests_and_those_who_are_there_go_on() {
 #[test]
 fn a_cap_that_is_reached_often_is_told_seldom() {
     let server = bad(&["mode=loop", "worker_connections=1"]);
-    for _ in 0..50 {
-        assert_eq!(server.get("/"), "hello");
+    let mut last = server.connect();
+    assert_eq!(last.get("/").text(), "hello");
+    for _ in 0..20 {
+        let mut next = server.connect();
+        ask(&mut next, "/");
+        drop(last);
+        assert_eq!(next.response("GET").text(), "hello");
+        last = next;
     }
+    drop(last);
     let ended = server.stop();
-    assert!(counted(&ended, "full") >= 3, "{ended:?}");
+    assert!(counted(&ended, "full") >= 20, "{ended:?}");
     // The first, those of each ten seconds, and the rest at the end.
     assert!((2..=4).contains(&lines(&ended, "worker_connections = 1 reached")), "{ended:?}");
     assert!(ended.stderr.contains(" times)"), "{ended:?}");

@@ -69,16 +69,16 @@ static gw_result
 hang(gw_environ *env)
 {
     gw_deferred_events  events = { .size = sizeof events, .aborted = left };
-    gw_deferred        *forgotten;
+    static gw_deferred *held[16];
     gw_result           rc;
+    size_t              n = atomic_fetch_add(&opened, 1) % 16;
 
-    atomic_fetch_add(&opened, 1);
     if (env->flags & GW_ENV_MAY_BLOCK) {
         for (;;) {
             pause();
         }
     }
-    rc = gw_defer(env, &events, &forgotten);
+    rc = gw_defer(env, &events, &held[n]);
     return rc < 0 ? rc : GW_DEFERRED;
 }
 
@@ -187,8 +187,12 @@ end(void *ctx, const gw_worker *w)
 static int
 limit(int resource, const char *value)
 {
-    struct rlimit most = { (rlim_t) atol(value), (rlim_t) atol(value) };
+    struct rlimit most;
 
+    if (getrlimit(resource, &most) < 0) {
+        return -1;
+    }
+    most.rlim_cur = (rlim_t) atol(value);
     return setrlimit(resource, &most);
 }
 
