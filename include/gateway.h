@@ -354,7 +354,8 @@ typedef struct gw_deferred_events {
     uint32_t reserved;              /* 0 */
     /* after gw_deferred_read said GW_AGAIN */
     void   (*readable)(void *ctx, gw_deferred *d);
-    /* after gw_deferred_write said GW_AGAIN */
+    /* after gw_deferred_write said GW_AGAIN: there is room, or the client
+       is gone */
     void   (*writable)(void *ctx, gw_deferred *d);
     /* The client has left, or will send no more: an answer may not reach
        it.  Still call gw_deferred_end. */
@@ -366,12 +367,14 @@ typedef struct gw_deferred_events {
 /* [req] A handle to the request that any thread may use; one for each
    request.  Return GW_DEFERRED and answer through it; or return GW_OK and a
    body, and use it only to resume an iterator that said GW_AGAIN.  It must
-   be given up (_end, _reply) in either case. `events` may be NULL. */
+   be given up (_end, _reply) in either case, also when the client or the
+   server is gone. `events` may be NULL. */
 gw_result gw_defer(gw_environ *env, const gw_deferred_events *events,
                    gw_deferred **out);
 
 /* [one] Be told by `events`, for a handle that came from gw_server_take,
-   whose events gw_server_events has until then. */
+   whose events gw_server_events has until then.  Of what was told before,
+   `aborted` alone is told again. */
 gw_result gw_deferred_watch(gw_deferred *d, const gw_deferred_events *events);
 
 /* [any] The environ, until the handle is given up.  NULL once the
@@ -385,9 +388,10 @@ gw_result gw_deferred_read(gw_deferred *d, void *buf, size_t cap, size_t *n);
 /* [one] start_response. */
 gw_result gw_deferred_start(gw_deferred *d, const gw_response *head);
 
-/* [one] A piece of the body.  Memory without release is copied; a release
-   function may be called in any thread.  GW_AGAIN: not taken, wait for
-   `writable`.  GW_ERR_CLOSED: the client is gone. */
+/* [one] A piece of the body.  Memory without release is copied; a file
+   range needs a release, which may be called in any thread, also the
+   loop's.  GW_AGAIN: not taken, wait for `writable`.  GW_ERR_CLOSED: the
+   client is gone. */
 gw_result gw_deferred_write(gw_deferred *d, const gw_chunk *chunk);
 
 /* [any] Ask the iterator again that said GW_AGAIN.  Too many of these do no
@@ -467,7 +471,7 @@ typedef struct gw_listener {        /* where connections come from */
 gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
                            gw_error *err);
 
-#define GW_OPT_WORKERS                  1   /* worker processes */
+#define GW_OPT_WORKERS                  1   /* processes, or threads */
 #define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
 #define GW_OPT_THREADS                  3   /* of a worker; auto by name
                                                only */
@@ -530,7 +534,9 @@ typedef struct gw_arbiter gw_arbiter; /* workers, and who watches them */
 
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
-    uint16_t          status;       /* of the response; 0: there was none */
+    uint16_t          status;       /* of the response; 499: there was none,
+                                       since the client left before (or
+                                       GW_STOP_QUICK came) */
     uint16_t          reserved;     /* 0 */
     uint64_t          sent;         /* octets of the response's body */
     uint64_t          received;     /* octets of the request's body */
@@ -547,7 +553,7 @@ typedef struct gw_access {          /* one finished request */
 
 typedef struct gw_worker {          /* what hooks are told of a worker */
     uint32_t   size;
-    int32_t    pid;                 /* 0 for a thread */
+    int32_t    pid;                 /* 0 for a thread, and when inline */
     uint32_t   slot;                /* its place, from 0; reused */
     uint32_t   generation;          /* counts reloads */
     gw_server *server;              /* For gw_server_take, _events, _stop,
@@ -567,7 +573,9 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     void      (*drop)(void *ctx);   /* may be NULL */
     /* before the application, where it runs: with `threads` many at once */
     void      (*pre_request)(void *ctx, gw_environ *env);
-    /* after the request; as pre_request */
+    /* after the request, there or on the loop's thread: with `threads` many
+       at once.  What was refused before it was a request (400, 408, 414,
+       431 ...) is in the access log only */
     void      (*access)(void *ctx, const gw_access *a);
     /* first in a worker of gw_serve or an arbiter, in the thread of its
        loop: with GW_MODEL_THREADS many at once.  An error refuses the
@@ -656,9 +664,14 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t rejected;              /* that were malformed, or over a limit */
     uint64_t limited;               /* of these, over a limit */
     uint64_t shed;                  /* answered with 503, for want of a
-                                       thread */
+                                       thread, or of a taker */
     uint64_t full;                  /* times that worker_connections was
                                        reached */
+    uint64_t accept_errors;         /* times that no connection was accepted
+                                       for 100 ms, for want of descriptors
+                                       or memory */
+    uint64_t spool_errors;          /* request bodies that spool_dir had no
+                                       room for, answered with 507 */
     uint64_t spawned;               /* workers that were started; here and
                                        below: of an arbiter */
     uint64_t exited;                /* and have ended */
@@ -750,7 +763,8 @@ gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 /* [one] Kills the workers that are left.  A thread cannot be killed: its
    connections are closed, and one that does not end within 5 seconds, since
    an application does not return, is left to itself; what it uses lives
-   until then. */
+   until then.  After GW_ERR_PANIC it closes the listeners and lets the
+   workers end, and leaves the memory to the process. */
 void gw_arbiter_free(gw_arbiter *a);
 
 /* ---- 12. one worker, inside a foreign event loop ----------------------- */
@@ -776,14 +790,17 @@ gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
    it.  It goes on in gw_server_turn, up to GW_EOF. */
 gw_result gw_server_stop(gw_server *s, uint32_t how);
 
-/* [one] Closes what is still open.  Inside one of the server's own
-   callbacks it does nothing. */
+/* [one] Closes what is still open; handles to requests stay good.  Inside
+   one of the server's own callbacks it does nothing.  After GW_ERR_PANIC it
+   closes sockets, and leaves the memory to the process. */
 void gw_server_free(gw_server *s);
 
 /* [any] Requests for whoever asks instead of a callback: up to `cap`, the
    oldest first.  Waits `timeout_ms` for one, -1 for ever: GW_AGAIN when
-   there was none.  GW_EOF: the server has stopped.  For a configuration
-   without an application.  Each handle is to be answered, in any thread. */
+   there was none.  GW_ERR_BUSY: it would wait inside gw_server_turn.
+   GW_EOF: the server has stopped; gw_server_free comes after all of these
+   calls.  For a configuration without an application.  Each handle is to be
+   answered, in any thread. */
 gw_result gw_server_take(gw_server *s, gw_deferred **out, size_t cap,
                          int64_t timeout_ms, size_t *n);
 

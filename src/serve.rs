@@ -1,5 +1,6 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -18,6 +19,7 @@ use crate::server::engine::{Engine, Stop};
 use crate::server::setup::Setup;
 use crate::sys::clock;
 use crate::sys::listen::Listening;
+use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
 
@@ -186,17 +188,17 @@ static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == std::process::id()
+    WORKER.load(Ordering::Relaxed) == pid()
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
-static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
+static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// A worker's life.
 fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
-        WORKER.store(std::process::id(), Ordering::Relaxed);
+        WORKER.store(pid(), Ordering::Relaxed);
         if let Err(error) = begin_process(setup, context) {
             log!(setup.log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
@@ -218,7 +220,7 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
     let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context, &worker));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
-        std::mem::forget(worker);
+        LEFT.lock().push(Box::new(worker));
     }
     served.unwrap_or_else(|error| {
         log!(setup.log, Error, "worker", "{error}");
@@ -299,7 +301,7 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
             Ok(None) => {
                 if engine.is_running() {
                     // The same: a process ends without them.
-                    *LEFT.lock() = Some(engine);
+                    LEFT.lock().push(Box::new(engine));
                 }
                 return 0;
             }

@@ -52,6 +52,29 @@ fn examples_are_known_short_and_explained() {
     assert_eq!(names, EXAMPLES);
 }
 
+/// Paths from the root, and links.
+#[test]
+fn what_the_documents_name_exists() {
+    let root = support::root();
+    let mut count = 0;
+    for name in ["README.md", "docs/embedding.md", "docs/threads.md"] {
+        let document = root.join(name);
+        let text = fs::read_to_string(&document).expect("a document");
+        let is_path = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+        let words = text.split(|c| !is_path(c)).map(|word| word.trim_end_matches('.'));
+        let places = ["benches/", "docs/", "examples/", "include/", "scripts/", "src/", "tests/"];
+        let paths = words.filter(|word| places.iter().any(|place| word.starts_with(place)));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        let beside = links.map(|link| document.with_file_name(link));
+        for path in paths.map(|path| root.join(path)).chain(beside) {
+            assert!(path.exists(), "{name} names {}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} names");
+}
+
 #[test]
 fn the_program_of_the_readme_compiles() {
     let text = fs::read_to_string(support::root().join("README.md")).expect("README.md");

@@ -2,8 +2,10 @@
 
 mod harness;
 
-use harness::client::{End, Framing};
-use harness::{SIGTERM, Server, curl, scaled};
+use std::net::TcpListener;
+
+use harness::client::{Client, End, Framing};
+use harness::{SIGTERM, Server, curl, program, scaled};
 
 #[test]
 fn a_connection_is_kept() {
@@ -63,6 +65,24 @@ fn no_keepalive_is_said_at_once() {
     let response = client.get("/");
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     assert_eq!(client.end(), End::Closed);
+    server.stop();
+}
+
+/// RFC 9112 section 9.6: octets that meet a closed socket reset the connection, and destroy what of
+/// the answer is still on its way.
+#[test]
+fn a_pipelined_request_does_not_destroy_the_last_answer() {
+    let server = Server::app(&["keepalive=0"]);
+    for rounds in 1..=scaled(20) as u64 {
+        let mut client = server.connect();
+        // More than the client's socket takes, and less than both.
+        client.send("GET /chunks?n=40&size=10000 HTTP/1.1\r\nHost: x\r\n\r\n");
+        server.wait_for_count("closed", rounds);
+        client.send("GET /query?never HTTP/1.1\r\nHost: x\r\n\r\n");
+        let response = client.response("GET");
+        assert_eq!((response.body.len(), response.keeps_alive()), (400_000, false));
+        assert_eq!(client.end(), End::Closed);
+    }
     server.stop();
 }
 
@@ -248,6 +268,38 @@ fn a_unix_socket_serves_as_well() {
     assert_eq!(curl(&["--unix-socket", name, url]), "host");
     server.stop();
     assert!(!path.exists(), "the socket is left behind");
+}
+
+#[test]
+fn an_ipv6_listener_serves_as_well() {
+    let free = match TcpListener::bind("[::1]:0") {
+        Ok(listener) => listener.local_addr().expect("its address").to_string(),
+        Err(error) => {
+            eprintln!("NO IPV6 HERE ({error}): only the refusal is tested");
+            let ended = Server::launch(
+                &program(&["tests/c/app.c"]),
+                &["{}", "worker_model=inline", "bind=[::1]:8000"],
+            )
+            .end();
+            assert_eq!(ended.status, Some(1), "{ended:?}");
+            assert!(ended.stderr.contains("[::1]:8000"), "{ended:?}");
+            return;
+        }
+    };
+    let server = Server::app(&[&format!("bind={free}"), "loglevel=info"]);
+    // Who is answered knows that all listeners are there.
+    assert_eq!(server.get("/query?by-address"), "by-address");
+    let port = free.rsplit_once(':').expect("a port").1;
+    let variable = |name| curl(&["-g", &format!("http://{free}/variable?name={name}")]);
+    assert_eq!(variable("REMOTE_ADDR"), "::1");
+    assert_eq!(variable("SERVER_PORT"), port);
+    assert_eq!(variable("HTTP_HOST"), free);
+    let mut client = Client::connect(&free);
+    client.send("GET /variable?name=SERVER_NAME HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response("GET").text(), "::1");
+    client.end();
+    let ended = server.stop();
+    assert!(ended.stderr.contains(&format!("Listening at: {free}")), "{ended:?}");
 }
 
 #[test]

@@ -40,6 +40,82 @@ fn a_request_is_a_line() {
     fs::remove_file(&path).expect("remove the log");
 }
 
+/// nginx's way: what is known, and "-" for the rest.
+#[test]
+fn what_is_refused_before_it_is_a_request_is_a_line() {
+    let path = log_file("refused");
+    let options = ["header_timeout=300ms", "body_timeout=300ms", "limit_request_line=100"];
+    let format =
+        "access_log_format=%(h)s \"%(r)s\" %(s)s %(B)s %(m)s %(U)s?%(q)s %(H)s %(f)s %(D)s";
+    let accesslog = format!("accesslog={}", path.display());
+    let server = Server::app(&[&options[..], &[&accesslog, format]].concat());
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "l".repeat(2000));
+    let mut sent = Vec::new();
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        ("GET /a?b HTTP/1.0\r\nX : a\r\n\r\n", 400),
+        ("\x16\x03\x01\x02\"\\\r\n", 400),
+        ("GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (&long, 414),
+        ("\r\nGE", 408),
+    ] {
+        let mut client = server.connect();
+        // A request before it must not be taken for it.
+        assert_eq!(client.get("/query?before").text(), "before");
+        client.try_send(request);
+        let method = if request.starts_with("HEAD") { "HEAD" } else { "GET" };
+        let response = client.response(method);
+        assert_eq!(response.status, status, "{request:.100}");
+        sent.push(response.body.len());
+    }
+    sent.push(0);
+    // Clients that leave: in the middle of a head, and in the middle of a body.
+    for (request, leaves) in [
+        ("GET /left", true),
+        ("POST /sum?left HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123", true),
+        ("POST /sum?late HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123", false),
+    ] {
+        let mut client = server.connect();
+        client.send(request);
+        if leaves {
+            client.finish();
+        } else {
+            assert_eq!(client.response("POST").status, 408);
+        }
+        client.end();
+    }
+    // Nothing at all is no request, and no line.
+    server.connect().finish();
+    server.stop();
+
+    let text = fs::read_to_string(&path).expect("the log");
+    let lines: Vec<_> = text.lines().filter(|line| !line.contains("before")).collect();
+    let long = format!("GET /{}", "l".repeat(1019));
+    let expected = [
+        r#""GET / HTTP/1.1" 400 {} GET /? HTTP/1.1 - 0"#,
+        r#""GET /a?b HTTP/1.0" 400 {} GET /a?b HTTP/1.0 - 0"#,
+        r#""\x16\x03\x01\x02\"\\" 400 {} - ? - - 0"#,
+        r#""GET / HTTP/9.9" 505 {} - ? - - 0"#,
+        r#""HEAD / HTTP/1.1" 400 {} HEAD /? HTTP/1.1 - 0"#,
+        r#""POST / HTTP/1.1" 501 {} POST /? HTTP/1.1 - 0"#,
+        &format!("\"{long}\" 414 {{}} - ? - - 0"),
+        r#""GE" 408 {} - ? - - 0"#,
+        r#""GET /left" 499 {} - ? - - 0"#,
+    ];
+    for ((line, expected), sent) in lines.iter().zip(expected).zip(sent) {
+        let expected = expected.replace("{}", &sent.to_string());
+        assert_eq!(line.strip_prefix("127.0.0.1 "), Some(&*expected), "{text}");
+    }
+    // These two were requests, and took their time.
+    let left = r#"127.0.0.1 "POST /sum?left HTTP/1.1" 499 0 POST /sum?left HTTP/1.1 - "#;
+    let late = r#"127.0.0.1 "POST /sum?late HTTP/1.1" 408 52 POST /sum?late HTTP/1.1 - "#;
+    assert!(lines[9].starts_with(left) && lines[10].starts_with(late), "{text}");
+    assert_eq!(lines.len(), 11, "{text}");
+    fs::remove_file(&path).expect("remove the log");
+}
+
 #[test]
 fn atoms_of_the_format() {
     let path = log_file("format");

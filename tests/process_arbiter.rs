@@ -35,6 +35,14 @@ fn main() {
             ("a_second_int_is_urgent", a_second_int_is_urgent),
             ("int_after_term_is_urgent", int_after_term_is_urgent),
             ("a_boot_failure_stops_everything", a_boot_failure_stops_everything),
+            (
+                "a_worker_that_is_killed_at_boot_is_replaced",
+                a_worker_that_is_killed_at_boot_is_replaced,
+            ),
+            (
+                "a_boot_failure_after_a_killed_worker_stops_everything",
+                a_boot_failure_after_a_killed_worker_stops_everything,
+            ),
             ("a_later_boot_failure_disturbs_nobody", a_later_boot_failure_disturbs_nobody),
             ("workers_die_with_the_arbiter", workers_die_with_the_arbiter),
             ("workers_die_with_a_thread_arbiter", workers_die_with_a_thread_arbiter),
@@ -119,7 +127,10 @@ fn worker(behaviour: &str, context: &WorkerContext<'_>) -> i32 {
             std::panic::set_hook(Box::new(|_| {}));
             panic!("at boot");
         }
-        "abort" if second => std::process::abort(),
+        "abort" | "abort3" if second && age == 1 => std::process::abort(),
+        "abort3" if second => return 3,
+        "kill" if second && age == 1 => kill(pid, SIGKILL),
+        "exit7" if second && age == 1 => return 7,
         // The third and fourth worker are replacements.
         "later" if age == 2 || age == 3 => return 3,
         _ => {}
@@ -553,7 +564,6 @@ fn a_boot_failure_stops_everything() {
         ("exit3", 3, "Worker failed to boot.", "exited with code 3"),
         ("exit4", 4, "App failed to load.", "exited with code 4"),
         ("panic", 3, "Worker failed to boot.", "exited with code 70"),
-        ("abort", 3, "Worker failed to boot.", "was sent SIGABRT!"),
     ] {
         let program = Program::start("serve", &[&format!("worker={worker}"), "workers=3"]);
         let lines = ends(program, &[], status);
@@ -562,6 +572,34 @@ fn a_boot_failure_stops_everything() {
         has(&lines, &format!("Info: Reason: {reason}"));
         has(&lines, &format!("error App: {reason}"));
     }
+}
+
+/// It said nothing of whether another can boot.
+fn a_worker_that_is_killed_at_boot_is_replaced() {
+    for (worker, end) in [
+        ("abort", "was sent SIGABRT!"),
+        ("kill", "was sent SIGKILL! Perhaps out of memory?"),
+        ("exit7", "exited with code 7"),
+    ] {
+        let mut program = Program::start("serve", &[&format!("worker={worker}"), "workers=2"]);
+        let mut pids = vec![program.expect_numbers("ready ")[1]];
+        program.expect_numbers("Worker failed to boot; the next attempt is in");
+        let second = program.expect_numbers("ready ");
+        assert_eq!(second[0], 1);
+        pids.push(second[1]);
+        program.signal(SIGTERM);
+        let lines = ends(program, &pids, 0);
+        has(&lines, end);
+        has_not(&lines, "Info: Reason:");
+    }
+}
+
+/// Nobody has served there yet.
+fn a_boot_failure_after_a_killed_worker_stops_everything() {
+    let program = Program::start("serve", &["worker=abort3", "workers=2"]);
+    let lines = ends(program, &[], 3);
+    has(&lines, "was sent SIGABRT!");
+    has(&lines, "Info: Reason: Worker failed to boot.");
 }
 
 fn a_later_boot_failure_disturbs_nobody() {

@@ -22,6 +22,7 @@ fn main() {
             ("a_child_ends_as_it_says", a_child_ends_as_it_says),
             ("signals_wait_until_the_child_is_ready", signals_wait_until_the_child_is_ready),
             ("a_child_hears_its_own_signals_only", a_child_hears_its_own_signals_only),
+            ("a_child_is_another_process", a_child_is_another_process),
             ("shared_memory_is_shared", shared_memory_is_shared),
             ("a_child_leaves_socket_files_alone", a_child_leaves_socket_files_alone),
             ("threads_are_counted_when_they_are_gone", threads_are_counted_when_they_are_gone),
@@ -110,6 +111,18 @@ fn a_child_hears_its_own_signals_only() {
     .unwrap();
     proc::kill(pid, libc::SIGUSR1).unwrap();
     assert_eq!(wait(pid), Exit::Code(0));
+}
+
+fn a_child_is_another_process() {
+    // Known here, and not taken along.
+    let parent = proc::pid();
+    let child = proc::fork_with(|_| {
+        let own = i32::try_from(std::process::id()).unwrap();
+        i32::from(proc::pid() != own || proc::pid() == parent)
+    })
+    .unwrap();
+    assert_eq!(wait(child), Exit::Code(0));
+    assert_eq!(proc::pid(), parent);
 }
 
 fn shared_memory_is_shared() {

@@ -169,7 +169,7 @@ fn a_first_worker_that_does_not_boot_stops_everything() {
     for (code, status, message) in [
         (3, 3, "Worker failed to boot."),
         (4, 4, "App failed to load."),
-        (255, 3, "Worker failed to boot."),
+        (gateway::sys::proc::PANIC_STATUS, 3, "Worker failed to boot."),
     ] {
         let said = Said::default();
         let main = Box::new(move |context: &WorkerContext<'_>| match context.slot() {

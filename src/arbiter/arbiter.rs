@@ -20,7 +20,7 @@ use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX
 use super::spawn::Body;
 use super::stop::GRACE_MS;
 use super::watch::Verdict;
-use super::worker::BOOT_ERROR;
+use super::worker::{APP_ERROR, BOOT_ERROR};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::cgroup;
@@ -102,7 +102,8 @@ pub struct Arbiter {
 #[derive(Debug, Default)]
 pub(super) struct Place {
     pub(super) worker: Option<Worker>,
-    pub(super) had_worker: bool,
+    /// One of its workers has served: a failure to boot is no longer a failure to start.
+    pub(super) has_served: bool,
     /// What is to run here; `None`: nothing, and a worker that is here was told to go.
     pub(super) wanted: Option<Arc<Generation>>,
     /// The worker that was here is away, and no other may be: its age.
@@ -127,8 +128,6 @@ pub(super) struct Worker {
     pub(super) kill_at_ms: u64,
     /// What the arbiter holds against it.
     pub(super) verdict: Option<Verdict>,
-    /// The first one of its place: its failure to boot is a failure to start.
-    pub(super) first: bool,
     /// What the arbiter told it last.
     pub(super) told: Option<StopMode>,
 }
@@ -266,8 +265,9 @@ impl Arbiter {
     /// Starts the workers unless that is done, and works until told to stop.
     ///
     /// # Errors
-    /// Those of [`Arbiter::start`]; and a first worker that failed to boot stops everything, with
-    /// the exit status 3 (4: the worker said that its application could not be loaded).
+    /// Those of [`Arbiter::start`]; and a first worker that says that it cannot boot (it ends with
+    /// the status 3, or panics) stops everything, with the exit status 3 (4: the worker said that
+    /// its application could not be loaded).  One that is killed before it is ready is replaced.
     /// `Kind::Timeout`: it has stopped, and threads that did not end in time go on.
     pub fn run(&mut self) -> Result<()> {
         if matches!(self.phase, Phase::Idle) {
@@ -384,7 +384,9 @@ impl Arbiter {
         }
         let now = monotonic_ms();
         let failed = !was_ready && worker.told.is_none();
-        if failed && worker.first && exit != Exit::Code(0) {
+        let has_served = self.places[slot].has_served || was_ready;
+        let says_so = is_boot_failure(exit) || worker.verdict == Some(Verdict::Boot);
+        if failed && !has_served && says_so {
             self.fail_to_start(exit, now);
             return;
         }
@@ -399,6 +401,7 @@ impl Arbiter {
             _ => 0,
         };
         let place = &mut self.places[slot];
+        place.has_served = has_served;
         if failed {
             place.failures = place.failures.saturating_add(1);
         } else if served_ms >= HEALTHY_MS {
@@ -425,10 +428,10 @@ impl Arbiter {
         Who { pid: worker.body.pid(), slot, generation: worker.generation.number }
     }
 
-    /// A worker of the first generation did not boot: so will none, and the host is to hear it.
+    /// A worker of the first generation could not boot: so will none, and the host is to hear it.
     pub(super) fn fail_to_start(&mut self, exit: Exit, now: u64) {
         let (status, message) = match exit {
-            Exit::Code(4) => (4, "App failed to load."),
+            Exit::Code(APP_ERROR) => (APP_ERROR, "App failed to load."),
             _ => (BOOT_ERROR, "Worker failed to boot."),
         };
         let failure = Error::new(Kind::App, message).with_exit_status(status);
@@ -521,6 +524,13 @@ impl Arbiter {
         let lifeline = self.lifeline.take().map(|(read, _write)| read);
         lifeline.ok_or_else(|| Error::new(Kind::State, "leave the arbiter: it has ended"))
     }
+}
+
+/// Whether a worker that ended so before it was ready said that it cannot boot, which another could
+/// not either; a panic says that, too.  One that was killed, or left in another way, said nothing of
+/// the next.  gunicorn's rule.
+fn is_boot_failure(exit: Exit) -> bool {
+    matches!(exit, Exit::Code(BOOT_ERROR | APP_ERROR | proc::PANIC_STATUS))
 }
 
 impl fmt::Debug for Arbiter {

@@ -128,6 +128,8 @@ impl Arbiter {
             }
             let Some(slot) = self.free_place() else { break };
             self.places[slot].wanted = Some(Arc::clone(&self.goal));
+            // A failure here is no failure to start.
+            self.places[slot].has_served = true;
             new.push(slot);
         }
         let is_back = self.roll.as_ref().is_some_and(|roll| roll.failure.is_some());

@@ -199,8 +199,6 @@ impl Arbiter {
             body,
             age,
             spawned_ms,
-            // A failure to boot is a failure to start as long as nothing has ever been different.
-            first: !self.places[slot].had_worker && !self.started,
             ready: false,
             expires_ms: self.lifetime_from(spawned_ms, &generation),
             kill_at_ms: u64::MAX,
@@ -210,7 +208,6 @@ impl Arbiter {
         };
         let who = self.who(slot, &worker);
         let place = &mut self.places[slot];
-        place.had_worker = true;
         place.worker = Some(worker);
         self.tell(Event::Spawned(who));
         Ok(())

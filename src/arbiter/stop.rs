@@ -194,6 +194,22 @@ impl Arbiter {
         ))
     }
 
+    /// After a panic in it, whatever it did then: closes what clients would wait at, and lets the
+    /// workers hear that it is gone.  No process is killed or waited for by what it believes.
+    pub fn wreck(&mut self) {
+        if proc::pid() != self.creator {
+            return;
+        }
+        self.close_listeners();
+        // Processes hear it by their end of it; they are waited for by nobody.
+        self.lifeline = None;
+        for place in &self.places {
+            if let Some(worker) = place.worker.as_ref().filter(|worker| worker.body.is_thread()) {
+                worker.body.tell(StopMode::Quick);
+            }
+        }
+    }
+
     pub(super) fn end(&mut self, result: Result<()>) {
         let was_idle = matches!(self.phase, Phase::Idle);
         self.phase = Phase::Stopped;

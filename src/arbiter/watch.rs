@@ -169,7 +169,7 @@ impl Arbiter {
         }
         log!(self.log, Error, TARGET, "Worker ({who}) is a thread, which cannot be killed");
         let Some(worker) = self.places[slot].worker.take() else { return };
-        let first = worker.first;
+        let first = !self.places[slot].has_served;
         let rolled_back = self.roll_back(slot, &worker, None);
         self.places[slot].worker = Some(worker);
         if first {

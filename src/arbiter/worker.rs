@@ -25,6 +25,8 @@ use crate::sys::waker::Waker;
 
 /// The exit status of a worker that could not prepare itself: gunicorn's.
 pub(super) const BOOT_ERROR: i32 = 3;
+/// That of a worker whose application could not be loaded: gunicorn's, too.
+pub(super) const APP_ERROR: i32 = 4;
 
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_LIFELINE: u64 = 2;

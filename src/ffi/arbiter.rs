@@ -280,13 +280,63 @@ pub unsafe extern "C" fn gw_arbiter_wait(a: *mut gw_arbiter, timeout_ms: i64) ->
 
 /// [one] Kills the workers that are left.  A thread cannot be killed: its connections are closed, and
 /// one that does not end within 5 seconds, since an application does not return, is left to itself;
-/// what it uses lives until then.
+/// what it uses lives until then.  After GW_ERR_PANIC it closes the listeners and lets the workers
+/// end, and leaves the memory to the process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_free(a: *mut gw_arbiter) {
     quietly((), || {
         // SAFETY: the rules page.
-        unsafe { borrow(a) }?.arbiter.enter()?.shut_down();
+        let arbiter = &unsafe { borrow(a) }?.arbiter;
+        arbiter.salvage(Arbiter::wreck);
+        // Its hooks may still use it.
+        arbiter.enter()?.shut_down();
         // SAFETY: the rules page: nobody uses it any more, and no call is in it.
         unsafe { take(a) }.map(drop)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use super::*;
+    use crate::gateway::abi::{Environ, StartResponse};
+    use crate::gateway::app::Application;
+    use crate::gateway::body::Body;
+    use crate::gateway::config::Config;
+
+    #[test]
+    fn an_arbiter_that_a_panic_has_broken_still_closes_and_lets_its_workers_end() {
+        let mut config = Config::new();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (key, value) in
+            [("worker_model", "threads"), ("workers", "2"), ("bind", &*address.to_string())]
+        {
+            config.set(key, value).unwrap();
+        }
+        let app = |_: &Environ, _: &StartResponse<'_>| Ok(Body::empty());
+        config.application(Application::new(app).nonblocking());
+        let cfg: *mut gw_config = give(Exclusive::new(config));
+        let (mut a, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: made here; freeing leaves a dead one where it is.
+        unsafe {
+            assert_eq!(gw_arbiter_new(cfg, &raw mut a, none), GW_OK);
+            assert_eq!(gw_arbiter_start(a, none), GW_OK);
+            drop(TcpStream::connect(address).unwrap());
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let _inside = borrow(a).unwrap().arbiter.enter().unwrap();
+                resume_unwind(Box::new("a bug"));
+            }));
+            assert!(panicked.is_err());
+            assert_eq!(gw_arbiter_start(a, none), Kind::Panic as gw_result);
+            gw_arbiter_free(a);
+        }
+        // The workers close theirs, too.  A child that another test starts has a copy until its exec.
+        let refused = (0..2000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            TcpStream::connect(address).is_err()
+        });
+        assert!(refused, "somebody listens");
+    }
 }

@@ -32,7 +32,7 @@ pub struct gw_deferred_events {
     pub reserved: u32,
     /// after gw_deferred_read said GW_AGAIN
     pub readable: Option<unsafe extern "C" fn(ctx: *mut c_void, d: *mut gw_deferred)>,
-    /// after gw_deferred_write said GW_AGAIN
+    /// after gw_deferred_write said GW_AGAIN: there is room, or the client is gone
     pub writable: Option<unsafe extern "C" fn(ctx: *mut c_void, d: *mut gw_deferred)>,
     /// The client has left, or will send no more: an answer may not reach it.  Still call
     /// gw_deferred_end.
@@ -106,7 +106,8 @@ pub(super) fn give(handle: Deferred) -> Option<*mut gw_deferred> {
 
 /// [req] A handle to the request that any thread may use; one for each request.  Return GW_DEFERRED
 /// and answer through it; or return GW_OK and a body, and use it only to resume an iterator that
-/// said GW_AGAIN.  It must be given up (_end, _reply) in either case.  `events` may be NULL.
+/// said GW_AGAIN.  It must be given up (_end, _reply) in either case, also when the client or the
+/// server is gone.  `events` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_defer(
     env: *mut Environ,
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn gw_defer(
 }
 
 /// [one] Be told by `events`, for a handle that came from gw_server_take, whose events
-/// gw_server_events has until then.
+/// gw_server_events has until then.  Of what was told before, `aborted` alone is told again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_deferred_watch(
     d: *mut gw_deferred,
@@ -189,8 +190,9 @@ pub unsafe extern "C" fn gw_deferred_start(
     guard(|| unsafe { borrow(d)?.start(reference(head, "head")?) })
 }
 
-/// [one] A piece of the body.  Memory without release is copied; a release function may be called in
-/// any thread.  GW_AGAIN: not taken, wait for `writable`.  GW_ERR_CLOSED: the client is gone.
+/// [one] A piece of the body.  Memory without release is copied; a file range needs a release, which
+/// may be called in any thread, also the loop's.  GW_AGAIN: not taken, wait for `writable`.
+/// GW_ERR_CLOSED: the client is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_deferred_write(d: *mut gw_deferred, chunk: *const Chunk) -> gw_result {
     guard(|| {

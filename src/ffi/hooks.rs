@@ -21,7 +21,7 @@ use crate::gateway::service::{Access, Hooks, Supervisor, Worker};
 #[derive(Clone, Copy, Debug)]
 pub struct gw_access {
     pub size: u32,
-    /// of the response; 0: there was none
+    /// of the response; 499: there was none, since the client left before (or GW_STOP_QUICK came)
     pub status: u16,
     /// 0
     pub reserved: u16,
@@ -51,7 +51,7 @@ pub struct gw_access {
 #[derive(Clone, Copy, Debug)]
 pub struct gw_worker {
     pub size: u32,
-    /// 0 for a thread
+    /// 0 for a thread, and when inline
     pub pid: i32,
     /// its place, from 0; reused
     pub slot: u32,
@@ -79,7 +79,8 @@ pub struct gw_hooks {
     pub drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
     /// before the application, where it runs: with `threads` many at once
     pub pre_request: Option<unsafe extern "C" fn(ctx: *mut c_void, env: *mut Environ)>,
-    /// after the request; as pre_request
+    /// after the request, there or on the loop's thread: with `threads` many at once.  What was
+    /// refused before it was a request (400, 408, 414, 431 ...) is in the access log only
     pub access: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *const gw_access)>,
     /// first in a worker of gw_serve or an arbiter, in the thread of its loop: with
     /// GW_MODEL_THREADS many at once.  An error refuses the worker

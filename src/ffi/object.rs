@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::base::error::{Error, Kind, Result};
+use crate::sys::pid::pid;
 
 /// An opaque type of the header, and what is behind it.
 pub(super) trait Handle {
@@ -51,7 +52,7 @@ const FREED: u32 = u32::from_ne_bytes(*b"gone");
 /// A new object for C to keep.
 pub(super) fn give<H: Handle>(value: H::Value) -> *mut H {
     let magic = AtomicU32::new(u32::from_ne_bytes(H::MAGIC));
-    Box::into_raw(Box::new(Object { magic, pid: std::process::id(), value })).cast()
+    Box::into_raw(Box::new(Object { magic, pid: pid(), value })).cast()
 }
 
 /// The object for the length of a call.  Many threads may have it at once: what may be entered by one
@@ -62,7 +63,7 @@ pub(super) fn give<H: Handle>(value: H::Value) -> *mut H {
 pub(super) unsafe fn borrow<'a, H: Handle>(handle: *const H) -> Result<&'a H::Value> {
     // SAFETY: the caller's promise.
     let object = unsafe { checked(handle) }?;
-    if object.pid != std::process::id() {
+    if object.pid != pid() {
         return Err(Error::new(Kind::State, H::WRONG[2]));
     }
     Ok(&object.value)
@@ -87,7 +88,7 @@ pub(super) unsafe fn take<H: Handle>(handle: *mut H) -> Result<(H::Value, bool)>
     object.magic.store(FREED, Ordering::Relaxed);
     // SAFETY: `give` made the box of this very type (its magic says so), and nobody else has it.
     let object = unsafe { Box::from_raw(handle.cast::<Object<H::Value>>()) };
-    Ok((object.value, object.pid == std::process::id()))
+    Ok((object.value, object.pid == pid()))
 }
 
 /// # Safety
@@ -117,7 +118,7 @@ const IDLE: u8 = 0;
 const ENTERED: u8 = 1;
 const DEAD: u8 = 2;
 
-// SAFETY: the value is reached by `enter` only, by one thread at a time, so that sharing it is
+// SAFETY: the value is reached by `enter` and `salvage` only, by one thread at a time, so that sharing it is
 // handing it from thread to thread.
 unsafe impl<T: Send> Sync for Exclusive<T> {}
 
@@ -136,6 +137,28 @@ impl<T> Exclusive<T> {
                 Err(Error::new(Kind::State, text))
             }
         }
+    }
+
+    /// After a panic: give the value, in whatever state it is, to `salvage`, which does what is right
+    /// in any.  Nobody else may enter meanwhile, or afterwards.  Without a panic nothing happens.
+    ///
+    /// Not dropped: what a torn value would still do for its owner (call the application back, wait
+    /// for threads, free what they use) is not to be trusted any more, so its memory is left alone.
+    pub(super) fn salvage(&self, salvage: impl FnOnce(&mut T)) {
+        let (from, to) = (DEAD, ENTERED);
+        if self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return;
+        }
+        // Dropped last, and also after another panic: dead it stays.
+        struct Dead<'a>(&'a AtomicU8);
+        impl Drop for Dead<'_> {
+            fn drop(&mut self) {
+                self.0.store(DEAD, Ordering::Release);
+            }
+        }
+        let _dead = Dead(&self.state);
+        // SAFETY: only one call comes from DEAD to ENTERED, and the guard that died is gone.
+        salvage(unsafe { &mut *self.value.get() });
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -226,8 +249,7 @@ mod tests {
     #[test]
     fn what_was_freed_or_made_before_a_fork_is_a_wrong_moment() {
         // An object as freeing and forking leave it, in memory that is still there.
-        let mut object =
-            Object { magic: AtomicU32::new(FREED), pid: std::process::id(), value: 1_u64 };
+        let mut object = Object { magic: AtomicU32::new(FREED), pid: pid(), value: 1_u64 };
         // SAFETY: the object above outlives the calls.
         let error = unsafe { borrow((&raw const object).cast::<Dog>()) }.unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::State, "this Dog was freed"));
@@ -257,5 +279,13 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::Panic);
+
+        let mut salvaged = 0;
+        for _ in 0..2 {
+            value.salvage(|value| salvaged += *value);
+        }
+        assert_eq!(salvaged, 2);
+        assert_eq!(value.enter().map(drop).unwrap_err().kind(), Kind::Panic);
+        Exclusive::new(1).salvage(|_| panic!("it is alive"));
     }
 }

@@ -9,7 +9,7 @@ use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::conf::options::options;
 use crate::conf::settings::WorkerModel;
 
-/// worker processes
+/// processes, or threads
 pub const GW_OPT_WORKERS: u32 = 1;
 /// GW_MODEL_*
 pub const GW_OPT_WORKER_MODEL: u32 = 2;

@@ -40,6 +40,8 @@ pub(super) struct Server {
 /// The server of a worker, the same one for all of its hooks; freed with `worker`.
 pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     struct Kept(*mut gw_server);
+    // SAFETY: a handle goes from thread to thread; this one is only taken back, once.
+    unsafe impl Send for Kept {}
     impl Drop for Kept {
         fn drop(&mut self) {
             // SAFETY: made below; the header says until when it may be used.
@@ -50,7 +52,7 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     else {
         return std::ptr::null_mut();
     };
-    let made = || -> Box<dyn Any> {
+    let made = || -> Box<dyn Any + Send> {
         let server = Server { engine: None, remote: remote.clone(), since: Instant::now() };
         Box::new(Kept(give(server)))
     };
@@ -169,10 +171,16 @@ pub unsafe extern "C" fn gw_server_stop(s: *mut gw_server, how: u32) -> gw_resul
     })
 }
 
-/// [one] Closes what is still open.  Inside one of the server's own callbacks it does nothing.
+/// [one] Closes what is still open; handles to requests stay good.  Inside one of the server's own
+/// callbacks it does nothing.  After GW_ERR_PANIC it closes sockets, and leaves the memory to the
+/// process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
     quietly((), || {
+        // SAFETY: the rules page.
+        if let Some(engine) = &unsafe { borrow(s) }?.engine {
+            engine.salvage(Engine::wreck);
+        }
         // SAFETY: the rules page.
         if unsafe { borrow(s) }?.enter()?.is_inside() {
             return Err(Error::new(Kind::State, "gw_server_free: called by its own application"));
@@ -183,8 +191,10 @@ pub unsafe extern "C" fn gw_server_free(s: *mut gw_server) {
 }
 
 /// [any] Requests for whoever asks instead of a callback: up to `cap`, the oldest first.  Waits
-/// `timeout_ms` for one, -1 for ever: GW_AGAIN when there was none.  GW_EOF: the server has stopped.
-/// For a configuration without an application.  Each handle is to be answered, in any thread.
+/// `timeout_ms` for one, -1 for ever: GW_AGAIN when there was none.  GW_ERR_BUSY: it would wait
+/// inside gw_server_turn.  GW_EOF: the server has stopped; gw_server_free comes after all of these
+/// calls.  For a configuration without an application.  Each handle is to be answered, in any
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_take(
     s: *mut gw_server,
@@ -304,3 +314,56 @@ const _: () = {
     const fn sendable<T: Send>() {}
     sendable::<Engine>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpStream;
+    use std::os::fd::IntoRawFd as _;
+    use std::os::unix::net::UnixStream;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use super::*;
+    use crate::gateway::abi::{Environ, StartResponse};
+    use crate::gateway::app::Application;
+    use crate::gateway::body::Body;
+
+    #[test]
+    fn a_server_that_a_panic_has_broken_still_closes_its_sockets() {
+        let mut config = Config::new();
+        config.set("worker_model", "inline").unwrap();
+        config.set("bind", "127.0.0.1:0").unwrap();
+        let app = |_: &Environ, _: &StartResponse<'_>| Ok(Body::empty());
+        config.application(Application::new(app).nonblocking());
+        let made = Server::new(config).unwrap();
+        let (mut client, theirs) = UnixStream::pair().unwrap();
+        let address = {
+            let mut engine = made.enter().unwrap();
+            engine.adopt(theirs.into_raw_fd()).unwrap();
+            engine.listeners()[0].local().to_owned()
+        };
+        drop(TcpStream::connect(&address).unwrap());
+
+        let server: *mut gw_server = give(made);
+        // SAFETY: made above; freeing leaves a dead one where it is.
+        let panicked = catch_unwind(AssertUnwindSafe(|| unsafe {
+            let _inside = borrow(server).unwrap().enter().unwrap();
+            resume_unwind(Box::new("a bug"));
+        }));
+        assert!(panicked.is_err());
+        let mut wait_ms = 0;
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(gw_server_turn(server, &raw mut wait_ms), Kind::Panic as gw_result);
+            gw_server_free(server);
+            gw_server_free(server);
+        }
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the connection has ended");
+        // A child that another test starts has a copy until its exec.
+        let refused = (0..2000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            TcpStream::connect(&address).is_err()
+        });
+        assert!(refused, "nobody listens");
+    }
+}

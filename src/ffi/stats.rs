@@ -36,10 +36,14 @@ pub struct gw_stats {
     pub rejected: u64,
     /// of these, over a limit
     pub limited: u64,
-    /// answered with 503, for want of a thread
+    /// answered with 503, for want of a thread, or of a taker
     pub shed: u64,
     /// times that worker_connections was reached
     pub full: u64,
+    /// times that no connection was accepted for 100 ms, for want of descriptors or memory
+    pub accept_errors: u64,
+    /// request bodies that spool_dir had no room for, answered with 507
+    pub spool_errors: u64,
     /// workers that were started; here and below: of an arbiter
     pub spawned: u64,
     /// and have ended
@@ -90,6 +94,8 @@ pub(super) fn stats_of<'a>(
         sum.limited += counters.limits.iter().map(|limit| limit.get()).sum::<u64>();
         sum.shed += counters.shed.get();
         sum.full += counters.connections_full.get();
+        sum.accept_errors += counters.accept_errors.get();
+        sum.spool_errors += counters.spool_errors.get();
     }
     sum
 }

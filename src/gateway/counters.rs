@@ -39,7 +39,13 @@ shared_record! {
         pub idle_closed: Counter,
         /// Times that accepting stopped at `worker_connections`.
         pub connections_full: Counter,
-        /// Requests that were answered with 503 since too many waited for a thread, or too long.
+        /// Times that accepting rested, since the system had no descriptor or no memory for another
+        /// connection.
+        pub accept_errors: Counter,
+        /// Request bodies that could not be stored in `spool_dir`.
+        pub spool_errors: Counter,
+        /// Requests that were answered with 503 since too many waited for a thread, or to be taken, or
+        /// too long.
         pub shed: Counter,
         /// Requests refused as malformed.
         pub rejected: Counter,

@@ -334,6 +334,11 @@ impl Exchange {
         loop {
             match self.phase.get() {
                 Phase::Running => match self.deferred.get() {
+                    // A write() has failed: nothing more of it reaches the client.
+                    None if self.outcome.get() == Outcome::Cut => {
+                        self.abort(link);
+                        return Progress::Done;
+                    }
                     None => {}
                     Some(shared) if shared.mode() == Mode::Later => {
                         match self.advance_later(shared, link) {

@@ -94,7 +94,7 @@ pub struct Worker {
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.
-    pub kept: OnceCell<Box<dyn Any>>,
+    pub kept: OnceCell<Box<dyn Any + Send>>,
 }
 
 /// What the host wants to be called for.
@@ -150,7 +150,7 @@ impl fmt::Debug for Hooks {
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
-    /// Of the response.
+    /// Of the response; 499: its client left, or the server was stopped, before there was one.
     pub status: u16,
     /// Octets of the response's body.
     pub sent: u64,

@@ -23,6 +23,10 @@ pub trait AccessSource {
     fn sent(&self) -> u64;
     /// The client's address.
     fn remote_addr(&self) -> &[u8];
+    /// What came instead of a request line, if that was none, or may have been none.
+    fn request_line(&self) -> Option<&[u8]> {
+        None
+    }
     /// The method.
     fn method(&self) -> &[u8];
     /// The request target as it came.
@@ -232,13 +236,16 @@ fn render_atom(out: &mut Vec<u8>, atom: Atom, source: &impl AccessSource) {
             out.extend_from_slice(&source.time().clf());
             out.push(b']');
         }
-        Atom::RequestLine => {
-            known(out, source.method());
-            out.push(b' ');
-            known(out, source.target());
-            out.push(b' ');
-            known(out, source.protocol());
-        }
+        Atom::RequestLine => match source.request_line() {
+            Some(line) => known(out, line),
+            None => {
+                known(out, source.method());
+                out.push(b' ');
+                known(out, source.target());
+                out.push(b' ');
+                known(out, source.protocol());
+            }
+        },
         Atom::Method => known(out, source.method()),
         Atom::Path => escape(out, source.path()),
         Atom::Query => escape(out, source.query()),

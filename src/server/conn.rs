@@ -14,7 +14,7 @@ use crate::gateway::environ::Origin;
 use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
-use crate::wire::{Asked, Decoder as _, Event, Framing, Reject, http1};
+use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
 
 use super::crew::{Job, Task};
 use super::engine::Core;
@@ -303,13 +303,19 @@ impl Conn {
         let _ = sock::set_linger_reset(self.fd());
     }
 
+    /// Close it after a panic: see [`super::engine::Engine::wreck`].
+    pub(super) fn wreck(self) {
+        self.reset();
+        std::mem::forget(self.slot);
+    }
+
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
         for _ in 0..BUDGET * 4 {
             let step = match slot.exchange.phase() {
                 Phase::Idle => self.between(slot, core),
                 Phase::Reading => self.read_body(slot, core),
                 Phase::Running | Phase::Draining => self.produce(slot, core),
-                Phase::Done => self.complete(slot, core),
+                Phase::Done => self.complete(slot),
             };
             if let Some(fate) = step {
                 return fate;
@@ -397,6 +403,9 @@ impl Conn {
         if slot.eof.get() {
             if !idle && slot.decoder.borrow().remaining().is_none() {
                 core.context.service.counters().aborted.up();
+                if slot.decoder.borrow().is_in_head() {
+                    record::no_request(&core.context, slot, &self.peer, record::CLIENT_LEFT, 0);
+                }
             }
             return Some(Fate::Close);
         }
@@ -580,7 +589,7 @@ impl Conn {
     }
 
     /// A request is over.
-    fn complete(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+    fn complete(&mut self, slot: &mut Slot) -> Option<Fate> {
         let outcome = slot.exchange.outcome();
         let unread = {
             let input = slot.exchange.input();
@@ -593,9 +602,10 @@ impl Conn {
             Outcome::KeepAlive => None,
             Outcome::Close => {
                 self.closing = true;
-                // Whoever is told to go may have sent more already.
-                self.lingers |=
-                    unread || core.context.stopping || !slot.buf.borrow().unread().is_empty();
+                // Whoever did not ask for the end may have sent more already (RFC 9112 9.6).
+                self.lingers |= unread
+                    || slot.decoder.borrow().head().keep_alive
+                    || !slot.buf.borrow().unread().is_empty();
                 None
             }
             Outcome::Cut => Some(Fate::Reset),
@@ -609,7 +619,7 @@ impl Conn {
         counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
-        http1::error_response(
+        let framed = http1::error_response(
             slot.exchange.out().buffer(),
             &asked,
             reject.status,
@@ -617,6 +627,8 @@ impl Conn {
             None,
             &core.context.date,
         );
+        let sent = if let BodyMode::Length(len) = framed.body { len } else { 0 };
+        record::no_request(&core.context, slot, &self.peer, reject.status, sent);
         self.give_up(slot, core, reject);
     }
 

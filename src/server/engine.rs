@@ -5,6 +5,7 @@
 
 mod accept;
 mod core;
+mod notices;
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
@@ -23,6 +24,7 @@ use crate::sys::{clock, send};
 
 pub(super) use core::Core;
 use core::PARKED;
+use notices::{Notices, What};
 
 use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
@@ -40,6 +42,9 @@ const TOKEN_CREW: u64 = 4 << 56;
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
 const TIMER_STOP: u64 = 2 << 56;
+
+/// The key of the timer that tells of what happened many times.
+const TIMER_NOTICE: u64 = 3 << 56;
 
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +152,9 @@ pub struct Engine {
     accepting: bool,
     /// When accepting goes on after a failure.
     rests_until: u64,
+    /// Why it rested last.
+    rested_for: String,
+    notices: Notices,
     control: Arc<Control>,
     stopping: Option<Stop>,
     stop_at: u64,
@@ -195,12 +203,15 @@ impl Engine {
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
         }
+        let notices = Notices::new(core.context.service.counters());
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
             listeners,
             accepting: false,
             rests_until: 0,
+            rested_for: String::new(),
+            notices,
             control,
             stopping: None,
             stop_at: u64::MAX,
@@ -303,8 +314,11 @@ impl Engine {
         self.control.turning.store(this_thread(), Ordering::Relaxed);
         let next = self.turn_inside(wait_ms);
         self.control.turning.store(0, Ordering::Relaxed);
-        if let (Ok(None), Some(pulled)) = (&next, &self.core.context.pulled) {
-            pulled.close();
+        if let Ok(None) = next {
+            self.tell(u64::MAX / 2);
+            if let Some(pulled) = &self.core.context.pulled {
+                pulled.close();
+            }
         }
         next
     }
@@ -332,6 +346,7 @@ impl Engine {
         }
         self.read_mail();
         self.obey();
+        self.tell(self.core.context.now);
         // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
         if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
@@ -344,6 +359,25 @@ impl Engine {
             Some(deadline) => deadline.saturating_sub(now) as i64,
             None => -1,
         }))
+    }
+
+    /// Tell the log what may happen too often for a line each time.
+    fn tell(&mut self, now: u64) {
+        let settings = &self.core.context.setup.settings;
+        let (most, rested_for) = (settings.worker_connections, &self.rested_for);
+        let text = |what| match what {
+            What::Full => format!("worker_connections = {most} reached: new connections wait"),
+            What::Rest => format!("accept: {rested_for}; new connections wait"),
+            What::Shed => format!(
+                "answered with 503: a request found no thread or taker in time (queue_limit = {}, queue_timeout = {} ms)",
+                settings.queue_limit,
+                settings.queue_timeout.as_millis()
+            ),
+        };
+        let service = &self.core.context.service;
+        if let Some(at) = self.notices.tell(service.counters(), &service.log, now, text) {
+            self.core.wheel.insert(TIMER_NOTICE, at);
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -505,7 +539,7 @@ impl Engine {
         for key in due.drain(..) {
             match key {
                 TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
-                TIMER_ACCEPT | TIMER_STOP => {}
+                TIMER_ACCEPT | TIMER_STOP | TIMER_NOTICE => {}
                 key => self.expire_conn(key, now),
             }
         }
@@ -581,6 +615,28 @@ impl Engine {
         }
     }
 
+    /// After a panic in it, whatever it did then: closes what clients would wait at.  The application
+    /// is not called, and threads that still run it keep what they use: all that is theirs, or a
+    /// request's, is left where it is for ever.
+    pub fn wreck(&mut self) {
+        self.control.stop(Stop::Quick);
+        for listener in &self.listeners {
+            listener.close();
+        }
+        if let Some(pulled) = &self.core.context.pulled {
+            pulled.close();
+        }
+        for key in self.keys() {
+            match self.conns.get(key) {
+                Some(conn) if conn.is_away() => {
+                    // Its descriptor is a thread's, too: not closed, lest it name another socket.
+                    let _ = sock::shutdown(conn.fd());
+                }
+                _ => self.conns.remove(key).into_iter().for_each(Conn::wreck),
+            }
+        }
+    }
+
     fn keys(&self) -> Vec<u64> {
         self.conns.keys().collect()
     }
@@ -604,6 +660,7 @@ impl Drop for Engine {
             pulled.close();
         }
         self.core.leave_parked();
+        self.tell(u64::MAX / 2);
     }
 }
 

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use crate::base::log::Level;
+use memchr::memchr;
+
+use crate::base::log::{Level, LineFile, log};
 use crate::base::octets::Pair;
 use crate::base::time::LocalTime;
 use crate::gateway::abi::Environ;
@@ -11,11 +13,12 @@ use crate::gateway::counters::Counters;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::head::Head;
 use crate::gateway::service::Access;
+use crate::sys::sock::Peer;
 use crate::sys::{clock, localtime};
-use crate::wire::{Limit, Reject};
+use crate::wire::{self, Decoder as _, Limit, Reject, Version};
 
-use super::access::AccessSource;
-use super::slot::{Context, Wire};
+use super::access::{AccessSource, Format};
+use super::slot::{Context, Slot, Wire};
 
 thread_local! {
     /// The line that is being written; kept for the next one.
@@ -32,6 +35,38 @@ pub(super) fn refused(context: &Context, peer: &[u8], reject: &Reject) {
     }
 }
 
+/// The status in the logs of a request that got none: nginx's "client closed request".
+pub(super) const CLIENT_LEFT: u16 = 499;
+
+/// Octets of a request line that the access log has when it is none.
+const LINE_MAX: usize = 1024;
+
+/// A line in the access log about what was refused before it was a request, or whose client left in
+/// the middle of its head: what is known of it, and "-" for the rest.
+///
+/// There is no time in it: the time of a request begins with its complete head.
+pub(super) fn no_request(context: &Context, slot: &Slot, peer: &Peer, status: u16, sent: u64) {
+    let Some((format, file)) = &context.setup.access else {
+        return;
+    };
+    let buf = slot.buf.borrow();
+    let decoder = slot.decoder.borrow();
+    // Before a verdict the decoder still has the head of the request before.
+    let unknown = wire::Head::default();
+    let head = if decoder.is_in_head() { &unknown } else { decoder.head() };
+    let source = NoRequest { octets: buf.unread(), head, peer, status, sent };
+    write_line(format, file, &source);
+}
+
+fn write_line(format: &Format, file: &LineFile, source: &impl AccessSource) {
+    LINE.with_borrow_mut(|line| {
+        line.clear();
+        format.render(line, source);
+        line.push(b'\n');
+        file.write_line(line);
+    });
+}
+
 /// The body of a request was refused.
 pub(super) fn body_refused(context: &Context, x: &Exchange, reject: &Reject) {
     count(context.service.counters(), reject);
@@ -39,6 +74,13 @@ pub(super) fn body_refused(context: &Context, x: &Exchange, reject: &Reject) {
         let peer = x.environ().borrow().remote_addr;
         x.log(level(reject), describe(context, peer.as_slice(), reject).as_bytes());
     }
+}
+
+/// The client at `peer` did `what` for as long as `option` allows.
+pub(super) fn too_slow(context: &Context, peer: &[u8], what: &str, option: &str) {
+    let value = context.setup.settings.get(option).unwrap_or_default();
+    let peer = peer.escape_ascii();
+    log!(context.service.log, Info, "http", "{peer} {what} for {option} = {value}");
 }
 
 fn count(counters: &Counters, reject: &Reject) {
@@ -77,20 +119,16 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
     let took_ns = now.saturating_sub(began);
     let env = x.environ().borrow();
     let head = x.head();
+    let status = if x.is_committed() { head.status() } else { CLIENT_LEFT };
     if let Some((format, file)) = &wire.context.setup.access {
-        let source = Source { env: &env, head: &head, sent: x.body_sent(), took_ns };
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            format.render(line, &source);
-            line.push(b'\n');
-            file.write_line(line);
-        });
+        let source = Source { env: &env, head: &head, status, sent: x.body_sent(), took_ns };
+        write_line(format, file, &source);
     }
     if let Some(hook) = &x.service().hooks.access {
         let headers: Vec<_> = head.fields().map(|(name, value)| Pair::new(name, value)).collect();
         let called = wire.slot.called.get().max(began);
         hook(&Access {
-            status: head.status(),
+            status,
             sent: x.body_sent(),
             received: x.input().received(),
             start_ns: (clock::realtime().as_nanos() as u64).saturating_sub(took_ns),
@@ -107,6 +145,7 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
 struct Source<'a> {
     env: &'a Environ,
     head: &'a Head,
+    status: u16,
     sent: u64,
     took_ns: u64,
 }
@@ -125,7 +164,7 @@ impl AccessSource for Source<'_> {
     }
 
     fn status(&self) -> u16 {
-        self.head.status()
+        self.status
     }
 
     fn sent(&self) -> u64 {
@@ -174,6 +213,85 @@ impl AccessSource for Source<'_> {
         }
         let found = self.head.fields().filter(|(other, _)| is(other, name)).last()?;
         Some(found.1.into())
+    }
+}
+
+/// What was refused.
+struct NoRequest<'a> {
+    /// What came, from the head's first octet on.
+    octets: &'a [u8],
+    head: &'a wire::Head,
+    peer: &'a Peer,
+    status: u16,
+    sent: u64,
+}
+
+impl AccessSource for NoRequest<'_> {
+    fn time(&self) -> LocalTime {
+        localtime::now()
+    }
+
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn took_ns(&self) -> u64 {
+        0
+    }
+
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn remote_addr(&self) -> &[u8] {
+        self.peer.address()
+    }
+
+    fn request_line(&self) -> Option<&[u8]> {
+        let octets = self.octets.trim_ascii_start();
+        let end = memchr(b'\n', octets).unwrap_or(octets.len());
+        let line = octets[..end].trim_ascii_end();
+        Some(&line[..line.len().min(LINE_MAX)])
+    }
+
+    fn method(&self) -> &[u8] {
+        self.head.method.of(self.octets)
+    }
+
+    fn target(&self) -> &[u8] {
+        self.head.target.of(self.octets)
+    }
+
+    fn protocol(&self) -> &[u8] {
+        match (self.method(), self.head.version) {
+            ([], _) => b"",
+            (_, Version::Http10) => b"HTTP/1.0",
+            (_, Version::Http11) => b"HTTP/1.1",
+        }
+    }
+
+    fn path(&self) -> &[u8] {
+        self.head.path.of(self.octets)
+    }
+
+    fn query(&self) -> &[u8] {
+        self.head.query.of(self.octets)
+    }
+
+    fn environ(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn request_header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn response_header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
+        None
     }
 }
 

@@ -145,7 +145,10 @@ impl Slot {
 
     pub(super) fn spool_failed(&self, error: &Error) {
         let x = &self.exchange;
-        x.log(Level::Error, error.message().as_bytes());
+        if x.input().failure().is_none() {
+            x.service().counters().spool_errors.up();
+            x.log(Level::Error, error.message().as_bytes());
+        }
         x.input().fail(Kind::Io);
     }
 
@@ -153,8 +156,11 @@ impl Slot {
     #[inline(always)]
     pub(super) fn feed(&self) -> Fed {
         if self.decoder.borrow_mut().end() {
-            self.exchange.input().complete();
-            return Fed::End;
+            let mut input = self.exchange.input();
+            input.complete();
+            // The last of it may have been what could not be stored.
+            let is_stored = input.failure() != Some(Kind::Io);
+            return if is_stored { Fed::End } else { Fed::More(false) };
         }
         self.feed_more()
     }
@@ -164,6 +170,10 @@ impl Slot {
         loop {
             if self.exchange.input().is_full() {
                 return Fed::Full;
+            }
+            if self.exchange.input().failure() == Some(Kind::Io) {
+                // What follows could not be stored, either.
+                return Fed::More(false);
             }
             let mut decoder = self.decoder.borrow_mut();
             let mut buf = self.buf.borrow_mut();
@@ -413,6 +423,9 @@ impl Link for Wire<'_> {
                 Waited::Ready => {}
                 Waited::Expired => {
                     x.service().counters().body_timeouts.up();
+                    let env = x.environ().borrow();
+                    let peer = env.remote_addr.as_slice();
+                    record::too_slow(self.context, peer, "sent nothing", "body_timeout");
                     x.input().fail(Kind::Timeout);
                     return Ok(());
                 }
@@ -443,6 +456,9 @@ impl Link for Wire<'_> {
                 Waited::Ready => {}
                 Waited::Expired => {
                     x.service().counters().write_timeouts.up();
+                    let env = x.environ().borrow();
+                    let peer = env.remote_addr.as_slice();
+                    record::too_slow(self.context, peer, "took nothing", "write_timeout");
                     return Err(Error::from(Kind::Timeout));
                 }
                 Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),

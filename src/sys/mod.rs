@@ -2,7 +2,7 @@
 //!
 //! Descriptors are passed as [`RawFd`](std::os::fd::RawFd) on the hot path, where the caller owns
 //! them for the time of the call, and as `OwnedFd` where they change hands.  Nothing here keeps
-//! state for the process except `signal`, and that only while it is asked to.
+//! state for the process except `signal`, and that only while it is asked to, and a page of `pid`.
 
 pub mod cgroup;
 pub mod clock;
@@ -10,6 +10,7 @@ pub mod dup;
 pub mod file;
 pub mod listen;
 pub mod localtime;
+pub mod pid;
 pub mod poll;
 pub mod proc;
 pub mod send;

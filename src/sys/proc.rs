@@ -192,8 +192,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// The id of this process.
 pub fn pid() -> Pid {
-    // SAFETY: no memory is involved, and it cannot fail.
-    unsafe { libc::getpid() }
+    super::pid::pid() as Pid
 }
 
 /// Whether child `pid` has ended, and how; `None` while it runs.  Waits for no other process, so

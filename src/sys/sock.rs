@@ -332,6 +332,13 @@ pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the connection in both directions; the descriptor stays.
+pub fn shutdown(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_RDWR) })?;
+    Ok(())
+}
+
 /// Lets the next close reset the connection (RST on TCP) instead of ending it: a peer that has not
 /// got all of an answer can tell.
 pub fn set_linger_reset(fd: RawFd) -> io::Result<()> {

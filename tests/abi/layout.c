@@ -181,7 +181,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 216);
+SIZE(gw_stats, 232);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -199,12 +199,14 @@ AT(gw_stats, rejected, 136);
 AT(gw_stats, limited, 144);
 AT(gw_stats, shed, 152);
 AT(gw_stats, full, 160);
-AT(gw_stats, spawned, 168);
-AT(gw_stats, exited, 176);
-AT(gw_stats, killed, 184);
-AT(gw_stats, reloads, 192);
-AT(gw_stats, reloads_failed, 200);
-AT(gw_stats, failing, 208);
+AT(gw_stats, accept_errors, 168);
+AT(gw_stats, spool_errors, 176);
+AT(gw_stats, spawned, 184);
+AT(gw_stats, exited, 192);
+AT(gw_stats, killed, 200);
+AT(gw_stats, reloads, 208);
+AT(gw_stats, reloads_failed, 216);
+AT(gw_stats, failing, 224);
 
 #endif
 

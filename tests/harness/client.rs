@@ -200,7 +200,9 @@ impl Client {
     pub fn is_silent(&mut self) -> bool {
         let moment = std::time::Duration::from_millis(200);
         self.stream.set_read_timeout(Some(moment)).expect("set an option");
-        let read = self.stream.read(&mut [0]);
+        let mut octet = [0];
+        let read = self.stream.read(&mut octet);
+        self.ahead.extend(&octet[..*read.as_ref().unwrap_or(&0)]);
         self.stream.set_read_timeout(Some(PATIENCE)).expect("set an option");
         self.ahead.is_empty() && matches!(read, Err(e) if e.kind() == ErrorKind::WouldBlock)
     }

@@ -272,15 +272,15 @@ pub(super) static OPTIONS: [Opt; 34] = [
         c"queue_limit",
         int!(queue_limit, 1, 1 << 20),
         c"1024",
-        c"Requests that wait for a thread of the worker; more are answered with 503.",
+        c"Requests that wait for a thread of the worker, or to be taken; more are answered with 503.",
     ),
     opt(
         29,
         c"queue_timeout",
         Slot::Duration(field!(queue_timeout)),
         c"0",
-        c"How long a request may wait for a thread; one that waited longer is answered with 503 \
-          instead of run. 0: any time.",
+        c"How long a request may wait for a thread, or to be taken; one that waited longer is \
+          answered with 503. 0: any time.",
     ),
     opt(
         30,

@@ -129,6 +129,11 @@ impl Exchange {
     /// All that follows the head was queued.
     #[inline(always)]
     fn complete(&self, link: &dyn Link, framed: Framed) {
+        if self.outcome.get() == Outcome::Cut {
+            // A write() has failed, whatever the application made of that.
+            self.service.counters().aborted.up();
+            return self.cut(link);
+        }
         if let BodyMode::Length(promised) = framed.body
             && promised > self.queued.get()
         {
@@ -154,6 +159,12 @@ impl Exchange {
             Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
             Some(Kind::Protocol) => self.answer_or_cut(link, 400, "malformed body"),
             None if kind == Kind::Closed && link.is_gone() => self.abort(link),
+            // It reports what its write() said.
+            None if self.outcome.get() == Outcome::Cut
+                && matches!(kind, Kind::Closed | Kind::Timeout) =>
+            {
+                self.abort(link);
+            }
             _ => self.fail(link, &Error::new(kind, format!("application: {}", kind.text()))),
         }
     }

@@ -46,7 +46,7 @@ impl Exchange {
         let mut out = self.out.try_borrow_mut().map_err(|_| busy())?;
         self.encoder().interim(out.buffer(), &interim.as_wire());
         drop(out);
-        self.link()?.flush(self, u64::MAX)
+        self.push(self.link()?, u64::MAX)
     }
 
     /// WSGI's write().
@@ -60,7 +60,7 @@ impl Exchange {
             if !link.may_block() {
                 return Ok(Written::Refused(chunk));
             }
-            link.flush(self, 0)?;
+            self.push(link, 0)?;
         }
         if !chunk.has_release() && chunk.is_sound() && (chunk.is_file() || chunk.len() > COPY) {
             // Only ours until we return.
@@ -68,8 +68,13 @@ impl Exchange {
         } else {
             self.emit(link, chunk, false)?;
         }
-        link.flush(self, if link.may_block() { 0 } else { u64::MAX })?;
+        self.push(link, if link.may_block() { 0 } else { u64::MAX })?;
         Ok(Written::Taken)
+    }
+
+    /// Send.  What failed once is never told as whole, also when the application goes on.
+    fn push(&self, link: &dyn Link, left: u64) -> Result<()> {
+        link.flush(self, left).inspect_err(|_| self.outcome.set(Outcome::Cut))
     }
 
     pub(super) fn emit_copy(&self, link: &dyn Link, chunk: &OwnedChunk) -> Result<()> {
@@ -114,7 +119,7 @@ impl Exchange {
             let link = self.link()?;
             if self.expects.get() {
                 self.send_continue();
-                link.flush(self, u64::MAX)?;
+                self.push(link, u64::MAX)?;
             }
             if flags & NOWAIT != 0 {
                 return Ok(None);

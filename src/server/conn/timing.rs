@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::error::Kind;
 use crate::gateway::exchange::Phase;
 use crate::server::engine::Core;
+use crate::server::record;
 use crate::server::slot::Wire;
 use crate::wire::Reject;
 
@@ -103,6 +104,12 @@ impl Conn {
             Waiting::Linger => Fate::Close,
             Waiting::Write => {
                 counters.write_timeouts.up();
+                record::too_slow(
+                    &core.context,
+                    self.peer.address(),
+                    "took nothing",
+                    "write_timeout",
+                );
                 Fate::Reset
             }
             Waiting::App if self.away => match core.withdraw(key) {
@@ -119,6 +126,12 @@ impl Conn {
             }
             Waiting::Body => {
                 counters.body_timeouts.up();
+                record::too_slow(
+                    &core.context,
+                    self.peer.address(),
+                    "sent nothing",
+                    "body_timeout",
+                );
                 self.timed_out(key, core, "the request body took too long")
             }
         }

@@ -49,23 +49,13 @@ impl Engine {
         if self.conns.len() >= most {
             self.pause_accepting();
             self.counters().connections_full.up();
-            log!(
-                self.core.context.service.log,
-                Warn,
-                "server",
-                "worker_connections = {most} reached: new connections wait"
-            );
         }
     }
 
     /// No descriptors, no memory: what is there goes on, and room may come.
     pub(super) fn rest(&mut self, error: &io::Error) {
-        log!(
-            self.core.context.service.log,
-            Error,
-            "server",
-            "accept: {error}; new connections wait {ACCEPT_REST_MS} ms"
-        );
+        self.counters().accept_errors.up();
+        self.rested_for = error.to_string();
         self.pause_accepting();
         self.rests_until = self.core.context.now + ACCEPT_REST_MS;
         self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
