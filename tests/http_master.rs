@@ -412,7 +412,13 @@ fn a_silent_thread_is_told_to_stop() {
         stream.write_all(b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         answer(&mut stream).is_ok_and(|(body, _)| body.contains("inside 1 "))
     });
-    std::thread::sleep(Duration::from_millis(1000));
+    // And another one takes its place.
+    until("there are two again", || {
+        let mut stream = connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.write_all(b"GET /state HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        answer(&mut stream).is_ok_and(|(body, _)| body.contains("spawned 3 "))
+    });
     kill(server.pid(), SIGINT);
     std::thread::sleep(Duration::from_millis(300));
     kill(server.pid(), SIGINT);

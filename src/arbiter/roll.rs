@@ -12,7 +12,6 @@ use super::arbiter::{Arbiter, Phase, Place, Worker, check};
 use super::board::Board;
 use super::control::StopMode;
 use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX};
-use super::stop::GRACE_MS;
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -166,9 +165,7 @@ impl Arbiter {
         self.board[slot].set_retires();
         worker.body.tell(StopMode::Graceful);
         worker.told = Some(StopMode::Graceful);
-        let grace_ms = worker.generation.settings.graceful_timeout.as_millis() as u64;
-        let kill_at_ms = monotonic_ms() + grace_ms + GRACE_MS;
-        worker.kill_at_ms = worker.kill_at_ms.min(kill_at_ms);
+        worker.kill_at_ms = worker.kill_at_ms.min(monotonic_ms() + worker.grace_ms());
     }
 
     /// The place is free for another use.

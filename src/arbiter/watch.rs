@@ -1,10 +1,11 @@
 //! Deadlines of single workers: to be ready, to give signs of life, to end, to grow old.
 
 use super::arbiter::{Arbiter, Worker};
+use super::board::State;
 use super::control::StopMode;
 use super::roll::Generation;
 use super::settings::TARGET;
-use super::stop::AFTER_KILL_MS;
+use super::stop::{AFTER_KILL_MS, GRACE_MS};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::Exit;
@@ -51,6 +52,19 @@ impl Worker {
         }
     }
 
+    /// It has begun to stop without being told.
+    fn leaves_by_itself(&self, state: State) -> bool {
+        state == State::Stopping
+            && self.told.is_none()
+            && self.verdict.is_none()
+            && self.kill_at_ms == u64::MAX
+    }
+
+    /// How long it may take to stop.
+    pub(super) fn grace_ms(&self) -> u64 {
+        self.generation.settings.graceful_timeout.as_millis() as u64 + GRACE_MS
+    }
+
     fn is_silent_for(&self, beat_ms: u64, now: u64) -> Option<u64> {
         let timeout = self.generation.settings.heartbeat_timeout.as_millis() as u64;
         let silent = now.saturating_sub(beat_ms);
@@ -83,6 +97,10 @@ impl Arbiter {
             let Some(worker) = &self.places[slot].worker else { continue };
             if now >= worker.kill_at_ms {
                 self.end_by_force(slot, now);
+            } else if worker.leaves_by_itself(self.board[slot].state()) {
+                if let Some(worker) = &mut self.places[slot].worker {
+                    worker.kill_at_ms = now + worker.grace_ms();
+                }
             } else if worker.told.is_some() || worker.verdict.is_some() {
             } else if !worker.ready {
                 let boot_ms = worker.generation.settings.boot_timeout.as_millis() as u64;
@@ -136,8 +154,11 @@ impl Arbiter {
         let was_killed = worker.told == Some(StopMode::Kill);
         worker.kill_at_ms = u64::MAX;
         if was_killed || (worker.body.is_thread() && worker.told == Some(StopMode::Quick)) {
-            log!(self.log, Error, TARGET, "Worker ({who}) does not end");
+            log!(self.log, Error, TARGET, "Worker ({who}) does not end; another takes its place");
             worker.verdict = Some(Verdict::Lost);
+            self.board.return_ticket(worker.age);
+            // What is wanted here is wanted elsewhere from now on.
+            self.places[slot].wanted = None;
             return;
         }
         let how = if worker.body.is_thread() {
@@ -202,6 +223,7 @@ impl Arbiter {
             );
             worker.body.tell(StopMode::Quick);
             worker.told = Some(StopMode::Quick);
+            worker.kill_at_ms = now + AFTER_KILL_MS;
             return;
         }
         worker.body.signal(SIGABRT);

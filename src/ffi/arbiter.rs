@@ -35,12 +35,17 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
             return serve::serve(config);
         }
         config.settings_mut().serve_presets();
-        let arbiter = made(config)?;
-        // SAFETY: made above; freed below.
-        let result = unsafe { borrow(arbiter) }?.arbiter.enter()?.run();
-        // SAFETY: made above, and nobody else has it any more.
-        unsafe { gw_arbiter_free(arbiter) };
-        result
+        // Also after a panic.
+        struct Freed(*mut gw_arbiter);
+        impl Drop for Freed {
+            fn drop(&mut self) {
+                // SAFETY: made below, and nobody else has it any more.
+                unsafe { gw_arbiter_free(self.0) };
+            }
+        }
+        let arbiter = Freed(made(config)?);
+        // SAFETY: made above, and freed after this.
+        unsafe { borrow(arbiter.0) }?.arbiter.enter()?.run()
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, serve) }
