@@ -141,7 +141,7 @@ impl Signals {
 static ON_ABORT: AtomicPtr<Box<dyn Fn() + Send + Sync>> = AtomicPtr::new(std::ptr::null_mut());
 
 extern "C" fn abort_handler(signal: libc::c_int) {
-    let hook = ON_ABORT.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    let hook = ON_ABORT.load(Ordering::SeqCst);
     // SAFETY: what `on_abort` leaked; nobody frees it.
     if let Some(hook) = unsafe { hook.as_ref() } {
         hook();
