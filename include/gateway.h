@@ -502,11 +502,11 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_OUTPUT_BUFFER            27  /* octets */
 #define GW_OPT_QUEUE_LIMIT              28  /* requests that wait */
 #define GW_OPT_QUEUE_TIMEOUT            29  /* ms */
-#define GW_OPT_BOOT_TIMEOUT             30  /* ms */
-#define GW_OPT_RELOAD_PARALLEL          31  /* workers */
-#define GW_OPT_MAX_REQUESTS_JITTER      32  /* requests */
-#define GW_OPT_MAX_RECYCLING            33  /* workers */
-#define GW_OPT_MAX_LIFETIME             34  /* ms */
+#define GW_OPT_BOOT_TIMEOUT             31  /* ms */
+#define GW_OPT_RELOAD_PARALLEL          32  /* workers */
+#define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
+#define GW_OPT_MAX_RECYCLING            34  /* workers */
+#define GW_OPT_MAX_LIFETIME             35  /* ms */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */

@@ -68,15 +68,15 @@ pub const GW_OPT_QUEUE_LIMIT: u32 = 28;
 /// ms
 pub const GW_OPT_QUEUE_TIMEOUT: u32 = 29;
 /// ms
-pub const GW_OPT_BOOT_TIMEOUT: u32 = 30;
+pub const GW_OPT_BOOT_TIMEOUT: u32 = 31;
 /// workers
-pub const GW_OPT_RELOAD_PARALLEL: u32 = 31;
+pub const GW_OPT_RELOAD_PARALLEL: u32 = 32;
 /// requests
-pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 32;
+pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 /// workers
-pub const GW_OPT_MAX_RECYCLING: u32 = 33;
+pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
-pub const GW_OPT_MAX_LIFETIME: u32 = 34;
+pub const GW_OPT_MAX_LIFETIME: u32 = 35;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

@@ -283,7 +283,7 @@ pub(super) static OPTIONS: [Opt; 34] = [
           answered with 503. 0: any time.",
     ),
     opt(
-        30,
+        31,
         c"boot_timeout",
         Slot::Duration(field!(boot_timeout)),
         c"90s",
@@ -291,21 +291,21 @@ pub(super) static OPTIONS: [Opt; 34] = [
           failed to boot. 0: any time.",
     ),
     opt(
-        31,
+        32,
         c"reload_parallel",
         int!(reload_parallel, 1, 64),
         c"1",
         c"How many workers more than usual there may be during a reload.",
     ),
     opt(
-        32,
+        33,
         c"max_requests_jitter",
         int!(max_requests_jitter, 0, i32::MAX as u32),
         c"0",
         c"A random number from 0 to this is added to the max_requests of each worker.",
     ),
     opt(
-        33,
+        34,
         c"max_recycling",
         int!(max_recycling, 1, 1024),
         c"1",
@@ -313,7 +313,7 @@ pub(super) static OPTIONS: [Opt; 34] = [
           the others serve on until it is their turn.",
     ),
     opt(
-        34,
+        35,
         c"max_lifetime",
         Slot::Duration(field!(max_lifetime)),
         c"0",

@@ -36,11 +36,11 @@ fn numbers_and_names_are_fixed() {
             (27, "output_buffer", "size"),
             (28, "queue_limit", "int"),
             (29, "queue_timeout", "ms"),
-            (30, "boot_timeout", "ms"),
-            (31, "reload_parallel", "int"),
-            (32, "max_requests_jitter", "int"),
-            (33, "max_recycling", "int"),
-            (34, "max_lifetime", "ms"),
+            (31, "boot_timeout", "ms"),
+            (32, "reload_parallel", "int"),
+            (33, "max_requests_jitter", "int"),
+            (34, "max_recycling", "int"),
+            (35, "max_lifetime", "ms"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
@@ -57,7 +57,7 @@ fn every_option_is_found_and_documented() {
         let c = option.c_strings().map(|c| c.to_str().unwrap());
         assert_eq!(c, [option.name(), option.kind(), option.preset(), option.help()]);
     }
-    for id in [0, 35, u32::MAX] {
+    for id in [0, 36, u32::MAX] {
         let error = by_id(id).unwrap_err();
         assert_eq!(error.kind(), Kind::Unknown);
         assert_eq!(error.message(), format!("no option has the number {id}"));
