@@ -571,6 +571,10 @@ mod tests {
         head.set(&response, false).ok()?;
         let mut out = b"before".to_vec();
         let framed = head.encode(&http1::Encoder, &mut out, case.asked, case.known, case.date);
+        let mut direct = b"before".to_vec();
+        let wire = head.as_wire();
+        http1::Encoder.head(&mut direct, &case.asked, &wire, case.known, case.date);
+        assert_eq!(out, direct, "{case:?}");
         let fields: Vec<_> = head.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
         Some((out, framed, head.status(), head.content_length(), head.has_date, fields))
     }
