@@ -23,7 +23,8 @@ use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
 
-/// Requests that one connection may have answered in one go while others wait.
+/// Steps that one connection may go in one go while others wait: a request whose body and answer
+/// are there takes one.
 const BUDGET: u32 = 64;
 
 /// Octets of a body that nobody read which are read for the sake of the next request.
@@ -310,7 +311,7 @@ impl Conn {
     }
 
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
-        for _ in 0..BUDGET * 4 {
+        for _ in 0..BUDGET {
             let step = match slot.exchange.phase() {
                 Phase::Idle => self.between(slot, core),
                 Phase::Reading => self.read_body(slot, core),
@@ -355,7 +356,7 @@ impl Conn {
         match step.event {
             Event::Head => {
                 self.begin(slot, core, step.consumed);
-                None
+                self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
             Event::Data(span) => {
@@ -466,18 +467,22 @@ impl Conn {
     }
 
     /// The request waits for its body, if it has one.
+    #[inline(always)]
     fn read_body(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        match slot.feed() {
+            Fed::End | Fed::Full => self.call(slot, core),
+            fed => self.await_body(slot, core, fed),
+        }
+    }
+
+    fn await_body(&mut self, slot: &mut Slot, core: &mut Core, fed: Fed) -> Option<Fate> {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        match slot.feed() {
-            Fed::End | Fed::Full => return self.call(slot, core),
-            Fed::Rejected(reject) => {
-                record::body_refused(&core.context, x, &reject);
-                self.lingers = true;
-                x.refuse(&wire, reject.status, reject.reason);
-                return None;
-            }
-            Fed::More(_) => {}
+        if let Fed::Rejected(reject) = fed {
+            record::body_refused(&core.context, x, &reject);
+            self.lingers = true;
+            x.refuse(&wire, reject.status, reject.reason);
+            return None;
         }
         if x.input().failure() == Some(Kind::Io) {
             self.lingers = true;
@@ -518,7 +523,8 @@ impl Conn {
         }
     }
 
-    fn call(&mut self, slot: &Slot, core: &mut Core) -> Option<Fate> {
+    #[inline(always)]
+    fn call(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
         if core.has_crew() {
             return Some(Fate::Away);
         }
@@ -527,7 +533,10 @@ impl Conn {
         }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         slot.exchange.run(&wire);
-        None
+        match slot.exchange.phase() {
+            Phase::Done => self.complete(slot),
+            _ => None,
+        }
     }
 
     /// The application has been called: take from it what the client takes from us.
@@ -588,6 +597,7 @@ impl Conn {
     }
 
     /// A request is over.
+    #[inline(always)]
     fn complete(&mut self, slot: &mut Slot) -> Option<Fate> {
         let outcome = slot.exchange.outcome();
         let unread = {
