@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 
 use crate::arbiter::{self, Arbiter, StopMode, Way, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::log;
+use crate::base::log::{Logger, log};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{Hooks, Worker};
+use crate::module;
 use crate::server::engine::{Engine, Stop};
-use crate::server::setup::Setup;
+use crate::server::setup::{Draft, Setup};
 use crate::sys::listen::Listening;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{SIGINT, SIGPIPE, SIGQUIT, SIGTERM, Signals};
@@ -31,7 +32,7 @@ const SERVE_ERROR: i32 = 255;
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
-/// do not start ([`Error::exit_status`] 3); `Kind::Timeout`: it has stopped, but for threads in
+/// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it has stopped, but for threads in
 /// which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
@@ -51,9 +52,8 @@ pub fn prefork(config: Config) -> Result<Arbiter> {
 
 /// The same, and what its workers count.
 pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)> {
-    let setup = Arc::new(Setup::new(config)?);
-    must_have_app(&setup)?;
-    let settings = &setup.settings;
+    let draft = Draft::draft(config)?;
+    let (settings, log) = (draft.settings.clone(), draft.log.clone());
     if settings.listeners.is_empty() {
         return Err(Error::new(
             Kind::Invalid,
@@ -70,6 +70,7 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
             ));
         }
     };
+    let source = Source::new(draft)?;
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -79,19 +80,57 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
     // Before the fork, so that it is everybody's.
     let counters = Shared::new(of_arbiter.workers);
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let listeners = bind(&setup)?;
-    let log = setup.log.clone();
-    let all = Arc::clone(&counters);
+    let listeners = source.bind()?;
+    let (all, workers_log) = (Arc::clone(&counters), log.clone());
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&setup, Arc::new(one), context)
+        work(&source, &workers_log, Arc::new(one), context)
     });
     Ok((Arbiter::new(of_arbiter, listeners, main, log)?, counters))
 }
 
+/// Where a worker gets its setup from.
+enum Source {
+    Made(Arc<Setup>),
+    /// Each process has a copy, to load a module by itself.
+    Draft(Box<Mutex<Option<Draft>>>),
+}
+
+impl Source {
+    fn new(draft: Draft) -> Result<Self> {
+        if draft.is_for_workers() {
+            let source = Source::Draft(Box::new(Mutex::new(Some(draft))));
+            module::try_in_child(|| source.setup().map(drop))?;
+            return Ok(source);
+        }
+        let setup = draft.load()?;
+        must_have_app(&setup)?;
+        Ok(Source::Made(Arc::new(setup)))
+    }
+
+    fn bind(&self) -> Result<Vec<Arc<Listening>>> {
+        match self {
+            Source::Made(setup) => bind(setup),
+            Source::Draft(draft) => draft.lock().as_ref().map_or(Ok(Vec::new()), bind),
+        }
+    }
+
+    /// The setup; of a draft once in each process.
+    fn setup(&self) -> Result<Arc<Setup>> {
+        match self {
+            Source::Made(setup) => Ok(Arc::clone(setup)),
+            Source::Draft(draft) => {
+                let draft = draft.lock().take();
+                let draft = draft.ok_or(Error::new(Kind::State, "the module was loaded before"))?;
+                draft.load().map(Arc::new)
+            }
+        }
+    }
+}
+
 fn must_have_app(setup: &Setup) -> Result<()> {
-    if setup.pulled && setup.hooks.worker_init.is_none() {
+    if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
         return Err(Error::new(
             Kind::Invalid,
             "there is no application: gw_config_app comes first, or a hook worker_init that starts \
@@ -101,7 +140,7 @@ fn must_have_app(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
+fn bind<S>(setup: &Setup<S>) -> Result<Vec<Arc<Listening>>> {
     Ok(setup.bind()?.into_iter().map(Arc::new).collect())
 }
 
@@ -117,17 +156,20 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
 
 /// A worker's life.
-fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(std::process::id(), Ordering::Relaxed);
     }
-    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
-        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
-    let engine = match made {
-        Ok(engine) => engine,
+    let made = source.setup().and_then(|setup| {
+        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), counters)?;
+        engine.watch(context.stop_fd())?;
+        Ok((setup, engine))
+    });
+    let (setup, engine) = match made {
+        Ok(made) => made,
         Err(error) => {
-            log!(setup.log, Error, "worker", "{error}");
+            log!(log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
     };
@@ -138,13 +180,13 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
         server: Some(Arc::new(engine.remote())),
         ..Worker::default()
     };
-    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
+    let served = hooked(&setup.stack.hooks, &worker, || turn(&setup, engine, context));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
         std::mem::forget(worker);
     }
     served.unwrap_or_else(|error| {
-        log!(setup.log, Error, "worker", "{error}");
+        log!(log, Error, "worker", "{error}");
         error.exit_status()
     })
 }
@@ -209,7 +251,7 @@ fn serve_inline(config: Config) -> Result<()> {
     let counters = Arc::new(Counters::default());
     let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    hooked(&setup.hooks, &worker, || turn_here(&setup, engine, signals))?
+    hooked(&setup.stack.hooks, &worker, || turn_here(&setup, engine, signals))?
 }
 
 fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {
