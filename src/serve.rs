@@ -1,7 +1,7 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -91,41 +91,46 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
 }
 
 /// Where a worker gets its setup from.
-enum Source {
-    Made(Arc<Setup>),
-    /// Each process has a copy, to load a module by itself.
-    Draft(Box<Mutex<Option<Draft>>>),
+struct Source {
+    made: OnceLock<Arc<Setup>>,
+    /// Until then.  Each process has a copy of its own, to load a module by itself, and keeps what
+    /// comes of it: what is the host's is dropped by nobody but the process that started all.
+    draft: Mutex<Option<Draft>>,
 }
 
 impl Source {
     fn new(draft: Draft) -> Result<Self> {
-        if draft.is_for_workers() {
-            let source = Source::Draft(Box::new(Mutex::new(Some(draft))));
+        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
+        let source = Source { made, draft: Mutex::new(Some(draft)) };
+        if for_workers {
             module::try_in_child(|| source.setup().map(drop))?;
-            return Ok(source);
+        } else {
+            must_have_app(&*source.setup()?)?;
         }
-        let setup = draft.load()?;
-        must_have_app(&setup)?;
-        Ok(Source::Made(Arc::new(setup)))
+        Ok(source)
     }
 
     fn bind(&self) -> Result<Vec<Arc<Listening>>> {
-        match self {
-            Source::Made(setup) => bind(setup),
-            Source::Draft(draft) => draft.lock().as_ref().map_or(Ok(Vec::new()), bind),
+        match (self.made.get(), &*self.draft.lock()) {
+            (Some(setup), _) => bind(setup),
+            (None, Some(draft)) => bind(draft),
+            (None, None) => Ok(Vec::new()),
         }
     }
 
-    /// The setup; of a draft once in each process.
+    /// The setup of this process.
     fn setup(&self) -> Result<Arc<Setup>> {
-        match self {
-            Source::Made(setup) => Ok(Arc::clone(setup)),
-            Source::Draft(draft) => {
-                let draft = draft.lock().take();
-                let draft = draft.ok_or(Error::new(Kind::State, "the module was loaded before"))?;
-                draft.load().map(Arc::new)
-            }
+        let mut draft = self.draft.lock();
+        let stack = match draft.as_mut() {
+            Some(draft) => Some(draft.stack.stack(&draft.log)?),
+            None => None,
+        };
+        if let (Some(draft), Some(stack)) = (draft.take(), stack) {
+            let _ = self.made.set(Arc::new(draft.with(stack)));
         }
+        let made = self.made.get().ok_or_else(|| Error::from(Kind::State))?;
+        made.check()?;
+        Ok(Arc::clone(made))
     }
 }
 
@@ -155,6 +160,9 @@ pub fn is_worker() -> bool {
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Option<Engine>> = Mutex::new(None);
 
+/// What the hooks of a process were given: threads of the host may use it until the end.
+static GIVEN: AtomicPtr<Worker> = AtomicPtr::new(std::ptr::null_mut());
+
 /// A worker's life.
 fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
@@ -182,8 +190,7 @@ fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerCon
     };
     let served = hooked(&setup.stack.hooks, &worker, || turn(&setup, engine, context));
     if is_process {
-        // Threads of the host may use what the hooks were given until the process ends.
-        std::mem::forget(worker);
+        GIVEN.store(Box::into_raw(Box::new(worker)), Ordering::Relaxed);
     }
     served.unwrap_or_else(|error| {
         log!(log, Error, "worker", "{error}");

@@ -189,7 +189,12 @@ fn what_cannot_be_loaded_is_said() {
         // `join` leaves "./" out.
         let whole: PathBuf = whole.components().collect();
         let expected = format!("{code}: load module {}: {said}\n", whole.display());
-        for way in MODELS.into_iter().chain([&["server"][..], &["arbiter", "workers=2"]]) {
+        // Here, and in a process that is thrown away; the others are like one of these.
+        let mut ways = vec![MODELS[0], MODELS[2]];
+        if args == "fail" {
+            ways.extend([MODELS[1], MODELS[3], &["server"], &["arbiter", "workers=2"]]);
+        }
+        for way in ways {
             let ended = launch(path, args, way);
             assert_eq!((ended.status, &*ended.stdout), (Some(4), &*expected), "{way:?}: {ended:?}");
         }
@@ -237,40 +242,44 @@ fn a_worker_that_cannot_load_it_ends_with_4() {
 #[test]
 fn hooks_of_both_are_called() {
     let module = module("hooks", "tests/c/module.c", &[]);
-    let theirs = ["init", "request", "access 200", "exit", "dropped"];
+    let expected = [
+        "host init",
+        "module's hooks init",
+        "host request",
+        "module's hooks request",
+        "module's hooks access 200",
+        "host access 200",
+        "module's hooks exit",
+        "host exit",
+    ];
+    let lines = |ended: &Ended| -> Vec<String> {
+        let ours = |line: &&str| line.starts_with("host ") || line.starts_with("module's ");
+        ended.stderr.lines().filter(ours).map(str::to_owned).collect()
+    };
     for model in [MODELS[0], &["worker_model=threads", "workers=1"], &["workers=1", "preload=1"]] {
         let server = start(&module, "hooks", &[model, &["hooks"]].concat());
         assert_eq!(server.get("/"), "module");
         let ended = server.stop();
-        let lines: Vec<&str> = ended.stderr.lines().collect();
-        let order: Vec<&str> = lines
-            .into_iter()
-            .filter(|line| line.starts_with("host ") || line.starts_with("module's "))
-            .collect();
-        // The application is dropped by the process that ends, not by a worker that was forked.
-        let expected = [
-            "host init",
-            "module's hooks init",
-            "host request",
-            "module's hooks request",
-            "module's hooks access 200",
-            "host access 200",
-            "module's hooks exit",
-            "host exit",
-        ];
-        assert_eq!(order[..8], expected, "{model:?}: {ended:?}");
-        let mut dropped = order[8..].to_vec();
-        dropped.sort_unstable();
-        assert_eq!(dropped, ["module's app dropped", "module's hooks dropped"], "{ended:?}");
+        let mut lines = lines(&ended);
+        assert_eq!(lines[..8], expected, "{model:?}: {ended:?}");
+        lines[8..].sort_unstable();
+        let dropped = ["host dropped", "module's app dropped", "module's hooks dropped"];
+        assert_eq!(lines[8..], dropped, "{model:?}: {ended:?}");
     }
-    // Alone, and in a worker that loads it itself; the try drops what it got.
-    let server = start(&module, "hooks", &["workers=1"]);
+    // In a worker that loads it by itself, and ends without dropping anything; so does the try.
+    let server = start(&module, "hooks", &["workers=1", "hooks"]);
     assert_eq!(server.get("/"), "module");
     let ended = server.stop();
-    for hook in theirs {
-        let line = format!("module's hooks {hook}\n");
-        assert!(ended.stderr.contains(&line), "{hook}: {ended:?}");
+    assert_eq!(lines(&ended)[..8], expected, "{ended:?}");
+    assert_eq!(lines(&ended)[8..], ["host dropped"], "{ended:?}");
+    // The process that began drops what is the host's, once, also if nothing came of it.
+    for args in ["fail", "fail in a worker", "no flags", "refuse"] {
+        let ended = launch(&module, args, &["workers=1", "hooks", "wrap", "threads=2"]);
+        assert_eq!(ended.stderr.matches("dropped").count(), 2, "{args}: {ended:?}");
+        assert_eq!(ended.stderr.matches("host dropped").count(), 1, "{args}: {ended:?}");
+        assert_eq!(ended.stderr.matches("wrap dropped").count(), 1, "{args}: {ended:?}");
     }
+    // Who is refused does not end as one that began.
     let ended = launch(&module, "refuse", &["workers=1", "hooks"]);
     assert_eq!(ended.status, Some(3), "{ended:?}");
     assert!(!ended.stderr.contains("exit\n"), "{ended:?}");

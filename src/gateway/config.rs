@@ -17,7 +17,7 @@ use super::service::{Access, Hooks, Worker};
 pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;
 
 /// Loads a module, in the process that is to run it.
-pub type Load = Box<dyn FnOnce() -> Result<Loaded> + Send + Sync>;
+pub type Load = Box<dyn Fn() -> Result<Loaded> + Send + Sync>;
 
 /// What a module has given.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ pub struct Parts {
 pub struct Unstacked {
     app: Option<Source>,
     middleware: Vec<(Middleware, Option<Kept>)>,
+    kept: Vec<Kept>,
     hooks: Hooks,
 }
 
@@ -91,23 +92,25 @@ impl Unstacked {
         matches!(self.app, Some(Source::Module(_)))
     }
 
-    /// Loads the module, if it is one, and puts the middleware around the application.
-    pub fn stack(self, log: &Logger) -> Result<Stack> {
+    /// Loads the module, if it is one, and puts the middleware around the application; once.  What
+    /// is the host's stays here when that fails.
+    pub fn stack(&mut self, log: &Logger) -> Result<Stack> {
         let pulled = self.app.is_none();
-        let (app, hooks) = match self.app {
-            None => (Application::taken(), self.hooks),
-            Some(Source::App(app)) => (app, self.hooks),
-            Some(Source::Module(load)) => {
-                let Loaded { app, hooks, label } = load()?;
-                log!(log, Info, "module", "Loaded {label}");
-                (app, self.hooks.around(hooks))
-            }
-        };
-        let mut app = Arc::new(app);
-        for (wrap, kept) in self.middleware.into_iter().rev() {
+        if let Some(Source::Module(load)) = &self.app {
+            let Loaded { app, hooks, label } = load()?;
+            log!(log, Info, "module", "Loaded {label}");
+            self.app = Some(Source::App(app));
+            self.hooks = std::mem::take(&mut self.hooks).around(hooks);
+        }
+        let mut app = Arc::new(match self.app.take() {
+            Some(Source::App(app)) => app,
+            _ => Application::taken(),
+        });
+        while let Some((wrap, kept)) = self.middleware.pop() {
+            self.kept.extend(kept.clone());
             app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
         }
-        Ok(Stack { app, pulled, hooks: Arc::new(hooks) })
+        Ok(Stack { app, pulled, hooks: Arc::new(std::mem::take(&mut self.hooks)) })
     }
 }
 
@@ -230,7 +233,12 @@ impl Config {
     pub fn into_parts(self) -> Parts {
         Parts {
             settings: self.settings,
-            app: Unstacked { app: self.app, middleware: self.middleware, hooks: self.hooks },
+            app: Unstacked {
+                app: self.app,
+                middleware: self.middleware,
+                kept: Vec::new(),
+                hooks: self.hooks,
+            },
             log: self.log.map(|(level, callback)| HostLog(level, callback)),
         }
     }

@@ -85,13 +85,17 @@ impl Draft {
     }
 
     /// Get the application, and check what depends on it.
-    pub fn load(self) -> Result<Setup> {
-        let Setup { settings, stack, log, access, limits, spool_dir } = self;
-        let stack = stack.stack(&log)?;
-        let setup = Setup { settings, stack, log, access, limits, spool_dir };
-        setup.threads()?;
-        setup.check_sharing()?;
+    pub fn load(mut self) -> Result<Setup> {
+        let stack = self.stack.stack(&self.log)?;
+        let setup = self.with(stack);
+        setup.check()?;
         Ok(setup)
+    }
+
+    /// The setup, unchecked, when `stack` has been made of its own.
+    pub fn with(self, stack: Stack) -> Setup {
+        let Setup { settings, log, access, limits, spool_dir, .. } = self;
+        Setup { settings, stack, log, access, limits, spool_dir }
     }
 }
 
@@ -126,6 +130,12 @@ impl Setup {
     /// Check everything that can be checked before something is started.
     pub fn new(config: Config) -> Result<Self> {
         Draft::draft(config)?.load()
+    }
+
+    /// What depends on the application.
+    pub fn check(&self) -> Result<()> {
+        self.threads()?;
+        self.check_sharing()
     }
 
     /// What the requests of one worker share.

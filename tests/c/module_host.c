@@ -43,6 +43,14 @@ on_access(void *ctx, const gw_access *a)
     fprintf(stderr, "host access %d\n", a->status);
 }
 
+static void
+dropped(void *ctx)
+{
+    fprintf(stderr, "%s dropped\n", (const char *) ctx);
+}
+
+static char host_name[] = "host", wrap_name[] = "wrap";
+
 typedef struct { gw_start_response_fn fn; void *sr; } next_sr;
 
 static gw_result
@@ -100,13 +108,15 @@ configure(int argc, char **argv, gw_error *err)
         } else if (strcmp(argv[i], "hooks") == 0) {
             gw_hooks hooks = GW_INIT(gw_hooks);
 
+            hooks.ctx = host_name;
+            hooks.drop = dropped;
             hooks.worker_init = worker_init;
             hooks.worker_exit = worker_exit;
             hooks.pre_request = pre_request;
             hooks.access = on_access;
             rc = gw_config_hooks(cfg, &hooks, err);
         } else if (strcmp(argv[i], "wrap") == 0) {
-            rc = gw_config_use(cfg, wrap, NULL, NULL, err);
+            rc = gw_config_use(cfg, wrap, wrap_name, dropped, err);
         }
     }
     if (rc < 0) {
