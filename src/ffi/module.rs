@@ -139,6 +139,11 @@ unsafe fn ask(library: &Library, path: &CStr, args: &CStr) -> Result<Loaded> {
         let text = "it exports no gw_module_init: see GW_MODULE_DECLARE in gateway.h";
         Error::new(Kind::Unknown, text)
     })?;
+    if !library.shares(c"gw_abi") {
+        let text = "it uses another copy of libgateway than this program, which has a static one: \
+                    link the program with -lgateway, the shared one";
+        return Err(Error::new(Kind::Abi, text));
+    }
     let told = gw_module_args {
         size: size_of::<gw_module_args>() as u32,
         abi: ABI,

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 pub const GW_FEATURE_FORK: u32 = 1 << 0;
 /// files go out by sendfile
 pub const GW_FEATURE_SENDFILE: u32 = 1 << 2;
-/// modules are loaded: not by a static program
+/// modules can be loaded
 pub const GW_FEATURE_MODULES: u32 = 1 << 3;
 
 /// [sig] static: "0.1.0"

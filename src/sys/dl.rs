@@ -1,6 +1,7 @@
 //! Shared objects that are loaded while the process runs.
 
 use std::ffi::{CStr, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 /// A shared object in this process.  Its code and data stay when this is dropped, until the process
@@ -27,6 +28,30 @@ impl Library {
         // SAFETY: a handle of dlopen, which `self` has not closed yet, and a string.
         NonNull::new(unsafe { libc::dlsym(self.0.as_ptr(), name.as_ptr()) })
     }
+
+    /// Whether this object, if it uses something of this name, uses that of the object that this
+    /// code is in: not that of a second copy, which came as one of its dependencies.
+    pub fn shares(&self, name: &CStr) -> bool {
+        // What the program and its libraries offer comes before what the object has brought.
+        // SAFETY: a string.
+        let offered = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        match NonNull::new(offered).or_else(|| self.symbol(name)) {
+            Some(used) => base(used.as_ptr()) == base((&raw const HERE).cast()),
+            None => true,
+        }
+    }
+}
+
+/// Something of the object that this code is in.
+static HERE: u8 = 0;
+
+/// Where the object begins that has this address.
+fn base(address: *const c_void) -> Option<usize> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address may be asked for, and `info` may be written.
+    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
+    // SAFETY: a Dl_info is pointers, for which zero is a value.
+    (found != 0).then(|| unsafe { info.assume_init() }.dli_fbase as usize)
 }
 
 impl Drop for Library {
@@ -47,7 +72,8 @@ fn said() -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-#[cfg(test)]
+// A static program loads nothing.
+#[cfg(all(test, not(target_feature = "crt-static")))]
 mod tests {
     use super::*;
 
@@ -57,6 +83,9 @@ mod tests {
         let library = unsafe { Library::open(c"libc.so.6") }.unwrap();
         let found = library.symbol(c"getpid").unwrap();
         assert!(library.symbol(c"gw_no_such_symbol").is_none());
+        // Used is that of the C library, which this is not; of what is not there nothing is used.
+        assert!(!library.shares(c"getpid"));
+        assert!(library.shares(c"gw_no_such_symbol"));
         drop(library);
         // SAFETY: as above.
         let again = unsafe { Library::open(c"libc.so.6") }.unwrap();

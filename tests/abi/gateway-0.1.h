@@ -51,8 +51,7 @@ extern "C" {
 
 #define GW_FEATURE_FORK     (1u << 0)   /* workers are forked */
 #define GW_FEATURE_SENDFILE (1u << 2)   /* files go out by sendfile */
-#define GW_FEATURE_MODULES  (1u << 3)   /* modules are loaded: not by a
-                                           static program */
+#define GW_FEATURE_MODULES  (1u << 3)   /* modules can be loaded */
 
 const char *gw_version(void);       /* [sig] static: "0.1.0" */
 uint32_t gw_version_number(void);   /* [sig] of the library that is loaded */
