@@ -1,20 +1,21 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::arbiter::{self, Arbiter, StopMode, Way, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::log;
+use crate::base::log::{Logger, log};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{Hooks, Worker};
+use crate::module;
 use crate::server::engine::{Engine, Stop};
-use crate::server::setup::Setup;
+use crate::server::setup::{Draft, Setup};
 use crate::sys::listen::Listening;
 use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
@@ -33,7 +34,7 @@ const SERVE_ERROR: i32 = 255;
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
-/// do not start ([`Error::exit_status`] 3); `Kind::Timeout`: it has stopped, but for threads in
+/// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it has stopped, but for threads in
 /// which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
@@ -53,9 +54,8 @@ pub fn prefork(config: Config) -> Result<Arbiter> {
 
 /// The same, and what its workers count.
 pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)> {
-    let setup = Arc::new(Setup::new(config)?);
-    must_have_app(&setup)?;
-    let settings = &setup.settings;
+    let draft = Draft::draft(config)?;
+    let (settings, log) = (draft.settings.clone(), draft.log.clone());
     if settings.listeners.is_empty() {
         return Err(Error::new(
             Kind::Invalid,
@@ -72,6 +72,7 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
             ));
         }
     };
+    let source = Source::new(draft)?;
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -81,19 +82,62 @@ pub(crate) fn counted(config: Config) -> Result<(Arbiter, Arc<Shared<Counters>>)
     // Before the fork, so that it is everybody's.
     let counters = Shared::new(of_arbiter.workers);
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let listeners = bind(&setup)?;
-    let log = setup.log.clone();
-    let all = Arc::clone(&counters);
+    let listeners = source.bind()?;
+    let (all, workers_log) = (Arc::clone(&counters), log.clone());
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&setup, Arc::new(one), context)
+        work(&source, &workers_log, Arc::new(one), context)
     });
     Ok((Arbiter::new(of_arbiter, listeners, main, log)?, counters))
 }
 
+/// Where a worker gets its setup from.
+struct Source {
+    made: OnceLock<Arc<Setup>>,
+    /// Until then.  Each process has a copy of its own, to load a module by itself, and keeps what
+    /// comes of it: what is the host's is dropped by nobody but the process that started all.
+    draft: Mutex<Option<Draft>>,
+}
+
+impl Source {
+    fn new(draft: Draft) -> Result<Self> {
+        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
+        let source = Source { made, draft: Mutex::new(Some(draft)) };
+        if for_workers {
+            module::try_in_child(|| source.setup().map(drop))?;
+        } else {
+            must_have_app(&*source.setup()?)?;
+        }
+        Ok(source)
+    }
+
+    fn bind(&self) -> Result<Vec<Arc<Listening>>> {
+        match (self.made.get(), &*self.draft.lock()) {
+            (Some(setup), _) => bind(setup),
+            (None, Some(draft)) => bind(draft),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// The setup of this process.
+    fn setup(&self) -> Result<Arc<Setup>> {
+        let mut draft = self.draft.lock();
+        let stack = match draft.as_mut() {
+            Some(draft) => Some(draft.stack.stack(&draft.log)?),
+            None => None,
+        };
+        if let (Some(draft), Some(stack)) = (draft.take(), stack) {
+            let _ = self.made.set(Arc::new(draft.with(stack)));
+        }
+        let made = self.made.get().ok_or_else(|| Error::from(Kind::State))?;
+        made.check()?;
+        Ok(Arc::clone(made))
+    }
+}
+
 fn must_have_app(setup: &Setup) -> Result<()> {
-    if setup.pulled && setup.hooks.worker_init.is_none() {
+    if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
         return Err(Error::new(
             Kind::Invalid,
             "there is no application: gw_config_app comes first, or a hook worker_init that starts \
@@ -103,7 +147,7 @@ fn must_have_app(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
+fn bind<S>(setup: &Setup<S>) -> Result<Vec<Arc<Listening>>> {
     Ok(setup.bind()?.into_iter().map(Arc::new).collect())
 }
 
@@ -119,17 +163,20 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// A worker's life.
-fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
     }
-    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
-        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
-    let engine = match made {
-        Ok(engine) => engine,
+    let made = source.setup().and_then(|setup| {
+        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), counters)?;
+        engine.watch(context.stop_fd())?;
+        Ok((setup, engine))
+    });
+    let (setup, engine) = match made {
+        Ok(made) => made,
         Err(error) => {
-            log!(setup.log, Error, "worker", "{error}");
+            log!(log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
     };
@@ -140,13 +187,13 @@ fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -
         server: Some(Arc::new(engine.remote())),
         ..Worker::default()
     };
-    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context));
+    let served = hooked(&setup.stack.hooks, &worker, || turn(&setup, engine, context));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
         LEFT.lock().push(Box::new(worker));
     }
     served.unwrap_or_else(|error| {
-        log!(setup.log, Error, "worker", "{error}");
+        log!(log, Error, "worker", "{error}");
         error.exit_status()
     })
 }
@@ -211,7 +258,7 @@ fn serve_inline(config: Config) -> Result<()> {
     let counters = Arc::new(Counters::default());
     let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    hooked(&setup.hooks, &worker, || turn_here(&setup, engine, signals))?
+    hooked(&setup.stack.hooks, &worker, || turn_here(&setup, engine, signals))?
 }
 
 fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {

@@ -57,6 +57,7 @@ pub struct Settings {
     pub output_buffer: u64,
     pub queue_limit: u32,
     pub queue_timeout: Duration,
+    pub preload: bool,
 }
 
 impl Default for Settings {
@@ -90,6 +91,7 @@ impl Default for Settings {
             output_buffer: 0,
             queue_limit: 0,
             queue_timeout: Duration::ZERO,
+            preload: false,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());

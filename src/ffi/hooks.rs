@@ -9,11 +9,12 @@ use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference}
 use super::object::borrow_anywhere;
 use super::result::{gw_error, gw_result};
 use super::server::{gw_server, server_of};
-use crate::base::error::{Error, Kind};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::Environ;
-use crate::gateway::service::{Access, Worker};
+use crate::gateway::config::Config;
+use crate::gateway::service::{Access, Hooks, Worker};
 
 /// one finished request
 #[repr(C)]
@@ -97,53 +98,71 @@ pub unsafe extern "C" fn gw_config_hooks(
     hooks: *const gw_hooks,
     err: *mut gw_error,
 ) -> gw_result {
-    let set = || {
+    let set_all = || {
         // SAFETY: the rules page.
         let (hooks, newer) = unsafe { known(hooks, "hooks") }?;
         let context = Arc::new(Context::new(hooks.ctx, hooks.drop));
         newer.map_or(Ok(()), Err)?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
-        let mut cfg = cfg.enter()?;
-        if let Some(pre_request) = hooks.pre_request {
-            let context = Arc::clone(&context);
-            cfg.on_request(move |env| {
-                // SAFETY: the host's function and context; the request runs.
-                unsafe { pre_request(context.get(), std::ptr::from_ref(env).cast_mut()) };
-            });
-        }
-        if let Some(access) = hooks.access {
-            let context = Arc::clone(&context);
-            cfg.on_access(move |done| {
-                let done = access_of(done);
-                // SAFETY: the host's function and context; the record lives for the call.
-                unsafe { access(context.get(), &raw const done) };
-            });
-        }
-        if let Some(worker_init) = hooks.worker_init {
-            let context = Arc::clone(&context);
-            cfg.on_worker_init(move |worker| {
-                let worker = worker_of(worker);
-                // SAFETY: the host's function and context; the record lives for the call.
-                let code = unsafe { worker_init(context.get(), &raw const worker) };
-                if code >= 0 {
-                    return Ok(());
-                }
-                let kind = Kind::from_code(code).unwrap_or(Kind::App);
-                Err(Error::new(kind, format!("worker_init returned {code}: {}", kind.text())))
-            });
-        }
-        if let Some(worker_exit) = hooks.worker_exit {
-            cfg.on_worker_exit(move |worker| {
-                let worker = worker_of(worker);
-                // SAFETY: the host's function and context; the record lives for the call.
-                unsafe { worker_exit(context.get(), &raw const worker) };
-            });
-        }
+        set(&mut *cfg.enter()?, &hooks, &context);
         Ok(())
     };
     // SAFETY: the rules page.
-    unsafe { guard_with(err, set) }
+    unsafe { guard_with(err, set_all) }
+}
+
+/// The hooks of a module, which live as long as its application.
+///
+/// # Safety
+/// As [`gw_config_hooks`].
+pub(super) unsafe fn hooks_of(hooks: *const gw_hooks) -> Result<Hooks> {
+    // SAFETY: the caller's promise.
+    let (hooks, newer) = unsafe { known(hooks, "hooks") }?;
+    let context = Arc::new(Context::new(hooks.ctx, hooks.drop));
+    newer.map_or(Ok(()), Err)?;
+    let mut cfg = Config::new();
+    set(&mut cfg, &hooks, &context);
+    Ok(cfg.into_hooks())
+}
+
+fn set(cfg: &mut Config, hooks: &gw_hooks, context: &Arc<Context>) {
+    if let Some(pre_request) = hooks.pre_request {
+        let context = Arc::clone(context);
+        cfg.on_request(move |env| {
+            // SAFETY: the host's function and context; the request runs.
+            unsafe { pre_request(context.get(), std::ptr::from_ref(env).cast_mut()) };
+        });
+    }
+    if let Some(access) = hooks.access {
+        let context = Arc::clone(context);
+        cfg.on_access(move |done| {
+            let done = access_of(done);
+            // SAFETY: the host's function and context; the record lives for the call.
+            unsafe { access(context.get(), &raw const done) };
+        });
+    }
+    if let Some(worker_init) = hooks.worker_init {
+        let context = Arc::clone(context);
+        cfg.on_worker_init(move |worker| {
+            let worker = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            let code = unsafe { worker_init(context.get(), &raw const worker) };
+            if code >= 0 {
+                return Ok(());
+            }
+            let kind = Kind::from_code(code).unwrap_or(Kind::App);
+            Err(Error::new(kind, format!("worker_init returned {code}: {}", kind.text())))
+        });
+    }
+    if let Some(worker_exit) = hooks.worker_exit {
+        let context = Arc::clone(context);
+        cfg.on_worker_exit(move |worker| {
+            let worker = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            unsafe { worker_exit(context.get(), &raw const worker) };
+        });
+    }
 }
 
 fn worker_of(worker: &Worker) -> gw_worker {
@@ -256,7 +275,7 @@ pub unsafe extern "C" fn gw_log(env: *const Environ, level: i32, text: *const c_
     });
 }
 
-fn level_of(code: i32) -> crate::base::error::Result<Level> {
+fn level_of(code: i32) -> Result<Level> {
     Level::from_code(code)
         .ok_or_else(|| Error::new(Kind::Invalid, format!("level is {code}: 1 to 4 are known")))
 }

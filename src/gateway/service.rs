@@ -90,6 +90,43 @@ pub struct Hooks {
     pub access: Option<OnAccess>,
 }
 
+impl Hooks {
+    /// These and `inner`, of which all are called: these come first where something begins, and last
+    /// where it ends.
+    pub fn around(self, inner: Hooks) -> Hooks {
+        Hooks {
+            worker_init: match (self.worker_init, inner.worker_init) {
+                (Some(first), Some(second)) => Some(Box::new(move |worker| {
+                    first(worker)?;
+                    second(worker)
+                })),
+                (first, second) => first.or(second),
+            },
+            worker_exit: match (inner.worker_exit, self.worker_exit) {
+                (Some(first), Some(second)) => Some(Box::new(move |worker| {
+                    first(worker);
+                    second(worker);
+                })),
+                (first, second) => first.or(second),
+            },
+            pre_request: match (self.pre_request, inner.pre_request) {
+                (Some(first), Some(second)) => Some(Box::new(move |env| {
+                    first(env);
+                    second(env);
+                })),
+                (first, second) => first.or(second),
+            },
+            access: match (inner.access, self.access) {
+                (Some(first), Some(second)) => Some(Box::new(move |done| {
+                    first(done);
+                    second(done);
+                })),
+                (first, second) => first.or(second),
+            },
+        }
+    }
+}
+
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks")

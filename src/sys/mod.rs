@@ -5,6 +5,7 @@
 //! state for the process except `signal`, and that only while it is asked to, and a page of `pid`.
 
 pub mod clock;
+pub mod dl;
 pub mod dup;
 pub mod file;
 pub mod listen;

@@ -53,7 +53,7 @@ const fn opt(
 }
 
 /// 4 (heartbeat_timeout) and 7 (max_requests) are taken and not here yet.
-pub(super) static OPTIONS: [Opt; 27] = [
+pub(super) static OPTIONS: [Opt; 28] = [
     opt(
         1,
         c"workers",
@@ -266,5 +266,14 @@ pub(super) static OPTIONS: [Opt; 27] = [
         c"0",
         c"How long a request may wait for a thread, or to be taken; one that waited longer is \
           answered with 503. 0: any time.",
+    ),
+    opt(
+        30,
+        c"preload",
+        Slot::Bool(field!(preload)),
+        c"0",
+        c"When a module is loaded, if workers are forked. 0: by each worker after the fork, so that \
+          new workers run new code. 1: before the fork: memory is shared, and only a new process \
+          runs new code.",
     ),
 ];

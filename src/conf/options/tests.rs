@@ -34,6 +34,7 @@ fn numbers_and_names_are_fixed() {
             (27, "output_buffer", "size"),
             (28, "queue_limit", "int"),
             (29, "queue_timeout", "ms"),
+            (30, "preload", "bool"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
@@ -50,7 +51,7 @@ fn every_option_is_found_and_documented() {
         let c = option.c_strings().map(|c| c.to_str().unwrap());
         assert_eq!(c, [option.name(), option.kind(), option.preset(), option.help()]);
     }
-    for id in [0, 4, 7, 30, u32::MAX] {
+    for id in [0, 4, 7, 31, u32::MAX] {
         let error = by_id(id).unwrap_err();
         assert_eq!(error.kind(), Kind::Unknown);
         assert_eq!(error.message(), format!("no option has the number {id}"));
