@@ -463,7 +463,7 @@ fn storm(seed: u64, buffering: &str, threads: &str) {
 }
 
 /// Is told of a request that was taken.
-struct Ear(One, Sender<What>);
+struct Ear(#[allow(dead_code, reason = "it counts")] One, Sender<What>);
 
 impl gateway::Events for Ear {
     fn readable(&self, _: &Arc<Shared>) {

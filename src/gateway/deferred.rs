@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -295,7 +296,7 @@ impl Shared {
 
     /// Up to `buf.len()` octets of the request's body: `None` when nothing is there, 0 at the end.
     pub fn read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
-        self.answers()?.readable = Notice::Unwanted;
+        drop(self.answers()?);
         self.read_by(|input| input.read(buf))
     }
 
@@ -303,17 +304,16 @@ impl Shared {
         &self,
         mut take: impl FnMut(&mut RequestBody) -> Result<Read>,
     ) -> Result<Option<usize>> {
+        // Under both locks: what comes just behind a read that finds nothing is told of.
+        let mut state = self.state.lock();
         let mut input = self.input.lock();
         let was_full = input.is_full();
         let got = take(&mut input)?;
         let has_room = was_full && !input.is_full();
         drop(input);
+        state.readable = if got == Read::Empty { Notice::Owed } else { Notice::Unwanted };
         if got == Read::Empty || has_room {
-            let mut state = self.state.lock();
             state.wants_input = true;
-            if got == Read::Empty {
-                state.readable = Notice::Owed;
-            }
             self.post(state);
         }
         Ok(match got {
@@ -381,8 +381,8 @@ impl Shared {
     }
 
     /// Whoever was to be told so far is not told any more; `events` is, also of what was told before
-    /// and not acted upon.
-    pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
+    /// and not acted upon.  Once the server has gone, that is told in the calling thread.
+    pub fn watch(self: &Arc<Self>, events: Arc<dyn Events>) -> Result<()> {
         drop(self.open()?);
         let before = self.events.lock().replace(events);
         if let Some(before) = before {
@@ -391,7 +391,10 @@ impl Shared {
         let mut state = self.state.lock();
         let State { readable, writable, aborted, .. } = &mut *state;
         let missed = [readable, writable, aborted].map(Notice::renew).contains(&true);
-        if missed || self.is_gone() {
+        if state.orphan.is_some() {
+            drop(state);
+            self.tell_here();
+        } else if missed || self.is_gone() {
             self.post(state);
         }
         Ok(())
@@ -498,8 +501,37 @@ impl Shared {
         true
     }
 
+    /// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.  `contain`
+    /// runs what the application has written.
+    pub(super) fn tell(self: &Arc<Self>, unsent: u64, contain: impl Fn(&dyn Fn())) {
+        // Looked up behind the decision: one that took the place of another meanwhile, or comes
+        // later, asks what was told before.
+        let tell = |event: &dyn Fn(&dyn Events)| {
+            contain(&|| {
+                if let Some(events) = self.events() {
+                    event(&*events);
+                }
+            });
+        };
+        if self.has_input() {
+            tell(&|events| events.readable(self));
+        }
+        if self.has_room(unsent) {
+            tell(&|events| events.writable(self));
+        }
+        if self.owes_aborted() {
+            tell(&|events| events.aborted(self));
+        }
+    }
+
+    /// The same where there is no loop any more.
+    fn tell_here(self: &Arc<Self>) {
+        // A panic was reported by its hook, and is nobody else's business.
+        self.tell(0, |event| drop(catch_unwind(AssertUnwindSafe(event))));
+    }
+
     /// Whether a writer that was refused is to be told of room.
-    pub(super) fn has_room(&self, unsent: u64) -> bool {
+    fn has_room(&self, unsent: u64) -> bool {
         let mut state = self.state.lock();
         state.unsent = unsent;
         let room = state.gone || state.waiting() <= self.limit / 2;
@@ -515,7 +547,7 @@ impl Shared {
     }
 
     /// Whether a reader that found nothing is to be told of something.
-    pub(super) fn has_input(&self) -> bool {
+    fn has_input(&self) -> bool {
         let mut state = self.state.lock();
         let is_there = {
             let input = self.input.lock();
@@ -559,7 +591,7 @@ impl Shared {
     }
 
     /// Whether somebody is to be told that the client has left.
-    pub(super) fn owes_aborted(&self) -> bool {
+    fn owes_aborted(&self) -> bool {
         let mut state = self.state.lock();
         self.is_gone() && !state.ended && state.aborted.is_due()
     }
@@ -579,27 +611,29 @@ impl Shared {
         self.input.lock().fail(Kind::Closed);
     }
 
-    /// From now on the request has this name; says whether its handle was given up before.
+    /// From now on the request has this name; says whether its handle was given up before.  What was
+    /// said under the old one, and not looked after, is to be looked after now.
     pub(crate) fn rename(&self, key: u64) -> bool {
         let mut state = self.state.lock();
         state.key = key;
-        // Who looks for the old name finds nobody.
         state.posted = false;
         state.ended
     }
 
     /// The server goes, and the handle does not: whoever gives it up does the rest.
-    pub(crate) fn orphan(&self, rest: Orphan) {
+    pub(crate) fn orphan(self: &Arc<Self>, rest: Orphan) {
         let mut state = self.state.lock();
         if !state.ended {
             state.orphan = Some(rest);
-            return;
+            drop(state);
+            // What was said to a loop that does not turn any more.
+            return self.tell_here();
         }
         drop(state);
         rest();
     }
 
-    pub(super) fn events(&self) -> Option<Arc<dyn Events>> {
+    fn events(&self) -> Option<Arc<dyn Events>> {
         self.events.lock().clone()
     }
 
@@ -813,5 +847,181 @@ impl DerefMut for InputRef<'_> {
             InputRef::Own(input) => input,
             InputRef::Shared(input) => input,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Condvar, Mutex as StdMutex};
+    use std::thread;
+
+    /// Counts what is posted or told, and is waited for without a limit: what is lost hangs.
+    #[derive(Default)]
+    struct Bell(StdMutex<usize>, Condvar);
+
+    impl Bell {
+        fn ring(&self) {
+            *self.0.lock().unwrap() += 1;
+            self.1.notify_all();
+        }
+
+        fn wait(&self) {
+            let rung = self.1.wait_while(self.0.lock().unwrap(), |rung| *rung == 0);
+            *rung.unwrap() -= 1;
+        }
+    }
+
+    impl Mailbox for Bell {
+        fn post(&self, _: u64) {
+            self.ring();
+        }
+    }
+
+    fn handle(limit: u64, input: RequestBody) -> (Arc<Shared>, Arc<Bell>) {
+        let mailbox = Arc::new(Bell::default());
+        let begin = Beginning {
+            mailbox: Arc::clone(&mailbox) as Arc<_>,
+            key: 1,
+            env: EnvironPtr::new(std::ptr::null()),
+            input,
+            limit,
+            started: true,
+            committed: false,
+        };
+        let shared = Shared::new(begin, None);
+        shared.returned(Mode::Later);
+        (Arc::new(shared), mailbox)
+    }
+
+    /// As the exchange does, without one: take, "send", tell.
+    fn send_all(shared: &Shared, mailbox: &Bell, told: &Bell) -> u64 {
+        let (mut batch, mut sent) = (Batch::default(), 0);
+        loop {
+            mailbox.wait();
+            shared.noticed();
+            while shared.take(&mut batch, 0) {
+                sent += batch.octets;
+                if batch.is_whole() {
+                    return sent;
+                }
+                batch.clear();
+                if shared.has_room(0) {
+                    told.ring();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_was_refused_is_told_of_room() {
+        let (shared, mailbox) = handle(10, RequestBody::default());
+        let told = Arc::new(Bell::default());
+        let writer = {
+            let (shared, told) = (Arc::clone(&shared), Arc::clone(&told));
+            thread::spawn(move || {
+                for _ in 0..30 {
+                    let chunk = || OwnedChunk::from_vec(vec![b'x'; 4]);
+                    while let Written::Refused(_) = shared.write(chunk()).unwrap() {
+                        told.wait();
+                    }
+                }
+                shared.end(0).unwrap().0.unwrap();
+            })
+        };
+        assert_eq!(send_all(&shared, &mailbox, &told), 120);
+        writer.join().unwrap();
+        assert_eq!(shared.write(OwnedChunk::from_static(b"x")).unwrap_err().kind(), Kind::State);
+    }
+
+    #[test]
+    fn a_reader_that_found_nothing_is_told_of_more_and_of_the_end() {
+        for failure in [None, Some(Kind::Timeout)] {
+            let mut input = RequestBody::default();
+            input.open(true, 0);
+            let (shared, mailbox) = handle(10, input);
+            let told = Arc::new(Bell::default());
+            let reader = {
+                let (shared, told) = (Arc::clone(&shared), Arc::clone(&told));
+                thread::spawn(move || {
+                    let (mut buf, mut all) = ([0; 700], 0);
+                    loop {
+                        match shared.read(&mut buf) {
+                            Ok(None) => told.wait(),
+                            Ok(Some(0)) => return (all, None),
+                            Ok(Some(n)) => all += n,
+                            Err(error) => return (all, Some(error.kind())),
+                        }
+                    }
+                })
+            };
+            let mut left = 10;
+            while left > 0 {
+                while shared.wants_input() && left > 0 {
+                    left -= 1;
+                    shared.input().push(&[b'y'; 600], Path::new("")).unwrap();
+                    if left == 0 {
+                        match failure {
+                            None => shared.input().complete(),
+                            Some(why) => shared.input().fail(why),
+                        }
+                    }
+                    if shared.has_input() {
+                        told.ring();
+                    }
+                }
+                if left > 0 {
+                    mailbox.wait();
+                    shared.noticed();
+                }
+            }
+            assert_eq!(reader.join().unwrap(), (6000, failure));
+        }
+    }
+
+    #[test]
+    fn who_listens_late_hears_what_another_was_told() {
+        #[derive(Default)]
+        struct Ear(AtomicUsize);
+        impl Events for Ear {
+            fn readable(&self, _: &Arc<Shared>) {}
+            fn writable(&self, _: &Arc<Shared>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            fn aborted(&self, _: &Arc<Shared>) {}
+        }
+        let (shared, mailbox) = handle(1, RequestBody::default());
+        let refused = |shared: &Shared| {
+            matches!(shared.write(OwnedChunk::from_static(b"x")), Ok(Written::Refused(_)))
+        };
+        assert!(!refused(&shared) && refused(&shared));
+        shared.take(&mut Batch::default(), 0);
+        let early = Arc::new(Ear::default());
+        shared.watch(Arc::clone(&early) as Arc<_>).unwrap();
+        let driver = {
+            let (shared, mailbox) = (Arc::clone(&shared), Arc::clone(&mailbox));
+            thread::spawn(move || {
+                while !shared.state.lock().ended {
+                    shared.noticed();
+                    if shared.has_room(0)
+                        && let Some(events) = shared.events()
+                    {
+                        events.writable(&shared);
+                    }
+                    mailbox.wait();
+                }
+            })
+        };
+        let late = Arc::new(Ear::default());
+        shared.watch(Arc::clone(&late) as Arc<_>).unwrap();
+        // What nobody tells it hangs.
+        while late.0.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        shared.end(0).unwrap().0.unwrap();
+        driver.join().unwrap();
+        assert_eq!((Arc::strong_count(&early), Arc::strong_count(&late)), (1, 2));
     }
 }

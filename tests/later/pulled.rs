@@ -328,3 +328,33 @@ fn each_of_a_pipeline_has_its_own_time_to_be_taken() {
     assert_eq!(server.reply(&mut client).status, 503);
     assert_eq!(server.counters.shed.get(), 1);
 }
+
+#[test]
+fn who_watches_when_the_server_has_gone_hears_it_at_once() {
+    for (stopped, dropped) in [(true, false), (true, true), (false, true)] {
+        let mut server = Server::made_of(|config| {
+            config.set("request_buffering", "0").unwrap();
+        });
+        let mut client = server.connect();
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        server.settle();
+        let handle = take(&server, 1).1.pop().unwrap();
+        assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+        let counters = server.counters.clone();
+        let mut server = Some(server);
+        if stopped {
+            server.as_mut().unwrap().stop(Stop::Quick);
+            server.as_mut().unwrap().finish();
+        }
+        if dropped {
+            server = None;
+        }
+        let told = super::tools::Told::default();
+        handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+        drop(server);
+        assert_eq!(told.take(), ["readable", "aborted"]);
+        assert!(handle.read(&mut [0; 9]).is_err());
+        drop(handle);
+        assert_eq!((told.alive(), counters.in_flight.get()), (0, 0));
+    }
+}

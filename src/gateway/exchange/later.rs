@@ -190,20 +190,7 @@ impl Exchange {
 
     /// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.
     pub(super) fn tell(&self, shared: &Arc<Shared>, unsent: u64) {
-        let Some(events) = shared.events() else {
-            return;
-        };
-        if shared.has_input() {
-            self.contain(|| events.readable(shared));
-        }
-        if shared.has_room(unsent) {
-            self.contain(|| events.writable(shared));
-        }
-        if shared.owes_aborted() {
-            self.contain(|| events.aborted(shared));
-        }
-        // Perhaps the last that knew them.
-        self.contain(|| drop(events));
+        shared.tell(unsent, |event| self.contain(event));
     }
 
     /// Run what the application has written; a panic stays there, and is logged.
