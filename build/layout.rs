@@ -76,6 +76,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         first: &[],
         sources: &["src/ffi/server.rs"],
     },
+    Section {
+        title: "application modules",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/module.rs"],
+    },
 ];
 
 /// Types of the lower layers that are in the header, and their names there.  Constants of those

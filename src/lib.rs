@@ -28,6 +28,7 @@
 //! serve      both together: a server as a call
 //! arbiter    processes and threads: start, watch, stop workers
 //! server     sockets and the event loop of one worker
+//! module     a module is tried in a process that is thrown away
 //! run        how an application call is executed
 //! gateway    the calling convention: one request, no I/O
 //! wire       protocols: octets <-> heads and bodies, no I/O
@@ -47,6 +48,7 @@ pub mod conf;
 mod ffi;
 #[doc(hidden)]
 pub mod gateway;
+mod module;
 #[doc(hidden)]
 pub mod run;
 mod serve;

@@ -1,8 +1,8 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -10,13 +10,14 @@ use crate::arbiter::{
     self, Arbiter, Board, Event, Observer, Plan, StopMode, Way, Who, WorkerContext,
 };
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::log;
+use crate::base::log::{Logger, log};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
-use crate::gateway::service::{Hooks, OnArbiter, OnWorker, Supervisor, Worker};
+use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
+use crate::module;
 use crate::server::engine::{Engine, Stop};
-use crate::server::setup::Setup;
+use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
 use crate::sys::pid::pid;
@@ -36,7 +37,7 @@ const SERVE_ERROR: i32 = 255;
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
-/// do not start ([`Error::exit_status`] 3); `Kind::Timeout`: it has stopped, but for threads in
+/// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it has stopped, but for threads in
 /// which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
@@ -79,9 +80,9 @@ pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
 
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
 pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
-    let setup = Arc::new(Setup::new(config)?);
-    must_have_app(&setup)?;
-    let settings = &setup.settings;
+    let mut draft = Draft::draft(config)?;
+    let hooks = draft.stack.take_arbiter_hooks();
+    let (settings, log) = (draft.settings.clone(), draft.log.clone());
     if settings.listeners.is_empty() {
         return Err(Error::new(
             Kind::Invalid,
@@ -98,6 +99,7 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
             ));
         }
     };
+    let source = Arc::new(Source::new(draft)?);
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -109,17 +111,20 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
     };
-    let (log, all) = (setup.log.clone(), Arc::clone(&common.counters));
-    let (to_bind, told) = (Arc::clone(&setup), Arc::clone(&setup));
+    let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
+    let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&setup, Arc::new(one), context)
+        work(&source, &workers_log, Arc::new(one), context)
     });
     let token = Arc::clone(&common.token);
     let observer: Observer = Arc::new(move |handle, event| {
         let token = token.load(Ordering::Relaxed);
-        observe(&told, || Supervisor { handle: Box::new(handle.clone()), token }, event);
+        if matches!(event, Event::Reopen) {
+            to_reopen.reopen_logs();
+        }
+        observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
     });
     Ok(Plan {
         settings: of_arbiter,
@@ -131,8 +136,7 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
 }
 
 /// Events of the arbiter become hooks.
-fn observe(setup: &Setup, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
-    let hooks = &setup.hooks;
+fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
     let worker = |hook: &Option<OnWorker>, who: Who, exit_status| {
         if let Some(hook) = hook {
             let (pid, slot) = (who.pid, who.slot as u32);
@@ -164,12 +168,64 @@ fn observe(setup: &Setup, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
                 hook(&arbiter(), failure);
             }
         }
-        Event::Reopen => setup.reopen_logs(),
+        Event::Reopen => {}
+    }
+}
+
+/// Where a worker gets its setup from.
+struct Source {
+    made: OnceLock<Arc<Setup>>,
+    /// Until then.  Each process has a copy of its own, to load a module by itself, and keeps what
+    /// comes of it: what is the host's is dropped by nobody but the process that started all.
+    draft: Mutex<Option<Draft>>,
+}
+
+impl Source {
+    fn new(draft: Draft) -> Result<Self> {
+        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
+        let source = Source { made, draft: Mutex::new(Some(draft)) };
+        if for_workers {
+            module::try_in_child(|| source.setup().map(drop))?;
+        } else {
+            must_have_app(&*source.setup()?)?;
+        }
+        Ok(source)
+    }
+
+    fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
+        match (self.made.get(), &*self.draft.lock()) {
+            (Some(setup), _) => setup.bind_beside(there),
+            (None, Some(draft)) => draft.bind_beside(there),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    fn reopen_logs(&self) {
+        match (self.made.get(), &*self.draft.lock()) {
+            (Some(setup), _) => setup.reopen_logs(),
+            (None, Some(draft)) => draft.reopen_logs(),
+            (None, None) => {}
+        }
+    }
+
+    /// The setup of this process.
+    fn setup(&self) -> Result<Arc<Setup>> {
+        let mut draft = self.draft.lock();
+        let stack = match draft.as_mut() {
+            Some(draft) => Some(draft.stack.stack(&draft.log)?),
+            None => None,
+        };
+        if let (Some(draft), Some(stack)) = (draft.take(), stack) {
+            let _ = self.made.set(Arc::new(draft.with(stack)));
+        }
+        let made = self.made.get().ok_or_else(|| Error::from(Kind::State))?;
+        made.check()?;
+        Ok(Arc::clone(made))
     }
 }
 
 fn must_have_app(setup: &Setup) -> Result<()> {
-    if setup.pulled && setup.hooks.worker_init.is_none() {
+    if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
         return Err(Error::new(
             Kind::Invalid,
             "there is no application: gw_config_app comes first, or a hook worker_init that starts \
@@ -195,35 +251,37 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// A worker's life.
-fn work(setup: &Arc<Setup>, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
-        if let Err(error) = begin_process(setup, context) {
-            log!(setup.log, Error, "worker", "{error}");
-            return error.exit_status().max(BOOT_ERROR);
-        }
     }
-    let made = Engine::new(Arc::clone(setup), context.listeners().to_vec(), counters)
-        .and_then(|engine| engine.watch(context.stop_fd()).map(|()| engine));
-    let mut engine = match made {
-        Ok(engine) => engine,
+    let made = source.setup().and_then(|setup| {
+        if is_process {
+            begin_process(&setup, context)?;
+        }
+        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), counters)?;
+        engine.watch(context.stop_fd())?;
+        Ok((setup, engine))
+    });
+    let (setup, mut engine) = match made {
+        Ok(made) => made,
         Err(error) => {
-            log!(setup.log, Error, "worker", "{error}");
+            log!(log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
     };
     if setup.settings.max_requests > 0 {
-        engine.retire_after(requests_of_a_worker(setup), context.leave_permit());
+        engine.retire_after(requests_of_a_worker(&setup), context.leave_permit());
     }
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..worker_of(context) };
-    let served = hooked(&setup.hooks, &worker, || turn(setup, engine, context, &worker));
+    let served = hooked(&setup.stack.hooks, &worker, || turn(&setup, engine, context, &worker));
     if is_process {
         // Threads of the host may use what the hooks were given until the process ends.
         LEFT.lock().push(Box::new(worker));
     }
     served.unwrap_or_else(|error| {
-        log!(setup.log, Error, "worker", "{error}");
+        log!(log, Error, "worker", "{error}");
         error.exit_status()
     })
 }
@@ -239,15 +297,15 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
 
 /// First in a worker that was forked.
 fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
-    if let Some(post_fork) = &setup.hooks.post_fork {
+    if let Some(post_fork) = &setup.stack.hooks.post_fork {
         post_fork(&worker_of(context)).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
     }
-    if setup.hooks.worker_abort.is_none() {
+    if setup.stack.hooks.worker_abort.is_none() {
         return Ok(());
     }
     let (setup, Worker { pid, slot, generation, .. }) = (Arc::clone(setup), worker_of(context));
     let aborts = move || {
-        if let Some(worker_abort) = &setup.hooks.worker_abort {
+        if let Some(worker_abort) = &setup.stack.hooks.worker_abort {
             worker_abort(&Worker { pid, slot, generation, ..Worker::default() });
         }
     };
@@ -315,7 +373,7 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
                 Some(StopMode::Graceful) if context.board().retires() => engine.control().retire(),
                 Some(StopMode::Graceful) => engine.control().stop(Stop::Graceful),
                 Some(StopMode::Quick | StopMode::Kill) => {
-                    if let Some(worker_int) = &setup.hooks.worker_int
+                    if let Some(worker_int) = &setup.stack.hooks.worker_int
                         && !std::mem::replace(&mut is_quick, true)
                     {
                         worker_int(worker);
@@ -347,7 +405,7 @@ fn serve_inline(config: Config) -> Result<()> {
     let counters = Arc::new(Counters::default());
     let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    hooked(&setup.hooks, &worker, || turn_here(&setup, engine, signals))?
+    hooked(&setup.stack.hooks, &worker, || turn_here(&setup, engine, signals))?
 }
 
 fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {

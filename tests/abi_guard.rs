@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::support::{STRICT, include_dir, library, library_dir, output, root, run, scratch_dir};
-use harness::{SIGTERM, Server};
+use harness::{SIGTERM, Server, program};
 
 const CHANGED: &str = "the ABI is not what tests/abi/baseline.abi says.  Programs that were compiled \
     before would break.  If that is meant (until 1.0 it may be): make abi-baseline, and a line in \
@@ -28,7 +28,11 @@ const BASELINE: &str = "tests/abi/baseline.abi";
 const SNAPSHOT: &str = "tests/abi/gateway-0.1.h";
 
 /// The programs of tests/c that are compiled against the snapshot.
-const PROGRAMS: [&str; 4] = ["app.c", "design_hello.c", "design_loop.c", "design_middleware.c"];
+const PROGRAMS: [&str; 5] =
+    ["app.c", "design_hello.c", "design_later.c", "design_loop.c", "design_middleware.c"];
+
+/// The one of them that is a module.
+const MODULE: &str = "design_later.c";
 
 fn header() -> String {
     fs::read_to_string(include_dir().join("gateway.h")).expect("include/gateway.h")
@@ -265,7 +269,8 @@ fn compiled_before(name: &str) -> PathBuf {
         .arg("-L")
         .arg(&lib)
         .arg(format!("-Wl,-rpath,{}", lib.display()))
-        .args(["-lgateway", "-pthread"]));
+        .args(["-lgateway", "-pthread"])
+        .args(if name == MODULE { &["-shared", "-fPIC"][..] } else { &[] }));
     out
 }
 
@@ -303,6 +308,17 @@ fn loop_of_the_version_before_runs() {
     }
     let ended = server.end();
     assert_eq!((ended.status, &*ended.stdout), (Some(0), "10 requests\n"), "{ended:?}");
+}
+
+/// Also a module: the program that loads it is of today.
+#[test]
+fn module_of_the_version_before_is_loaded() {
+    let module = compiled_before(MODULE);
+    let path = module.to_str().expect("a plain path");
+    let server = Server::start(&program(&["tests/c/module_host.c"]), &["{}", path, ""]);
+    assert_eq!(server.get("/"), "10\n9\n8\n7\n6\n5\n4\n3\n2\n1\n");
+    assert_eq!(server.get("/later"), "at last\n");
+    server.stop();
 }
 
 /// The program that uses most of the interface.

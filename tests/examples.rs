@@ -14,15 +14,17 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 13] = [
     "clock",
     "echo",
     "embed",
     "environ",
     "file",
     "hello",
+    "host",
     "later",
     "middleware",
+    "module",
     "pull",
     "shout",
     "stream",
@@ -401,6 +403,44 @@ fn embed() {
     }
     server.stdin("");
     assert_eq!(server.end().status, Some(0));
+}
+
+/// As its comment has it: built, served, replaced by a rename.
+#[test]
+fn module_and_host() {
+    let module = support::scratch_dir().join(format!("example-{:?}.so", under()));
+    let build = |greeting: &str| {
+        let text = fs::read_to_string(support::root().join("examples/module.c")).expect("it");
+        let source = support::write_source("example-module.c", &text.replace("hello", greeting));
+        let fresh = module.with_extension("new");
+        let mut flags = vec!["-shared", "-fPIC"];
+        if under() == Under::Sanitizers {
+            flags.push("-fsanitize=address,undefined");
+        }
+        support::compile_c(&source, &fresh, &flags);
+        fs::rename(&fresh, &module).expect("mv");
+    };
+    build("hello");
+    let path = module.to_str().expect("a plain path");
+    let server = Server::start(&example("host"), &[path, "{}"]);
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(curl(&[&server.url("/")]), format!("hello from {version}\n"));
+    build("good morning");
+    for worker in server.workers() {
+        kill(worker, SIGKILL);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/") != format!("good morning from {version}\n") {
+        assert!(Instant::now() < deadline, "still the old code");
+    }
+    server.stop();
+
+    let server = Server::start(&example("host"), &[path, "{}", "Servus"]);
+    assert_eq!(server.get("/"), format!("Servus from {version}\n"));
+    server.stop();
+    let ended = Server::launch(&example("host"), &[path, "{}", &"x".repeat(64)]).end();
+    let said = format!("host: load module {path}: a greeting has at most 63 octets\n");
+    assert_eq!((ended.status, &*ended.stderr), (Some(4), &*said), "{ended:?}");
 }
 
 #[test]

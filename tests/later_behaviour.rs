@@ -3,6 +3,8 @@
 //! The test turns the engine in its own thread; handles are used there too, between turns, unless a
 //! test is about other threads.
 
+#[path = "later/chandle.rs"]
+mod chandle;
 #[path = "conv/harness/mod.rs"]
 mod harness;
 #[path = "later/tools.rs"]
@@ -18,5 +20,7 @@ mod clients;
 mod iterators;
 #[path = "later/pulled.rs"]
 mod pulled;
+#[path = "later/releases.rs"]
+mod releases;
 #[path = "later/threads.rs"]
 mod threads;

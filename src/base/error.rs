@@ -118,6 +118,12 @@ impl Error {
         self
     }
 
+    /// The same error with the number that the system gave.
+    pub fn with_os_errno(mut self, errno: i32) -> Self {
+        self.os_errno = errno;
+        self
+    }
+
     /// Its class.
     pub fn kind(&self) -> Kind {
         self.kind

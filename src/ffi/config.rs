@@ -128,6 +128,48 @@ pub unsafe extern "C" fn gw_config_app(
     unsafe { guard_with(err, set) }
 }
 
+/// [one] The application is a module's, instead of gw_config_app.  Its file is loaded when a server
+/// or an arbiter is made of the configuration, by forked workers after the fork unless the option
+/// `preload` is set.  `path` as dlopen has it; one with a slash is meant from where the process is now.
+/// `where` is NULL, "" or "/".  `args` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_module(
+    cfg: *mut gw_config,
+    r#where: *const c_char,
+    path: *const c_char,
+    args: *const c_char,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let (cfg, path) = unsafe { (borrow_anywhere(cfg)?, cstr(path, "path")?) };
+        // SAFETY: the rules page.
+        let (place, args) = unsafe { (text(r#where, "where")?, text(args, "args")?) };
+        if !matches!(place, "" | "/") {
+            let text = format!("where = {place}: a module serves all paths in this version");
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let mut cfg = cfg.enter()?;
+        // SAFETY: the rules page: a module is fit for the process that names it.
+        unsafe { cfg.module(path, args) }?;
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// A string; NULL is an empty one.
+///
+/// # Safety
+/// As [`cstr`].
+unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str> {
+    if text.is_null() {
+        return Ok("");
+    }
+    // SAFETY: the caller's promise.
+    unsafe { cstr(text, what) }
+}
+
 /// [one] Middleware around the application; the first one used is the outermost.  It is called when
 /// a server or an arbiter is made of the configuration; `drop` when what it made is gone.
 #[unsafe(no_mangle)]

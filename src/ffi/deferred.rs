@@ -4,6 +4,7 @@
 //! pointer in an event is good even while another thread gives the handle up.
 
 use std::ffi::{c_char, c_void};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::context::Context;
@@ -137,7 +138,10 @@ pub unsafe extern "C" fn gw_deferred_watch(
         let events = unsafe { told(events) }?;
         let events = events.ok_or_else(|| Error::new(Kind::Invalid, "events is NULL"))?;
         // SAFETY: the rules page.
-        unsafe { borrow(d) }?.watch(events)
+        unsafe { borrow(d) }?;
+        // SAFETY: it is one; the reference that `give` left in it stays there.
+        let shared = ManuallyDrop::new(unsafe { Arc::from_raw(d.cast_const().cast::<Shared>()) });
+        shared.watch(events)
     })
 }
 

@@ -14,6 +14,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::Environ;
+use crate::gateway::config::Config;
 use crate::gateway::service::{Access, Hooks, Supervisor, Worker};
 
 /// one finished request
@@ -133,60 +134,77 @@ pub unsafe extern "C" fn gw_config_hooks(
     hooks: *const gw_hooks,
     err: *mut gw_error,
 ) -> gw_result {
-    let set = || {
+    let set_all = || {
         // SAFETY: the rules page.
         let (hooks, newer) = unsafe { known(hooks, "hooks") }?;
         let context = Arc::new(Context::new(hooks.ctx, hooks.drop));
         newer.map_or(Ok(()), Err)?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
-        let mut cfg = cfg.enter()?;
-        if let Some(pre_request) = hooks.pre_request {
-            let context = Arc::clone(&context);
-            cfg.on_request(move |env| {
-                // SAFETY: the host's function and context; the request runs.
-                unsafe { pre_request(context.get(), std::ptr::from_ref(env).cast_mut()) };
-            });
-        }
-        if let Some(access) = hooks.access {
-            let context = Arc::clone(&context);
-            cfg.on_access(move |done| {
-                let done = access_of(done);
-                // SAFETY: the host's function and context; the record lives for the call.
-                unsafe { access(context.get(), &raw const done) };
-            });
-        }
-        if let Some(worker_init) = hooks.worker_init {
-            let context = Arc::clone(&context);
-            cfg.on_worker_init(move |worker| {
-                let worker = worker_of(worker);
-                // SAFETY: the host's function and context; the record lives for the call.
-                let code = unsafe { worker_init(context.get(), &raw const worker) };
-                refused("worker_init", code)
-            });
-        }
-        if let Some(worker_exit) = hooks.worker_exit {
-            let context = Arc::clone(&context);
-            cfg.on_worker_exit(move |worker| {
-                let worker = worker_of(worker);
-                // SAFETY: the host's function and context; the record lives for the call.
-                unsafe { worker_exit(context.get(), &raw const worker) };
-            });
-        }
-        hooks_of_arbiter(&hooks, &context, cfg.hooks_mut());
+        set(&mut *cfg.enter()?, &hooks, &context);
         Ok(())
     };
     // SAFETY: the rules page.
-    unsafe { guard_with(err, set) }
+    unsafe { guard_with(err, set_all) }
+}
+
+/// The hooks of a module, which live as long as its application.
+///
+/// # Safety
+/// As [`gw_config_hooks`].
+pub(super) unsafe fn hooks_of(hooks: *const gw_hooks) -> Result<Hooks> {
+    // SAFETY: the caller's promise.
+    let (hooks, newer) = unsafe { known(hooks, "hooks") }?;
+    let context = Arc::new(Context::new(hooks.ctx, hooks.drop));
+    newer.map_or(Ok(()), Err)?;
+    let mut cfg = Config::new();
+    set(&mut cfg, &hooks, &context);
+    Ok(cfg.into_hooks())
+}
+
+fn set(cfg: &mut Config, hooks: &gw_hooks, context: &Arc<Context>) {
+    if let Some(pre_request) = hooks.pre_request {
+        let context = Arc::clone(context);
+        cfg.on_request(move |env| {
+            // SAFETY: the host's function and context; the request runs.
+            unsafe { pre_request(context.get(), std::ptr::from_ref(env).cast_mut()) };
+        });
+    }
+    if let Some(access) = hooks.access {
+        let context = Arc::clone(context);
+        cfg.on_access(move |done| {
+            let done = access_of(done);
+            // SAFETY: the host's function and context; the record lives for the call.
+            unsafe { access(context.get(), &raw const done) };
+        });
+    }
+    if let Some(worker_init) = hooks.worker_init {
+        let context = Arc::clone(context);
+        cfg.on_worker_init(move |worker| {
+            let worker = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            let code = unsafe { worker_init(context.get(), &raw const worker) };
+            refused("worker_init", code)
+        });
+    }
+    if let Some(worker_exit) = hooks.worker_exit {
+        let context = Arc::clone(context);
+        cfg.on_worker_exit(move |worker| {
+            let worker = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            unsafe { worker_exit(context.get(), &raw const worker) };
+        });
+    }
+    hooks_of_arbiter(hooks, context, cfg.hooks_mut());
 }
 
 /// Those that the arbiter and the process of a worker call.
 fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
     macro_rules! set {
-        ($($name:ident: |$($arg:ident),+| $call:expr;)*) => { $(
+        ($to:expr; $($name:ident: |$($arg:ident),+| $call:expr;)*) => { $(
             if let Some($name) = hooks.$name {
                 let context = Arc::clone(context);
-                to.$name = Some(Box::new(move |$($arg),+| {
+                $to.$name = Some(Box::new(move |$($arg),+| {
                     let ctx = context.get();
                     $call(ctx, $name)
                 }));
@@ -204,7 +222,7 @@ fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
         // SAFETY: the host's function and context; the record lives for the call.
         unsafe { hook(ctx, &raw const worker) };
     };
-    set! {
+    set! { to.arbiter;
         on_starting: |it| |ctx, hook| arbiter(ctx, hook, it);
         when_ready: |it| |ctx, hook| arbiter(ctx, hook, it);
         on_reload: |it| |ctx, hook| arbiter(ctx, hook, it);
@@ -213,19 +231,21 @@ fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
         spawned: |it| |ctx, hook| worker(ctx, hook, it);
         worker_ready: |it| |ctx, hook| worker(ctx, hook, it);
         child_exit: |it| |ctx, hook| worker(ctx, hook, it);
+    }
+    set! { to;
         worker_int: |it| |ctx, hook| worker(ctx, hook, it);
         worker_abort: |it| |ctx, hook| worker(ctx, hook, it);
     }
     if let Some(nworkers_changed) = hooks.nworkers_changed {
         let context = Arc::clone(context);
-        to.nworkers_changed = Some(Box::new(move |now, before| {
+        to.arbiter.nworkers_changed = Some(Box::new(move |now, before| {
             // SAFETY: the host's function and context.
             unsafe { nworkers_changed(context.get(), now, before) };
         }));
     }
     if let Some(reloaded) = hooks.reloaded {
         let context = Arc::clone(context);
-        to.reloaded = Some(Box::new(move |supervisor, failure| {
+        to.arbiter.reloaded = Some(Box::new(move |supervisor, failure| {
             let mut err = gw_error::EMPTY;
             if let Some(failure) = failure {
                 // SAFETY: `err` is whole, and lives here.
@@ -368,7 +388,7 @@ pub unsafe extern "C" fn gw_log(env: *const Environ, level: i32, text: *const c_
     });
 }
 
-fn level_of(code: i32) -> crate::base::error::Result<Level> {
+fn level_of(code: i32) -> Result<Level> {
     Level::from_code(code)
         .ok_or_else(|| Error::new(Kind::Invalid, format!("level is {code}: 1 to 4 are known")))
 }

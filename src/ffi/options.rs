@@ -67,6 +67,8 @@ pub const GW_OPT_OUTPUT_BUFFER: u32 = 27;
 pub const GW_OPT_QUEUE_LIMIT: u32 = 28;
 /// ms
 pub const GW_OPT_QUEUE_TIMEOUT: u32 = 29;
+/// 0 or 1
+pub const GW_OPT_PRELOAD: u32 = 30;
 /// ms
 pub const GW_OPT_BOOT_TIMEOUT: u32 = 31;
 /// workers

@@ -6,6 +6,8 @@ use std::ffi::{CStr, c_char};
 pub const GW_FEATURE_FORK: u32 = 1 << 0;
 /// files go out by sendfile
 pub const GW_FEATURE_SENDFILE: u32 = 1 << 2;
+/// modules can be loaded
+pub const GW_FEATURE_MODULES: u32 = 1 << 3;
 
 /// [sig] static: "0.1.0"
 #[unsafe(no_mangle)]
@@ -41,10 +43,13 @@ const NUMBER: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
     | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
     | number(env!("CARGO_PKG_VERSION_PATCH"));
 
-const ABI: u32 = number(env!("GATEWAY_ABI"));
+pub(super) const ABI: u32 = number(env!("GATEWAY_ABI"));
 
-const FEATURES: u32 =
-    if cfg!(target_os = "linux") { GW_FEATURE_FORK | GW_FEATURE_SENDFILE } else { GW_FEATURE_FORK };
+const FEATURES: u32 = {
+    let files = if cfg!(target_os = "linux") { GW_FEATURE_SENDFILE } else { 0 };
+    let modules = if cfg!(target_feature = "crt-static") { 0 } else { GW_FEATURE_MODULES };
+    GW_FEATURE_FORK | files | modules
+};
 
 /// Decimal digits, at compile time.
 const fn number(text: &str) -> u32 {

@@ -407,7 +407,8 @@ unsafe extern "C" fn call_rust(
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+/// What the application's panic was about.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

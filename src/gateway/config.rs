@@ -4,41 +4,129 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::base::error::Result;
-use crate::base::log::{Callback, Level};
+use crate::base::log::{Callback, Level, Logger, log};
 use crate::conf::listener::Listener;
 use crate::conf::settings::Settings;
 
 use super::abi::AppFrame;
 use super::abi::Environ;
 use super::app::{App, Application, Kept};
-use super::service::{Access, Hooks, Worker};
+use super::service::{Access, ArbiterHooks, Hooks, Worker};
 
 /// Fills the outer application from the inner one.
 pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;
+
+/// Loads a module, in the process that is to run it.
+pub type Load = Box<dyn Fn() -> Result<Loaded> + Send + Sync>;
+
+/// What a module has given.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its application.
+    pub app: Application,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// Its file, its name and its version, for log lines.
+    pub label: String,
+}
+
+/// Where the application comes from.
+enum Source {
+    App(Application),
+    Module(Load),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::App(app) => app.fmt(f),
+            Source::Module(_) => f.write_str("(a module)"),
+        }
+    }
+}
 
 /// A configuration, until a server or an arbiter is made of it.
 #[derive(Default)]
 pub struct Config {
     settings: Settings,
-    app: Option<Application>,
+    app: Option<Source>,
     middleware: Vec<(Middleware, Option<Kept>)>,
     hooks: Hooks,
     log: Option<(Level, Callback)>,
 }
 
-/// What a configuration comes to, once its application is stacked.
+/// What a configuration comes to.
 #[derive(Debug)]
 pub struct Parts {
     /// The options.
     pub settings: Settings,
+    /// The application.
+    pub app: Unstacked,
+    /// The host's log, if it has one.
+    pub log: Option<HostLog>,
+}
+
+/// An application, and what stands around it, before they are put together: a module is not loaded,
+/// and no middleware was called.
+pub struct Unstacked {
+    app: Option<Source>,
+    middleware: Vec<(Middleware, Option<Kept>)>,
+    kept: Vec<Kept>,
+    hooks: Hooks,
+}
+
+/// An application in its middleware.
+#[derive(Debug)]
+pub struct Stack {
     /// The outermost application.
     pub app: Arc<Application>,
     /// There was no application: whoever asks takes the requests.
     pub pulled: bool,
-    /// The hooks.
+    /// The host's hooks, and those of a module.
     pub hooks: Arc<Hooks>,
-    /// The host's log, if it has one.
-    pub log: Option<HostLog>,
+}
+
+impl Unstacked {
+    /// The hooks for the arbiter's process, which only that needs.
+    pub fn take_arbiter_hooks(&mut self) -> ArbiterHooks {
+        std::mem::take(&mut self.hooks.arbiter)
+    }
+
+    /// Whether the application is in a module.
+    pub fn is_module(&self) -> bool {
+        matches!(self.app, Some(Source::Module(_)))
+    }
+
+    /// Loads the module, if it is one, and puts the middleware around the application; once.  What
+    /// is the host's stays here when that fails.
+    pub fn stack(&mut self, log: &Logger) -> Result<Stack> {
+        let pulled = self.app.is_none();
+        if let Some(Source::Module(load)) = &self.app {
+            let Loaded { app, hooks, label } = load()?;
+            log!(log, Info, "module", "Loaded {label}");
+            self.app = Some(Source::App(app));
+            self.hooks = std::mem::take(&mut self.hooks).around(hooks);
+        }
+        let mut app = Arc::new(match self.app.take() {
+            Some(Source::App(app)) => app,
+            _ => Application::taken(),
+        });
+        while let Some((wrap, kept)) = self.middleware.pop() {
+            self.kept.extend(kept.clone());
+            app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
+        }
+        Ok(Stack { app, pulled, hooks: Arc::new(std::mem::take(&mut self.hooks)) })
+    }
+}
+
+impl fmt::Debug for Unstacked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unstacked")
+            .field("app", &self.app)
+            .field("middleware", &self.middleware.len())
+            .field("hooks", &self.hooks)
+            .finish()
+    }
 }
 
 /// A level and the function that takes records up to it.
@@ -80,7 +168,13 @@ impl Config {
 
     /// The application, with what it may be asked to do.
     pub fn application(&mut self, app: Application) -> &mut Self {
-        self.app = Some(app);
+        self.app = Some(Source::App(app));
+        self
+    }
+
+    /// The application is what `load` gets out of a module.
+    pub fn module_from(&mut self, load: Load) -> &mut Self {
+        self.app = Some(Source::Module(load));
         self
     }
 
@@ -140,20 +234,23 @@ impl Config {
         self
     }
 
-    /// Stack the application.
-    pub fn into_parts(self) -> Result<Parts> {
-        let pulled = self.app.is_none();
-        let mut app = Arc::new(self.app.unwrap_or_else(Application::taken));
-        for (wrap, kept) in self.middleware.into_iter().rev() {
-            app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
-        }
-        Ok(Parts {
+    /// Its hooks alone.
+    pub fn into_hooks(self) -> Hooks {
+        self.hooks
+    }
+
+    /// What it comes to.
+    pub fn into_parts(self) -> Parts {
+        Parts {
             settings: self.settings,
-            app,
-            pulled,
-            hooks: Arc::new(self.hooks),
+            app: Unstacked {
+                app: self.app,
+                middleware: self.middleware,
+                kept: Vec::new(),
+                hooks: self.hooks,
+            },
             log: self.log.map(|(level, callback)| HostLog(level, callback)),
-        })
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -28,6 +29,9 @@ use super::input::{Read, RequestBody};
 
 /// A chunk up to this size is copied behind the others rather than put into memory of its own.
 const COPY: u64 = 4 * 1024;
+
+/// Storage for copied octets that a request keeps for the next one.
+const KEEP: usize = 64 * 1024;
 
 /// Where a driver hears that there is something to do for one of its requests.
 pub trait Mailbox: Send + Sync {
@@ -102,8 +106,41 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.head = None;
         self.ops.clear();
+        self.ops.shrink_to(KEEP / size_of::<Op>());
         self.text.clear();
+        self.text.shrink_to(KEEP);
         self.octets = 0;
+    }
+}
+
+/// Whether somebody is to be told of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    /// Nobody waits for it.
+    Unwanted,
+    /// When it happens.
+    Owed,
+    /// It was told, and nobody has acted upon it.
+    Told,
+}
+
+impl Notice {
+    /// It happens: whether to tell of it now.
+    fn is_due(&mut self) -> bool {
+        let due = *self == Notice::Owed;
+        if due {
+            *self = Notice::Told;
+        }
+        due
+    }
+
+    /// Somebody else listens from now on; whether that one has missed it.
+    fn renew(&mut self) -> bool {
+        let missed = *self == Notice::Told;
+        if missed {
+            *self = Notice::Owed;
+        }
+        missed
     }
 }
 
@@ -117,12 +154,12 @@ struct State {
     committed: bool,
     /// Octets that the exchange took and could not send yet.
     unsent: u64,
-    /// A write was refused.
-    owes_writable: bool,
+    /// Of room, after a write that was refused.
+    writable: Notice,
     /// The handle waits for more of the request's body, or has made room for it.
     wants_input: bool,
-    /// A read found nothing.
-    owes_readable: bool,
+    /// Of more to read, after a read that found nothing.
+    readable: Notice,
     /// The mailbox has a line about this request that was not answered yet.
     posted: bool,
     /// An iterator is to be asked again.
@@ -133,8 +170,8 @@ struct State {
     ended: bool,
     /// Nothing reaches the client any more.
     gone: bool,
-    /// Somebody was told that the client has left.
-    told: bool,
+    /// That the client has left.
+    aborted: Notice,
     orphan: Option<Orphan>,
 }
 
@@ -179,15 +216,15 @@ impl Shared {
             started: begin.started,
             committed: begin.committed,
             unsent: 0,
-            owes_writable: false,
+            writable: Notice::Unwanted,
             wants_input: false,
-            owes_readable: false,
+            readable: Notice::Unwanted,
             posted: false,
             resumed: false,
             resume_at: None,
             ended: false,
             gone: false,
-            told: false,
+            aborted: Notice::Owed,
             orphan: None,
         };
         Shared {
@@ -219,7 +256,7 @@ impl Shared {
 
     /// start_response.  A status of 1xx is sent at once and is not the head.
     pub fn start(&self, head: &Response<'_>) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.answers()?;
         if (100..200).contains(&head.status) {
             if head.status == 101 {
                 let text = "start: 101 needs a connection that can be handed over";
@@ -237,30 +274,29 @@ impl Shared {
     /// A piece of the answer's body.  Memory without release is copied; a release function may run
     /// in any thread.
     pub fn write(&self, chunk: OwnedChunk) -> Result<Written> {
-        let sound = check(&chunk);
-        // Not released under the lock: a release function may come back here.
-        let mut chunk = Some(chunk);
-        let mut state = self.open()?;
-        sound?;
+        // Wherever this returns, the chunk goes after the lock: a release function may come back here.
+        let mut state = self.answers()?;
+        check(&chunk)?;
         if !state.started {
             return Err(Error::new(Kind::State, "write: before start"));
         }
         if state.gone {
             return Err(Error::from(Kind::Closed));
         }
-        if state.batch.octets + state.unsent >= self.limit {
-            state.owes_writable = true;
-            return Ok(Written::Refused(chunk.take().unwrap_or(OwnedChunk::from_static(b""))));
+        if state.waiting() >= self.limit {
+            state.writable = Notice::Owed;
+            return Ok(Written::Refused(chunk));
         }
-        let copied = state.push(&mut chunk);
+        state.writable = Notice::Unwanted;
+        let spent = state.push(chunk);
         self.post(state);
-        drop(copied);
+        drop(spent);
         Ok(Written::Taken)
     }
 
     /// Up to `buf.len()` octets of the request's body: `None` when nothing is there, 0 at the end.
     pub fn read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
-        drop(self.open()?);
+        drop(self.answers()?);
         self.read_by(|input| input.read(buf))
     }
 
@@ -268,15 +304,16 @@ impl Shared {
         &self,
         mut take: impl FnMut(&mut RequestBody) -> Result<Read>,
     ) -> Result<Option<usize>> {
+        // Under both locks: what comes just behind a read that finds nothing is told of.
+        let mut state = self.state.lock();
         let mut input = self.input.lock();
         let was_full = input.is_full();
         let got = take(&mut input)?;
         let has_room = was_full && !input.is_full();
         drop(input);
+        state.readable = if got == Read::Empty { Notice::Owed } else { Notice::Unwanted };
         if got == Read::Empty || has_room {
-            let mut state = self.state.lock();
             state.wants_input = true;
-            state.owes_readable |= got == Read::Empty;
             self.post(state);
         }
         Ok(match got {
@@ -304,7 +341,7 @@ impl Shared {
     }
 
     /// The answer is complete (0), or failed (a code of an error).  Gives the handle up.
-    pub fn end(&self, outcome: i32) -> Result<GivenUp> {
+    pub(crate) fn end(&self, outcome: i32) -> Result<GivenUp> {
         let state = self.open()?;
         if outcome > 0 {
             let text = format!("end: {outcome} is neither 0 nor an error");
@@ -315,7 +352,7 @@ impl Shared {
     }
 
     /// The answer failed for this reason, which is logged.  Gives the handle up.
-    pub fn refuse(&self, error: Error) -> Result<GivenUp> {
+    pub(crate) fn refuse(&self, error: Error) -> Result<GivenUp> {
         Ok(self.fail(self.open()?, error))
     }
 
@@ -326,10 +363,9 @@ impl Shared {
 
     /// A whole answer: the head, the chunks, the end.  Gives the handle up, and releases the chunks,
     /// also when it returns an error, which the client sees as a 500 (or as a cut).
-    pub fn reply(&self, head: &Response<'_>, chunks: Vec<OwnedChunk>) -> Result<GivenUp> {
-        let sound = chunks.iter().try_for_each(check);
-        let mut chunks: Vec<_> = chunks.into_iter().map(Some).collect();
+    pub(crate) fn reply(&self, head: &Response<'_>, chunks: Vec<OwnedChunk>) -> Result<GivenUp> {
         let mut state = self.open()?;
+        let sound = self.is_answer().and_then(|()| chunks.iter().try_for_each(check));
         if let Err(error) = sound.and_then(|()| state.start(head)) {
             return Ok(self.fail(state, error));
         }
@@ -337,24 +373,28 @@ impl Shared {
             self.give_up(state, Op::End(0));
             return Ok(GivenUp(Err(Error::from(Kind::Closed))));
         }
-        for chunk in &mut chunks {
-            *chunk = state.push(chunk);
-        }
+        // Released behind the lock.
+        let spent: Vec<_> = chunks.into_iter().filter_map(|chunk| state.push(chunk)).collect();
         self.give_up(state, Op::End(0));
+        drop(spent);
         Ok(GivenUp(Ok(())))
     }
 
-    /// Whoever was to be told so far is not told any more; `events` is, also when the client has
-    /// left before.
-    pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
+    /// Whoever was to be told so far is not told any more; `events` is, also of what was told before
+    /// and not acted upon.  Once the server has gone, that is told in the calling thread.
+    pub fn watch(self: &Arc<Self>, events: Arc<dyn Events>) -> Result<()> {
         drop(self.open()?);
         let before = self.events.lock().replace(events);
         if let Some(before) = before {
             before.forget(self);
         }
         let mut state = self.state.lock();
-        state.told = false;
-        if self.is_gone() {
+        let State { readable, writable, aborted, .. } = &mut *state;
+        let missed = [readable, writable, aborted].map(Notice::renew).contains(&true);
+        if state.orphan.is_some() {
+            drop(state);
+            self.tell_here();
+        } else if missed || self.is_gone() {
             self.post(state);
         }
         Ok(())
@@ -375,8 +415,25 @@ impl Shared {
         Ok(state)
     }
 
+    /// The same for what only a handle may do that the answer comes through.
+    fn answers(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        self.is_answer()?;
+        Ok(state)
+    }
+
+    fn is_answer(&self) -> Result<()> {
+        if self.mode() == Mode::Iterating {
+            let text = "the application has returned an answer: this handle only resumes it";
+            return Err(Error::new(Kind::State, text));
+        }
+        Ok(())
+    }
+
     fn give_up(&self, mut state: MutexGuard<'_, State>, last: Op) {
         state.ended = true;
+        // An iterator is asked once more: nobody else will wake it.
+        state.resumed = true;
         state.batch.ops.push_back(last);
         match state.orphan.take() {
             Some(orphan) => {
@@ -410,10 +467,16 @@ impl Shared {
         }
     }
 
-    /// The application has returned; `started` when it called start_response.
-    pub(super) fn returned(&self, mode: Mode, started: bool) {
-        self.state.lock().started |= started;
+    /// The application has returned.
+    pub(super) fn returned(&self, mode: Mode) {
         self.mode.store(mode as u8, Ordering::Release);
+    }
+
+    /// The application has called start_response, and perhaps written behind it.
+    pub(super) fn begun(&self, committed: bool) {
+        let mut state = self.state.lock();
+        state.started = true;
+        state.committed |= committed;
     }
 
     pub(super) fn input(&self) -> MutexGuard<'_, RequestBody> {
@@ -438,29 +501,59 @@ impl Shared {
         true
     }
 
+    /// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.  `contain`
+    /// runs what the application has written.
+    pub(super) fn tell(self: &Arc<Self>, unsent: u64, contain: impl Fn(&dyn Fn())) {
+        // Looked up behind the decision: one that took the place of another meanwhile, or comes
+        // later, asks what was told before.
+        let tell = |event: &dyn Fn(&dyn Events)| {
+            contain(&|| {
+                if let Some(events) = self.events() {
+                    event(&*events);
+                }
+            });
+        };
+        if self.has_input() {
+            tell(&|events| events.readable(self));
+        }
+        if self.has_room(unsent) {
+            tell(&|events| events.writable(self));
+        }
+        if self.owes_aborted() {
+            tell(&|events| events.aborted(self));
+        }
+    }
+
+    /// The same where there is no loop any more.
+    fn tell_here(self: &Arc<Self>) {
+        // A panic was reported by its hook, and is nobody else's business.
+        self.tell(0, |event| drop(catch_unwind(AssertUnwindSafe(event))));
+    }
+
     /// Whether a writer that was refused is to be told of room.
-    pub(super) fn has_room(&self, unsent: u64) -> bool {
+    fn has_room(&self, unsent: u64) -> bool {
         let mut state = self.state.lock();
         state.unsent = unsent;
-        let room = state.gone || (state.batch.octets + unsent) * 2 <= self.limit;
-        room && std::mem::take(&mut state.owes_writable)
+        let room = state.gone || state.waiting() <= self.limit / 2;
+        room && !state.ended && state.writable.is_due()
     }
 
     /// Whether more of the request's body is to be read, as far as there is room for it.
     pub(super) fn wants_input(&self) -> bool {
-        let may_grow = self.input.lock().may_grow();
+        // Under both locks: a reader that makes room meanwhile must not be forgotten.
         let mut state = self.state.lock();
-        state.wants_input &= may_grow;
+        state.wants_input &= self.input.lock().may_grow();
         state.wants_input
     }
 
     /// Whether a reader that found nothing is to be told of something.
-    pub(super) fn has_input(&self) -> bool {
+    fn has_input(&self) -> bool {
+        let mut state = self.state.lock();
         let is_there = {
             let input = self.input.lock();
             input.rest() > 0 || !input.is_open()
         };
-        is_there && std::mem::take(&mut self.state.lock().owes_readable)
+        is_there && !state.ended && state.readable.is_due()
     }
 
     /// What the mailbox said of this request is being looked after.
@@ -470,14 +563,12 @@ impl Shared {
 
     /// Whether an iterator that had nothing may have something now.
     pub(super) fn may_resume(&self) -> bool {
-        let state = self.state.lock();
-        state.resumed || state.ended
+        self.state.lock().resumed
     }
 
     /// The iterator is about to be asked: what is said from now on counts for the next time.
-    pub(super) fn take_resumed(&self) -> bool {
-        let mut state = self.state.lock();
-        std::mem::take(&mut state.resumed) || state.ended
+    pub(super) fn resuming(&self) {
+        self.state.lock().resumed = false;
     }
 
     /// When an iterator wants to be asked again.
@@ -500,9 +591,9 @@ impl Shared {
     }
 
     /// Whether somebody is to be told that the client has left.
-    pub(super) fn owes_aborted(&self) -> bool {
+    fn owes_aborted(&self) -> bool {
         let mut state = self.state.lock();
-        self.is_gone() && !state.ended && !std::mem::replace(&mut state.told, true)
+        self.is_gone() && !state.ended && state.aborted.is_due()
     }
 
     /// Nothing reaches the client any more: whoever waits to write may try now.
@@ -512,40 +603,50 @@ impl Shared {
             let mut state = self.state.lock();
             state.gone = true;
             std::mem::swap(&mut state.batch, &mut dropped);
-            // The end is still to be seen.
-            state.batch.ops.extend(dropped.ops.pop_back().filter(|last| last.is_last()));
+            // The end is still to be seen; everything else is released behind the lock.
+            if dropped.ops.back().is_some_and(Op::is_last) {
+                state.batch.ops.extend(dropped.ops.pop_back());
+            }
         }
         self.input.lock().fail(Kind::Closed);
     }
 
-    /// From now on the request has this name; says whether its handle was given up before.
+    /// From now on the request has this name; says whether its handle was given up before.  What was
+    /// said under the old one, and not looked after, is to be looked after now.
     pub(crate) fn rename(&self, key: u64) -> bool {
         let mut state = self.state.lock();
         state.key = key;
-        // Who looks for the old name finds nobody.
         state.posted = false;
         state.ended
     }
 
     /// The server goes, and the handle does not: whoever gives it up does the rest.
-    pub(crate) fn orphan(&self, rest: Orphan) {
+    pub(crate) fn orphan(self: &Arc<Self>, rest: Orphan) {
         let mut state = self.state.lock();
         if !state.ended {
             state.orphan = Some(rest);
-            return;
+            drop(state);
+            // What was said to a loop that does not turn any more.
+            return self.tell_here();
         }
         drop(state);
         rest();
     }
 
-    pub(super) fn events(&self) -> Option<Arc<dyn Events>> {
+    fn events(&self) -> Option<Arc<dyn Events>> {
         self.events.lock().clone()
+    }
+
+    /// Whether `who` is to be told of this request, now.
+    pub(crate) fn tells(&self, who: *const ()) -> bool {
+        let listens = |events: &Arc<dyn Events>| std::ptr::addr_eq(Arc::as_ptr(events), who);
+        self.is_held() && self.events.lock().as_ref().is_some_and(listens)
     }
 }
 
 /// The call gave the handle up, whatever else came of it.
 #[derive(Debug)]
-pub struct GivenUp(pub Result<()>);
+pub(crate) struct GivenUp(pub(crate) Result<()>);
 
 impl Op {
     fn is_last(&self) -> bool {
@@ -571,11 +672,18 @@ impl State {
         Ok(())
     }
 
-    /// Queue a chunk.  One that was copied is given back, to be released outside the lock.
-    fn push(&mut self, chunk: &mut Option<OwnedChunk>) -> Option<OwnedChunk> {
-        let given = chunk.take().filter(|chunk| !chunk.is_empty())?;
+    /// Octets that wait for the client, here and in the exchange.
+    fn waiting(&self) -> u64 {
+        self.batch.octets.saturating_add(self.unsent)
+    }
+
+    /// Queue a chunk.  One that need not be kept is given back, to be released outside the lock.
+    fn push(&mut self, given: OwnedChunk) -> Option<OwnedChunk> {
+        if given.is_empty() {
+            return Some(given);
+        }
         self.committed = true;
-        self.batch.octets += given.len();
+        self.batch.octets = self.batch.octets.saturating_add(given.len());
         if given.len() <= COPY && !given.is_file() {
             self.batch.text.extend_from_slice(given.octets());
             self.batch.ops.push_back(Op::Text(given.octets().len()));
@@ -739,5 +847,181 @@ impl DerefMut for InputRef<'_> {
             InputRef::Own(input) => input,
             InputRef::Shared(input) => input,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Condvar, Mutex as StdMutex};
+    use std::thread;
+
+    /// Counts what is posted or told, and is waited for without a limit: what is lost hangs.
+    #[derive(Default)]
+    struct Bell(StdMutex<usize>, Condvar);
+
+    impl Bell {
+        fn ring(&self) {
+            *self.0.lock().unwrap() += 1;
+            self.1.notify_all();
+        }
+
+        fn wait(&self) {
+            let rung = self.1.wait_while(self.0.lock().unwrap(), |rung| *rung == 0);
+            *rung.unwrap() -= 1;
+        }
+    }
+
+    impl Mailbox for Bell {
+        fn post(&self, _: u64) {
+            self.ring();
+        }
+    }
+
+    fn handle(limit: u64, input: RequestBody) -> (Arc<Shared>, Arc<Bell>) {
+        let mailbox = Arc::new(Bell::default());
+        let begin = Beginning {
+            mailbox: Arc::clone(&mailbox) as Arc<_>,
+            key: 1,
+            env: EnvironPtr::new(std::ptr::null()),
+            input,
+            limit,
+            started: true,
+            committed: false,
+        };
+        let shared = Shared::new(begin, None);
+        shared.returned(Mode::Later);
+        (Arc::new(shared), mailbox)
+    }
+
+    /// As the exchange does, without one: take, "send", tell.
+    fn send_all(shared: &Shared, mailbox: &Bell, told: &Bell) -> u64 {
+        let (mut batch, mut sent) = (Batch::default(), 0);
+        loop {
+            mailbox.wait();
+            shared.noticed();
+            while shared.take(&mut batch, 0) {
+                sent += batch.octets;
+                if batch.is_whole() {
+                    return sent;
+                }
+                batch.clear();
+                if shared.has_room(0) {
+                    told.ring();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_was_refused_is_told_of_room() {
+        let (shared, mailbox) = handle(10, RequestBody::default());
+        let told = Arc::new(Bell::default());
+        let writer = {
+            let (shared, told) = (Arc::clone(&shared), Arc::clone(&told));
+            thread::spawn(move || {
+                for _ in 0..30 {
+                    let chunk = || OwnedChunk::from_vec(vec![b'x'; 4]);
+                    while let Written::Refused(_) = shared.write(chunk()).unwrap() {
+                        told.wait();
+                    }
+                }
+                shared.end(0).unwrap().0.unwrap();
+            })
+        };
+        assert_eq!(send_all(&shared, &mailbox, &told), 120);
+        writer.join().unwrap();
+        assert_eq!(shared.write(OwnedChunk::from_static(b"x")).unwrap_err().kind(), Kind::State);
+    }
+
+    #[test]
+    fn a_reader_that_found_nothing_is_told_of_more_and_of_the_end() {
+        for failure in [None, Some(Kind::Timeout)] {
+            let mut input = RequestBody::default();
+            input.open(true, 0);
+            let (shared, mailbox) = handle(10, input);
+            let told = Arc::new(Bell::default());
+            let reader = {
+                let (shared, told) = (Arc::clone(&shared), Arc::clone(&told));
+                thread::spawn(move || {
+                    let (mut buf, mut all) = ([0; 700], 0);
+                    loop {
+                        match shared.read(&mut buf) {
+                            Ok(None) => told.wait(),
+                            Ok(Some(0)) => return (all, None),
+                            Ok(Some(n)) => all += n,
+                            Err(error) => return (all, Some(error.kind())),
+                        }
+                    }
+                })
+            };
+            let mut left = 10;
+            while left > 0 {
+                while shared.wants_input() && left > 0 {
+                    left -= 1;
+                    shared.input().push(&[b'y'; 600], Path::new("")).unwrap();
+                    if left == 0 {
+                        match failure {
+                            None => shared.input().complete(),
+                            Some(why) => shared.input().fail(why),
+                        }
+                    }
+                    if shared.has_input() {
+                        told.ring();
+                    }
+                }
+                if left > 0 {
+                    mailbox.wait();
+                    shared.noticed();
+                }
+            }
+            assert_eq!(reader.join().unwrap(), (6000, failure));
+        }
+    }
+
+    #[test]
+    fn who_listens_late_hears_what_another_was_told() {
+        #[derive(Default)]
+        struct Ear(AtomicUsize);
+        impl Events for Ear {
+            fn readable(&self, _: &Arc<Shared>) {}
+            fn writable(&self, _: &Arc<Shared>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            fn aborted(&self, _: &Arc<Shared>) {}
+        }
+        let (shared, mailbox) = handle(1, RequestBody::default());
+        let refused = |shared: &Shared| {
+            matches!(shared.write(OwnedChunk::from_static(b"x")), Ok(Written::Refused(_)))
+        };
+        assert!(!refused(&shared) && refused(&shared));
+        shared.take(&mut Batch::default(), 0);
+        let early = Arc::new(Ear::default());
+        shared.watch(Arc::clone(&early) as Arc<_>).unwrap();
+        let driver = {
+            let (shared, mailbox) = (Arc::clone(&shared), Arc::clone(&mailbox));
+            thread::spawn(move || {
+                while !shared.state.lock().ended {
+                    shared.noticed();
+                    if shared.has_room(0)
+                        && let Some(events) = shared.events()
+                    {
+                        events.writable(&shared);
+                    }
+                    mailbox.wait();
+                }
+            })
+        };
+        let late = Arc::new(Ear::default());
+        shared.watch(Arc::clone(&late) as Arc<_>).unwrap();
+        // What nobody tells it hangs.
+        while late.0.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        shared.end(0).unwrap().0.unwrap();
+        driver.join().unwrap();
+        assert_eq!((Arc::strong_count(&early), Arc::strong_count(&late)), (1, 2));
     }
 }

@@ -147,10 +147,12 @@ pub struct Exchange {
     out: RefCell<OutQueue>,
     /// The request has a handle that any thread may use.
     deferred: OnceCell<Arc<Shared>>,
-    /// The iterator had nothing, and is asked again when its handle says so.
+    /// The iterator had nothing, and is asked again when its handle says so, or there is more input.
     idle: Cell<bool>,
     /// A read found nothing since the iterator was asked last.
     starved: Cell<bool>,
+    /// It waits for more input than this, octets that came so far.
+    hungry: Cell<Option<u64>>,
     /// The application has returned.
     called: Cell<bool>,
     /// Scratch.
@@ -184,6 +186,7 @@ impl Exchange {
             deferred: OnceCell::new(),
             idle: Cell::new(false),
             starved: Cell::new(false),
+            hungry: Cell::new(None),
             called: Cell::new(false),
             batch: RefCell::default(),
         }
@@ -333,14 +336,8 @@ impl Exchange {
         let mut fruitless = 0;
         loop {
             match self.phase.get() {
-                Phase::Running => match self.deferred.get() {
-                    // A write() has failed: nothing more of it reaches the client.
-                    None if self.outcome.get() == Outcome::Cut => {
-                        self.abort(link);
-                        return Progress::Done;
-                    }
-                    None => {}
-                    Some(shared) if shared.mode() == Mode::Later => {
+                Phase::Running => {
+                    if let Some(shared) = self.deferred.get().filter(|_| self.is_later()) {
                         match self.advance_later(shared, link) {
                             Some(progress) => return progress,
                             // Not for this thread, perhaps: the driver looks.
@@ -348,13 +345,20 @@ impl Exchange {
                             None => continue,
                         }
                     }
-                    Some(shared) => {
-                        if self.idle.get() && !shared.take_resumed() {
-                            return Progress::Wait;
-                        }
-                        self.idle.set(false);
+                    if self.outcome.get() == Outcome::Cut {
+                        // A write() has failed: nothing more of it reaches the client.
+                        self.abort(link);
+                        return Progress::Done;
                     }
-                },
+                    if let Some(progress) = self.idles() {
+                        return progress;
+                    }
+                    if self.idle.replace(false)
+                        && let Some(shared) = self.deferred.get()
+                    {
+                        shared.resuming();
+                    }
+                }
                 Phase::Draining if self.out.borrow().holds_chunks() => return Progress::Flush,
                 Phase::Draining => {
                     self.finish(link);
@@ -410,12 +414,10 @@ impl Exchange {
             }
             // It may wait for room: a write() was refused.
             Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
-            Err(None) if self.starved.get() && self.input().may_grow() => Some(Progress::Input),
-            Err(None) if self.is_held() => {
+            Err(None) if self.may_wait() => {
                 self.idle.set(true);
                 None
             }
-            Err(None) if self.input().may_grow() => Some(Progress::Input),
             Err(None) => {
                 let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
                 self.fail(link, &error);
@@ -426,6 +428,27 @@ impl Exchange {
                 None
             }
         }
+    }
+
+    /// The iterator has nothing: whether it may have something later, and for what it waits.
+    fn may_wait(&self) -> bool {
+        let is_held = self.is_held();
+        let input = self.input();
+        let hungry = input.may_grow() && (self.starved.get() || !is_held);
+        self.hungry.set(hungry.then(|| input.received()));
+        hungry || is_held
+    }
+
+    /// What an iterator waits for that had nothing to give; none when it may be asked.
+    pub fn idles(&self) -> Option<Progress> {
+        if self.phase.get() != Phase::Running || !self.idle.get() || self.may_resume() {
+            return None;
+        }
+        let Some(before) = self.hungry.get() else {
+            return Some(Progress::Wait);
+        };
+        let input = self.input();
+        (input.is_open() && input.received() == before).then_some(Progress::Input)
     }
 
     /// Whether the head is out and no body goes with it.
@@ -482,7 +505,13 @@ impl Exchange {
     pub fn reset(&mut self) {
         if let Some(shared) = self.deferred.take() {
             *self.input.get_mut() = std::mem::take(&mut *shared.input());
-            self.idle.set(false);
+            if shared.is_held() {
+                // Whoever waits for something hears that it will not come.
+                shared.cut_off();
+                self.tell(&shared, 0);
+            }
+            // Its events may go with it.
+            self.contain(|| drop(shared));
         }
         if self.phase.get() == Phase::Done {
             let counters = self.service.counters();
@@ -505,6 +534,7 @@ impl Exchange {
         self.warned.set(false);
         self.expects.set(false);
         self.called.set(false);
+        self.idle.set(false);
         self.phase.set(Phase::Idle);
     }
 }

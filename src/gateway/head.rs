@@ -2,29 +2,92 @@
 //!
 //! The fields are kept in wire form ("Name: value" CRLF), which all fronts share.  A refused head
 //! changes nothing.
+//!
+//! An application tends to say the same again and again.  So what was checked and copied for the
+//! request before stays: a field that is there already, octet by octet, needs neither, and a head
+//! that is the same throughout is not encoded again.
 
 use memchr::memchr;
 
 use crate::base::buf::append;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::Pair;
-use crate::wire::ResponseHead;
 use crate::wire::http1::{decimal, is_field_value, is_token};
+use crate::wire::{Asked, Encoder, Framed, ResponseHead};
 
 use super::abi::{RESPONSE_REPLACE, Response};
 
 /// Octets of header fields that one response may have: more is a mistake of the application.
 const MAX_FIELDS: usize = 256 * 1024;
 
+/// Octets of an encoded head that are worth keeping for the next.
+const KEEP: usize = 4 * 1024;
+
 /// The head of a response while an application composes it.
 #[derive(Debug, Default)]
 pub struct Head {
-    status: u16,
     started: bool,
-    reason: Vec<u8>,
-    block: Vec<u8>,
     content_length: Option<u64>,
     has_date: bool,
+    /// These stay when the request is over, for the next one to be compared with.
+    status: u16,
+    reason: Vec<u8>,
+    block: Vec<u8>,
+    /// The lines of `block`.
+    lines: Vec<Line>,
+    /// Of these, as it is.
+    encoded: Encoded,
+}
+
+/// A line of the block.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: usize,
+    value: usize,
+    is_date: bool,
+}
+
+impl Line {
+    /// Octets, with what is around name and value.
+    #[inline]
+    fn len(&self) -> usize {
+        self.name + self.value + 4
+    }
+
+    /// Whether it is of this field, when it is at the front of `block`.
+    #[inline(always)]
+    fn says(&self, block: &[u8], name: &[u8], value: &[u8]) -> bool {
+        name.len() == self.name
+            && value.len() == self.value
+            && same(name, &block[..self.name])
+            && same(value, &block[self.name + 2..][..self.value])
+    }
+}
+
+/// What a head was last encoded for, and, from the second time on, what came of it.
+#[derive(Debug, Default)]
+struct Encoded {
+    of: Option<Circumstances>,
+    octets: Vec<u8>,
+    framed: Option<Framed>,
+}
+
+/// All that the encoding of a head depends on beside its status, reason and block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Circumstances {
+    asked: Asked,
+    content_length: Option<u64>,
+    known: Option<u64>,
+    date: [u8; 29],
+}
+
+impl Encoded {
+    /// The head is another one.
+    #[inline]
+    fn forget(&mut self) {
+        self.of = None;
+        self.framed = None;
+    }
 }
 
 impl Head {
@@ -35,12 +98,51 @@ impl Head {
 
     /// The status; 0 before start_response.
     pub fn status(&self) -> u16 {
-        self.status
+        if self.started { self.status } else { 0 }
     }
 
     /// The application's own Content-Length.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    /// Append the head in the form of the wire; `known` and `date` as in [`Encoder::head`].
+    #[inline]
+    pub fn encode(
+        &mut self,
+        encoder: &impl Encoder,
+        out: &mut Vec<u8>,
+        asked: Asked,
+        known: Option<u64>,
+        date: &[u8; 29],
+    ) -> Framed {
+        let now = Circumstances { asked, content_length: self.content_length, known, date: *date };
+        match &self.encoded {
+            Encoded { of: Some(of), framed: Some(framed), octets } if *of == now => {
+                out.extend_from_slice(octets);
+                *framed
+            }
+            _ => self.encode_anew(encoder, out, now),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_anew(
+        &mut self,
+        encoder: &impl Encoder,
+        out: &mut Vec<u8>,
+        now: Circumstances,
+    ) -> Framed {
+        let before = out.len();
+        let framed = encoder.head(out, &now.asked, &self.as_wire(), now.known, &now.date);
+        let last = &mut self.encoded;
+        last.framed = None;
+        if last.of.replace(now) == Some(now) && out.len() - before <= KEEP {
+            last.octets.clear();
+            last.octets.extend_from_slice(&out[before..]);
+            last.framed = Some(framed);
+        }
+        framed
     }
 
     /// For the encoder.
@@ -56,7 +158,7 @@ impl Head {
 
     /// The fields, in order, without Content-Length.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = &self.block[..];
+        let mut rest = if self.started { &self.block[..] } else { &[] };
         std::iter::from_fn(move || {
             let (name, after) = rest.split_at(memchr(b':', rest)?);
             let after = &after[b": ".len()..];
@@ -66,14 +168,11 @@ impl Head {
         })
     }
 
-    /// Forget everything.
+    /// Ready for another request.
+    #[inline]
     pub fn clear(&mut self) {
-        self.status = 0;
         self.started = false;
-        self.reason.clear();
-        self.block.clear();
         self.content_length = None;
-        self.has_date = false;
     }
 
     /// What start_response said.  `committed`: the head is already on its way.
@@ -97,7 +196,7 @@ impl Head {
             other.take(head)?;
             *self = other;
         } else if let Err(error) = self.take(head) {
-            self.clear();
+            *self = Head::default();
             return Err(error);
         }
         self.started = true;
@@ -114,49 +213,98 @@ impl Head {
         }
     }
 
-    /// Check the head, and copy it into `self`, which is empty; after an error it holds a part.
+    /// Check the head, and copy it into `self`, where the one before may be; after an error it holds
+    /// a part.
     fn take(&mut self, head: &Response<'_>) -> Result<()> {
-        self.status = head.status;
         if !(100..=999).contains(&head.status) {
             return Err(bad_status(head.status));
         }
         let reason = head.reason.as_slice();
-        if !reason.is_empty() {
-            if !is_field_value(reason) {
-                return Err(Error::new(
-                    Kind::Protocol,
-                    "start_response: the reason phrase has a control character",
-                ));
-            }
-            self.reason.extend_from_slice(reason);
+        if head.status != self.status || !same(reason, &self.reason) {
+            self.take_status(head.status, reason)?;
         }
-        let mut size = 0;
+        let (mut lines, mut octets) = (0, 0);
         for Pair { name, value } in head.headers() {
             let (name, value) = (name.as_slice(), value.as_slice());
-            if !is_token(name) {
-                return Err(bad_field(name, "the name is not a token"));
-            }
-            if !is_field_value(value) {
-                return Err(bad_field(name, "the value has a control character"));
-            }
-            size += name.len() + value.len() + 4;
-            if size > MAX_FIELDS {
-                return Err(too_many(head.headers()));
-            }
-            match name.len() {
-                4 if is(name, b"date") => self.has_date = true,
-                14 if is(name, b"content-length") => {
-                    self.take_length(name, value)?;
-                    continue;
+            match self.lines.get(lines) {
+                Some(line) if line.says(&self.block[octets..], name, value) => {
+                    lines += 1;
+                    octets += line.len();
                 }
-                2 | 7 | 10 | 16 | 17 | 18 | 19 if is_hop_by_hop(name) => {
-                    let why = "hop-by-hop: the connection is the server's business";
-                    return Err(bad_field(name, why));
+                _ => {
+                    if self.take_field(name, value, lines, octets)? {
+                        (lines, octets) = (self.lines.len(), self.block.len());
+                        if octets > MAX_FIELDS {
+                            return Err(too_many(head.headers()));
+                        }
+                    }
                 }
-                _ => {}
             }
-            append(&mut self.block, [name, b": ", trim(value), b"\r\n"]);
         }
+        if lines < self.lines.len() {
+            self.keep(lines, octets);
+        }
+        Ok(())
+    }
+
+    /// A field that the head before did not have behind so many lines, which take so many octets.
+    /// Says whether it became a line.
+    #[inline(never)]
+    fn take_field(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        lines: usize,
+        octets: usize,
+    ) -> Result<bool> {
+        if !is_token(name) {
+            return Err(bad_field(name, "the name is not a token"));
+        }
+        if !is_field_value(value) {
+            return Err(bad_field(name, "the value has a control character"));
+        }
+        let mut is_date = false;
+        match name.len() {
+            4 => is_date = is(name, b"date"),
+            14 if is(name, b"content-length") => {
+                return self.take_length(name, value).map(|()| false);
+            }
+            2 | 7 | 10 | 16 | 17 | 18 | 19 if is_hop_by_hop(name) => {
+                let why = "hop-by-hop: the connection is the server's business";
+                return Err(bad_field(name, why));
+            }
+            _ => {}
+        }
+        self.keep(lines, octets);
+        let value = trim(value);
+        append(&mut self.block, [name, b": ", value, b"\r\n"]);
+        self.lines.push(Line { name: name.len(), value: value.len(), is_date });
+        self.has_date |= is_date;
+        Ok(true)
+    }
+
+    /// Of the lines, only the first so many, which take so many octets, are of this head.
+    fn keep(&mut self, lines: usize, octets: usize) {
+        self.encoded.forget();
+        if lines < self.lines.len() {
+            self.lines.truncate(lines);
+            self.block.truncate(octets);
+            self.has_date = self.lines.iter().any(|line| line.is_date);
+        }
+    }
+
+    #[inline(never)]
+    fn take_status(&mut self, status: u16, reason: &[u8]) -> Result<()> {
+        if !is_field_value(reason) {
+            return Err(Error::new(
+                Kind::Protocol,
+                "start_response: the reason phrase has a control character",
+            ));
+        }
+        self.encoded.forget();
+        self.status = status;
+        self.reason.clear();
+        self.reason.extend_from_slice(reason);
         Ok(())
     }
 
@@ -206,6 +354,19 @@ fn is(name: &[u8], lower: &[u8]) -> bool {
     name.eq_ignore_ascii_case(lower)
 }
 
+/// Whether two texts are the same, which are likely short and alike: no call, eight octets at a time.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if let (Some(a_end), Some(b_end)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+        return a_end == b_end && a.iter().zip(b).all(|(a, b)| a == b);
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 #[cold]
 fn bad_status(status: u16) -> Error {
     let text = format!("start_response: {status} is not a status (100 to 999)");
@@ -241,6 +402,7 @@ fn trim(value: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Version, http1};
 
     fn set(status: u16, fields: &[(&str, &str)]) -> Result<Head> {
         let pairs: Vec<_> =
@@ -323,5 +485,116 @@ mod tests {
         let pairs = [Pair::new(b"B", b"2"), Pair::new(b"bad name", b"x")];
         assert!(head.set(&Response::new(404, &pairs).replacing(), false).is_err());
         assert_eq!((head.status(), head.as_wire().fields), (200, &b"A: 1\r\n"[..]));
+    }
+
+    /// A head, and what it is answered to.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        status: u16,
+        reason: &'static str,
+        fields: &'static [(&'static str, &'static str)],
+        asked: Asked,
+        known: Option<u64>,
+        date: &'static [u8; 29],
+    }
+
+    /// Cases of which each differs from the first in one thing, but for those that must be refused.
+    fn cases() -> Vec<Case> {
+        let asked = Asked { keep_alive: true, ..Asked::default() };
+        let first = Case {
+            status: 200,
+            reason: "",
+            fields: &[("Content-Type", "text/plain"), ("X", "1")],
+            asked,
+            known: Some(5),
+            date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+        };
+        let mut cases = vec![
+            first,
+            Case { status: 404, ..first },
+            Case { status: 204, ..first },
+            Case { status: 299, ..first },
+            Case { reason: "Fine", ..first },
+            Case { reason: "Find", ..first },
+            Case { known: None, ..first },
+            Case { known: Some(6), ..first },
+            Case { known: Some(0), ..first },
+            Case { date: b"Sun, 06 Nov 1994 08:49:38 GMT", ..first },
+            Case { date: b"Mon, 07 Nov 1994 08:49:37 GMT", ..first },
+            Case { asked: Asked { keep_alive: false, ..asked }, ..first },
+            Case { asked: Asked { is_head: true, ..asked }, ..first },
+            Case { asked: Asked { is_connect: true, ..asked }, ..first },
+            Case { asked: Asked { version: Version::Http10, ..asked }, ..first },
+            Case { status: 99, ..first },
+            Case { reason: "\n", ..first },
+        ];
+        let heads: &[&[(&str, &str)]] = &[
+            &[],
+            &[("Content-Type", "text/plain")],
+            &[("X", "1"), ("Content-Type", "text/plain")],
+            &[("Content-Type", "text/plain"), ("X", "1"), ("Y", "")],
+            &[("Content-Type", "text/plain"), ("X", "2")],
+            &[("Content-Type", "text/plain"), ("x", "1")],
+            &[("Content-Type", "text/plain"), ("X", " 1 ")],
+            &[("Content-Type", "text/plain; charset=utf-8"), ("X", "1")],
+            &[("Content-Type", "text/plaim"), ("X", "1")],
+            &[("Content-Typf", "text/plain"), ("X", "1")],
+            &[("Xontent-Type", "text/plain"), ("X", "1")],
+            &[("Content-Length", "5"), ("Content-Type", "text/plain"), ("X", "1")],
+            &[("Content-Type", "text/plain"), ("Content-Length", "5"), ("X", "1")],
+            &[("Content-Type", "text/plain"), ("X", "1"), ("Content-Length", "6")],
+            &[("Date", "today"), ("X", "1")],
+            &[("Content-Type", "text/plain"), ("Date", "today")],
+            // Refused, though the octets between the lines are those of the first.
+            &[("Content-Type: text/plain\r\nX", "1")],
+            &[("Content-Type", "text/plain\r\nX: 1")],
+            &[("Content-Type", "text/plain"), ("X", "1\r\n")],
+            &[("Content-Type", "text/plain"), ("X", "1"), ("Connection", "close")],
+            &[("Content-Length", "5"), ("Content-Length", "6")],
+        ];
+        cases.extend(heads.iter().map(|fields| Case { fields, ..first }));
+        cases
+    }
+
+    /// All that comes of a request; `None` when its head is refused.
+    fn answer(head: &mut Head, case: &Case) -> Option<impl PartialEq + std::fmt::Debug + use<>> {
+        let octets = |text: &'static str| text.as_bytes();
+        let pairs: Vec<_> = case
+            .fields
+            .iter()
+            .map(|(name, value)| Pair::new(octets(name), octets(value)))
+            .collect();
+        head.clear();
+        assert_eq!((head.status(), head.fields().count()), (0, 0), "before start_response");
+        let mut response = Response::new(case.status, &pairs);
+        response.reason = case.reason.into();
+        head.set(&response, false).ok()?;
+        let mut out = b"before".to_vec();
+        let framed = head.encode(&http1::Encoder, &mut out, case.asked, case.known, case.date);
+        let mut direct = b"before".to_vec();
+        let wire = head.as_wire();
+        http1::Encoder.head(&mut direct, &case.asked, &wire, case.known, case.date);
+        assert_eq!(out, direct, "{case:?}");
+        let fields: Vec<_> = head.fields().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+        Some((out, framed, head.status(), head.content_length(), head.has_date, fields))
+    }
+
+    #[test]
+    fn what_was_said_before_does_not_matter() {
+        for before in &cases() {
+            for case in &cases() {
+                let fresh = answer(&mut Head::default(), case);
+                // As many as it takes to be remembered, and once more.
+                for times in 0..4 {
+                    let mut head = Head::default();
+                    for _ in 0..times {
+                        answer(&mut head, before);
+                    }
+                    for _ in 0..4 {
+                        assert_eq!(answer(&mut head, case), fresh, "{case:?} behind {before:?}");
+                    }
+                }
+            }
+        }
     }
 }

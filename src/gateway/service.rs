@@ -97,10 +97,10 @@ pub struct Worker {
     pub kept: OnceCell<Box<dyn Any + Send>>,
 }
 
-/// What the host wants to be called for.
+/// What the host wants to be called for in the arbiter's process.
 #[derive(Default)]
-pub struct Hooks {
-    /// In the arbiter, before the first worker.
+pub struct ArbiterHooks {
+    /// Before the first worker.
     pub on_starting: Option<OnArbiter>,
     /// When the first workers are ready.
     pub when_ready: Option<OnArbiter>,
@@ -120,6 +120,19 @@ pub struct Hooks {
     pub reloaded: Option<OnReloaded>,
     /// Last in the arbiter.
     pub on_exit: Option<OnArbiter>,
+}
+
+impl fmt::Debug for ArbiterHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArbiterHooks").finish_non_exhaustive()
+    }
+}
+
+/// What the host wants to be called for.
+#[derive(Default)]
+pub struct Hooks {
+    /// In the arbiter: the host's alone, a module is not loaded there.
+    pub arbiter: ArbiterHooks,
     /// First in a worker that was forked.
     pub post_fork: Option<WorkerInit>,
     /// In a worker that stops quickly.
@@ -134,6 +147,54 @@ pub struct Hooks {
     pub pre_request: Option<PreRequest>,
     /// After the request.
     pub access: Option<OnAccess>,
+}
+
+impl Hooks {
+    /// These and `inner`, of which all are called: these come first where something begins, and last
+    /// where it ends.
+    pub fn around(self, inner: Hooks) -> Hooks {
+        let both = |first: Option<OnWorker>, second: Option<OnWorker>| -> Option<OnWorker> {
+            match (first, second) {
+                (Some(first), Some(second)) => Some(Box::new(move |worker| {
+                    first(worker);
+                    second(worker);
+                })),
+                (first, second) => first.or(second),
+            }
+        };
+        let both_agree =
+            |first: Option<WorkerInit>, second: Option<WorkerInit>| -> Option<WorkerInit> {
+                match (first, second) {
+                    (Some(first), Some(second)) => Some(Box::new(move |worker| {
+                        first(worker)?;
+                        second(worker)
+                    })),
+                    (first, second) => first.or(second),
+                }
+            };
+        Hooks {
+            arbiter: self.arbiter,
+            post_fork: both_agree(self.post_fork, inner.post_fork),
+            worker_int: both(self.worker_int, inner.worker_int),
+            worker_abort: both(self.worker_abort, inner.worker_abort),
+            worker_init: both_agree(self.worker_init, inner.worker_init),
+            worker_exit: both(inner.worker_exit, self.worker_exit),
+            pre_request: match (self.pre_request, inner.pre_request) {
+                (Some(first), Some(second)) => Some(Box::new(move |env| {
+                    first(env);
+                    second(env);
+                })),
+                (first, second) => first.or(second),
+            },
+            access: match (inner.access, self.access) {
+                (Some(first), Some(second)) => Some(Box::new(move |done| {
+                    first(done);
+                    second(done);
+                })),
+                (first, second) => first.or(second),
+            },
+        }
+    }
 }
 
 impl fmt::Debug for Hooks {

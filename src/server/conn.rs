@@ -23,7 +23,8 @@ use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
 
-/// Requests that one connection may have answered in one go while others wait.
+/// Steps that one connection may go in one go while others wait: a request whose body and answer
+/// are there takes one.
 const BUDGET: u32 = 64;
 
 /// Octets of a body that nobody read which are read for the sake of the next request.
@@ -59,7 +60,9 @@ pub(super) struct Conn {
     waiting: Waiting,
     /// There was progress: what is waited for has its whole time again.
     progress: bool,
-    /// Milliseconds of the monotonic clock.
+    /// When waiting has taken too long, in milliseconds of the monotonic clock.
+    limit: u64,
+    /// When there is something to do, at the latest: then, or earlier for an iterator.
     pub(super) deadline: u64,
     /// The earliest entry of the timer wheel that belongs to this connection.
     pub(super) armed: u64,
@@ -78,10 +81,6 @@ pub(super) struct Conn {
     doom: Option<Fate>,
     /// Something arrived meanwhile.
     missed: bool,
-    /// The application waits for more of the body.
-    wants_input: bool,
-    /// An iterator waits until its handle resumes it.
-    idles: bool,
     /// Nobody has taken the request; after this time of the loop nobody may.
     take_until: u64,
     /// The peer's end is in the socket, perhaps behind octets.
@@ -123,6 +122,7 @@ impl Conn {
             slot: None,
             waiting: Waiting::First,
             progress: false,
+            limit: u64::MAX,
             deadline: u64::MAX,
             armed: u64::MAX,
             registered: false,
@@ -134,8 +134,6 @@ impl Conn {
             uncalled: false,
             doom: None,
             missed: false,
-            wants_input: false,
-            idles: false,
             take_until: u64::MAX,
             ended: false,
             closing: false,
@@ -168,9 +166,7 @@ impl Conn {
     /// Its request came back from a thread; says whether that was all.
     pub(super) fn returned(&mut self, job: Job) -> Option<Fate> {
         self.away = false;
-        self.deadline = u64::MAX;
-        self.wants_input = job.progress == Progress::Input;
-        self.idles = job.progress == Progress::Wait;
+        self.limit = u64::MAX;
         if std::mem::take(&mut self.missed) {
             job.slot.drained.set(false);
         }
@@ -310,7 +306,7 @@ impl Conn {
     }
 
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
-        for _ in 0..BUDGET * 4 {
+        for _ in 0..BUDGET {
             let step = match slot.exchange.phase() {
                 Phase::Idle => self.between(slot, core),
                 Phase::Reading => self.read_body(slot, core),
@@ -355,7 +351,7 @@ impl Conn {
         match step.event {
             Event::Head => {
                 self.begin(slot, core, step.consumed);
-                None
+                self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
             Event::Data(span) => {
@@ -467,18 +463,22 @@ impl Conn {
     }
 
     /// The request waits for its body, if it has one.
+    #[inline(always)]
     fn read_body(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        match slot.feed() {
+            Fed::End | Fed::Full => self.call(slot, core),
+            fed => self.await_body(slot, core, fed),
+        }
+    }
+
+    fn await_body(&mut self, slot: &mut Slot, core: &mut Core, fed: Fed) -> Option<Fate> {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        match slot.feed() {
-            Fed::End | Fed::Full => return self.call(slot, core),
-            Fed::Rejected(reject) => {
-                record::body_refused(&core.context, x, &reject);
-                self.lingers = true;
-                x.refuse(&wire, reject.status, reject.reason);
-                return None;
-            }
-            Fed::More(_) => {}
+        if let Fed::Rejected(reject) = fed {
+            record::body_refused(&core.context, x, &reject);
+            self.lingers = true;
+            x.refuse(&wire, reject.status, reject.reason);
+            return None;
         }
         if x.input().failure() == Some(Kind::Io) {
             self.lingers = true;
@@ -519,16 +519,24 @@ impl Conn {
         }
     }
 
-    fn call(&mut self, slot: &Slot, core: &mut Core) -> Option<Fate> {
+    #[inline(always)]
+    fn call(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
         if core.has_crew() {
             return Some(Fate::Away);
         }
         if core.context.timed {
             slot.called.set(clock::monotonic_ns());
         }
+        if core.context.pulled.is_some() {
+            let patience = core.context.setup.settings.queue_timeout.as_millis() as u64;
+            self.take_until = if patience > 0 { core.context.now + patience } else { u64::MAX };
+        }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         slot.exchange.run(&wire);
-        None
+        match slot.exchange.phase() {
+            Phase::Done => self.complete(slot),
+            _ => None,
+        }
     }
 
     /// The application has been called: take from it what the client takes from us.
@@ -536,9 +544,7 @@ impl Conn {
         let away = core.has_crew() && slot.exchange.needs_app();
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         let progress = match away {
-            true if std::mem::take(&mut self.wants_input) => Progress::Input,
-            true if self.idles && !slot.exchange.may_resume() => Progress::Wait,
-            true => Progress::Flush,
+            true => slot.exchange.idles().unwrap_or(Progress::Flush),
             false => slot.exchange.advance(&wire),
         };
         if progress == Progress::Done {
@@ -552,7 +558,7 @@ impl Conn {
         }
         match progress {
             Progress::Flush => return away.then_some(Fate::Away),
-            Progress::Wait => return self.wait_for_handle(slot, core),
+            Progress::Wait => return self.wait_for_handle(slot),
             Progress::Input | Progress::Done => {}
         }
         // It asked for more of the body.
@@ -570,25 +576,20 @@ impl Conn {
             slot.exchange.input().fail(Kind::Closed);
             return None;
         }
-        self.read_more(slot, Waiting::Body)
+        let nobody_waits = slot.exchange.is_later() && slot.exchange.input().rest() > 0;
+        self.read_more(slot, if nobody_waits { Waiting::App } else { Waiting::Body })
     }
 
     /// Nothing happens until whoever has the handle says so.
-    fn wait_for_handle(&mut self, slot: &Slot, core: &Core) -> Option<Fate> {
+    fn wait_for_handle(&mut self, slot: &Slot) -> Option<Fate> {
         if self.ended && sock::peer_gone(self.fd()) {
             slot.exchange.client_left();
-            if slot.exchange.may_resume() {
-                return None;
-            }
-        }
-        if core.context.pulled.is_some() && self.waiting != Waiting::App {
-            let patience = core.context.setup.settings.queue_timeout.as_millis() as u64;
-            self.take_until = core.context.now + if patience > 0 { patience } else { u64::MAX / 2 };
         }
         self.wait(Waiting::App)
     }
 
     /// A request is over.
+    #[inline(always)]
     fn complete(&mut self, slot: &mut Slot) -> Option<Fate> {
         let outcome = slot.exchange.outcome();
         let unread = {
@@ -671,7 +672,8 @@ impl Conn {
     fn send(&mut self, slot: &Slot, core: &Core) -> io::Result<Sent> {
         let before = {
             let mut out = slot.exchange.out();
-            out.defer_releases(core.has_crew());
+            // What comes through a handle may be released in any thread.
+            out.defer_releases(core.has_crew() && !slot.exchange.is_later());
             out.len()
         };
         let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;

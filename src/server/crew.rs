@@ -31,15 +31,13 @@ pub(super) struct Job {
     pub(super) fd: RawFd,
     pub(super) slot: Box<Slot>,
     pub(super) task: Task,
-    /// Why it came back.
-    pub(super) progress: Progress,
     /// Something could not be sent, or was not done: nothing can follow it.
     pub(super) broken: bool,
 }
 
 impl Job {
     pub(super) fn new(key: u64, fd: RawFd, slot: Box<Slot>, task: Task) -> Self {
-        Job { key, fd, slot, task, progress: Progress::Done, broken: false }
+        Job { key, fd, slot, task, broken: false }
     }
 }
 
@@ -82,7 +80,6 @@ fn work(job: &mut Job, context: &Context) -> bool {
         x.run(&wire);
         if x.is_later() {
             // The rest is the loop's.
-            job.progress = Progress::Wait;
             return false;
         }
     }
@@ -91,8 +88,7 @@ fn work(job: &mut Job, context: &Context) -> bool {
             x.abort(&wire);
             return false;
         }
-        job.progress = x.advance(&wire);
-        if job.progress != Progress::Flush {
+        if x.advance(&wire) != Progress::Flush {
             break;
         }
         match slot::flush(wire.fd, x, context.sigpipe_ignored) {

@@ -192,10 +192,10 @@ impl Engine {
             retiring: false,
             control: Arc::clone(&control),
             inbox: Arc::clone(&inbox),
-            pulled: setup.pulled.then(|| Arc::new(Pulled::new(queue_limit))),
+            pulled: setup.stack.pulled.then(|| Arc::new(Pulled::new(queue_limit))),
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
-            timed: setup.access.is_some() || setup.hooks.access.is_some(),
+            timed: setup.access.is_some() || setup.stack.hooks.access.is_some(),
             service,
             setup,
         };

@@ -1,7 +1,7 @@
 //! Requests for whoever asks for them instead of being called, and what happens to them meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::gateway::deferred::{Deferred, Events, Shared};
 use crate::run::pull::{Pull, Taken};
@@ -41,10 +41,7 @@ impl Pulled {
 
     /// Put a request behind the others; it comes back when there are too many.
     pub(super) fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred> {
-        match request.shared().map(|shared| shared.watch(Arc::clone(&self.events) as Arc<_>)) {
-            Ok(Ok(())) => self.requests.push(request),
-            _ => Err(request),
-        }
+        self.requests.push(request)
     }
 
     /// The request, if nobody has taken it.
@@ -60,12 +57,29 @@ impl Pulled {
 
     /// Append up to `max` requests to `into`; waits for one, up to `timeout`.
     pub fn take(&self, into: &mut Vec<Deferred>, max: usize, timeout: Option<Duration>) -> Taken {
-        self.requests.take(into, max, timeout)
+        let before = into.len();
+        let outcome = self.requests.take(into, max, timeout);
+        // What nobody has taken has no events: who should know its handle?
+        for request in &into[before..] {
+            let _ = request.watch(Arc::clone(&self.events) as Arc<_>);
+        }
+        outcome
     }
 
     /// Append up to `max` events to `into`; waits for one, up to `timeout`.
     pub fn events(&self, into: &mut Vec<Event>, max: usize, timeout: Option<Duration>) -> Taken {
-        self.events.0.take(into, max, timeout)
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let before = into.len();
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let outcome = self.events.0.take(into, max, left);
+            // Of several threads one may have given a handle up just before its event came.
+            let fetched = into.split_off(before);
+            into.extend(fetched.into_iter().filter(|event| self.events.is_told_of(&event.request)));
+            if outcome != Taken::Some || into.len() > before {
+                return outcome;
+            }
+        }
     }
 }
 
@@ -76,6 +90,14 @@ impl EventQueue {
     fn push(&self, request: &Arc<Shared>, what: What) {
         // Closed: nobody asks any more.
         let _ = self.0.push(Event { request: Arc::clone(request), what });
+        if !self.is_told_of(request) {
+            // Forgotten meanwhile, which found nothing.
+            self.forget(request);
+        }
+    }
+
+    fn is_told_of(&self, request: &Shared) -> bool {
+        request.tells(std::ptr::from_ref(self).cast())
     }
 }
 

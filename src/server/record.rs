@@ -127,10 +127,12 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
     if let Some(hook) = &x.service().hooks.access {
         let headers: Vec<_> = head.fields().map(|(name, value)| Pair::new(name, value)).collect();
         let called = wire.slot.called.get().max(began);
+        // Not inside the call, whose length it would be locked for.
+        let received = x.input().received();
         hook(&Access {
             status,
             sent: x.body_sent(),
-            received: x.input().received(),
+            received,
             start_ns: (clock::realtime().as_nanos() as u64).saturating_sub(took_ns),
             took_ns,
             read_ns: called - began,

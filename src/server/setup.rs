@@ -1,5 +1,5 @@
-//! A configuration made ready to serve: checked, its logs opened, its application stacked.  It
-//! survives a fork; each worker makes its own engine from it.
+//! A configuration made ready to serve: checked, its logs opened (a draft), its application stacked
+//! (a setup).  Both survive a fork; each worker makes its own engine from a setup.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
     ENV_MULTITHREAD,
 };
-use crate::gateway::app::Application;
-use crate::gateway::config::{Config, HostLog};
+use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
-use crate::gateway::service::{Hooks, Service};
+use crate::gateway::service::Service;
 use crate::sys::listen::{self, Listening, listen};
 use crate::sys::localtime;
 use crate::wire::Limits;
@@ -29,15 +28,11 @@ const STDERR: i32 = 2;
 
 /// What every worker is made from.
 #[derive(Debug)]
-pub struct Setup {
+pub struct Setup<S = Stack> {
     /// The options.
     pub settings: Settings,
-    /// The outermost application.
-    pub app: Arc<Application>,
-    /// There is no application: whoever asks takes the requests.
-    pub pulled: bool,
-    /// Hooks of the host.
-    pub hooks: Arc<Hooks>,
+    /// The application, and the hooks.
+    pub stack: S,
     /// Takes records.
     pub log: Logger,
     /// Takes a line for each request.
@@ -47,10 +42,13 @@ pub struct Setup {
     spool_dir: PathBuf,
 }
 
-impl Setup {
-    /// Check everything that can be checked before something is started.
-    pub fn new(config: Config) -> Result<Self> {
-        let parts = config.into_parts()?;
+/// A setup whose application is not there yet.
+pub type Draft = Setup<Unstacked>;
+
+impl Draft {
+    /// Check everything that can be checked without the application.
+    pub fn draft(config: Config) -> Result<Self> {
+        let parts = config.into_parts();
         let settings = parts.settings;
         all_of(settings.check())?;
         let log = match (parts.log, &settings.errorlog) {
@@ -77,13 +75,31 @@ impl Setup {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        let (app, pulled, hooks) = (parts.app, parts.pulled, parts.hooks);
-        let setup = Setup { settings, app, pulled, hooks, log, access, limits, spool_dir };
-        setup.threads()?;
-        setup.check_sharing()?;
+        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir })
+    }
+
+    /// Whether the application is in a module that each worker loads by itself.
+    pub fn is_for_workers(&self) -> bool {
+        let forks = self.settings.worker_model == WorkerModel::Fork;
+        forks && !self.settings.preload && self.stack.is_module()
+    }
+
+    /// Get the application, and check what depends on it.
+    pub fn load(mut self) -> Result<Setup> {
+        let stack = self.stack.stack(&self.log)?;
+        let setup = self.with(stack);
+        setup.check()?;
         Ok(setup)
     }
 
+    /// The setup, unchecked, when `stack` has been made of its own.
+    pub fn with(self, stack: Stack) -> Setup {
+        let Setup { settings, log, access, limits, spool_dir, .. } = self;
+        Setup { settings, stack, log, access, limits, spool_dir }
+    }
+}
+
+impl<S> Setup<S> {
     /// Bind everything that is to be listened on; on failure nothing stays bound.
     pub fn bind(&self) -> Result<Vec<Arc<Listening>>> {
         self.bind_beside(&[])
@@ -134,6 +150,19 @@ impl Setup {
             log!(self.log, Error, "server", "{error}");
         }
     }
+}
+
+impl Setup {
+    /// Check everything that can be checked before something is started.
+    pub fn new(config: Config) -> Result<Self> {
+        Draft::draft(config)?.load()
+    }
+
+    /// What depends on the application.
+    pub fn check(&self) -> Result<()> {
+        self.threads()?;
+        self.check_sharing()
+    }
 
     /// What the requests of one worker share.
     pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
@@ -143,14 +172,14 @@ impl Setup {
             env_flags |= ENV_MULTIPROCESS;
         }
         let shared = several && self.settings.worker_model == WorkerModel::Threads;
-        if shared || self.pulled || self.threads().unwrap_or(0) > 1 {
+        if shared || self.stack.pulled || self.threads().unwrap_or(0) > 1 {
             env_flags |= ENV_MULTITHREAD;
         }
         if self.may_block() {
             env_flags |= ENV_MAY_BLOCK;
         }
         Service {
-            app: Arc::clone(&self.app),
+            app: Arc::clone(&self.stack.app),
             env_flags,
             streaming: !self.settings.request_buffering,
             body_buffer: self.settings.body_buffer as usize,
@@ -158,18 +187,18 @@ impl Setup {
             output_buffer: self.settings.output_buffer,
             log: self.log.clone(),
             counters,
-            hooks: Arc::clone(&self.hooks),
+            hooks: Arc::clone(&self.stack.hooks),
         }
     }
 
     /// How many threads of a worker run the application; 0: its loop does.
     pub fn threads(&self) -> Result<usize> {
-        let (name, flags) = (self.app.name(), self.app.flags());
+        let (name, flags) = (self.stack.app.name(), self.stack.app.flags());
         let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
         match self.settings.threads {
             None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
             None => Ok(1),
-            Some(threads) if self.pulled && threads > 0 => wrong(format!(
+            Some(threads) if self.stack.pulled && threads > 0 => wrong(format!(
                 "threads = {threads}: there is no application to run; its requests are taken"
             )),
             Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
@@ -189,7 +218,7 @@ impl Setup {
     /// Several loops in one process enter the application at once, also one that is serial: that is
     /// one request at a time for each worker.
     fn check_sharing(&self) -> Result<()> {
-        let (workers, app) = (self.settings.workers, &self.app);
+        let (workers, app) = (self.settings.workers, &self.stack.app);
         if self.settings.worker_model != WorkerModel::Threads
             || workers == 1
             || app.flags() & APP_THREADSAFE != 0
@@ -210,7 +239,7 @@ impl Setup {
 
     /// Whether the application is allowed to block where it runs.
     pub fn may_block(&self) -> bool {
-        self.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
+        self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod dl;
 pub mod dup;
 pub mod file;
 pub mod listen;

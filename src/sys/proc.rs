@@ -198,13 +198,22 @@ pub fn pid() -> Pid {
 /// Whether child `pid` has ended, and how; `None` while it runs.  Waits for no other process, so
 /// that the host's children remain the host's.
 pub fn wait_pid(pid: Pid) -> Option<Exit> {
+    reap(pid, libc::WNOHANG)
+}
+
+/// Waits until child `pid` has ended.
+pub fn wait_for(pid: Pid) -> Exit {
+    reap(pid, 0).unwrap_or(Exit::Unknown)
+}
+
+fn reap(pid: Pid, flags: libc::c_int) -> Option<Exit> {
     // 0 and negative numbers would wait for others.
     if pid <= 0 {
         return Some(Exit::Unknown);
     }
     let mut status = 0;
     // SAFETY: `status` may be written.
-    match retry(|| check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })) {
+    match retry(|| check(unsafe { libc::waitpid(pid, &mut status, flags) })) {
         Ok(0) => None,
         Ok(_) => Exit::from_raw(status),
         Err(_) => Some(Exit::Unknown),

@@ -245,7 +245,7 @@ pub struct ResponseHead<'a> {
 }
 
 /// What the encoder must know of the request to frame its answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The request's version.
     pub version: Version,

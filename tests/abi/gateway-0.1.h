@@ -51,6 +51,7 @@ extern "C" {
 
 #define GW_FEATURE_FORK     (1u << 0)   /* workers are forked */
 #define GW_FEATURE_SENDFILE (1u << 2)   /* files go out by sendfile */
+#define GW_FEATURE_MODULES  (1u << 3)   /* modules can be loaded */
 
 const char *gw_version(void);       /* [sig] static: "0.1.0" */
 uint32_t gw_version_number(void);   /* [sig] of the library that is loaded */
@@ -447,6 +448,14 @@ gw_result gw_config_set_int(gw_config *cfg, uint32_t option, int64_t value,
 /* [one] app->drop runs when the last user of it is gone. */
 gw_result gw_config_app(gw_config *cfg, const gw_app *app, gw_error *err);
 
+/* [one] The application is a module's, instead of gw_config_app.  Its file
+   is loaded when a server or an arbiter is made of the configuration, by
+   forked workers after the fork unless the option `preload` is set. `path`
+   as dlopen has it; one with a slash is meant from where the process is
+   now. `where` is NULL, "" or "/". `args` may be NULL. */
+gw_result gw_config_module(gw_config *cfg, const char *where,
+                           const char *path, const char *args, gw_error *err);
+
 /* [one] Middleware around the application; the first one used is the
    outermost.  It is called when a server or an arbiter is made of the
    configuration; `drop` when what it made is gone. */
@@ -502,6 +511,7 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_OUTPUT_BUFFER            27  /* octets */
 #define GW_OPT_QUEUE_LIMIT              28  /* requests that wait */
 #define GW_OPT_QUEUE_TIMEOUT            29  /* ms */
+#define GW_OPT_PRELOAD                  30  /* 0 or 1 */
 #define GW_OPT_BOOT_TIMEOUT             31  /* ms */
 #define GW_OPT_RELOAD_PARALLEL          32  /* workers */
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
@@ -825,7 +835,35 @@ gw_result gw_server_events(gw_server *s, gw_event *out, size_t cap,
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 
-/* ---- 13. macros -------------------------------------------------------- */
+/* ---- 13. application modules ------------------------------------------- */
+
+typedef struct gw_module_args {     /* what a module is told */
+    uint32_t    size;
+    uint32_t    abi;                /* GW_ABI of the loader */
+    const char *path;               /* the file; absolute, if a slash was in
+                                       it */
+    const char *args;               /* the text given with the module; not
+                                       NULL */
+} gw_module_args;
+
+/* what a module says of itself; zeroed, `size` set */
+typedef struct gw_module {
+    uint32_t        size;
+    uint32_t        abi;            /* set to GW_ABI */
+    const char     *name;           /* for log lines; may be NULL */
+    const char     *version;        /* the same */
+    const gw_app   *app;
+    const gw_hooks *hooks;          /* called beside the host's; may be NULL */
+} gw_module;
+
+/* GW_MODULE_SYMBOL.  Called once for each configuration that names the
+   module, in each process that loads it; `err` is never NULL.  What `out`
+   points to lives as long as the process.  GW_ERR_ABI if the module does
+   not go with args->abi. */
+typedef gw_result (*gw_module_init_fn)(const gw_module_args *args,
+                                       gw_module *out, gw_error *err);
+
+/* ---- 14. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */
@@ -835,6 +873,19 @@ gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 #define GW_LIT(s) { (s), sizeof(s) - 1 }    /* initializer, of a literal */
 #if !defined(__cplusplus)
 # define GW_STR(s) ((gw_str) GW_LIT(s))     /* expression, of a literal */
+#endif
+/* What a module exports, a gw_module_init_fn. */
+#define GW_MODULE_SYMBOL "gw_module_init"
+/* In a module, before its definition of gw_module_init. */
+#ifdef __cplusplus
+# define GW_MODULE_DECLARE \
+    extern "C" GW_EXPORT gw_result gw_module_init(const gw_module_args *args, \
+                                                  gw_module *out, \
+                                                  gw_error *err)
+#else
+# define GW_MODULE_DECLARE \
+    GW_EXPORT gw_result gw_module_init(const gw_module_args *args, \
+                                       gw_module *out, gw_error *err)
 #endif
 /* May a member that appeared in a later version be used? */
 #define GW_HAS(T, p, member) \

@@ -208,6 +208,20 @@ AT(gw_stats, reloads, 208);
 AT(gw_stats, reloads_failed, 216);
 AT(gw_stats, failing, 224);
 
+SIZE(gw_module_args, 24);
+AT(gw_module_args, size, 0);
+AT(gw_module_args, abi, 4);
+AT(gw_module_args, path, 8);
+AT(gw_module_args, args, 16);
+
+SIZE(gw_module, 40);
+AT(gw_module, size, 0);
+AT(gw_module, abi, 4);
+AT(gw_module, name, 8);
+AT(gw_module, version, 16);
+AT(gw_module, app, 24);
+AT(gw_module, hooks, 32);
+
 #endif
 
 /* -Wpedantic: a translation unit has a declaration. */

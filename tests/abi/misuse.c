@@ -262,6 +262,22 @@ objects(void)
     EXPECT(gw_server_wake(NULL) == GW_ERR_INVALID);
     EXPECT(gw_server_stop(NULL, GW_STOP_QUICK) == GW_ERR_INVALID);
     EXPECT(gw_server_fd(NULL) == -1);
+
+    /* Modules: wrong words; the file is not looked at yet. */
+    cfg = gw_config_new();
+    EXPECT(gw_config_module(NULL, NULL, "./a.so", NULL, &err)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_module(cfg, NULL, NULL, NULL, &err) == GW_ERR_INVALID);
+    EXPECT(strcmp(err.message, "path is NULL") == 0);
+    EXPECT(gw_config_module(cfg, NULL, "", NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_config_module(cfg, NULL, "\xff.so", NULL, &err)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_module(cfg, "/api", "./a.so", NULL, &err)
+           == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_config_module(cfg, "", "./a.so", "args", NULL) == GW_OK);
+    EXPECT(gw_config_module(cfg, "/", "./b.so", NULL, NULL) == GW_OK);
+    gw_config_free(cfg);
+
     EXPECT(gw_config_set((gw_config *) fake, "a", "b", &err)
            == GW_ERR_INVALID);
     gw_server_free(NULL);

@@ -276,3 +276,66 @@ fn the_environ_is_there_until_the_handle_is_given_up() {
     handle.reply(&text(200), Vec::new()).unwrap();
     assert_eq!(server.reply(&mut client).status, 200);
 }
+
+#[test]
+fn a_handle_knows_what_start_response_did_in_the_same_call() {
+    let mut server = Server::new(
+        |_| {},
+        |env: &Environ, start: &StartResponse<'_>| {
+            let handle = env.defer(None)?;
+            let writer = start.respond(&text(203))?;
+            assert_eq!(handle.start(&text(200)).unwrap_err().kind(), Kind::State);
+            if env.path_info() == b"/sent" {
+                writer.write(b"sent ")?;
+                let error = handle.start(&text(200).replacing()).unwrap_err();
+                assert_eq!(error.kind(), Kind::State, "the head is the client's");
+            }
+            assert!(handle.write(b"in the call")?);
+            handle.end(Ok(()))?;
+            Ok(Body::later())
+        },
+    );
+    let response = server.ask(GET);
+    assert_eq!((response.status, response.text()), (203, "in the call"));
+    let response = server.ask("GET /sent HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((response.status, response.text()), (203, "sent in the call"));
+}
+
+#[test]
+fn a_100_of_the_handle_is_the_only_one() {
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    let (mut server, mut client, desk, handle) = asked_with(
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+        },
+        head,
+    );
+    handle.start(&Head::new(100, &[])).unwrap();
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+    server.settle();
+    client.send("body");
+    server.settle();
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), Some(4));
+    handle.reply(&text(200), Vec::new()).unwrap();
+    let response = server.reply(&mut client);
+    assert_eq!(response.interims(), [100]);
+    assert!(!response.says_close());
+    nothing_left(&mut server, &desk);
+}
+
+#[test]
+fn no_sum_of_lengths_is_too_large() {
+    use super::chandle;
+    let handles = Default::default();
+    let mut server = Server::with(|_| {}, c_app(&handles));
+    let mut client = server.connect();
+    client.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    server.settle();
+    let handle = handles.lock().unwrap().pop().unwrap();
+    let journal = Journal::default();
+    let chunk = |name| capp::file(&journal, name, 0, 0, i64::MAX as u64);
+    assert_eq!(handle.reply(&text(200), &[chunk("a"), chunk("b"), chunk("c")]), chandle::OK);
+    assert_eq!(server.reply_to_head(&mut client).status, 200);
+    server.until("the end", |server| server.counters.in_flight.get() == 0);
+    assert_eq!(journal.len(), 3);
+}

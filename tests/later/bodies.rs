@@ -177,3 +177,34 @@ fn a_body_that_goes_wrong_is_told_of() {
     handle.end(Err(error)).unwrap();
     assert_eq!(server.reply(&mut client).status, 408);
 }
+
+#[test]
+fn a_body_that_nobody_waits_for_has_time() {
+    let (mut server, mut client, desk, handle) = asked_with(
+        |config| {
+            streamed(config);
+            config.set("body_timeout", "100ms").unwrap();
+        },
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n",
+    );
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+    server.settle();
+    client.send("half");
+    server.settle();
+    assert_eq!(desk.told.take(), ["readable"]);
+    // Its reader has something to read, and does not: the client may be waiting for the answer.
+    for _ in 0..30 {
+        server.turn(10);
+    }
+    assert_eq!(server.counters.body_timeouts.get(), 0);
+    let mut all = Vec::new();
+    assert!(!drain(&handle, &mut all));
+    server.settle();
+    client.send("-whole");
+    server.settle();
+    assert!(drain(&handle, &mut all));
+    assert_eq!(all, b"half-whole");
+    handle.reply(&Head::new(200, &TEXT), Vec::new()).unwrap();
+    assert_eq!(server.reply(&mut client).status, 200);
+    nothing_left(&mut server, &desk);
+}

@@ -1,8 +1,7 @@
 //! Clients that are slow, or that leave.
 
 use gateway::base::error::Kind;
-use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
-use gateway::gateway::body::Body;
+use gateway::gateway::abi::Response as Head;
 use gateway::server::engine::Stop;
 
 use super::harness::*;
@@ -131,27 +130,19 @@ fn who_waits_for_room_or_input_hears_that_the_client_is_gone() {
 
 #[test]
 fn a_handle_may_be_given_up_while_it_is_told() {
-    use gateway::gateway::deferred::Shared;
+    use super::chandle::{self, CHandle, What};
     use std::sync::Arc;
-    struct Ends;
-    impl gateway::Events for Ends {
-        fn readable(&self, _: &Arc<Shared>) {}
-        fn writable(&self, _: &Arc<Shared>) {}
-        fn aborted(&self, d: &Arc<Shared>) {
-            d.end(Kind::Closed as i32).unwrap().0.unwrap();
-            assert_eq!(d.end(0).unwrap_err().kind(), Kind::State);
-            assert_eq!(d.resume().unwrap_err().kind(), Kind::State);
-        }
-    }
     for half in [true, false] {
-        let mut server = Server::new(
-            |_| {},
-            |env: &Environ, _: &StartResponse<'_>| {
-                // The test's own events end it: there is nobody else who would.
-                std::mem::forget(env.defer(Some(Arc::new(Ends)))?);
-                Ok(Body::later())
-            },
-        );
+        let app = capp::application(|env, _, _| {
+            let ends = |what, handle: CHandle| {
+                assert_eq!((what, handle.end(Kind::Closed as i32)), (What::Aborted, chandle::OK));
+                assert_eq!(handle.end(0), chandle::STATE);
+                assert_eq!(handle.resume(), chandle::STATE);
+            };
+            CHandle::told(env, Arc::new(ends));
+            chandle::DEFERRED
+        });
+        let mut server = Server::with(|_| {}, app);
         let mut client = server.connect();
         client.send(GET);
         server.settle();

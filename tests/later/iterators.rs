@@ -195,3 +195,212 @@ fn a_stop_closes_what_waits() {
         drop(client);
     }
 }
+
+/// A timer that runs out while the request waits for a thread is not the end of its time to wait.
+#[test]
+fn a_time_that_comes_while_no_thread_is_free_waits() {
+    let gate = Arc::new(Mutex::new(()));
+    let (feed, gated) = (Feed::default(), Arc::clone(&gate));
+    let inner = feed.clone();
+    let app = capp::with_flags(APP_THREADSAFE, move |env, start, body| {
+        if env.path_info() == b"/gate" {
+            drop(gated.lock().unwrap());
+            start.respond(&Head::new(200, &TEXT));
+            return OK;
+        }
+        inner.0.lock().unwrap().handle = Some(env.defer(None).unwrap());
+        start.respond(&Head::new(200, &TEXT));
+        let (asked, closed) = (inner.clone(), inner.clone());
+        body.next = Some(Box::new(move |out| asked.next(out)));
+        body.close = Some(Box::new(move || closed.0.lock().unwrap().closed += 1));
+        OK
+    });
+    let mut server = Server::with(|config| drop(config.set("threads", "1")), app);
+    let mut client = server.connect();
+    feed.push(b"one,");
+    client.send(GET);
+    server.until("the first piece", |_| {
+        client.pull();
+        client.inbox.ends_with(b"one,\r\n")
+    });
+    server.settle();
+    let held = gate.lock().unwrap();
+    let mut other = server.connect();
+    other.send("GET /gate HTTP/1.1\r\nHost: h\r\n\r\n");
+    server.until("the thread is busy", |server| server.engine.running() == 1);
+    let before = feed.asked();
+    feed.push(b"two");
+    feed.end();
+    feed.resumer().resume_after(10).unwrap();
+    for _ in 0..20 {
+        server.turn(5);
+    }
+    assert_eq!(feed.asked(), before);
+    drop(held);
+    server.until("asked", |_| feed.asked() > before);
+    assert_eq!(server.reply(&mut client).text(), "one,two");
+    assert_eq!(server.counters.shed.get(), 0);
+    assert_eq!(server.reply(&mut other).status, 200);
+    feed.give_up();
+}
+
+/// Waits for more of a streamed body, and for a time: whichever comes first.
+#[test]
+fn a_time_comes_also_while_it_waits_for_a_body() {
+    for flags in [LOOP, APP_THREADSAFE] {
+        let feed = Feed::default();
+        let inner = feed.clone();
+        let app = capp::with_flags(flags, move |env, start, body| {
+            inner.0.lock().unwrap().handle = Some(env.defer(None).unwrap());
+            start.respond(&Head::new(200, &TEXT));
+            let (asked, env) = (inner.clone(), lasting(env));
+            body.next = Some(Box::new(move |out| {
+                let got = std::iter::repeat_with(|| env.try_read(&mut [0; 4]).unwrap());
+                if got.take_while(Option::is_some).any(|got| got == Some(0)) {
+                    asked.end();
+                }
+                asked.next(out)
+            }));
+            OK
+        });
+        let mut server = Server::with(
+            |config| {
+                config.set("request_buffering", "0").unwrap();
+                config.set("body_timeout", "60s").unwrap();
+            },
+            app,
+        );
+        let mut client = server.connect();
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+        server.until("the first question", |_| feed.asked() > 0);
+        server.settle();
+        for piece in [&b"one,"[..], b"two,"] {
+            let asked = feed.asked();
+            feed.resumer().resume_after(20).unwrap();
+            server.settle();
+            assert_eq!(feed.asked(), asked, "not yet");
+            feed.push(piece);
+            server.until("the piece", |_| {
+                client.pull();
+                client.inbox.ends_with(&[piece, b"\r\n"].concat())
+            });
+            server.settle();
+        }
+        let asked = feed.asked();
+        for _ in 0..10 {
+            server.turn(5);
+        }
+        assert_eq!(feed.asked(), asked, "a time comes once");
+        client.send("0123456789");
+        assert_eq!(server.reply(&mut client).text(), "one,two,");
+        feed.give_up();
+        nothing_left(&mut server, &Desk::default());
+    }
+}
+
+/// A time that comes does not prolong that of the body.
+#[test]
+fn a_body_has_its_time_whatever_else_comes() {
+    let feed = Feed::default();
+    let inner = feed.clone();
+    let app = capp::with_flags(LOOP, move |env, start, body| {
+        inner.0.lock().unwrap().handle = Some(env.defer(None).unwrap());
+        start.respond(&Head::new(200, &TEXT));
+        let (asked, env) = (inner.clone(), lasting(env));
+        body.next = Some(Box::new(move |out| {
+            if env.try_read(&mut [0; 10]).is_err() {
+                asked.end();
+            }
+            asked.resumer().resume_after(5).unwrap();
+            asked.next(out)
+        }));
+        OK
+    });
+    let mut server = Server::with(
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+            config.set("body_timeout", "200ms").unwrap();
+        },
+        app,
+    );
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    server.until("the timeout", |server| server.counters.body_timeouts.get() == 1);
+    assert!((3..100).contains(&feed.asked()), "{}", feed.asked());
+    assert_eq!(server.reply(&mut client).text(), "");
+    feed.give_up();
+}
+
+#[test]
+fn a_handle_of_an_iterator_resumes_and_does_nothing_else() {
+    use gateway::base::error::Kind;
+    let (mut server, mut client, feed) = asked(LOOP, |_| {});
+    let handle = feed.0.lock().unwrap().handle.take().unwrap();
+    assert!(handle.environ().is_none());
+    assert_eq!(handle.start(&Head::new(200, &TEXT)).unwrap_err().kind(), Kind::State);
+    assert_eq!(handle.write(b"lost").unwrap_err().kind(), Kind::State);
+    assert_eq!(handle.read(&mut [0; 9]).unwrap_err().kind(), Kind::State);
+    feed.end();
+    handle.resumer().unwrap().resume().unwrap();
+    assert_eq!(server.reply(&mut client).text(), "");
+    // The request is over, and the handle is not.
+    assert_eq!(handle.read(&mut [0; 9]).unwrap_err().kind(), Kind::State);
+    let error = handle.reply(&Head::new(200, &TEXT), b"lost".to_vec()).unwrap_err();
+    assert_eq!(error.kind(), Kind::State);
+    server.settle();
+    client.pull();
+    assert!(client.inbox.is_empty(), "{}", client.shown());
+}
+
+#[test]
+fn an_iterator_with_a_handle_sees_that_its_client_has_left() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let app = capp::application(move |env, start, body| {
+        let handle = env.defer(None).unwrap();
+        start.respond(&Head::new(200, &TEXT));
+        let (env, told) = (lasting(env), Arc::clone(&told));
+        let mut count = 0;
+        body.next = Some(Box::new(move |out| {
+            let _ = &handle;
+            told.lock().unwrap().push(capp::is_gone(env));
+            count += 1;
+            *out = capp::lent(b"piece,");
+            if count < 3 { OK } else { EOF }
+        }));
+        OK
+    });
+    let mut server = Server::with(|_| {}, app);
+    let mut client = server.connect();
+    client.send(GET);
+    client.half_close();
+    server.until_end(&mut client);
+    assert_eq!(*seen.lock().unwrap(), [true; 3]);
+}
+
+/// The application returned an error, while the handle waited for more of a body.
+#[test]
+fn who_waits_in_vain_is_told() {
+    let desk = Desk::default();
+    let kept = desk.clone();
+    let mut server = Server::new(
+        |config| {
+            config.set("request_buffering", "0").unwrap();
+        },
+        move |env: &gateway::Environ, _: &gateway::gateway::abi::StartResponse<'_>| {
+            kept.keep(env)?;
+            let handle = kept.take();
+            assert_eq!(handle.read(&mut [0; 9])?, None);
+            kept.put(handle);
+            Err(gateway::base::error::Kind::App.into())
+        },
+    );
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    assert_eq!(server.reply(&mut client).status, 500);
+    assert_eq!(desk.told.take(), ["readable"]);
+    let handle = desk.take();
+    assert!(handle.read(&mut [0; 9]).is_err());
+    drop(handle);
+    nothing_left(&mut server, &desk);
+}

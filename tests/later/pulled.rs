@@ -213,3 +213,148 @@ fn threads_without_an_application_are_a_mistake() {
     let error = gateway::serve(Config::new()).unwrap_err();
     assert!(error.message().contains("gw_config_app"), "{error}");
 }
+
+#[test]
+fn what_nobody_has_taken_has_no_events() {
+    for closed in [false, true] {
+        let mut server = Server::made_of(|_| {});
+        let mut client = server.connect();
+        client.send(GET);
+        client.half_close();
+        server.until("the request", |server| server.counters.in_flight.get() == 1);
+        for _ in 0..5 {
+            server.turn(1);
+        }
+        assert_eq!(events(&server), []);
+        let handle = take(&server, 1).1.pop().unwrap();
+        if closed {
+            // Told to whoever watches, and to nobody else.
+            let told = super::tools::Told::default();
+            handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+            server.until("aborted", |_| told.take() == ["aborted"]);
+        } else {
+            server.until("aborted", |server| events(server) == [What::Aborted]);
+        }
+        assert_eq!(events(&server), []);
+        reply(handle, "all the same");
+        server.until_end(&mut client);
+        assert!(client.inbox.ends_with(b"all the same"), "{}", client.shown());
+        assert_eq!(server.counters.in_flight.get(), 0);
+    }
+}
+
+#[test]
+fn what_was_given_up_has_no_events() {
+    let mut server = Server::made_of(|config| {
+        config.set("request_buffering", "0").unwrap();
+    });
+    // A writer that was refused, and ends all the same.
+    let mut client = server.connect();
+    client.send(GET);
+    server.settle();
+    let handle = take(&server, 1).1.pop().unwrap();
+    handle.start(&Head::new(200, &TEXT)).unwrap();
+    while handle.write(&[b'x'; 20_000]).unwrap() {
+        server.settle();
+    }
+    handle.end(Ok(())).unwrap();
+    assert_eq!(server.reply(&mut client).status, 200);
+    assert_eq!(events(&server), []);
+    // A reader that found nothing.
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
+    server.settle();
+    let handle = take(&server, 1).1.pop().unwrap();
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+    server.settle();
+    client.send("abc");
+    reply(handle, "unread");
+    assert_eq!(server.reply(&mut client).text(), "unread");
+    assert_eq!(events(&server), []);
+}
+
+#[test]
+fn who_watches_late_hears_what_nobody_has_acted_upon() {
+    let mut server = Server::made_of(|config| {
+        config.set("request_buffering", "0").unwrap();
+    });
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+    server.settle();
+    let handle = take(&server, 1).1.pop().unwrap();
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+    handle.start(&Head::new(200, &TEXT)).unwrap();
+    while handle.write(&[b'x'; 20_000]).unwrap() {
+        server.settle();
+    }
+    // Both wait in the queue of events, which nobody asks.
+    server.feed(&mut client, b"abc");
+    for _ in 0..10 {
+        client.pull();
+        server.turn(1);
+    }
+    let told = super::tools::Told::default();
+    handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+    server.settle();
+    assert_eq!(told.take(), ["readable", "writable"]);
+    assert_eq!(events(&server), []);
+    // Once it has acted, it is not told again.
+    assert_eq!(handle.read(&mut [0; 9]).unwrap(), Some(3));
+    assert!(handle.write(b"more").unwrap());
+    handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+    server.settle();
+    assert_eq!(told.take(), [""; 0]);
+    drop(handle);
+    server.until_end(&mut client);
+    assert_eq!((server.counters.in_flight.get(), told.alive()), (0, 0));
+}
+
+#[test]
+fn each_of_a_pipeline_has_its_own_time_to_be_taken() {
+    let mut server = Server::made_of(|config| {
+        config.set("queue_timeout", "150ms").unwrap();
+    });
+    let mut client = server.connect();
+    client.send(format!("{GET}{GET}"));
+    server.settle();
+    let first = take(&server, 1).1.pop().unwrap();
+    for _ in 0..40 {
+        server.turn(5);
+    }
+    reply(first, "late");
+    assert_eq!(server.reply(&mut client).text(), "late");
+    // Nobody takes the second: it is refused in its own time, and not before.
+    assert_eq!(server.counters.shed.get(), 0);
+    assert_eq!(server.counters.in_flight.get(), 1);
+    assert_eq!(server.reply(&mut client).status, 503);
+    assert_eq!(server.counters.shed.get(), 1);
+}
+
+#[test]
+fn who_watches_when_the_server_has_gone_hears_it_at_once() {
+    for (stopped, dropped) in [(true, false), (true, true), (false, true)] {
+        let mut server = Server::made_of(|config| {
+            config.set("request_buffering", "0").unwrap();
+        });
+        let mut client = server.connect();
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        server.settle();
+        let handle = take(&server, 1).1.pop().unwrap();
+        assert_eq!(handle.read(&mut [0; 9]).unwrap(), None);
+        let counters = server.counters.clone();
+        let mut server = Some(server);
+        if stopped {
+            server.as_mut().unwrap().stop(Stop::Quick);
+            server.as_mut().unwrap().finish();
+        }
+        if dropped {
+            server = None;
+        }
+        let told = super::tools::Told::default();
+        handle.watch(Arc::new(super::tools::Ear::new(&told))).unwrap();
+        drop(server);
+        assert_eq!(told.take(), ["readable", "aborted"]);
+        assert!(handle.read(&mut [0; 9]).is_err());
+        drop(handle);
+        assert_eq!((told.alive(), counters.in_flight.get()), (0, 0));
+    }
+}

@@ -37,6 +37,10 @@ impl Desk {
         Ok(())
     }
 
+    pub fn put(&self, handle: Deferred) {
+        self.handles.lock().unwrap().push_front(handle);
+    }
+
     pub fn take(&self) -> Deferred {
         self.handles.lock().unwrap().pop_front().expect("a request that was deferred")
     }
@@ -118,4 +122,28 @@ pub fn nothing_left(server: &mut Server, desk: &Desk) {
     server.settle();
     assert_eq!(desk.told.alive(), 0, "events that were not dropped");
     assert_eq!(server.counters.in_flight.get(), 0, "requests in flight");
+}
+
+/// Run `test` where it cannot hang the others.
+pub fn within_patience(test: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        let _ = sender.send(());
+    });
+    if receiver.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        panic!("it hangs");
+    }
+    thread.join().unwrap();
+}
+
+/// An application that leaves its handles to the test, as C has them.
+pub fn c_app(
+    handles: &Arc<Mutex<Vec<super::chandle::CHandle>>>,
+) -> gateway::gateway::app::Application {
+    let handles = Arc::clone(handles);
+    capp::application(move |env, _, _| {
+        handles.lock().unwrap().push(super::chandle::CHandle::new(env));
+        super::chandle::DEFERRED
+    })
 }

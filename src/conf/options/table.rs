@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 34] = [
+pub(super) static OPTIONS: [Opt; 35] = [
     opt(
         1,
         c"workers",
@@ -281,6 +281,15 @@ pub(super) static OPTIONS: [Opt; 34] = [
         c"0",
         c"How long a request may wait for a thread, or to be taken; one that waited longer is \
           answered with 503. 0: any time.",
+    ),
+    opt(
+        30,
+        c"preload",
+        Slot::Bool(field!(preload)),
+        c"0",
+        c"When a module is loaded, if workers are forked. 0: by each worker after the fork, so that \
+          new workers run new code. 1: before the fork: memory is shared, and only a new process \
+          runs new code.",
     ),
     opt(
         31,

@@ -36,6 +36,7 @@ fn numbers_and_names_are_fixed() {
             (27, "output_buffer", "size"),
             (28, "queue_limit", "int"),
             (29, "queue_timeout", "ms"),
+            (30, "preload", "bool"),
             (31, "boot_timeout", "ms"),
             (32, "reload_parallel", "int"),
             (33, "max_requests_jitter", "int"),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
 use super::*;
+use crate::base::log::Logger;
 use crate::conf::options::{by_name, options};
 use crate::ffi::options::{GW_OPT_KEEPALIVE, GW_OPT_WORKER_MODEL, gw_option, gw_option_next};
 use crate::ffi::result::{GW_EOF, GW_ERR_ABI, GW_ERR_INVALID, GW_ERR_UNKNOWN, GW_ERR_UNSUPPORTED};
@@ -215,7 +216,7 @@ fn middleware_fails_with_its_own_words_and_is_dropped_once() {
         assert_eq!((rc, dropped.get()), (GW_OK, 1));
         let (config, _) = take(host.cfg).unwrap();
         host.cfg = std::ptr::null_mut();
-        let error = config.into_inner().into_parts().unwrap_err();
+        let error = config.into_inner().into_parts().app.stack(&Logger::off()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (Kind::Abi, "why"));
     }
     assert_eq!(dropped.get(), 2);

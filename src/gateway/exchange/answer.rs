@@ -18,7 +18,7 @@ impl Exchange {
     }
 
     /// Commit the head: from here on the status is the client's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn commit(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
         match self.framed.get() {
             Some(framed) => Ok(framed),
@@ -27,7 +27,7 @@ impl Exchange {
     }
 
     fn commit_head(&self, link: &dyn Link, known: Option<u64>) -> Result<Framed> {
-        let head = self.head.borrow();
+        let mut head = self.head.borrow_mut();
         if !head.is_started() {
             return Err(Error::new(Kind::State, "a body without start_response"));
         }
@@ -42,7 +42,7 @@ impl Exchange {
         // A client that was not told to go on may send the body, or the next request: nobody knows.
         asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
         let mut out = self.out.borrow_mut();
-        let framed = self.encoder().head(out.buffer(), &asked, &head.as_wire(), known, link.date());
+        let framed = head.encode(&self.encoder(), out.buffer(), asked, known, link.date());
         self.framed.set(Some(framed));
         Ok(framed)
     }

@@ -21,7 +21,10 @@ impl Exchange {
         self.must_run()?;
         let mut mine = self.head.try_borrow_mut().map_err(|_| busy())?;
         if !(100..200).contains(&head.status) {
-            return mine.set(head, self.framed.get().is_some());
+            mine.set(head, self.framed.get().is_some())?;
+            drop(mine);
+            self.tell_begun();
+            return Ok(());
         }
         drop(mine);
         self.early(head)
@@ -68,6 +71,7 @@ impl Exchange {
         } else {
             self.emit(link, chunk, false)?;
         }
+        self.tell_begun();
         self.push(link, if link.may_block() { 0 } else { u64::MAX })?;
         Ok(Written::Taken)
     }
@@ -157,7 +161,9 @@ impl Exchange {
 
     /// Whether the client has left.
     pub(crate) fn is_gone(&self) -> bool {
-        if let Some(shared) = self.deferred.get() {
+        if let Some(shared) = self.deferred.get()
+            && (shared.is_gone() || shared.mode() != Mode::Iterating)
+        {
             // Perhaps asked in another thread.
             return shared.is_gone();
         }

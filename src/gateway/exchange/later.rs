@@ -1,10 +1,12 @@
 //! An answer that comes through a handle: what the handle asked for is done here, in the thread that
 //! drives the exchange, and its owner is told what it waits for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::gateway::abi::{Environ, EnvironPtr};
+use crate::gateway::app;
 use crate::gateway::deferred::{Beginning, Deferred, Events, Mode, Op, Shared};
 use crate::wire::{Encoder as _, Version};
 
@@ -39,7 +41,7 @@ impl Exchange {
         };
         let shared = Arc::new(Shared::new(begin, events));
         if self.body.borrow().next.is_some() || self.called.get() {
-            shared.returned(Mode::Iterating, false);
+            shared.returned(Mode::Iterating);
         }
         let handle = Deferred::new(Arc::clone(&shared));
         self.deferred.get_or_init(|| shared);
@@ -50,7 +52,14 @@ impl Exchange {
     pub(super) fn returned(&self, mode: Mode) {
         self.called.set(true);
         if let Some(shared) = self.deferred.get() {
-            shared.returned(mode, self.head.borrow().is_started());
+            shared.returned(mode);
+        }
+    }
+
+    /// The handle, if there is one, is to know what start_response and write() did.
+    pub(super) fn tell_begun(&self) {
+        if let Some(shared) = self.deferred.get() {
+            shared.begun(self.framed.get().is_some());
         }
     }
 
@@ -74,8 +83,8 @@ impl Exchange {
         self.deferred.get()
     }
 
-    /// Whether [`Progress::Wait`] is over.
-    pub fn may_resume(&self) -> bool {
+    /// Whether an iterator that had nothing was resumed.
+    pub(super) fn may_resume(&self) -> bool {
         self.deferred.get().is_some_and(|shared| shared.may_resume())
     }
 
@@ -96,7 +105,7 @@ impl Exchange {
     pub fn client_left(&self) {
         if let Some(shared) = self.deferred.get() {
             shared.leave();
-            tell(shared, 0);
+            self.tell(shared, self.out.borrow().len());
         }
     }
 
@@ -112,7 +121,7 @@ impl Exchange {
     /// Do what the handle asked for.  None: something has changed.
     pub(super) fn advance_later(&self, shared: &Arc<Shared>, link: &dyn Link) -> Option<Progress> {
         let unsent = self.out.borrow().len();
-        tell(shared, unsent);
+        self.tell(shared, unsent);
         if unsent >= self.service.output_buffer {
             return Some(Progress::Flush);
         }
@@ -137,7 +146,8 @@ impl Exchange {
             self.batch.replace(batch);
             return false;
         }
-        if let Some(head) = batch.head.take() {
+        // Unless octets of the application have committed another meanwhile.
+        if let Some(head) = batch.head.take().filter(|_| self.framed.get().is_none()) {
             self.head.replace(head);
         }
         let known = (batch.is_whole() && self.framed.get().is_none()).then_some(batch.octets);
@@ -150,6 +160,9 @@ impl Exchange {
             match op {
                 Op::Interim(head) => {
                     if self.framed.get().is_none() && self.asked.get().version >= Version::Http11 {
+                        if head.status() == 100 {
+                            self.expects.set(false);
+                        }
                         self.encoder().interim(self.out().buffer(), &head.as_wire());
                     }
                 }
@@ -174,20 +187,16 @@ impl Exchange {
         self.batch.replace(batch);
         true
     }
-}
 
-/// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.
-fn tell(shared: &Arc<Shared>, unsent: u64) {
-    let Some(events) = shared.events() else {
-        return;
-    };
-    if shared.has_input() {
-        events.readable(shared);
+    /// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.
+    pub(super) fn tell(&self, shared: &Arc<Shared>, unsent: u64) {
+        shared.tell(unsent, |event| self.contain(event));
     }
-    if shared.has_room(unsent) {
-        events.writable(shared);
-    }
-    if shared.owes_aborted() {
-        events.aborted(shared);
+
+    /// Run what the application has written; a panic stays there, and is logged.
+    pub(super) fn contain(&self, callback: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
+            self.complain(&app::panicked(panic.as_ref()));
+        }
     }
 }

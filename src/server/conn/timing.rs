@@ -52,14 +52,11 @@ impl Conn {
         let settings = &core.context.setup.settings;
         // An event that brought nothing of what is waited for does not give it more time.
         let goes_on = self.waiting == before
-            && self.deadline != u64::MAX
-            && !std::mem::take(&mut self.progress);
-        if self.waiting == Waiting::App && !self.away {
-            self.progress = false;
-            let resume_at = self.slot.as_ref().and_then(|slot| slot.exchange.resume_at());
-            self.deadline = resume_at.unwrap_or(u64::MAX).min(self.take_until);
-        } else if !goes_on {
-            self.progress = false;
+            && self.waiting != Waiting::App
+            && self.limit != u64::MAX
+            && !self.progress;
+        self.progress = false;
+        if !goes_on {
             let timeout = match self.waiting {
                 // Who has just come was promised an answer, and must ask for it now.
                 Waiting::First if core.context.stopping => {
@@ -71,17 +68,28 @@ impl Conn {
                 Waiting::Body => settings.body_timeout,
                 Waiting::Write => settings.write_timeout,
                 Waiting::Linger => Duration::from_millis(LINGER_MS),
-                // Only what waits for a thread has a deadline; see `expire`.
+                // What waits for a thread has a deadline, see `expire`; and what waits to be taken.
                 Waiting::App if self.away && self.uncalled => settings.queue_timeout,
                 Waiting::App => Duration::ZERO,
             };
-            self.deadline = match timeout.as_millis() as u64 {
+            self.limit = match timeout.as_millis() as u64 {
+                0 if self.waiting == Waiting::App && !self.away => self.take_until,
                 0 => u64::MAX,
                 ms => core.context.now + ms,
             };
         }
+        self.deadline = self.limit.min(self.resume_at());
         core.arm(key, self);
         core.watch(key, self, self.waiting == Waiting::Write);
+    }
+
+    /// When an iterator wants to be asked again, should it have nothing else to wait for but input.
+    fn resume_at(&self) -> u64 {
+        let resume_at = match (self.waiting, &self.slot) {
+            (Waiting::App | Waiting::Body, Some(slot)) => slot.exchange.resume_at(),
+            _ => None,
+        };
+        resume_at.unwrap_or(u64::MAX)
     }
 
     /// Watch for room to write; whether that is new.
@@ -91,6 +99,10 @@ impl Conn {
 
     /// The deadline has passed.
     pub(in crate::server) fn expire(&mut self, key: u64, core: &mut Core) -> Fate {
+        if self.limit > core.context.now {
+            // Only an iterator's time has come.
+            return self.expire_handle(key, core);
+        }
         let counters = core.context.service.counters();
         match self.waiting {
             Waiting::First => {

@@ -130,10 +130,11 @@ impl Core {
             // Nobody has it: given up when it is dropped.
             drop(pulled.withdraw(shared));
         }
-        slot.exchange.forsake();
         let key = self.parked.next_key() | PARKED;
         slot.key.set(key);
+        // Before it is told, so that nothing is said under the old name behind that.
         let ended = slot.exchange.deferred().is_none_or(|shared| shared.rename(key));
+        slot.exchange.forsake();
         self.parked.insert(slot);
         if ended {
             self.unpark(key);

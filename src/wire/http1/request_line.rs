@@ -47,7 +47,8 @@ pub(super) fn parse(line: &[u8], base: usize, head: &mut Head) -> Result<(), Rej
 /// without percent-encoding, HTTP/1.1.  `None` for all others, with any request line in `head`.
 #[inline]
 pub(super) fn parse_plain(unread: &[u8], head: &mut Head) -> Option<usize> {
-    let (method, rest) = unread.split_at(short_token_len(unread));
+    let method_len = if unread.starts_with(b"GET ") { 3 } else { short_token_len(unread) };
+    let (method, rest) = unread.split_at(method_len);
     let [b' ', target @ ..] = rest else { return None };
     if method.is_empty() || target.first() != Some(&b'/') || method == b"CONNECT" {
         return None;
