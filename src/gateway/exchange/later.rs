@@ -160,7 +160,7 @@ impl Exchange {
             match op {
                 Op::Interim(head) => {
                     if self.framed.get().is_none() && self.asked.get().version >= Version::Http11 {
-                        if head.status() == 100 {
+                        if head.as_wire().status == 100 {
                             self.expects.set(false);
                         }
                         self.encoder().interim(self.out().buffer(), &head.as_wire());
