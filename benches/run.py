@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Speed of libgateway beside the limit (limit.c) and its peers; benches/README.md says how.
 
-Each server has one worker on one core; wrk, on another core, takes them in turn, round after
-round, so that what disturbs the machine disturbs all of them.  First comes the CPU time (user and
-system) of a server's process tree per request, which does not depend on how fast the client is:
+Each server has one worker on one core; wrk takes them in turn, round after round, so that what
+disturbs the machine disturbs all of them.  First comes the CPU time (user and system) of a server's
+process tree per request, with wrk on the same core, so that nobody waits for another processor:
 `ratio` is limit / server, and 1.00 would be as good as the limit.  Then counts that depend on no
-clock, latency by the number of connections, and what libgateway uses when it is idle.
+clock, latency by the number of connections (wrk on another core), and what libgateway uses when it
+is idle.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def clock(servers, scenario, args, script):
         for server in servers:
             before = server.cpu()
             load = wrk(
-                server.port, scenario, args.seconds, args.connections, args.client_core, script
+                server.port, scenario, args.seconds, args.connections, args.server_core, script
             )
             if load.requests == 0:
                 sys.exit(f"{server.name} answered nothing: {scenario.about}")
