@@ -37,8 +37,8 @@ const SERVE_ERROR: i32 = 255;
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
-/// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it has stopped, but for threads in
-/// which an application does not return.
+/// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
+/// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
     match config.settings().worker_model {

@@ -7,6 +7,7 @@ mod harness;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -410,6 +411,40 @@ fn new_workers_run_new_code() {
     kill(kept.0, SIGKILL);
     until("all answers are new", || {
         server.workers().len() == 2 && !server.workers().contains(&kept.0)
+    });
+    for _ in 0..20 {
+        assert_eq!(server.get("/"), "new");
+    }
+    server.stop();
+}
+
+/// HUP replaces all workers by those of the file that is there now, and no request is lost by it.
+#[test]
+fn a_reload_deploys_new_code() {
+    const SIGHUP: i32 = 1;
+    let old = module("reload", "tests/c/module.c", &["-DANSWER=\"old\""]);
+    let server = start(&old, "", &["workers=2"]);
+    until("two workers", || server.workers().len() == 2);
+    let before = server.workers();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            // Each fails the test that is not answered.
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    let answer = server.get("/");
+                    assert!(answer == "old" || answer == "new", "{answer}");
+                }
+            });
+        }
+        assert_eq!(server.get("/"), "old");
+        module("reload", "tests/c/module.c", &["-DANSWER=\"new\""]);
+        server.signal(SIGHUP);
+        until("two new workers", || {
+            let now = server.workers();
+            now.len() == 2 && now.iter().all(|worker| !before.contains(worker))
+        });
+        is_done.store(true, Ordering::Relaxed);
     });
     for _ in 0..20 {
         assert_eq!(server.get("/"), "new");

@@ -43,14 +43,14 @@ impl Arena {
     /// The pieces, one behind the other.
     pub fn concat(&self, pieces: &[&[u8]]) -> Octets<'static> {
         let len = pieces.iter().map(|piece| piece.len()).sum();
-        let mut rest = &mut *self.room(len);
-        let all: *const [u8] = rest;
-        for piece in pieces {
-            let (front, back) = rest.split_at_mut(piece.len());
-            front.copy_from_slice(piece);
-            rest = back;
-        }
-        self.keep(all)
+        self.build(len, |mut rest| {
+            for piece in pieces {
+                let (front, back) = rest.split_at_mut(piece.len());
+                front.copy_from_slice(piece);
+                rest = back;
+            }
+            len
+        })
     }
 
     /// `len` octets that `write` fills, of which it says how many it used.

@@ -18,7 +18,7 @@ use crate::gateway::counters::Counters;
 use crate::gateway::service::Worker;
 use crate::run::pull::Taken;
 use crate::server::engine::{Engine, Remote, Stop};
-use crate::server::pulled::{Pulled, What};
+use crate::server::pulled::{Event, Pulled, What};
 use crate::server::setup::Setup;
 
 /// one worker's loop
@@ -203,24 +203,8 @@ pub unsafe extern "C" fn gw_server_take(
     timeout_ms: i64,
     n: *mut usize,
 ) -> gw_result {
-    guard(|| {
-        // SAFETY: the rules page.
-        let (server, n) = unsafe { (borrow(s)?, self::out(n, "n")?) };
-        // SAFETY: the rules page.
-        unsafe { self::out(out, "out") }?;
-        let timeout = timeout(timeout_ms, cap)?;
-        let mut taken = Vec::new();
-        let pulled = server.pulled(timeout != Some(Duration::ZERO))?;
-        let outcome = pulled.take(&mut taken, cap, timeout);
-        let mut count = 0;
-        for handle in taken.into_iter().filter_map(deferred::give) {
-            // SAFETY: the caller has room for `cap` handles, and no more were taken.
-            unsafe { out.add(count).write(handle) };
-            count += 1;
-        }
-        n.set(count);
-        Ok(code(outcome))
-    })
+    // SAFETY: the rules page.
+    guard(|| unsafe { fetch(s, out, cap, timeout_ms, n, Pulled::take, deferred::give) })
 }
 
 /// what happened to a request that was taken (frozen)
@@ -258,43 +242,54 @@ pub unsafe extern "C" fn gw_server_events(
     timeout_ms: i64,
     n: *mut usize,
 ) -> gw_result {
-    guard(|| {
-        // SAFETY: the rules page.
-        let (server, n) = unsafe { (borrow(s)?, self::out(n, "n")?) };
-        // SAFETY: the rules page.
-        unsafe { self::out(out, "out") }?;
-        let timeout = timeout(timeout_ms, cap)?;
-        let mut taken = Vec::new();
-        let pulled = server.pulled(timeout != Some(Duration::ZERO))?;
-        let outcome = pulled.events(&mut taken, cap, timeout);
-        n.set(taken.len());
-        for (index, event) in taken.into_iter().enumerate() {
-            let d = Arc::as_ptr(&event.request).cast_mut().cast();
-            let event = gw_event { d, what: event.what as u32, reserved: 0 };
-            // SAFETY: the caller has room for `cap` events, and no more were taken.
-            unsafe { out.add(index).write(event) };
+    let in_c = |event: Event| {
+        let d = Arc::as_ptr(&event.request).cast_mut().cast();
+        Some(gw_event { d, what: event.what as u32, reserved: 0 })
+    };
+    // SAFETY: the rules page.
+    guard(|| unsafe { fetch(s, out, cap, timeout_ms, n, Pulled::events, in_c) })
+}
+
+/// Waits for up to `cap` things that `take` gives, and writes them down as `in_c` has them.
+///
+/// # Safety
+/// The header's rules page, for all of them; `out` has room for `cap`.
+unsafe fn fetch<T, C>(
+    s: *mut gw_server,
+    out: *mut C,
+    cap: usize,
+    timeout_ms: i64,
+    n: *mut usize,
+    take: impl FnOnce(&Pulled, &mut Vec<T>, usize, Option<Duration>) -> Taken,
+    in_c: impl Fn(T) -> Option<C>,
+) -> Result<gw_result> {
+    // SAFETY: the caller's promise.
+    let (server, n) = unsafe { (borrow(s)?, self::out(n, "n")?) };
+    // SAFETY: the caller's promise.
+    unsafe { self::out(out, "out") }?;
+    let timeout = match (cap, timeout_ms, u64::try_from(timeout_ms)) {
+        (0, ..) => return Err(Error::new(Kind::Invalid, "cap is 0")),
+        (_, -1, _) => None,
+        (_, _, Ok(ms)) => Some(Duration::from_millis(ms)),
+        _ => {
+            let text = "timeout_ms is negative: only -1 is for ever";
+            return Err(Error::new(Kind::Invalid, text));
         }
-        Ok(code(outcome))
-    })
-}
-
-fn timeout(ms: i64, cap: usize) -> Result<Option<Duration>> {
-    if cap == 0 {
-        return Err(Error::new(Kind::Invalid, "cap is 0"));
+    };
+    let mut taken = Vec::new();
+    let outcome = take(server.pulled(timeout != Some(Duration::ZERO))?, &mut taken, cap, timeout);
+    let mut count = 0;
+    for one in taken.into_iter().filter_map(in_c) {
+        // SAFETY: the caller has room for `cap`, and no more were taken.
+        unsafe { out.add(count).write(one) };
+        count += 1;
     }
-    match (ms, u64::try_from(ms)) {
-        (-1, _) => Ok(None),
-        (_, Ok(ms)) => Ok(Some(Duration::from_millis(ms))),
-        _ => Err(Error::new(Kind::Invalid, "timeout_ms is negative: only -1 is for ever")),
-    }
-}
-
-fn code(taken: Taken) -> gw_result {
-    match taken {
+    n.set(count);
+    Ok(match outcome {
         Taken::Some => GW_OK,
         Taken::TimedOut => GW_AGAIN,
         Taken::Closed => GW_EOF,
-    }
+    })
 }
 
 /// [any] The counters of this server.

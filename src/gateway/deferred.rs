@@ -7,11 +7,10 @@
 //!
 //! The request's memory stays until the handle is given up, whatever happens to the client.
 
-use std::cell::{Cell, RefMut};
-use std::collections::VecDeque;
+mod batch;
+mod handle;
+
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -22,6 +21,9 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::OwnedChunk;
 use crate::sys::clock;
 
+pub(super) use batch::{Batch, Op};
+pub use handle::{Deferred, Resumer};
+
 use super::abi::{Environ, EnvironPtr, Response};
 use super::exchange::Written;
 use super::head::Head;
@@ -29,9 +31,6 @@ use super::input::{Read, RequestBody};
 
 /// A chunk up to this size is copied behind the others rather than put into memory of its own.
 const COPY: u64 = 4 * 1024;
-
-/// Storage for copied octets that a request keeps for the next one.
-const KEEP: usize = 64 * 1024;
 
 /// Where a driver hears that there is something to do for one of its requests.
 pub trait Mailbox: Send + Sync {
@@ -65,52 +64,6 @@ pub(super) enum Mode {
     Later = 1,
     /// Something else: the handle only resumes an iterator.
     Iterating = 2,
-}
-
-/// What the exchange is to do, in order.
-#[derive(Debug)]
-pub(super) enum Op {
-    Interim(Head),
-    /// So many octets of [`Batch::text`].
-    Text(usize),
-    Chunk(OwnedChunk),
-    /// The handle was given up, with this result of the application.
-    End(i32),
-    /// The handle was given up, for this reason.
-    Fail(Error),
-    /// Nobody took the request in time.
-    Shed,
-}
-
-/// What waits for the exchange.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) head: Option<Head>,
-    pub(super) ops: VecDeque<Op>,
-    pub(super) text: Vec<u8>,
-    /// Octets of `text` and of chunks.
-    pub(super) octets: u64,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.ops.is_empty()
-    }
-
-    /// Whether it has everything up to an end that is well.
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(self.ops.back(), Some(Op::End(0)))
-    }
-
-    /// Fit to be filled again.
-    pub(super) fn clear(&mut self) {
-        self.head = None;
-        self.ops.clear();
-        self.ops.shrink_to(KEEP / size_of::<Op>());
-        self.text.clear();
-        self.text.shrink_to(KEEP);
-        self.octets = 0;
-    }
 }
 
 /// Whether somebody is to be told of something.
@@ -648,12 +601,6 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct GivenUp(pub(crate) Result<()>);
 
-impl Op {
-    fn is_last(&self) -> bool {
-        matches!(self, Op::End(_) | Op::Fail(_) | Op::Shed)
-    }
-}
-
 impl State {
     fn start(&mut self, head: &Response<'_>) -> Result<()> {
         let mut mine = self.batch.head.take().unwrap_or_default();
@@ -713,140 +660,6 @@ fn check(chunk: &OwnedChunk) -> Result<()> {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("mode", &self.mode()).finish_non_exhaustive()
-    }
-}
-
-/// The right to answer a request later, from whichever thread has it.  Dropped, it answers 500.
-#[derive(Debug)]
-pub struct Deferred {
-    /// None once it was given up.
-    shared: Option<Arc<Shared>>,
-    one_thread: PhantomData<Cell<()>>,
-}
-
-impl Deferred {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Deferred { shared: Some(shared), one_thread: PhantomData }
-    }
-
-    /// As C has it: whoever takes it gives it up.
-    pub(crate) fn into_shared(mut self) -> Option<Arc<Shared>> {
-        self.shared.take()
-    }
-
-    /// What it stands for.
-    pub(crate) fn shared(&self) -> Result<&Arc<Shared>> {
-        self.shared.as_ref().ok_or(Error::from(Kind::State))
-    }
-
-    /// The request; none when the application has returned a body or an error.
-    pub fn environ(&self) -> Option<&Environ> {
-        let shared = self.shared().ok()?;
-        shared.environ().map(|_| shared.env.of(self))
-    }
-
-    /// start_response, in WSGI's words.  A status of 1xx is sent at once and is not the head.
-    pub fn start(&self, head: &Response<'_>) -> Result<()> {
-        self.shared()?.start(head)
-    }
-
-    /// A piece of the body, which is copied.  False: the client is slow, nothing was taken.
-    pub fn write(&self, text: &[u8]) -> Result<bool> {
-        let chunk = OwnedChunk::from_vec(text.to_vec());
-        Ok(matches!(self.shared()?.write(chunk)?, Written::Taken))
-    }
-
-    /// Up to `buf.len()` octets of the request's body: `None` when nothing is there, 0 at the end.
-    pub fn read(&self, buf: &mut [u8]) -> Result<Option<usize>> {
-        self.shared()?.read(buf)
-    }
-
-    /// Whether the client has left, or has said that it will send no more.
-    pub fn is_gone(&self) -> bool {
-        self.shared().is_ok_and(|shared| shared.is_gone())
-    }
-
-    /// Be told by `events` from now on, for a handle that was taken.
-    pub fn watch(&self, events: Arc<dyn Events>) -> Result<()> {
-        self.shared()?.watch(events)
-    }
-
-    /// Something that any thread may resume an iterator with that had nothing to give.
-    pub fn resumer(&self) -> Result<Resumer> {
-        Ok(Resumer(Arc::clone(self.shared()?)))
-    }
-
-    /// The answer is complete, or failed.
-    pub fn end(self, outcome: Result<()>) -> Result<()> {
-        let code = outcome.map_or_else(|error| error.kind() as i32, |()| 0);
-        self.into_shared().map_or(Ok(()), |shared| shared.end(code)?.0)
-    }
-
-    /// Nobody took the request: 503.
-    pub(crate) fn shed(self) {
-        if let Some(shared) = self.into_shared() {
-            shared.shed();
-        }
-    }
-
-    /// A whole answer.
-    pub fn reply(self, head: &Response<'_>, body: Vec<u8>) -> Result<()> {
-        let chunks = vec![OwnedChunk::from_vec(body)];
-        self.into_shared().map_or(Ok(()), |shared| shared.reply(head, chunks)?.0)
-    }
-}
-
-impl Drop for Deferred {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
-            // Into 500: the application forgot it.
-            let _ = shared.end(Kind::App as i32);
-        }
-    }
-}
-
-/// Resumes an iterator, from any thread; see [`Deferred::resumer`].
-#[derive(Clone, Debug)]
-pub struct Resumer(Arc<Shared>);
-
-impl Resumer {
-    /// Ask the iterator again.
-    pub fn resume(&self) -> Result<()> {
-        self.0.resume()
-    }
-
-    /// The same in `ms` milliseconds; of several such wishes the soonest counts.
-    pub fn resume_after(&self, ms: u32) -> Result<()> {
-        self.0.resume_after(ms)
-    }
-}
-
-/// The body of a request, of an exchange or of a handle.
-#[derive(Debug)]
-pub enum InputRef<'a> {
-    /// The exchange has it to itself.
-    Own(RefMut<'a, RequestBody>),
-    /// A handle may read it.
-    Shared(MutexGuard<'a, RequestBody>),
-}
-
-impl Deref for InputRef<'_> {
-    type Target = RequestBody;
-
-    fn deref(&self) -> &RequestBody {
-        match self {
-            InputRef::Own(input) => input,
-            InputRef::Shared(input) => input,
-        }
-    }
-}
-
-impl DerefMut for InputRef<'_> {
-    fn deref_mut(&mut self) -> &mut RequestBody {
-        match self {
-            InputRef::Own(input) => input,
-            InputRef::Shared(input) => input,
-        }
     }
 }
 

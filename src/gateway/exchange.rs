@@ -24,10 +24,10 @@ use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed};
 
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
-use super::deferred::{Batch, Deferred, InputRef, Mailbox, Mode, Shared};
+use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
 use super::environ::{self, Origin};
 use super::head::Head;
-use super::input::RequestBody;
+use super::input::{InputRef, RequestBody};
 use super::service::Service;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.

@@ -1,7 +1,11 @@
 //! The body of a request on its way to the application: a view of the read buffer, memory, or, past
 //! a limit, an unlinked temporary file.  In streaming mode, a window that the application empties.
 
+use std::cell::RefMut;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+
+use parking_lot::MutexGuard;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::Octets;
@@ -290,6 +294,35 @@ impl RequestBody {
             State::Open => Ok(Read::Empty),
             State::Complete => Ok(Read::End),
             State::Failed(why) => Err(Error::from(why)),
+        }
+    }
+}
+
+/// The body of a request, of an exchange or of a handle.
+#[derive(Debug)]
+pub enum InputRef<'a> {
+    /// The exchange has it to itself.
+    Own(RefMut<'a, RequestBody>),
+    /// A handle may read it.
+    Shared(MutexGuard<'a, RequestBody>),
+}
+
+impl Deref for InputRef<'_> {
+    type Target = RequestBody;
+
+    fn deref(&self) -> &RequestBody {
+        match self {
+            InputRef::Own(input) => input,
+            InputRef::Shared(input) => input,
+        }
+    }
+}
+
+impl DerefMut for InputRef<'_> {
+    fn deref_mut(&mut self) -> &mut RequestBody {
+        match self {
+            InputRef::Own(input) => input,
+            InputRef::Shared(input) => input,
         }
     }
 }
