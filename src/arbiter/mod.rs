@@ -4,6 +4,7 @@
 //! ```text
 //! settings  what it is made from
 //! arbiter   the loop: start, watch, replace
+//! burial    what the death of a worker means
 //! roll      how many workers, of which configuration: reload and scale
 //! watch     deadlines of single workers: to boot, to give signs of life, to end
 //! stop      signals, requests, deadlines, the end
@@ -16,6 +17,7 @@
 #[allow(clippy::module_inception, reason = "the arbiter itself is one part of the layer")]
 mod arbiter;
 mod board;
+mod burial;
 mod control;
 mod roll;
 mod settings;
