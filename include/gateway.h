@@ -517,6 +517,9 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_PIDFILE                  39  /* by name only */
+#define GW_OPT_SYSTEMD                  43  /* 1 in gw_serve, else 0, unless
+                                               set */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */

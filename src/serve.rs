@@ -1,7 +1,9 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
+mod presence;
+
 use std::any::Any;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -20,9 +22,11 @@ use crate::server::engine::{Engine, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
+use crate::sys::notify;
 use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
@@ -62,13 +66,15 @@ pub(crate) struct Common {
     pub(crate) counters: Arc<Shared<Counters>>,
     /// What hooks are told that the arbiter is called.
     pub(crate) token: Arc<AtomicUsize>,
+    /// What they show of themselves.
+    presence: Arc<Presence>,
 }
 
 /// The same, and what its generations have in common.
 pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
     let counters = Shared::new(Board::PLACES);
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let common = Common { counters, token: Arc::default() };
+    let common = Common { counters, token: Arc::default(), presence: Arc::default() };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&[])?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
@@ -79,7 +85,8 @@ pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
 }
 
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
-pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
+pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
+    config.settings_mut().activate();
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
@@ -99,6 +106,7 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
             ));
         }
     };
+    common.presence.prepare(&settings)?;
     let source = Arc::new(Source::new(draft)?);
     let of_arbiter = arbiter::Settings {
         way,
@@ -110,25 +118,34 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         max_lifetime: settings.max_lifetime,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        tick: common.presence.tick(),
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
+    let entry = Entry { forgets: settings.systemd == Some(true) };
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&source, &workers_log, Arc::new(one), context)
+        work(&source, &entry, &workers_log, Arc::new(one), context)
     });
-    let token = Arc::clone(&common.token);
+    let Common { counters, token, presence } = common.clone();
+    let observers_log = log.clone();
     let observer: Observer = Arc::new(move |handle, event| {
         let token = token.load(Ordering::Relaxed);
         if matches!(event, Event::Reopen) {
             to_reopen.reopen_logs();
         }
         observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
+        presence.tell(event, || status_of(handle, &counters), &observers_log);
     });
+    let presence = Arc::clone(&common.presence);
     Ok(Plan {
         settings: of_arbiter,
-        bind: Box::new(move |there| to_bind.bind_beside(there)),
+        bind: Box::new(move |there| {
+            let bound = to_bind.bind_beside(there)?;
+            presence.bound(&settings)?;
+            Ok(bound)
+        }),
         main,
         log,
         observer: Some(observer),
@@ -168,7 +185,17 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
                 hook(&arbiter(), failure);
             }
         }
-        Event::Reopen => {}
+        Event::Reopen | Event::Stopping | Event::Tick { .. } => {}
+    }
+}
+
+fn status_of(handle: &arbiter::Handle, counters: &Shared<Counters>) -> Status {
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let tally = handle.tally();
+    Status {
+        workers: of(&tally.spawned).saturating_sub(of(&tally.exited)),
+        reloads: of(&tally.reloads),
+        requests: counters.iter().map(|counters| counters.requests.get()).sum(),
     }
 }
 
@@ -235,10 +262,6 @@ fn must_have_app(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
-    setup.bind()
-}
-
 /// The process that is a worker, if this one or an ancestor is.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
@@ -250,11 +273,33 @@ pub fn is_worker() -> bool {
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
+/// What a worker that is a process does first, before there is an application in it.
+#[derive(Debug)]
+struct Entry {
+    /// The service manager's words are the arbiter's.
+    forgets: bool,
+}
+
+impl Entry {
+    fn enter(&self) {
+        if self.forgets {
+            notify::forget();
+        }
+    }
+}
+
 /// A worker's life.
-fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+fn work(
+    source: &Source,
+    entry: &Entry,
+    log: &Logger,
+    counters: Arc<OneOf>,
+    context: &WorkerContext<'_>,
+) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
+        entry.enter();
     }
     let made = source.setup().and_then(|setup| {
         if is_process {
@@ -392,7 +437,10 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
 
 /// The calling thread is the only worker.
 fn serve_inline(config: Config) -> Result<()> {
-    let setup = Arc::new(Setup::new(config)?);
+    let draft = Draft::draft(config)?;
+    let presence = Presence::default();
+    presence.prepare(&draft.settings)?;
+    let setup = Arc::new(draft.load()?);
     must_have_app(&setup)?;
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
@@ -403,29 +451,61 @@ fn serve_inline(config: Config) -> Result<()> {
         _ => None,
     };
     let counters = Arc::new(Counters::default());
-    let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
+    let listeners = setup.bind()?;
+    presence.bound(&setup.settings)?;
+    let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    hooked(&setup.stack.hooks, &worker, || turn_here(&setup, engine, signals))?
+    let tell = |event: Event<'_>| {
+        let requests = || counters.requests.get();
+        let status = || Status { workers: 1, reloads: 0, requests: requests() };
+        presence.tell(event, status, &setup.log);
+    };
+    let tick_ms = presence.tick().as_millis() as i64;
+    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
+    let served = hooked(&setup.stack.hooks, &worker, serve);
+    tell(Event::Ended);
+    served?
 }
 
-fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {
+/// Tells of what happens as an arbiter would.
+fn turn_here(
+    setup: &Setup,
+    mut engine: Engine,
+    signals: Option<Signals>,
+    tick_ms: i64,
+    tell: &dyn Fn(Event<'_>),
+) -> Result<()> {
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
     }
     for listener in engine.listeners() {
         log!(setup.log, Info, "server", "Listening at: {}", listener.local());
     }
-    let mut wait = 0;
+    tell(Event::Ready);
+    let stop = |engine: &Engine, how| {
+        tell(Event::Stopping);
+        engine.control().stop(how);
+    };
+    let (mut wait, mut ticked_ms) = (0, clock::monotonic_ms() as i64);
     while let Some(next) = engine.turn(wait)? {
         wait = next;
+        if tick_ms > 0 {
+            let now = clock::monotonic_ms() as i64;
+            if now - ticked_ms >= tick_ms {
+                ticked_ms = now;
+                tell(Event::Tick { is_well: true });
+            }
+            let left = ticked_ms + tick_ms - now;
+            wait = if wait < 0 { left } else { wait.min(left) };
+        }
         if !engine.take_notice() {
             continue;
         }
         for signal in signals.iter().flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => setup.reopen_logs(),
-                SIGTERM => engine.control().stop(Stop::Graceful),
-                _ => engine.control().stop(Stop::Quick),
+                SIGTERM => stop(&engine, Stop::Graceful),
+                _ => stop(&engine, Stop::Quick),
             }
             wait = 0;
         }

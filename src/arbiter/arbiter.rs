@@ -81,6 +81,8 @@ pub struct Arbiter {
     pub(super) overslept_ms: u64,
     /// When the loop was to turn again at the latest.
     pub(super) due_ms: u64,
+    /// When time is told again.
+    pub(super) tick_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
     pub(super) oom_kills: Option<u64>,
     random: u64,
@@ -179,6 +181,7 @@ impl Arbiter {
             warned_of_threads: false,
             overslept_ms: 0,
             due_ms: u64::MAX,
+            tick_ms: 0,
             oom_kills: cgroup::oom_kills(),
             random: monotonic_ms() | 1,
         })
@@ -291,6 +294,7 @@ impl Arbiter {
         self.hear_signals();
         self.hear_requests();
         self.reap();
+        self.tick();
         if matches!(self.phase, Phase::Running) {
             self.welcome();
             self.watch();
@@ -358,6 +362,9 @@ impl Arbiter {
         }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
+        }
+        if !self.settings.tick.is_zero() {
+            at_most(self.tick_ms.saturating_sub(now));
         }
         self.due_ms = u64::try_from(wait).map_or(u64::MAX, |wait| now.saturating_add(wait));
         wait

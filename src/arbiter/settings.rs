@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// How often [`Event::Tick`] is told; 0: never.
+    pub tick: Duration,
 }
 
 impl Default for Settings {
@@ -65,6 +67,7 @@ impl Default for Settings {
             max_lifetime: Duration::ZERO,
             max_recycling: 1,
             reload_parallel: 1,
+            tick: Duration::ZERO,
         }
     }
 }
@@ -118,6 +121,13 @@ pub enum Event<'a> {
     Reloaded(Option<&'a Error>),
     /// Logs are to be opened again.
     Reopen,
+    /// It begins to stop.
+    Stopping,
+    /// Time has passed, and its loop turns.
+    Tick {
+        /// Some worker is not known to hang, or there is none.
+        is_well: bool,
+    },
     /// It has ended.
     Ended,
 }

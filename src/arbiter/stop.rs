@@ -115,6 +115,7 @@ impl Arbiter {
             log!(self.log, Info, TARGET, "Reason: {failure}");
         }
         self.phase = Phase::Stopping { how, deadline_ms, failure };
+        self.tell(Event::Stopping);
         self.abandon_reload();
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
         // in a queue that nobody will look at.  Files of unix sockets go here, too.

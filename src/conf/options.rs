@@ -185,8 +185,8 @@ impl Opt {
             Slot::Output(_) => OUTPUT.into(),
             Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
             Slot::Listeners(_) => {
-                "host:port, :port, [address]:port, unix:/path or fd://N, with http:// or http+ \
-                 before it, separated by commas"
+                "host:port, :port, [address]:port, unix:/path, fd://N or systemd:name, with http:// \
+                 or http+ before it, separated by commas"
                     .into()
             }
         }

@@ -9,6 +9,7 @@ use super::options::{by_id, by_name, options};
 use super::output::Output;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
+use crate::sys::notify;
 use crate::sys::proc::cpus;
 
 /// How a worker comes to be.  The C constants `GW_MODEL_*` are these numbers.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub pidfile: PathBuf,
+    pub systemd: Option<bool>,
 }
 
 impl Default for Settings {
@@ -106,6 +109,8 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            pidfile: PathBuf::new(),
+            systemd: None,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -135,13 +140,23 @@ impl Settings {
     }
 
     /// What `gw_serve` takes for granted and an embedded library does not: signals are handled,
-    /// errors are logged to standard error, and something is listened on.
+    /// errors are logged to standard error, systemd is heeded, and something is listened on.
     pub fn serve_presets(&mut self) {
         self.signals.get_or_insert(true);
         self.errorlog.get_or_insert(Output::Standard);
+        self.systemd.get_or_insert(true);
+        self.activate();
         if self.listeners.is_empty() {
             let host = Host::V4(Ipv4Addr::LOCALHOST);
             self.listeners.push(Listener::new(Address::Tcp { host, port: 8000 }));
+        }
+    }
+
+    /// Without an address of its own the server listens on the sockets that systemd has passed to
+    /// this process, if it is to heed that.
+    pub fn activate(&mut self) {
+        if self.listeners.is_empty() && self.systemd == Some(true) && notify::has_passed() {
+            self.listeners.push(Listener::new(Address::Passed(String::new())));
         }
     }
 

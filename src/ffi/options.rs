@@ -79,6 +79,10 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// by name only
+pub const GW_OPT_PIDFILE: u32 = 39;
+/// 1 in gw_serve, else 0, unless set
+pub const GW_OPT_SYSTEMD: u32 = 43;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

@@ -17,6 +17,7 @@ use crate::gateway::counters::Counters;
 use crate::gateway::service::Service;
 use crate::sys::listen::{self, Listening, listen};
 use crate::sys::localtime;
+use crate::sys::notify;
 use crate::wire::Limits;
 
 use super::access::Format;
@@ -126,6 +127,7 @@ impl<S> Setup<S> {
             }
             Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
             Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
+            Address::Passed(name) => passed(name)?,
         };
         let mode = (listener.mode != 0).then_some(listener.mode);
         let kept_or_bound = |address| {
@@ -241,6 +243,22 @@ impl Setup {
     pub fn may_block(&self) -> bool {
         self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
+}
+
+/// The sockets that a service manager has passed under this name; empty: all of them.
+fn passed(name: &str) -> Result<Vec<listen::Address>> {
+    let all = notify::passed()?;
+    let named = |one: &&notify::Passed| name.is_empty() || one.name == name;
+    let found: Vec<_> = all.iter().filter(named).map(|one| listen::Address::Fd(one.fd)).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let names: Vec<_> = all.iter().map(|one| one.name.as_str()).collect();
+    let there = match names.as_slice() {
+        [] => "none was passed to this process (LISTEN_PID, LISTEN_FDS)".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    };
+    Err(Error::new(Kind::Invalid, format!("bind systemd:{name}: no such socket: {there}")))
 }
 
 /// All problems as one error.

@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 35] = [
+pub(super) static OPTIONS: [Opt; 37] = [
     opt(
         1,
         c"workers",
@@ -328,5 +328,23 @@ pub(super) static OPTIONS: [Opt; 35] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        39,
+        c"pidfile",
+        Slot::Path(field!(pidfile)),
+        c"",
+        c"A file for the id of the process, written when the addresses are bound and removed at the \
+          end. One that names another process that lives is an error; a stale one is replaced. \
+          Empty: none.",
+    ),
+    opt(
+        43,
+        c"systemd",
+        Slot::AutoBool(field!(systemd)),
+        c"auto",
+        c"Whether to heed NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS: systemd is told when the \
+          server is ready, reloads, stops and lives, and without bind the sockets are listened on \
+          that it has passed. auto: in gw_serve only.",
     ),
 ];
