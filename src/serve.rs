@@ -13,7 +13,7 @@ use crate::arbiter::{
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
@@ -26,6 +26,7 @@ use crate::sys::notify;
 use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::user::{self, Identity};
 use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
@@ -47,7 +48,7 @@ pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
         WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Threads | WorkerModel::Fork => prefork(config)?.run(),
+        WorkerModel::Threads | WorkerModel::Fork => supervised(config, Process::Server)?.0.run(),
     }
 }
 
@@ -56,7 +57,16 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// # Errors
 /// As [`serve`]; and a configuration that listens nowhere.
 pub fn prefork(config: Config) -> Result<Arbiter> {
-    supervised(config).map(|(arbiter, _)| arbiter)
+    supervised(config, Process::Host).map(|(arbiter, _)| arbiter)
+}
+
+/// What the process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// To serve: options may change it.
+    Server,
+    /// For something of its own.
+    Host,
 }
 
 /// What all generations of an arbiter's workers have in common.
@@ -68,13 +78,17 @@ pub(crate) struct Common {
     pub(crate) token: Arc<AtomicUsize>,
     /// What they show of themselves.
     presence: Arc<Presence>,
+    process: Process,
+    /// What the process has become, where workers are threads of it.
+    entered: Arc<Mutex<Option<Entry>>>,
 }
 
 /// The same, and what its generations have in common.
-pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
+pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, Common)> {
     let counters = Shared::new(Board::PLACES);
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let common = Common { counters, token: Arc::default(), presence: Arc::default() };
+    let (token, presence) = Default::default();
+    let common = Common { counters, token, presence, process, entered: Arc::default() };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&[])?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
@@ -107,7 +121,9 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         }
     };
     common.presence.prepare(&settings)?;
-    let source = Arc::new(Source::new(draft)?);
+    let entry = Entry::of(&settings)?;
+    let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
+    let source = Arc::new(Source::new(draft, &entry)?);
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -122,13 +138,12 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
-    let entry = Entry { forgets: settings.systemd == Some(true) };
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
         work(&source, &entry, &workers_log, Arc::new(one), context)
     });
-    let Common { counters, token, presence } = common.clone();
+    let Common { counters, token, presence, .. } = common.clone();
     let observers_log = log.clone();
     let observer: Observer = Arc::new(move |handle, event| {
         let token = token.load(Ordering::Relaxed);
@@ -142,6 +157,9 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     Ok(Plan {
         settings: of_arbiter,
         bind: Box::new(move |there| {
+            if let Some(bound) = bound {
+                return Ok(bound);
+            }
             let bound = to_bind.bind_beside(there)?;
             presence.bound(&settings)?;
             Ok(bound)
@@ -207,12 +225,46 @@ struct Source {
     draft: Mutex<Option<Draft>>,
 }
 
+impl Common {
+    /// What forked workers do each, the process does here whose threads are workers: once, after its
+    /// sockets are bound, which are returned then.
+    fn enter(&self, draft: &Draft, entry: &Entry) -> Result<Option<Vec<Arc<Listening>>>> {
+        let mut entered = self.entered.lock();
+        if let Some(before) = &*entered {
+            if before.is_same(entry) {
+                return Ok(None);
+            }
+            let text = "user, group and umask of a process with threads cannot change by a reload";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let mut bound = None;
+        if entry.changes() {
+            if self.process == Process::Host {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    "user, group, umask: workers that are threads are in the host's process, which \
+                     only gw_serve may change",
+                ));
+            }
+            let listeners = draft.bind()?;
+            self.presence.bound(&draft.settings)?;
+            entry.enter_process()?;
+            bound = Some(listeners);
+        }
+        *entered = Some(entry.clone());
+        Ok(bound)
+    }
+}
+
 impl Source {
-    fn new(draft: Draft) -> Result<Self> {
+    fn new(draft: Draft, entry: &Entry) -> Result<Self> {
         let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
         let source = Source { made, draft: Mutex::new(Some(draft)) };
         if for_workers {
-            module::try_in_child(|| source.setup().map(drop))?;
+            module::try_in_child(|| {
+                entry.enter()?;
+                source.setup().map(drop)
+            })?;
         } else {
             must_have_app(&*source.setup()?)?;
         }
@@ -274,17 +326,44 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// What a worker that is a process does first, before there is an application in it.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     /// The service manager's words are the arbiter's.
     forgets: bool,
+    identity: Option<Identity>,
+    umask: Option<u32>,
 }
 
 impl Entry {
-    fn enter(&self) {
+    fn of(settings: &Settings) -> Result<Entry> {
+        Ok(Entry {
+            forgets: settings.systemd == Some(true),
+            identity: settings.identity()?,
+            umask: settings.umask,
+        })
+    }
+
+    fn enter(&self) -> Result<()> {
         if self.forgets {
             notify::forget();
         }
+        self.enter_process()
+    }
+
+    /// The same in a process that serves and is no worker: what a service manager says is its own.
+    fn enter_process(&self) -> Result<()> {
+        if let Some(umask) = self.umask {
+            user::set_umask(umask);
+        }
+        self.identity.as_ref().map_or(Ok(()), Identity::take_on)
+    }
+
+    fn changes(&self) -> bool {
+        self.identity.is_some() || self.umask.is_some()
+    }
+
+    fn is_same(&self, other: &Entry) -> bool {
+        (&self.identity, self.umask) == (&other.identity, other.umask)
     }
 }
 
@@ -299,9 +378,9 @@ fn work(
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
-        entry.enter();
     }
-    let made = source.setup().and_then(|setup| {
+    let entered = if is_process { entry.enter() } else { Ok(()) };
+    let made = entered.and_then(|()| source.setup()).and_then(|setup| {
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -440,6 +519,10 @@ fn serve_inline(config: Config) -> Result<()> {
     let draft = Draft::draft(config)?;
     let presence = Presence::default();
     presence.prepare(&draft.settings)?;
+    let entry = Entry::of(&draft.settings)?;
+    let listeners = draft.bind()?;
+    presence.bound(&draft.settings)?;
+    entry.enter_process()?;
     let setup = Arc::new(draft.load()?);
     must_have_app(&setup)?;
     let signals = match setup.settings.signals {
@@ -451,8 +534,6 @@ fn serve_inline(config: Config) -> Result<()> {
         _ => None,
     };
     let counters = Arc::new(Counters::default());
-    let listeners = setup.bind()?;
-    presence.bound(&setup.settings)?;
     let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
     let tell = |event: Event<'_>| {

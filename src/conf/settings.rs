@@ -11,6 +11,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::sys::notify;
 use crate::sys::proc::cpus;
+use crate::sys::user::Identity;
 
 /// How a worker comes to be.  The C constants `GW_MODEL_*` are these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,9 @@ pub struct Settings {
     pub max_recycling: u32,
     pub max_lifetime: Duration,
     pub pidfile: PathBuf,
+    pub user: String,
+    pub group: String,
+    pub umask: Option<u32>,
     pub systemd: Option<bool>,
 }
 
@@ -110,6 +114,9 @@ impl Default for Settings {
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
             pidfile: PathBuf::new(),
+            user: String::new(),
+            group: String::new(),
+            umask: None,
             systemd: None,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
@@ -158,6 +165,23 @@ impl Settings {
         if self.listeners.is_empty() && self.systemd == Some(true) && notify::has_passed() {
             self.listeners.push(Listener::new(Address::Passed(String::new())));
         }
+    }
+
+    /// The name of an option that is set and means the whole process, if there is one.
+    pub fn of_a_process(&self) -> Option<&'static str> {
+        let set = [
+            ("pidfile", !self.pidfile.as_os_str().is_empty()),
+            ("user", !self.user.is_empty()),
+            ("group", !self.group.is_empty()),
+            ("umask", self.umask.is_some()),
+            ("systemd", self.systemd == Some(true)),
+        ];
+        set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
+    }
+
+    /// Who is to serve; `None`: whoever does.  Asks the system's database of users.
+    pub fn identity(&self) -> Result<Option<Identity>> {
+        Identity::named(&self.user, &self.group)
     }
 
     /// How many workers there are to be.  Asks the system (affinity and control group) when the
@@ -222,6 +246,8 @@ impl Settings {
         for (n, listener) in self.listeners.iter().enumerate() {
             self.check_listener(n, listener, &mut report);
         }
+        let identity = self.identity().and_then(|who| who.map_or(Ok(()), |who| who.check()));
+        problems.extend(identity.err());
         problems
     }
 

@@ -18,6 +18,7 @@ use crate::gateway::service::Service;
 use crate::sys::listen::{self, Listening, listen};
 use crate::sys::localtime;
 use crate::sys::notify;
+use crate::sys::user::Identity;
 use crate::wire::Limits;
 
 use super::access::Format;
@@ -41,6 +42,8 @@ pub struct Setup<S = Stack> {
     /// Of a request's parts.
     pub limits: Limits,
     spool_dir: PathBuf,
+    /// Who opens the logs again.
+    owner: Option<Identity>,
 }
 
 /// A setup whose application is not there yet.
@@ -52,11 +55,12 @@ impl Draft {
         let parts = config.into_parts();
         let settings = parts.settings;
         all_of(settings.check())?;
+        let owner = settings.identity()?;
         let log = match (parts.log, &settings.errorlog) {
             (Some(HostLog(level, callback)), _) => {
                 Logger::new(level, localtime::now, Sink::Callback(callback))
             }
-            (None, Some(output)) => match output.open(STDERR)? {
+            (None, Some(output)) => match output.open(STDERR, owner.as_ref())? {
                 Some(file) => {
                     Logger::new(settings.loglevel, localtime::now, Sink::File(file.into()))
                 }
@@ -64,7 +68,7 @@ impl Draft {
             },
             (None, None) => Logger::off(),
         };
-        let access = match settings.accesslog.open(STDOUT)? {
+        let access = match settings.accesslog.open(STDOUT, owner.as_ref())? {
             Some(file) => Some((Format::parse(&settings.access_log_format)?, file.into())),
             None => None,
         };
@@ -76,7 +80,7 @@ impl Draft {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir })
+        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir, owner })
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -95,8 +99,8 @@ impl Draft {
 
     /// The setup, unchecked, when `stack` has been made of its own.
     pub fn with(self, stack: Stack) -> Setup {
-        let Setup { settings, log, access, limits, spool_dir, .. } = self;
-        Setup { settings, stack, log, access, limits, spool_dir }
+        let Setup { settings, log, access, limits, spool_dir, owner, .. } = self;
+        Setup { settings, stack, log, access, limits, spool_dir, owner }
     }
 }
 
@@ -141,15 +145,19 @@ impl<S> Setup<S> {
 
     /// Open the files of the logs again: in each process that writes to them.
     pub fn reopen_logs(&self) {
+        let owner = self.owner.as_ref();
+        let complain = |error: Error| {
+            log!(self.log, Error, "server", "{error}; its lines go where they went");
+        };
         if let (Some(output), Some(file)) = (&self.settings.errorlog, self.log.file())
-            && let Err(error) = output.reopen(file)
+            && let Err(error) = output.reopen(file, owner)
         {
-            log!(self.log, Error, "server", "{error}");
+            complain(error);
         }
         if let Some((_, lines)) = &self.access
-            && let Err(error) = self.settings.accesslog.reopen(lines.file())
+            && let Err(error) = self.settings.accesslog.reopen(lines.file(), owner)
         {
-            log!(self.log, Error, "server", "{error}");
+            complain(error);
         }
     }
 }

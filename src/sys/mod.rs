@@ -20,6 +20,7 @@ pub mod send;
 pub mod shm;
 pub mod signal;
 pub mod sock;
+pub mod user;
 pub mod waker;
 
 use std::io;

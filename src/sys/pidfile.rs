@@ -90,13 +90,14 @@ impl PidFile {
     ///
     /// # Errors
     /// `Kind::Io`: the directory does not let it go, since the process has another user by now, say.
+    /// `Kind::Invalid`: somebody has written something else into it.
     pub fn remove(&mut self) -> Result<()> {
         let Some(owner) = self.owner else { return Ok(()) };
         if owner != proc::pid() {
             return Ok(());
         }
         self.owner = None;
-        if !matches!(named_by(&self.path), Ok(Some(pid)) if pid == owner) {
+        if named_by(&self.path)? != Some(owner) {
             return Ok(());
         }
         fs::remove_file(&self.path)

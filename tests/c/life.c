@@ -9,6 +9,8 @@
  *
  * GET /who is who the process is, /env the environment that matters here,
  * /hang does not answer, /run runs the command in a shell.
+ *
+ * With -DMODULE it is a module, and knows which user has loaded it.
  */
 #define _GNU_SOURCE
 #include <gateway.h>
@@ -22,6 +24,7 @@
 #include <unistd.h>
 
 static const char *command = "exit 1";
+static int         loaded_by = -1;
 
 static void
 who(char *text, size_t room)
@@ -35,12 +38,12 @@ who(char *text, size_t room)
     prctl(PR_GET_PDEATHSIG, &signal);
     len = (size_t) snprintf(text, room,
                             "pid %d ppid %d uid %d euid %d gid %d egid %d "
-                            "umask %03o pdeathsig %d root %d loaded %s groups",
+                            "umask %03o pdeathsig %d root %d loaded_by %d groups",
                             (int) getpid(), (int) getppid(), (int) getuid(),
                             (int) geteuid(), (int) getgid(), (int) getegid(),
                             (unsigned) mask, signal,
                             getuid() != 0 && (setuid(0) == 0 || setgid(0) == 0),
-                            getenv("LIFE_LOADED") ? getenv("LIFE_LOADED") : "-");
+                            loaded_by);
     for (i = 0; i < n && len < room; i++) {
         len += (size_t) snprintf(text + len, room - len, " %d", (int) groups[i]);
     }
@@ -91,6 +94,26 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     rc = start(sr, &ok, NULL);
     return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));
 }
+
+#ifdef MODULE
+
+GW_MODULE_DECLARE;
+gw_result
+gw_module_init(const gw_module_args *told, gw_module *out, gw_error *err)
+{
+    static gw_app app = GW_INIT(gw_app);
+
+    (void) told, (void) err;
+    loaded_by = (int) geteuid();
+    app.call = answer;
+    app.flags = GW_APP_THREADSAFE;
+    out->abi = GW_ABI;
+    out->name = "life";
+    out->app = &app;
+    return GW_OK;
+}
+
+#else
 
 static gw_result
 outer(void *ctx, const gw_app *inner, gw_app *made, gw_error *err)
@@ -201,3 +224,5 @@ main(int argc, char **argv)
     }
     return 0;
 }
+
+#endif

@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 37] = [
+pub(super) static OPTIONS: [Opt; 40] = [
     opt(
         1,
         c"workers",
@@ -337,6 +337,30 @@ pub(super) static OPTIONS: [Opt; 37] = [
         c"A file for the id of the process, written when the addresses are bound and removed at the \
           end. One that names another process that lives is an error; a stale one is replaced. \
           Empty: none.",
+    ),
+    opt(
+        40,
+        c"user",
+        Slot::Text(field!(user)),
+        c"",
+        c"Who serves, by name or number: workers that are forked become that before they have an \
+          application, with all groups of the user; with inline and threads, which gw_serve alone \
+          allows, the process itself does. Empty: whoever starts it.",
+    ),
+    opt(
+        41,
+        c"group",
+        Slot::Text(field!(group)),
+        c"",
+        c"The group of those who serve, by name or number. Empty: the user's.",
+    ),
+    opt(
+        42,
+        c"umask",
+        Slot::AutoMask(field!(umask)),
+        c"auto",
+        c"What new files of those who serve are not to allow, set when user and group are. auto: \
+          as it is.",
     ),
     opt(
         43,

@@ -43,6 +43,9 @@ fn numbers_and_names_are_fixed() {
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
             (39, "pidfile", "path"),
+            (40, "user", "text"),
+            (41, "group", "text"),
+            (42, "umask", "int"),
             (43, "systemd", "bool"),
         ]
     );
