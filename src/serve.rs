@@ -24,8 +24,9 @@ use crate::sys::clock;
 use crate::sys::listen::Listening;
 use crate::sys::notify;
 use crate::sys::pid::pid;
+use crate::sys::proc;
 use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::signal::{self, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
 use crate::sys::user::{self, Identity};
 use presence::{Presence, Status};
 
@@ -135,6 +136,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
         tick: common.presence.tick(),
+        reap_orphans: settings.reap_orphans,
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
@@ -528,7 +530,8 @@ fn serve_inline(config: Config) -> Result<()> {
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
         Some(true) => {
-            let caught = [SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            let mut caught = vec![SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            caught.extend(setup.settings.reap_orphans.then_some(SIGCHLD));
             Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
         }
         _ => None,
@@ -567,17 +570,17 @@ fn turn_here(
         tell(Event::Stopping);
         engine.control().stop(how);
     };
-    let (mut wait, mut ticked_ms) = (0, clock::monotonic_ms() as i64);
+    let mut tick = Timer::every(tick_ms);
+    let reaps = setup.settings.reap_orphans;
+    let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
+    let mut wait = 0;
     while let Some(next) = engine.turn(wait)? {
         wait = next;
-        if tick_ms > 0 {
-            let now = clock::monotonic_ms() as i64;
-            if now - ticked_ms >= tick_ms {
-                ticked_ms = now;
-                tell(Event::Tick { is_well: true });
-            }
-            let left = ticked_ms + tick_ms - now;
-            wait = if wait < 0 { left } else { wait.min(left) };
+        if tick.is_due(&mut wait) {
+            tell(Event::Tick { is_well: true });
+        }
+        if orphans.is_due(&mut wait) {
+            proc::reap_orphans(|_| false);
         }
         if !engine.take_notice() {
             continue;
@@ -585,6 +588,7 @@ fn turn_here(
         for signal in signals.iter().flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => setup.reopen_logs(),
+                SIGCHLD => drop(proc::reap_orphans(|_| false)),
                 SIGTERM => stop(&engine, Stop::Graceful),
                 _ => stop(&engine, Stop::Quick),
             }
@@ -592,4 +596,35 @@ fn turn_here(
         }
     }
     Ok(())
+}
+
+/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
+const ORPHANS_MS: i64 = 1000;
+
+/// Something that is done now and then by a loop.
+struct Timer {
+    /// 0: never.
+    every_ms: i64,
+    due_ms: i64,
+}
+
+impl Timer {
+    fn every(every_ms: i64) -> Timer {
+        Timer { every_ms, due_ms: clock::monotonic_ms() as i64 + every_ms }
+    }
+
+    /// Whether it is to be done; the loop is to wait no longer than until the next time.
+    fn is_due(&mut self, wait_ms: &mut i64) -> bool {
+        if self.every_ms <= 0 {
+            return false;
+        }
+        let now = clock::monotonic_ms() as i64;
+        let is_due = now >= self.due_ms;
+        if is_due {
+            self.due_ms = now + self.every_ms;
+        }
+        let left = self.due_ms - now;
+        *wait_ms = if *wait_ms < 0 { left } else { left.min(*wait_ms) };
+        is_due
+    }
 }

@@ -827,3 +827,86 @@ fn a_log_that_was_there_is_not_given_away() {
     fs::remove_file(&link).unwrap();
     fs::remove_file(&secret).unwrap();
 }
+
+// ---- children that are nobody's ----
+
+/// The children of a process, with those that nobody has waited for.
+fn children(pid: i32) -> usize {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    fs::read_to_string(path).unwrap_or_default().split_whitespace().count()
+}
+
+/// A server that has children when it starts, as one that a script has executed.
+fn parent(options: &[&str]) -> Server {
+    let program = life().display().to_string();
+    let script = "sleep 0.1 & sleep 0.2 & sleep 0.3 & exec \"$0\" \"$@\"";
+    let common = ["-c", script, &program, "bind={}", "workers=1", "errorlog=-", "loglevel=debug"];
+    let is_inline = options.contains(&"worker_model=inline");
+    let common = if is_inline { [&common[..4], &common[5..]].concat() } else { common.to_vec() };
+    Server::launch(Path::new("sh"), &[&common[..], options].concat()).listening()
+}
+
+#[test]
+fn orphans_are_waited_for_when_the_host_says_so() {
+    if under() == Under::Valgrind {
+        eprintln!("NOT UNDER VALGRIND: it would check the shell");
+        return;
+    }
+    for way in WAYS {
+        let forks = usize::from(way[1] == "worker_model=fork");
+        for signals in ["signals=1", "signals=0"] {
+            let server = parent(&[&way[..], &[signals, "reap_orphans=1"]].concat());
+            server.get("/");
+            until("they are gone", || children(server.pid()) == forks);
+            if signals == "signals=1" {
+                let ended = server.stop();
+                assert!(!ended.stderr.contains("Worker (pid:"), "{ended:?}");
+                assert!(!ended.stderr.contains("chld"), "{ended:?}");
+            } else {
+                server.workers().iter().for_each(|worker| kill(*worker, SIGKILL));
+                kill(server.pid(), SIGKILL);
+                server.end();
+            }
+        }
+        // And are left to the host when it does not.
+        let server = parent(&[&way[..], &["signals=1"]].concat());
+        server.get("/");
+        let zombies = || {
+            let stats = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid()));
+            let stats = stats.unwrap_or_default();
+            let is_zombie = |pid: &&str| {
+                fs::read_to_string(format!("/proc/{pid}/status"))
+                    .is_ok_and(|s| s.contains("zombie"))
+            };
+            stats.split_whitespace().filter(is_zombie).count()
+        };
+        until("they have ended", || zombies() == 3);
+        (0..20).for_each(|_| drop(server.get("/")));
+        assert_eq!((zombies(), children(server.pid())), (3, 3 + forks));
+        server.stop();
+    }
+}
+
+#[test]
+fn what_workers_leave_is_waited_for_and_is_no_worker() {
+    // The shell ends at once; what it has started is taken in by the arbiter.
+    let run = "run=sleep 0.05 & sleep 0.1 & exit 0";
+    let options = ["worker_model=fork", "subreaper=1", "reap_orphans=1", run];
+    let server = start(&options);
+    for round in 0..5 {
+        assert_eq!(server.get("/run"), "0", "what a worker waits for is its own");
+        // A worker ends among them.
+        let worker = server.workers()[0];
+        if round == 2 {
+            kill(worker, SIGKILL);
+        }
+        until("they are gone", || {
+            let workers = server.workers();
+            workers.len() == 1 && (round != 2 || workers[0] != worker)
+        });
+        server.get("/");
+    }
+    let ended = server.stop();
+    assert_eq!(ended.stderr.matches("Worker (pid:").count(), 1, "{ended:?}");
+    assert_eq!(ended.stderr.matches("was sent SIGKILL!").count(), 1, "{ended:?}");
+}

@@ -52,6 +52,8 @@ pub struct Settings {
     pub reload_parallel: usize,
     /// How often [`Event::Tick`] is told; 0: never.
     pub tick: Duration,
+    /// Whether all children of this process that are no workers are nobody's, and waited for.
+    pub reap_orphans: bool,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             max_recycling: 1,
             reload_parallel: 1,
             tick: Duration::ZERO,
+            reap_orphans: false,
         }
     }
 }

@@ -72,6 +72,7 @@ pub struct Settings {
     pub group: String,
     pub umask: Option<u32>,
     pub systemd: Option<bool>,
+    pub reap_orphans: bool,
 }
 
 impl Default for Settings {
@@ -118,6 +119,7 @@ impl Default for Settings {
             group: String::new(),
             umask: None,
             systemd: None,
+            reap_orphans: false,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -175,6 +177,7 @@ impl Settings {
             ("group", !self.group.is_empty()),
             ("umask", self.umask.is_some()),
             ("systemd", self.systemd == Some(true)),
+            ("reap_orphans", self.reap_orphans),
         ];
         set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
     }

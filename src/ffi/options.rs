@@ -89,6 +89,8 @@ pub const GW_OPT_GROUP: u32 = 41;
 pub const GW_OPT_UMASK: u32 = 42;
 /// 1 in gw_serve, else 0, unless set
 pub const GW_OPT_SYSTEMD: u32 = 43;
+/// 0 or 1
+pub const GW_OPT_REAP_ORPHANS: u32 = 44;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

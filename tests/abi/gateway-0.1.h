@@ -523,6 +523,7 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_UMASK                    42  /* 022, say; auto by name only */
 #define GW_OPT_SYSTEMD                  43  /* 1 in gw_serve, else 0, unless
                                                set */
+#define GW_OPT_REAP_ORPHANS             44  /* 0 or 1 */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */

@@ -2,7 +2,8 @@
  * life.c - a server that says who it is: pid files, systemd, users.
  *
  *     life [option=value ...] [as=serve|arbiter|server|check|reload]
- *          [module=path] [app=none|loop] [middleware=1] [run=command]
+ *          [module=path] [app=none|loop] [middleware=1] [subreaper=1]
+ *          [run=command]
  *
  * as: gw_serve, which is the preset; gw_arbiter_new and gw_arbiter_run;
  * gw_server_new; or gw_config_check, whose problems go to standard output.
@@ -189,6 +190,9 @@ main(int argc, char **argv)
 
         } else if (strcmp(argv[i], "run") == 0) {
             command = value;
+
+        } else if (strcmp(argv[i], "subreaper") == 0) {
+            prctl(PR_SET_CHILD_SUBREAPER, 1);
 
         } else if (strcmp(argv[i], "middleware") == 0) {
             wrapped = 1;

@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 40] = [
+pub(super) static OPTIONS: [Opt; 41] = [
     opt(
         1,
         c"workers",
@@ -370,5 +370,13 @@ pub(super) static OPTIONS: [Opt; 40] = [
         c"Whether to heed NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS: systemd is told when the \
           server is ready, reloads, stops and lives, and without bind the sockets are listened on \
           that it has passed. auto: in gw_serve only.",
+    ),
+    opt(
+        44,
+        c"reap_orphans",
+        Slot::Bool(field!(reap_orphans)),
+        c"0",
+        c"Whether all children of the process that are no workers are nobody's, and are waited for: \
+          for process 1 of a container. What the program itself waits for loses its status.",
     ),
 ];

@@ -47,6 +47,7 @@ fn numbers_and_names_are_fixed() {
             (41, "group", "text"),
             (42, "umask", "int"),
             (43, "systemd", "bool"),
+            (44, "reap_orphans", "bool"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
