@@ -87,6 +87,8 @@ pub struct Arbiter {
     pub(super) orphans_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
     pub(super) oom_kills: Option<u64>,
+    /// When workers are weighed again.
+    pub(super) weigh_at_ms: u64,
     random: u64,
 }
 
@@ -186,6 +188,7 @@ impl Arbiter {
             tick_ms: 0,
             orphans_ms: 0,
             oom_kills: cgroup::oom_kills(),
+            weigh_at_ms: 0,
             random: monotonic_ms() | 1,
         })
     }
@@ -227,6 +230,7 @@ impl Arbiter {
             return Err(Error::new(Kind::State, "start the arbiter: it was started before"));
         }
         self.preflight()?;
+        self.warn_of_memory();
         if self.settings.signals {
             // A log that nobody reads any more must not end the arbiter.
             let mut caught = vec![
@@ -304,6 +308,7 @@ impl Arbiter {
         if matches!(self.phase, Phase::Running) {
             self.welcome();
             self.watch();
+            self.weigh();
             self.level();
             self.replace();
         }

@@ -73,6 +73,8 @@ pub struct Settings {
     pub umask: Option<u32>,
     pub systemd: Option<bool>,
     pub reap_orphans: bool,
+    pub memory_soft: u64,
+    pub memory_hard: u64,
 }
 
 impl Default for Settings {
@@ -120,6 +122,8 @@ impl Default for Settings {
             umask: None,
             systemd: None,
             reap_orphans: false,
+            memory_soft: 0,
+            memory_hard: 0,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -241,6 +245,12 @@ impl Settings {
                     self.limit_request_head
                 ));
             }
+        }
+        if self.memory_hard > 0 && self.memory_soft >= self.memory_hard {
+            report(format!(
+                "memory_soft = {}: a worker would be killed first (memory_hard = {})",
+                self.memory_soft, self.memory_hard
+            ));
         }
         let spools = self.body_limit() > self.body_buffer;
         if spools && !self.spool_dir.as_os_str().is_empty() && !self.spool_dir.is_dir() {

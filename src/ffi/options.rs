@@ -91,6 +91,10 @@ pub const GW_OPT_UMASK: u32 = 42;
 pub const GW_OPT_SYSTEMD: u32 = 43;
 /// 0 or 1
 pub const GW_OPT_REAP_ORPHANS: u32 = 44;
+/// octets
+pub const GW_OPT_MEMORY_SOFT: u32 = 60;
+/// octets
+pub const GW_OPT_MEMORY_HARD: u32 = 61;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;
