@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::arbiter::Event;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::log::{Logger, log};
 use crate::conf::settings::Settings;
 use crate::sys::clock::{monotonic_ms, monotonic_ns};
@@ -69,16 +69,28 @@ impl fmt::Display for Status {
 }
 
 impl Presence {
-    /// Before anything is bound or started: whether that could succeed.
+    /// Whether all of that could succeed.
+    pub(crate) fn check(settings: &Settings) -> Vec<Error> {
+        let pidfile = pidfile_of(settings).map(PidFile::check).transpose();
+        let notifier = match settings.systemd {
+            Some(true) => Notifier::from_env().map(drop),
+            _ => Ok(()),
+        };
+        pidfile.err().into_iter().chain(notifier.err()).collect()
+    }
+
+    /// Before anything is bound or started.
     pub(crate) fn prepare(&self, settings: &Settings) -> Result<()> {
-        if let Some(path) = pidfile_of(settings) {
-            PidFile::check(path)?;
-        }
         let mut now = self.now.lock();
         if settings.systemd == Some(true) && !now.has_begun && now.notifier.is_none() {
             now.notifier = Notifier::from_env()?;
         }
         Ok(())
+    }
+
+    /// Whether the first addresses are bound.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.now.lock().has_begun
     }
 
     /// The addresses of a configuration are bound: of the first one, or of one that a reload goes to.
