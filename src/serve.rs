@@ -1,6 +1,7 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 mod check;
+mod entry;
 mod presence;
 
 use std::any::Any;
@@ -14,7 +15,7 @@ use crate::arbiter::{
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
-use crate::conf::settings::{Settings, WorkerModel};
+use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
@@ -22,12 +23,11 @@ use crate::server::engine::{Engine, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
-use crate::sys::notify;
 use crate::sys::pid::pid;
 use crate::sys::proc;
 use crate::sys::shm::Shared;
 use crate::sys::signal::{self, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
-use crate::sys::user::{self, Identity};
+use entry::Entry;
 use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
@@ -309,48 +309,6 @@ pub fn is_worker() -> bool {
 
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
-
-/// What a worker that is a process does first, before there is an application in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    /// The service manager's words are the arbiter's.
-    forgets: bool,
-    identity: Option<Identity>,
-    umask: Option<u32>,
-}
-
-impl Entry {
-    fn of(settings: &Settings) -> Result<Entry> {
-        Ok(Entry {
-            forgets: settings.systemd == Some(true),
-            identity: settings.identity()?,
-            umask: settings.umask,
-        })
-    }
-
-    fn enter(&self) -> Result<()> {
-        if self.forgets {
-            notify::forget();
-        }
-        self.enter_process()
-    }
-
-    /// The same in a process that serves and is no worker: what a service manager says is its own.
-    fn enter_process(&self) -> Result<()> {
-        if let Some(umask) = self.umask {
-            user::set_umask(umask);
-        }
-        self.identity.as_ref().map_or(Ok(()), Identity::take_on)
-    }
-
-    fn changes(&self) -> bool {
-        self.identity.is_some() || self.umask.is_some()
-    }
-
-    fn is_same(&self, other: &Entry) -> bool {
-        (&self.identity, self.umask) == (&other.identity, other.umask)
-    }
-}
 
 /// A worker's life.
 fn work(

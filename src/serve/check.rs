@@ -3,8 +3,9 @@
 
 use std::mem::ManuallyDrop;
 
+use super::Process;
+use super::entry::Entry;
 use super::presence::Presence;
-use super::{Entry, Process};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
 use crate::conf::settings::{Settings, WorkerModel};
