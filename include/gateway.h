@@ -517,10 +517,14 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_FORK_UNSAFE              38  /* 0 or 1 */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
 #define GW_MODEL_FORK    2          /* processes are forked */
+#define GW_MODEL_EXEC    3          /* processes are this program, started
+                                       again: in those gw_serve is the
+                                       worker */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;

@@ -1,13 +1,14 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, StopMode, Way, Who, WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Started, StopMode, Way, Who, WorkerContext,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -27,23 +28,30 @@ use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signa
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
 
+/// What a worker that is started knows the counters by.
+const COUNTERS: &CStr = c"counters";
+
 /// What a worker returns whose engine failed while it served.
 const SERVE_ERROR: i32 = 255;
 
 /// Serve until told to stop.  Catches TERM, INT and QUIT, logs to standard error and listens on
 /// 127.0.0.1:8000, unless the configuration says otherwise.
 ///
-/// Forked workers live and end inside: only the caller's process returns.
+/// Forked workers live and end inside: only the caller's process returns.  In a process that an
+/// arbiter with [`WorkerModel::Exec`] has started this is the worker, and returns when that has ended.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
+    if let Some(worker) = Started::take()? {
+        return serve_as_worker(config, worker);
+    }
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
         WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Threads | WorkerModel::Fork => prefork(config)?.run(),
+        WorkerModel::Threads | WorkerModel::Fork | WorkerModel::Exec => prefork(config)?.run(),
     }
 }
 
@@ -58,6 +66,8 @@ pub fn prefork(config: Config) -> Result<Arbiter> {
 /// What all generations of an arbiter's workers have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
+    /// What its workers are.
+    pub(crate) way: Way,
     /// Before the first fork, so that they are everybody's.
     pub(crate) counters: Arc<Shared<Counters>>,
     /// What hooks are told that the arbiter is called.
@@ -66,9 +76,20 @@ pub(crate) struct Common {
 
 /// The same, and what its generations have in common.
 pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
-    let counters = Shared::new(Board::PLACES);
+    if arbiter::is_started() {
+        return Err(Error::new(
+            Kind::State,
+            "make an arbiter: this process is a worker of one (worker_model = exec), which begins \
+             where it calls gw_serve",
+        ));
+    }
+    let (way, counters) = match config.settings().worker_model {
+        WorkerModel::Exec => (Way::Exec, Shared::with_file(COUNTERS, Board::PLACES)),
+        WorkerModel::Threads => (Way::Thread, Shared::new(Board::PLACES)),
+        WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
+    };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let common = Common { counters, token: Arc::default() };
+    let common = Common { way, counters, token: Arc::default() };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&[])?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
@@ -92,6 +113,7 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
     let way = match settings.worker_model {
         WorkerModel::Threads => Way::Thread,
         WorkerModel::Fork => Way::Fork,
+        WorkerModel::Exec => Way::Exec,
         WorkerModel::Inline => {
             return Err(Error::new(
                 Kind::Invalid,
@@ -110,6 +132,9 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         max_lifetime: settings.max_lifetime,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        fork_unsafe: settings.fork_unsafe,
+        told: settings.scalars(),
+        shared: vec![Arc::clone(&common.counters) as _],
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
@@ -182,14 +207,22 @@ struct Source {
 
 impl Source {
     fn new(draft: Draft) -> Result<Self> {
-        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
-        let source = Source { made, draft: Mutex::new(Some(draft)) };
-        if for_workers {
+        let for_workers = draft.is_for_workers();
+        let is_elsewhere = draft.settings.worker_model == WorkerModel::Exec;
+        let source = Source::of_worker(draft);
+        if is_elsewhere {
+            // The program makes it in each worker, and it need not be here.
+        } else if for_workers {
             module::try_in_child(|| source.setup().map(drop))?;
         } else {
             must_have_app(&*source.setup()?)?;
         }
         Ok(source)
+    }
+
+    /// Whose setup is made where it is used.
+    fn of_worker(draft: Draft) -> Self {
+        Source { made: OnceLock::new(), draft: Mutex::new(Some(draft)) }
     }
 
     fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
@@ -244,11 +277,38 @@ static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == pid()
+    WORKER.load(Ordering::Relaxed) == pid() || arbiter::is_started()
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
+
+/// This process, which an arbiter has started, is a worker: until it has ended.
+fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
+    // The arbiter's options come before those of the program, so that all workers agree with it.
+    let told =
+        worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
+    let counters = told.and_then(|()| worker.shared(COUNTERS)).map(Arc::new);
+    let (draft, counters) = match counters.and_then(|it| Ok((Draft::draft(config)?, it))) {
+        Ok(made) => made,
+        Err(error) => {
+            let status = worker.give_up(&error);
+            return Err(error.with_exit_status(status));
+        }
+    };
+    let log = draft.log.clone();
+    let source = Source::of_worker(draft);
+    let status = worker.live(&log, |context| {
+        let one = OneOf(counters, context.slot());
+        one.as_ref().begin();
+        work(&source, &log, Arc::new(one), context)
+    });
+    if status == 0 {
+        return Ok(());
+    }
+    let text = format!("serve: this worker ended with status {status}; its log says why");
+    Err(Error::new(Kind::App, text).with_exit_status(status))
+}
 
 /// A worker's life.
 fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
@@ -257,6 +317,7 @@ fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerCon
         WORKER.store(pid(), Ordering::Relaxed);
     }
     let made = source.setup().and_then(|setup| {
+        must_have_app(&setup)?;
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -295,9 +356,11 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
     }
 }
 
-/// First in a worker that was forked.
+/// First in a worker that is a process.
 fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
-    if let Some(post_fork) = &setup.stack.hooks.post_fork {
+    if let Some(post_fork) = &setup.stack.hooks.post_fork
+        && context.was_forked()
+    {
         post_fork(&worker_of(context)).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
     }
     if setup.stack.hooks.worker_abort.is_none() {

@@ -16,13 +16,14 @@ use std::sync::atomic::Ordering;
 use super::board::Board;
 use super::control::{Handle, StopMode};
 use super::roll::{Generation, Roll};
-use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Who};
+use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Way, Who};
 use super::spawn::Body;
 use super::watch::Verdict;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
+use crate::sys::exec::Program;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid};
@@ -69,6 +70,8 @@ pub struct Arbiter {
     pub(super) phase: Phase,
     /// The process that made it: the copy in a forked child must not kill anybody.
     pub(super) creator: Pid,
+    /// What it is an arbiter of: to be started again.
+    pub(super) program: Result<Arc<Program>>,
     /// How often the configuration was changed.
     pub(super) generations: u32,
     pub(super) spawned: u64,
@@ -142,6 +145,13 @@ impl Arbiter {
     ) -> Result<Self> {
         check(&settings)?;
         let os = |error| Error::os("make an arbiter", &error);
+        let program = Program::current();
+        let program =
+            program.map_err(|error| Error::os("know how this program was called", &error));
+        let board = match settings.way {
+            Way::Exec => Board::with_files(settings.workers),
+            Way::Fork | Way::Thread => Board::new(settings.workers),
+        };
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
@@ -157,7 +167,7 @@ impl Arbiter {
         let place = || Place { wanted: Some(Arc::clone(&goal)), ..Place::default() };
         Ok(Arbiter {
             lifeline: Some(proc::pipe().map_err(os)?),
-            board: Arc::new(Board::new(settings.workers).map_err(os)?),
+            board: Arc::new(board.map_err(os)?),
             places: (0..settings.workers).map(|_| place()).collect(),
             target: settings.workers,
             settings,
@@ -172,6 +182,7 @@ impl Arbiter {
             signals: None,
             phase: Phase::Idle,
             creator: proc::pid(),
+            program: program.map(Arc::new),
             generations: 0,
             spawned: 0,
             started: false,

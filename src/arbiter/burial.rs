@@ -40,6 +40,7 @@ impl Arbiter {
     }
 
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {
+        let exit = self.board[slot].said(exit);
         let was_ready = self.board[slot].was_ready();
         let served_ms = monotonic_ms().saturating_sub(self.board[slot].ready_ms());
         self.board[slot].vacate();

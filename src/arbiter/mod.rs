@@ -10,6 +10,8 @@
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
 //! spawn     what differs: a worker by fork, a worker as a thread
+//! exec      and one that is this program, started again: from both sides
+//! handover  what a process is given that is started
 //! worker    a worker's life, seen from inside
 //! board     what arbiter and workers share
 //! ```
@@ -19,6 +21,8 @@ mod arbiter;
 mod board;
 mod burial;
 mod control;
+mod exec;
+mod handover;
 mod roll;
 mod settings;
 mod spawn;
@@ -29,5 +33,6 @@ mod worker;
 pub use arbiter::Arbiter;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
+pub use exec::{Started, is_started};
 pub use settings::{Bind, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who};
 pub use worker::WorkerContext;

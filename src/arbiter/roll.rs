@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::arbiter::{Arbiter, Phase, Place, Worker, check};
 use super::board::Board;
 use super::control::StopMode;
-use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX};
+use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX, Way};
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -236,6 +236,10 @@ impl Arbiter {
         check(settings)?;
         if settings.way != self.settings.way {
             let text = "worker_model cannot change by a reload";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        if settings.way == Way::Exec {
+            let text = "worker_model = exec: workers have their configuration from the program";
             return Err(Error::new(Kind::Unsupported, text));
         }
         Ok(())

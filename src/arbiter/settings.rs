@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
 use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
+use crate::sys::shm::Mapped;
 
 /// Who speaks, in the log.
 pub(super) const TARGET: &str = "arbiter";
@@ -25,6 +26,8 @@ pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>;
 pub enum Way {
     /// A process that is forked.
     Fork,
+    /// A process that is this program, started again.
+    Exec,
     /// A thread of this process: it can be told to stop, and not be killed.
     Thread,
 }
@@ -50,6 +53,12 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// Whether to fork although there are threads.
+    pub fork_unsafe: bool,
+    /// What a worker that is a program of its own is told: options, as `name=value`.
+    pub told: Vec<String>,
+    /// What it shares, beside the board.
+    pub shared: Vec<Arc<dyn Mapped>>,
 }
 
 impl Default for Settings {
@@ -65,6 +74,9 @@ impl Default for Settings {
             max_lifetime: Duration::ZERO,
             max_recycling: 1,
             reload_parallel: 1,
+            fork_unsafe: false,
+            told: Vec::new(),
+            shared: Vec::new(),
         }
     }
 }
@@ -97,7 +109,7 @@ pub enum Event<'a> {
     Starting,
     /// The first workers are ready.
     Ready,
-    /// A worker is about to be forked.
+    /// A worker is about to be forked, or started.
     PreFork(Who),
     /// A worker was started.
     Spawned(Who),

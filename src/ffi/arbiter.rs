@@ -10,7 +10,7 @@ use super::guard::{fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
-use crate::arbiter::{Arbiter, Board, Handle as Control, State, StopMode, Turn};
+use crate::arbiter::{self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
         // SAFETY: the rules page.
         let (config, _) = unsafe { take(cfg) }?;
         let mut config = config.into_inner();
-        if config.settings().worker_model == WorkerModel::Inline {
+        if arbiter::is_started() || config.settings().worker_model == WorkerModel::Inline {
             return serve::serve(config);
         }
         config.settings_mut().serve_presets();
@@ -202,6 +202,13 @@ pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_conf
         };
         // SAFETY: the rules page.
         let arbiter = unsafe { borrow(a) }?;
+        if config.is_some() && arbiter.common.way == Way::Exec {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "worker_model = exec: workers make their configuration in the program; reload \
+                 without one",
+            ));
+        }
         let plan = config.map(|config| serve::plan(config, &arbiter.common)).transpose()?;
         arbiter.control.reload(plan);
         Ok(())

@@ -123,6 +123,12 @@ impl Listening {
         }
     }
 
+    /// A socket that this process was started with, and what it was `asked` to be.
+    pub fn inherited(fd: OwnedFd, asked: Option<Address>) -> io::Result<Self> {
+        set_flags(fd.as_raw_fd())?;
+        Ok(Listening { asked, ..Listening::new(fd, None)? })
+    }
+
     fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         let name = local(fd.as_raw_fd())?;
         let local = match name.internet() {
