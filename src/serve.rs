@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, Started, StopMode, Way, Who, WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, StopMode, Way, Who,
+    WorkerContext,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -91,8 +92,12 @@ pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
     let common = Common { way, counters, token: Arc::default() };
     let plan = plan(config, &common)?;
-    let listeners = (plan.bind)(&[])?;
+    let before = Predecessor::take()?;
+    let listeners = (plan.bind)(before.as_ref().map_or(&[], Predecessor::listeners))?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    if let Some(before) = before {
+        arbiter.succeed(before)?;
+    }
     if let Some(observer) = plan.observer {
         arbiter.observe(observer);
     }
@@ -179,6 +184,7 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
         Event::Ready => whole(&hooks.when_ready),
         Event::Reloading => whole(&hooks.on_reload),
         Event::Ended => whole(&hooks.on_exit),
+        Event::PreExec => whole(&hooks.pre_exec),
         Event::PreFork(who) => worker(&hooks.pre_fork, who, 0),
         Event::Spawned(who) => worker(&hooks.spawned, who, 0),
         Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0),

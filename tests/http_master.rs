@@ -1,5 +1,5 @@
 //! What an arbiter does beside starting and stopping: reload, scale, watch its workers; with workers
-//! that are processes and with workers that are threads, under load.
+//! that are forked, that are this program started again, and that are threads, under load.
 
 mod harness;
 
@@ -328,14 +328,16 @@ fn more_and_fewer_workers() {
 
 #[test]
 fn the_oldest_worker_goes_first() {
-    let server = start(&["worker_model=fork", "workers=1"]);
-    let first = server.workers();
-    server.signal(SIGTTIN);
-    until("two", || state(&server, "readies") == 2);
-    server.signal(SIGTTOU);
-    until("one", || server.workers().len() == 1);
-    assert_ne!(server.workers(), first);
-    stop(server);
+    for model in PROCESSES {
+        let server = start(&[model, "workers=1"]);
+        let first = server.workers();
+        server.signal(SIGTTIN);
+        until("two", || state(&server, "readies") == 2);
+        server.signal(SIGTTOU);
+        until("one", || server.workers().len() == 1);
+        assert_ne!(server.workers(), first);
+        stop(server);
+    }
 }
 
 #[test]
@@ -384,26 +386,23 @@ fn a_worker_is_replaced_after_its_lifetime() {
 
 #[test]
 fn a_silent_worker_is_aborted_and_replaced() {
-    let mut server = start(&[
-        "worker_model=fork",
-        "workers=2",
-        "app=loop",
-        "aborts=1",
-        "heartbeat_timeout=500ms",
-    ]);
-    let mut hangs = connect(server.address()).unwrap();
-    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert!(answer(&mut hangs).is_err(), "it was killed");
-    until("another one is ready", || state(&server, "readies") == 3);
-    assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
-    // Those that wait for nothing are well all the time.
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(state(&server, "exits"), 1);
-    // Nor is anybody blamed when all of them were stopped.
-    server.stdin("");
-    let ended = stop(server);
-    assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
-    assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    for model in PROCESSES {
+        let mut server =
+            start(&[model, "workers=2", "app=loop", "aborts=1", "heartbeat_timeout=500ms"]);
+        let mut hangs = connect(server.address()).unwrap();
+        hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(answer(&mut hangs).is_err(), "it was killed");
+        until("another one is ready", || state(&server, "readies") == 3);
+        assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
+        // Those that wait for nothing are well all the time.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(state(&server, "exits"), 1);
+        // Nor is anybody blamed when all of them were stopped.
+        server.stdin("");
+        let ended = stop(server);
+        assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
+        assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    }
 }
 
 /// A thread cannot be killed: others serve on, it is told to stop, and goes when it comes back.
@@ -435,9 +434,10 @@ fn a_silent_thread_is_told_to_stop() {
 
 #[test]
 fn a_worker_that_dies_is_replaced_and_told_of() {
-    for reaps in ["host=leaves", "host=reaps"] {
+    for (reaps, model) in [("host=leaves", 0), ("host=reaps", 0), ("host=leaves", 1)] {
+        let model = PROCESSES[model];
         let options: &[&str] = if reaps == "host=reaps" { &[reaps] } else { &[] };
-        let server = start(&[&["worker_model=fork", "workers=2"], options].concat());
+        let server = start(&[&[model, "workers=2"], options].concat());
         until("both are ready", || state(&server, "readies") == 2);
         let victim = server.workers()[0];
         kill(victim, SIGKILL);
@@ -529,33 +529,39 @@ fn int_is_told_to_the_workers() {
 /// A worker that cannot boot is tried again ever later, the others serve, and it can be seen.
 #[test]
 fn a_crash_loop_is_slow_and_can_be_seen() {
-    let mut server = start(&["worker_model=fork", "workers=2"]);
-    until("both are ready", || state(&server, "readies") == 2);
-    server.stdin("boot fails\n");
-    let address = server.address().to_owned();
-    let victim = server.workers()[0];
-    kill(victim, SIGKILL);
-    until("it was tried several times", || state(&server, "spawned") >= 5);
-    // Nobody else is in danger.
-    let load = Load::during(&address, |load| {
-        until("some requests", || load.answers.load(Ordering::Relaxed) > 50);
-    });
-    load.assert_no_failure();
-    server.stdin("stats\nboot well\n");
-    until("it is there again", || state(&server, "readies") == 3);
-    server.stdin("stats\n");
-    let ended = stop(server);
-    let delays: Vec<u64> = ended
-        .stderr
-        .lines()
-        .filter_map(|line| line.split_once("the next attempt is in "))
-        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
-        .collect();
-    assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
-    let stats: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
-    let [before, after] = stats[..] else { panic!("{ended:?}") };
-    assert!(before.ends_with("failing 1") || before.starts_with("stats: workers 2"), "{before}");
-    assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    for model in PROCESSES {
+        let mut server = start(&[model, "workers=2"]);
+        until("both are ready", || state(&server, "readies") == 2);
+        server.stdin("boot fails\n");
+        let address = server.address().to_owned();
+        let victim = server.workers()[0];
+        kill(victim, SIGKILL);
+        until("it was tried several times", || state(&server, "spawned") >= 5);
+        // Nobody else is in danger.
+        let load = Load::during(&address, |load| {
+            until("some requests", || load.answers.load(Ordering::Relaxed) > 50);
+        });
+        load.assert_no_failure();
+        server.stdin("stats\nboot well\n");
+        until("it is there again", || state(&server, "readies") == 3);
+        server.stdin("stats\n");
+        let ended = stop(server);
+        let delays: Vec<u64> = ended
+            .stderr
+            .lines()
+            .filter_map(|line| line.split_once("the next attempt is in "))
+            .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+            .collect();
+        assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
+        let stats: Vec<_> =
+            ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
+        let [before, after] = stats[..] else { panic!("{ended:?}") };
+        assert!(
+            before.ends_with("failing 1") || before.starts_with("stats: workers 2"),
+            "{before}"
+        );
+        assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    }
 }
 
 #[test]
@@ -572,8 +578,10 @@ fn first_workers_that_are_not_ready_in_time_stop_everything() {
 
 #[test]
 fn a_stop_ends_a_reload() {
-    for signal in [SIGTERM, SIGINT] {
-        let mut server = start(&["worker_model=fork", "workers=2", "graceful_timeout=300ms"]);
+    for (signal, model) in
+        [(SIGTERM, PROCESSES[0]), (SIGINT, PROCESSES[0]), (SIGTERM, PROCESSES[1])]
+    {
+        let mut server = start(&[model, "workers=2", "graceful_timeout=300ms"]);
         until("both are ready", || state(&server, "readies") == 2);
         server.stdin("boot hangs\n");
         server.signal(SIGHUP);

@@ -18,6 +18,7 @@ use super::control::{Handle, StopMode};
 use super::roll::{Generation, Roll};
 use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Way, Who};
 use super::spawn::Body;
+use super::upgrade::{Predecessor, Successor};
 use super::watch::Verdict;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -39,6 +40,7 @@ const POLL_MS: i64 = 100;
 const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_NEWS: u64 = 2;
+pub(super) const TOKEN_UPGRADE: u64 = 3;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
 /// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
@@ -56,6 +58,12 @@ pub struct Arbiter {
     /// How many workers there are to be.
     pub(super) target: usize,
     pub(super) reload_asked: bool,
+    pub(super) upgrade_asked: bool,
+    /// Workers are to go as soon as a successor is ready, and have gone.
+    pub(super) rest_asked: bool,
+    pub(super) rests: bool,
+    pub(super) successor: Option<Successor>,
+    pub(super) predecessor: Option<Predecessor>,
     pub(super) observer: Option<Observer>,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
@@ -175,6 +183,11 @@ impl Arbiter {
             goal,
             roll: None,
             reload_asked: false,
+            upgrade_asked: false,
+            rest_asked: false,
+            rests: false,
+            successor: None,
+            predecessor: None,
             observer: None,
             news,
             handle,
@@ -306,6 +319,7 @@ impl Arbiter {
             self.welcome();
             self.watch();
             self.level();
+            self.upgrade();
             self.replace();
         }
         self.finish();
@@ -367,6 +381,9 @@ impl Arbiter {
         if running && let Some(due) = self.next_deadline() {
             at_most(due.saturating_sub(now));
         }
+        if self.successor.as_ref().is_some_and(Successor::ends_silently) {
+            at_most(POLL_MS as u64);
+        }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
         }
@@ -380,6 +397,8 @@ impl Arbiter {
         // In this process the dispositions are the host's again; those of the parent stay.
         signal::reset_in_child();
         self.signals = None;
+        self.successor = None;
+        self.predecessor = None;
         // A socket that this worker does not serve would live as long as it does.
         let theirs =
             self.places.iter().filter_map(|place| Some(&place.worker.as_ref()?.generation));

@@ -37,6 +37,7 @@ impl Arbiter {
                 self.bury(slot, &worker, exit);
             }
         }
+        self.hear_of_upgrade(&reaped);
     }
 
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {

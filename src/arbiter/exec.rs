@@ -124,7 +124,7 @@ impl Started {
             memory,
             lifeline: handover.fd("lifeline")?,
             news: Waker::of(handover.fd("news")?),
-            listeners: handover.listeners()?.into_iter().map(Arc::new).collect(),
+            listeners: handover.listeners(For::Worker)?.into_iter().map(Arc::new).collect(),
             handover,
         }))
     }

@@ -93,6 +93,11 @@ impl Handover {
         }
         self.fds.push(listening.fd());
         self.put_octets("listener", value);
+        if let Some((path, device, inode)) = listening.file() {
+            let mut value = format!("{} {device} {inode} ", listening.fd()).into_bytes();
+            value.extend(path.as_os_str().as_bytes());
+            self.put_octets("socket_file", value);
+        }
     }
 
     /// A file in memory with all of it.
@@ -158,15 +163,16 @@ impl Handover {
         inherited(self.get(name)?, name)
     }
 
-    /// The sockets; once.
-    pub(super) fn listeners(&self) -> Result<Vec<Listening>> {
+    /// The sockets; once.  Their files are for a successor.
+    pub(super) fn listeners(&self, who: For) -> Result<Vec<Listening>> {
+        let files: Vec<_> = self.all("socket_file").filter_map(socket_file).collect();
         let adopt = |value: &[u8]| {
             let mut words = value.splitn(2, |octet| *octet == b' ');
-            let fd = words.next().and_then(|word| std::str::from_utf8(word).ok());
-            let fd = fd.and_then(|fd| fd.parse().ok());
+            let number: RawFd = words.next().and_then(parsed).unwrap_or(-1);
             let asked = words.next().and_then(address);
-            let fd = inherited(fd.unwrap_or(-1), "listener")?;
-            Listening::inherited(fd, asked)
+            let fd = inherited(number, "listener")?;
+            let file = files.iter().find(|it| it.0 == number && who == For::Successor);
+            Listening::inherited(fd, asked, file.map(|it| it.1.clone()))
                 .map_err(|error| Error::os("take a listener over", &error))
         };
         self.all("listener").map(adopt).collect()
@@ -186,6 +192,19 @@ pub(super) fn inherited(fd: RawFd, name: &str) -> Result<OwnedFd> {
 pub(super) fn replaced(how: &str) -> Error {
     let text = format!("the library was replaced: upgrade with USR2 ({how})");
     Error::new(Kind::Abi, text).with_exit_status(3)
+}
+
+fn parsed<T: FromStr>(octets: &[u8]) -> Option<T> {
+    std::str::from_utf8(octets).ok()?.parse().ok()
+}
+
+/// Of which descriptor, where, device and inode.
+fn socket_file(octets: &[u8]) -> Option<(RawFd, (PathBuf, u64, u64))> {
+    let mut words = octets.splitn(4, |octet| *octet == b' ');
+    let (fd, device, inode) =
+        (parsed(words.next()?)?, parsed(words.next()?)?, parsed(words.next()?)?);
+    let path = std::ffi::OsString::from_vec(words.next()?.to_vec());
+    Some((fd, (path.into(), device, inode)))
 }
 
 fn address(octets: &[u8]) -> Option<Address> {
@@ -222,7 +241,7 @@ mod tests {
         assert_eq!(read.get::<usize>("slot").unwrap(), 7);
         assert_eq!(read.texts("option").collect::<Vec<_>>(), ["errorlog=", "bind=a, b"]);
         assert_eq!(read.get::<String>("empty").unwrap(), "");
-        assert_eq!((read.get("news"), handover.fds()), (Ok(12), &[12][..]));
+        assert_eq!((read.get::<i32>("news").unwrap(), handover.fds()), (12, &[12][..]));
         assert!(read.get::<u32>("age").is_err() && read.get::<u32>("option").is_err());
         assert_eq!(through(&Handover::default(), For::Successor).entries.len(), 0);
     }
@@ -251,6 +270,9 @@ mod tests {
         let odd = b"unix:/run/\xff x\n";
         let Some(Address::Unix(path)) = address(odd) else { panic!("a path") };
         assert_eq!(path.as_os_str().as_bytes(), b"/run/\xff x\n");
+        let read = socket_file(b"7 2049 33 /run/a b\xff").unwrap();
+        assert_eq!((read.0, read.1.1, read.1.2), (7, 2049, 33));
+        assert_eq!(read.1.0.as_os_str().as_bytes(), b"/run/a b\xff");
         assert_eq!(address(b""), None);
         let any = listen(&Address::Tcp("127.0.0.1:0".parse().unwrap()), 1, false, None).unwrap();
         let mut handover = Handover::default();

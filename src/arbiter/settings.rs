@@ -130,6 +130,8 @@ pub enum Event<'a> {
     Reloaded(Option<&'a Error>),
     /// Logs are to be opened again.
     Reopen,
+    /// The program is about to be started again, to take the place of this one.
+    PreExec,
     /// It has ended.
     Ended,
 }

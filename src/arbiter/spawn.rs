@@ -152,7 +152,7 @@ impl Line {
 
 /// Some of the threads of this process, but for the one that it began with, as people know them.
 fn threads_by_name() -> String {
-    const SHOWN: usize = 5;
+    const SHOWN: usize = 3;
     let mut names = proc::thread_names();
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     names.truncate(SHOWN);
@@ -178,8 +178,7 @@ impl Arbiter {
                     return Ok(());
                 }
                 let text = format!(
-                    "{text}; start the arbiter before any thread, or set worker_model = exec, or, if \
-                     these threads are known to hold none, fork_unsafe = 1"
+                    "{text}; start before any thread, or set worker_model = exec, or fork_unsafe = 1"
                 );
                 Err(Error::new(Kind::State, text))
             }

@@ -227,12 +227,28 @@ pub unsafe extern "C" fn gw_arbiter_scale(a: *mut gw_arbiter, workers: u32) -> g
 
 /// [sig] What the signal does to an arbiter with the option `signals`: TERM a graceful stop, INT and
 /// QUIT a quick one, HUP a reload, TTIN one worker more, TTOU one less, USR1 opens the logs again, here
-/// and in the workers, WINCH nothing.  GW_ERR_UNSUPPORTED: any other.
+/// and in the workers, USR2 an upgrade.  WINCH during an upgrade lets the workers go as soon as the other
+/// arbiter is ready, until HUP or the other's end; else nothing.  GW_ERR_UNSUPPORTED: any other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_signal(a: *mut gw_arbiter, signo: i32) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         unsafe { borrow(a) }?.control.signal(signo)
+    })
+}
+
+/// [sig] Begin an upgrade: the program is started again, as it was called, and whatever it and the
+/// library are by now; its arbiter takes the listeners over, and both serve.  Stop this one to commit;
+/// stop the other to go back.  What comes of it is in the log; one that is asked for while another is on
+/// its way is ignored.
+///
+/// The other is in the process that calls gw_serve or gw_arbiter_new first, without forking before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_upgrade(a: *mut gw_arbiter) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(a) }?.control.upgrade();
+        Ok(())
     })
 }
 
