@@ -3,17 +3,15 @@
 
 mod harness;
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
-use harness::{PATIENCE, SIGKILL, SIGSTOP, Server, kill, program, support};
+use harness::again::{again, dir, lives, processes_of, put, release};
+use harness::load::until;
+use harness::{SIGKILL, SIGSTOP, Server, kill, support};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;
-
-fn again() -> PathBuf {
-    program(&["tests/c/again.c"])
-}
 
 const EXEC: [&str; 4] = ["{}", "worker_model=exec", "errorlog=-", "runtime=1"];
 
@@ -23,58 +21,25 @@ fn start(program: &Path, options: &[&str]) -> Server {
     server
 }
 
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn lives(pid: i32) -> bool {
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !state.is_empty() && !state.contains(") Z ")
-}
-
-/// A copy of the program that says that it is of another release.
-fn release(number: u8, to: &Path) {
-    let mut octets = std::fs::read(again()).unwrap();
-    let text = b"release-1";
-    let at = octets.windows(text.len()).position(|it| it == text).unwrap();
-    octets[at + text.len() - 1] = b'0' + number;
-    put(to, &octets);
-}
-
-/// As an installer does: nobody sees a half of it.
-fn put(to: &Path, octets: &[u8]) {
-    let fresh = to.with_extension("fresh");
-    std::fs::write(&fresh, octets).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&fresh, mode).unwrap();
-    std::fs::rename(&fresh, to).unwrap();
-}
-
-/// A directory of its own.
-fn dir(name: &str) -> PathBuf {
-    let dir = support::scratch_dir().join(format!("exec-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
-}
-
 #[test]
 fn threads_are_no_hindrance_and_the_arbiter_needs_no_application() {
+    let place = dir("threads");
     for serve in ["serve=main", "serve=thread"] {
-        let server = start(&again(), &["workers=2", "app=workers", serve]);
+        let ready = place.join(serve);
+        let to_ready = format!("ready={}", ready.display());
+        let server = start(&again(), &["workers=2", "app=workers", serve, &to_ready]);
         let answer = server.get("/");
         let mut words = answer.split(' ');
         assert_eq!(words.next(), Some("release-1"));
         let pids: Vec<i32> = words.map(|pid| pid.parse().unwrap()).collect();
         assert!(pids[0] != server.pid() && pids[1] == server.pid(), "{answer}");
+        until("all are ready", || ready.exists());
         let ended = server.stop();
         // The hooks of a worker run in it, and its program ends after them.
         assert_eq!(ended.stderr.matches("worker_exit ").count(), 2, "{ended:?}");
         assert_eq!(ended.stderr.matches("Booting worker with pid: ").count(), 2, "{ended:?}");
     }
+    std::fs::remove_dir_all(place).unwrap();
 }
 
 #[test]
@@ -128,18 +93,6 @@ fn workers_end_with_their_arbiter_also_those_that_are_stopped() {
         until("all are gone", || !workers.iter().any(|pid| lives(*pid)));
         server.end();
     }
-}
-
-/// Whatever thread started them.
-fn processes_of(pid: i32) -> Vec<i32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parent = |child: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        let rest = stat.rsplit_once(") ")?.1.to_owned();
-        rest.split(' ').nth(1)?.parse::<i32>().ok()
-    };
-    numbers.filter(|child| parent(child) == Some(pid)).collect()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::base::log::log;
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::{self, Exit};
-use crate::sys::signal::{self, SIGABRT, SIGKILL};
+use crate::sys::signal::{self, SIGABRT, SIGKILL, SIGQUIT, SIGTERM};
 
 /// A place gets no two workers within this time: a worker that dies at its first request must not
 /// make the arbiter spin, and a replacement is to be there within 100 ms.
@@ -61,6 +61,8 @@ impl Arbiter {
         let who = &worker.body;
         match exit {
             Exit::Code(0) => {}
+            // A program that was started, and had not come to catch what it was told.
+            Exit::Signal(SIGTERM | SIGQUIT) if worker.told.is_some() && !was_ready => {}
             Exit::Code(code) => {
                 log!(self.log, Error, TARGET, "Worker ({who}) exited with code {code}");
             }

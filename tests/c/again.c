@@ -12,10 +12,14 @@
  *     app=workers          the arbiter has no application
  *     boot=fails           worker_init refuses
  *     status=own           main returns 7 after an error
+ *     binds=file           further addresses, which stand there
+ *     ready=file           where an arbiter writes its process when it is ready
+ *     upgrade=file         gw_arbiter_upgrade when it is ready, if that can be
+ *                          removed
  *
- * GET / says which release it is, and its process; /env what a worker sees of
- * its mark; /fds its descriptors that an exec would leave open; /slow takes a
- * moment.  `again whoami` says gw_is_worker.
+ * GET / says which release it is, its process and that of its arbiter; /env
+ * what a worker sees of its mark; /fds its descriptors that an exec would leave
+ * open; /slow takes a moment.  `again whoami` says gw_is_worker.
  */
 #define _GNU_SOURCE
 #include <gateway.h>
@@ -36,7 +40,7 @@ static const char  release[] = "release-1";
 static char        *const *args;
 static int          count, own_status;
 static int          was_marked, child_was_worker = -1;
-static const char  *boot = "well";
+static const char  *boot = "well", *upgrade, *ready;
 
 /* ---- a runtime ---- */
 
@@ -119,7 +123,7 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
             usleep(20000);
         }
         snprintf(text, sizeof text, "%s %d %d", release, (int) getpid(),
-                 (int) getppid());
+                 (int) (gw_is_worker() ? getppid() : getpid()));
     }
     rc = start(sr, &ok, NULL);
     return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));
@@ -144,6 +148,26 @@ pre_exec(void *ctx, gw_arbiter *a)
 {
     (void) ctx;
     fprintf(stderr, "pre_exec %d\n", a != NULL);
+}
+
+static void
+when_ready(void *ctx, gw_arbiter *a)
+{
+    char  line[30];
+    int   fd, n;
+
+    (void) ctx;
+    if (ready != NULL) {
+        n = snprintf(line, sizeof line, "%d\n", (int) getpid());
+        fd = open(ready, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+        if (fd < 0 || write(fd, line, (size_t) n) != n) {
+            fprintf(stderr, "%s: cannot write\n", ready);
+        }
+        close(fd);
+    }
+    if (upgrade != NULL && unlink(upgrade) == 0) {
+        fprintf(stderr, "upgrade %s\n", gw_result_name(gw_arbiter_upgrade(a)));
+    }
 }
 
 /* ---- the configuration ---- */
@@ -172,6 +196,22 @@ set(gw_config *cfg, const char *option)
     need(gw_config_set(cfg, name, value + 1, &err), &err);
 }
 
+static void
+bind_too(gw_config *cfg, const char *path)
+{
+    char      text[200] = "";
+    FILE     *file = fopen(path, "r");
+    gw_error  err = GW_INIT(gw_error);
+
+    if (file != NULL && fgets(text, sizeof text, file) != NULL) {
+        text[strcspn(text, "\n")] = '\0';
+        need(gw_config_set(cfg, "bind", text, &err), &err);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
 static gw_config *
 configured(void)
 {
@@ -184,6 +224,7 @@ configured(void)
     hooks.worker_init = worker_init;
     hooks.worker_exit = worker_exit;
     hooks.pre_exec = pre_exec;
+    hooks.when_ready = when_ready;
     need(gw_config_hooks(cfg, &hooks, &err), &err);
     for (i = 2; i < count; i++) {
         const char  *it = args[i];
@@ -196,6 +237,15 @@ configured(void)
         } else if (strncmp(it, "module=", 7) == 0) {
             module = 1;
             need(gw_config_module(cfg, "/", it + 7, NULL, &err), &err);
+
+        } else if (strncmp(it, "binds=", 6) == 0) {
+            bind_too(cfg, it + 6);
+
+        } else if (strncmp(it, "upgrade=", 8) == 0) {
+            upgrade = it + 8;
+
+        } else if (strncmp(it, "ready=", 6) == 0) {
+            ready = it + 6;
 
         } else if (strncmp(it, "boot=", 5) == 0) {
             boot = it + 5;
