@@ -21,6 +21,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::exec::{self, Start};
 use crate::sys::listen::Listening;
+use crate::sys::notify;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, SignalMask};
 use crate::sys::shm::{Record, Shared};
@@ -55,6 +56,8 @@ impl Arbiter {
             fds: handover.fds(),
             bound: proc::is_main_thread(),
             defaults: self.ignored(),
+            without: if generation.settings.forgets { &notify::VARIABLES } else { &[] },
+            passed: &[],
         });
         let pid = pid.map_err(|error| {
             let path = program.path().display();

@@ -7,6 +7,7 @@
 //! burial    what the death of a worker means
 //! roll      how many workers, of which configuration: reload and scale
 //! watch     deadlines of single workers: to boot, to give signs of life, to end
+//! memory    how much of it a worker may have
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
 //! spawn     what differs: a worker by fork, a worker as a thread
@@ -24,6 +25,7 @@ mod burial;
 mod control;
 mod exec;
 mod handover;
+mod memory;
 mod roll;
 mod settings;
 mod spawn;
@@ -36,6 +38,8 @@ pub use arbiter::Arbiter;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
 pub use exec::{Started, is_started};
-pub use settings::{Bind, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who};
+pub use settings::{
+    Bind, Cause, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who,
+};
 pub use upgrade::Predecessor;
 pub use worker::WorkerContext;

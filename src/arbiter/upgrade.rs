@@ -17,6 +17,7 @@ use crate::base::error::{Error, Result};
 use crate::base::log::log;
 use crate::sys::exec::{self, Start};
 use crate::sys::listen::Listening;
+use crate::sys::notify;
 use crate::sys::proc::{self, Exit, Pid};
 use crate::sys::send::send;
 use crate::sys::sock::{recv, wait_readable};
@@ -142,9 +143,11 @@ impl Arbiter {
         let pid = program.start(&Start {
             marker: For::Successor.marker(),
             word: word.as_raw_fd(),
-            fds: handover.fds(),
+            fds: &[handover.fds(), &notify::fds_passed()].concat(),
             bound: false,
             defaults: self.ignored(),
+            without: &[],
+            passed: notify::MEANT_FOR_ONE,
         });
         let pid = pid.map_err(failed)?;
         let pidfd = proc::pidfd(pid).ok();
@@ -237,9 +240,15 @@ impl Arbiter {
             TARGET,
             "Upgrade: arbiter (pid:{pid}) is gone; this one is the arbiter"
         );
+        self.tell(Event::Promoted { before: pid });
         self.keep_files(false);
-        // What nobody has taken goes with its files.
-        listeners.iter().for_each(|listening| listening.keep_file(false));
+        // What this one did not take goes with its files.
+        for listening in &listeners {
+            listening.keep_file(false);
+            if !self.goal.listeners.iter().any(|it| Arc::ptr_eq(it, listening)) {
+                listening.close();
+            }
+        }
     }
 
     fn keep_files(&self, keep: bool) {

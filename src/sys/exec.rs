@@ -1,7 +1,7 @@
 //! This program, started again: where it lies, how it was called, and a start that is safe in a
 //! process with threads.
 //!
-//! The new process learns what it is from a variable of its environment that begins with its own
+//! The new process learns what it is from a variable of its environment that ends with its own
 //! process id.  Its children inherit the variable and are somebody else, so to them it says nothing.
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::check;
 use super::proc::{self, Pid};
 
-/// How many digits a process id has in the variable.
+/// How many digits a process id may have.
 const DIGITS: usize = 10;
 
 /// The exit status of a new process that could not become the program: the shell's.
@@ -35,10 +35,9 @@ pub struct Program {
 /// What a start adds to the program.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// The variable that tells the new process what it is; those that begin so are left out of its
-    /// environment.
+    /// The variable that tells the new process what it is.
     pub marker: &'a str,
-    /// The descriptor behind the process id in it.
+    /// The descriptor before the process id in it.
     pub word: RawFd,
     /// The descriptors that it is to have, with the same numbers, beside `word`.
     pub fds: &'a [RawFd],
@@ -46,6 +45,10 @@ pub struct Start<'a> {
     pub bound: bool,
     /// Signals that do what they do by default there, also if they are ignored here.
     pub defaults: &'a [i32],
+    /// Variables that it is not to have.
+    pub without: &'a [&'a str],
+    /// Variables that name this process, and are to name the new one.
+    pub passed: &'a [&'a str],
 }
 
 impl Program {
@@ -85,20 +88,34 @@ impl Program {
     ///
     /// All other descriptors that are not close-on-exec are the host's, who may want them there.
     pub fn start(&self, start: &Start<'_>) -> io::Result<Pid> {
-        let Start { marker, word, fds, bound, defaults } = *start;
-        let mut marked = format!("{marker}={:0DIGITS$}:{word}\0", 0).into_bytes();
-        let digits = marked[marker.len() + 1..].as_mut_ptr();
-        let is_marker = |variable: &&CString| {
-            let rest = variable.to_bytes().strip_prefix(marker.as_bytes());
-            rest.is_some_and(|rest| rest.starts_with(b"="))
+        let Start { marker, word, fds, bound, defaults, without, passed } = *start;
+        let value = |name: &str| -> Option<&[u8]> {
+            let mut values = self.env.iter().filter_map(|it| value(it.to_bytes(), name));
+            values.next()
+        };
+        let own = proc::pid().to_string();
+        let is_own = |name: &&&str| value(name) == Some(own.as_bytes());
+        let passed: Vec<&str> = passed.iter().filter(is_own).copied().collect();
+        // What ends with the id of the new process: with room for it.
+        let mut named: Vec<Vec<u8>> = passed.iter().map(|name| format!("{name}=").into()).collect();
+        named.push(format!("{marker}={word}:").into_bytes());
+        let digits = |text: &mut Vec<u8>| {
+            let at = text.len();
+            text.resize(at + DIGITS + 1, 0);
+            text[at..].as_mut_ptr()
+        };
+        let digits: Vec<*mut u8> = named.iter_mut().map(digits).collect();
+        let goes = |variable: &&CString| {
+            let mut gone = without.iter().chain(&passed).chain([&marker]);
+            gone.any(|name| self::value(variable.to_bytes(), name).is_some())
         };
         let pointers = |texts: &mut dyn Iterator<Item = *const c_char>| -> Vec<*const c_char> {
             texts.chain([std::ptr::null()]).collect()
         };
-        let mut env = self.env.iter().filter(|it| !is_marker(it)).map(|it| it.as_ptr());
+        let env = self.env.iter().filter(|it| !goes(it)).map(|it| it.as_ptr());
         let (args, env) = (
             pointers(&mut self.args.iter().map(|arg| arg.as_ptr())),
-            pointers(&mut env.by_ref().chain([marked.as_ptr().cast()])),
+            pointers(&mut env.chain(named.iter().map(|it| it.as_ptr().cast()))),
         );
         let mask = proc::SignalMask::block_all();
         let mut image = Image {
@@ -106,7 +123,7 @@ impl Program {
             args: args.as_ptr(),
             env: env.as_ptr(),
             dir: self.dir.as_ref().map_or(std::ptr::null(), |dir| dir.as_ptr()),
-            digits,
+            digits: &digits,
             fds,
             word,
             defaults,
@@ -144,8 +161,8 @@ struct Image<'a> {
     args: *const *const c_char,
     env: *const *const c_char,
     dir: *const c_char,
-    /// Where its id belongs.
-    digits: *mut u8,
+    /// Where its id belongs, with a NUL behind it.
+    digits: &'a [*mut u8],
     fds: &'a [RawFd],
     word: RawFd,
     defaults: &'a [i32],
@@ -159,18 +176,25 @@ struct Image<'a> {
 /// In the new process, which has the memory of the old one: async-signal-safe calls only, nothing is
 /// allocated, no lock is taken, and nothing can panic.
 extern "C" fn become_program(image: *mut c_void) -> c_int {
-    // SAFETY: `start` made it, and waits.  Every pointer in it is alive; `digits` has room for
-    // DIGITS octets; the signal numbers are valid or refused.
+    // SAFETY: `start` made it, and waits.  Every pointer in it is alive; each of `digits` has
+    // room for DIGITS octets, and no id has more; the signal numbers are valid or refused.
     unsafe {
         let image = &mut *image.cast::<Image<'_>>();
         if image.bound && !proc::die_with_parent(image.parent) {
             libc::_exit(0);
         }
         // Not getpid(), which an old libc remembers across this kind of start.
-        let mut pid = libc::syscall(libc::SYS_getpid);
-        for at in (0..DIGITS).rev() {
-            *image.digits.add(at) = b'0' + (pid % 10) as u8;
-            pid /= 10;
+        let pid = libc::syscall(libc::SYS_getpid);
+        let mut from = 1;
+        while pid / from >= 10 {
+            from *= 10;
+        }
+        for place in image.digits {
+            let (mut at, mut from) = (*place, from);
+            while from > 0 {
+                *at = b'0' + (pid / from % 10) as u8;
+                (at, from) = (at.add(1), from / 10);
+            }
         }
         for fd in image.fds {
             libc::fcntl(*fd, libc::F_SETFD, 0);
@@ -233,10 +257,15 @@ fn same_file(path: &Path, is: &std::fs::Metadata) -> bool {
     std::fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (is.dev(), is.ino()))
 }
 
+/// The value of a variable, if this is its name.
+fn value<'a>(variable: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
 /// The descriptor that the variable `marker` names, if it speaks to this process.
 pub fn marked(marker: &str) -> Option<RawFd> {
     let value = std::env::var(marker).ok()?;
-    let (pid, fd) = value.split_once(':')?;
+    let (fd, pid) = value.split_once(':')?;
     (pid.parse() == Ok(proc::pid())).then(|| fd.parse().ok()).flatten()
 }
 
@@ -295,13 +324,28 @@ mod tests {
         Program {
             path: text("/bin/sh"),
             args: vec![text("sh"), text("-c"), text(script)],
-            env: vec![text("PATH=/usr/bin:/bin"), text("MARK=old"), text("MARKED=stays")],
+            env: vec![
+                text("PATH=/usr/bin:/bin"),
+                text("MARK=old"),
+                text("MARKED=stays"),
+                text("GONE=here"),
+                text("OTHER=1"),
+                CString::new(format!("MINE={}", proc::pid())).unwrap(),
+            ],
             dir: Some(text("/")),
         }
     }
 
     fn start(word: RawFd, fds: &[RawFd]) -> Start<'_> {
-        Start { marker: "MARK", word, fds, bound: false, defaults: &[libc::SIGPIPE] }
+        Start {
+            marker: "MARK",
+            word,
+            fds,
+            bound: false,
+            defaults: &[libc::SIGPIPE],
+            without: &["GONE"],
+            passed: &["MINE", "OTHER", "NONE"],
+        }
     }
 
     #[test]
@@ -317,15 +361,16 @@ mod tests {
     fn the_new_process_has_its_mark_and_what_it_was_given() {
         let (read, write) = proc::pipe().unwrap();
         let word = memory_file(c"word", b"hello").unwrap();
-        // Its id with the zeros before it; nothing twice; no signal blocked or ignored; at "/".
+        // Its id, where it belongs; nothing twice; no signal blocked or ignored; at "/".
         let script = format!(
-            "[ \"$MARK\" = \"$(printf %010d $$):{0}\" ] || exit 2
+            "[ \"$MARK\" = \"{0}:$$\" ] && [ \"$MINE\" = $$ ] && [ \"$OTHER\" = 1 ] || exit 2
+             [ -z \"$GONE\" ] && [ $(env | grep -c ^MARK=) = 1 ] || exit 8
              [ \"$MARKED\" = stays ] || exit 3
-             [ \"$(cat <&{0})\" = '' ] && [ \"$(cat /proc/$$/fd/{0})\" = hello ] || exit 4
+             [ \"$(cat /proc/$$/fd/{0})\" = hello ] || exit 4
              [ \"$(pwd)\" = / ] || exit 5
              grep -q '^SigBlk:.*0000000000000000$' /proc/$$/status || exit 6
              grep -q '^SigIgn:.*[13579bdf]...$' /proc/$$/status && exit 7
-             echo told >&{1}",
+             echo told >/proc/$$/fd/{1}",
             word.as_raw_fd(),
             write.as_raw_fd()
         );
