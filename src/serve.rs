@@ -2,16 +2,19 @@
 
 mod check;
 mod entry;
+mod inline;
 mod presence;
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, StopMode, Way, Who, WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, StopMode, Way, Who,
+    WorkerContext,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -24,14 +27,16 @@ use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
 use crate::sys::pid::pid;
-use crate::sys::proc;
 use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::signal;
 use entry::Entry;
 use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
+
+/// What a worker that is started knows the counters by.
+const COUNTERS: &CStr = c"counters";
 
 /// What a worker returns whose engine failed while it served.
 const SERVE_ERROR: i32 = 255;
@@ -39,17 +44,23 @@ const SERVE_ERROR: i32 = 255;
 /// Serve until told to stop.  Catches TERM, INT and QUIT, logs to standard error and listens on
 /// 127.0.0.1:8000, unless the configuration says otherwise.
 ///
-/// Forked workers live and end inside: only the caller's process returns.
+/// Forked workers live and end inside: only the caller's process returns.  In a process that an
+/// arbiter with [`WorkerModel::Exec`] has started this is the worker, and returns when that has ended.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
+    if let Some(worker) = Started::take()? {
+        return serve_as_worker(config, worker);
+    }
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
-        WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Threads | WorkerModel::Fork => supervised(config, Process::Server)?.0.run(),
+        WorkerModel::Inline => inline::serve_inline(config),
+        WorkerModel::Threads | WorkerModel::Fork | WorkerModel::Exec => {
+            supervised(config, Process::Server)?.0.run()
+        }
     }
 }
 
@@ -58,7 +69,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 pub fn check(config: &mut Config) -> Vec<Error> {
     let mut settings = config.settings().clone();
     settings.serve_presets();
-    check::problems(&settings, config, check::Scope::Whole)
+    check::problems(&settings, config, check::Scope::Whole, &Presence::default())
 }
 
 /// An arbiter with its sockets bound and nothing started.
@@ -81,6 +92,8 @@ pub(crate) enum Process {
 /// What all generations of an arbiter's workers have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
+    /// What its workers are.
+    pub(crate) way: Way,
     /// Before the first fork, so that they are everybody's.
     pub(crate) counters: Arc<Shared<Counters>>,
     /// What hooks are told that the arbiter is called.
@@ -90,17 +103,41 @@ pub(crate) struct Common {
     process: Process,
     /// What the process has become, where workers are threads of it.
     entered: Arc<Mutex<Option<Entry>>>,
+    /// The sockets of the arbiter whose place the first generation takes.
+    there: Vec<Arc<Listening>>,
 }
 
 /// The same, and what its generations have in common.
 pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, Common)> {
-    let counters = Shared::new(Board::PLACES);
+    if arbiter::is_started() {
+        return Err(Error::new(
+            Kind::State,
+            "make an arbiter: this process is a worker of one (worker_model = exec), which begins \
+             where it calls gw_serve",
+        ));
+    }
+    let (way, counters) = match config.settings().worker_model {
+        WorkerModel::Exec => (Way::Exec, Shared::with_file(COUNTERS, Board::PLACES)),
+        WorkerModel::Threads => (Way::Thread, Shared::new(Board::PLACES)),
+        WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
+    };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let (token, presence) = Default::default();
-    let common = Common { counters, token, presence, process, entered: Arc::default() };
+    let before = Predecessor::take()?;
+    let common = Common {
+        way,
+        counters,
+        token: Arc::default(),
+        presence: Arc::new(Presence::new(before.is_some())),
+        process,
+        entered: Arc::default(),
+        there: before.as_ref().map_or_else(Vec::new, |before| before.listeners().to_vec()),
+    };
     let plan = plan(config, &common)?;
-    let listeners = (plan.bind)(&[])?;
+    let listeners = (plan.bind)(&common.there)?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    if let Some(before) = before {
+        arbiter.succeed(before)?;
+    }
     if let Some(observer) = plan.observer {
         arbiter.observe(observer);
     }
@@ -112,15 +149,16 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     config.settings_mut().activate();
     let scope = match common.process {
         _ if common.presence.has_begun() => check::Scope::Reload,
-        process => check::Scope::Start(process),
+        process => check::Scope::Start { process, is_second: !common.there.is_empty() },
     };
     let settings = config.settings().clone();
-    Error::all(check::problems(&settings, &mut config, scope))?;
+    Error::all(check::problems(&settings, &mut config, scope, &common.presence))?;
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
     let way = match settings.worker_model {
         WorkerModel::Threads => Way::Thread,
+        WorkerModel::Exec => Way::Exec,
         WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
     };
     common.presence.prepare(&settings)?;
@@ -141,6 +179,10 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         reload_parallel: settings.reload_parallel as usize,
         tick: common.presence.tick(),
         reap_orphans: settings.reap_orphans,
+        fork_unsafe: settings.fork_unsafe,
+        forgets: entry.forgets,
+        told: settings.scalars(),
+        shared: vec![Arc::clone(&common.counters) as _],
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
@@ -195,6 +237,7 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
         Event::Ready => whole(&hooks.when_ready),
         Event::Reloading => whole(&hooks.on_reload),
         Event::Ended => whole(&hooks.on_exit),
+        Event::PreExec => whole(&hooks.pre_exec),
         Event::PreFork(who) => worker(&hooks.pre_fork, who, 0, 0),
         Event::Spawned(who) => worker(&hooks.spawned, who, 0, 0),
         Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0, 0),
@@ -211,7 +254,11 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
                 hook(&arbiter(), failure);
             }
         }
-        Event::Reopen | Event::Stopping | Event::Tick { .. } => {}
+        Event::Reopen
+        | Event::Stopping
+        | Event::Tick { .. }
+        | Event::HandsOver(_)
+        | Event::Promoted { .. } => {}
     }
 }
 
@@ -247,7 +294,7 @@ impl Common {
         }
         let mut bound = None;
         if entry.changes() {
-            let listeners = draft.bind()?;
+            let listeners = draft.bind_beside(&self.there)?;
             self.presence.bound(&draft.settings)?;
             entry.enter_process()?;
             bound = Some(listeners);
@@ -259,12 +306,19 @@ impl Common {
 
 impl Source {
     fn new(draft: Draft) -> Result<Self> {
-        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
-        let source = Source { made, draft: Mutex::new(Some(draft)) };
-        if !for_workers {
+        let for_workers = draft.is_for_workers();
+        let is_elsewhere = draft.settings.worker_model == WorkerModel::Exec;
+        let source = Source::of_worker(draft);
+        // The program makes it in each worker that is started again, and it need not be here.
+        if !for_workers && !is_elsewhere {
             source.setup()?;
         }
         Ok(source)
+    }
+
+    /// Whose setup is made where it is used.
+    fn of_worker(draft: Draft) -> Self {
+        Source { made: OnceLock::new(), draft: Mutex::new(Some(draft)) }
     }
 
     fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
@@ -304,11 +358,42 @@ static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == pid()
+    WORKER.load(Ordering::Relaxed) == pid() || arbiter::is_started()
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
+
+/// This process, which an arbiter has started, is a worker: until it has ended.
+fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
+    // The arbiter's options come before those of the program, so that all workers agree with it.
+    let told =
+        worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
+    let counters = told.and_then(|()| worker.shared(COUNTERS)).map(Arc::new);
+    let made = counters.and_then(|it| {
+        let draft = Draft::draft(config)?;
+        Ok((Entry::of(&draft.settings)?, draft, it))
+    });
+    let (entry, draft, counters) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let status = worker.give_up(&error);
+            return Err(error.with_exit_status(status));
+        }
+    };
+    let log = draft.log.clone();
+    let source = Source::of_worker(draft);
+    let status = worker.live(&log, |context| {
+        let one = OneOf(counters, context.slot());
+        one.as_ref().begin();
+        work(&source, &entry, &log, Arc::new(one), context)
+    });
+    if status == 0 {
+        return Ok(());
+    }
+    let text = format!("serve: this worker ended with status {status}; its log says why");
+    Err(Error::new(Kind::App, text).with_exit_status(status))
+}
 
 /// A worker's life.
 fn work(
@@ -324,6 +409,9 @@ fn work(
     }
     let entered = if is_process { entry.enter() } else { Ok(()) };
     let made = entered.and_then(|()| source.setup()).and_then(|setup| {
+        if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
+            return Err(check::no_application());
+        }
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -362,9 +450,11 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
     }
 }
 
-/// First in a worker that was forked.
+/// First in a worker that is a process.
 fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
-    if let Some(post_fork) = &setup.stack.hooks.post_fork {
+    if let Some(post_fork) = &setup.stack.hooks.post_fork
+        && context.was_forked()
+    {
         post_fork(&worker_of(context)).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
     }
     if setup.stack.hooks.worker_abort.is_none() {
@@ -454,120 +544,5 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
             }
             wait = 0;
         }
-    }
-}
-
-/// The calling thread is the only worker.
-fn serve_inline(mut config: Config) -> Result<()> {
-    let settings = config.settings().clone();
-    let scope = check::Scope::Start(Process::Server);
-    Error::all(check::problems(&settings, &mut config, scope))?;
-    let draft = Draft::draft(config)?;
-    let presence = Presence::default();
-    presence.prepare(&draft.settings)?;
-    let entry = Entry::of(&draft.settings)?;
-    let listeners = draft.bind()?;
-    presence.bound(&draft.settings)?;
-    entry.enter_process()?;
-    let setup = Arc::new(draft.load()?);
-    let signals = match setup.settings.signals {
-        // A log that nobody reads any more must not end the server.
-        Some(true) => {
-            let mut caught = vec![SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
-            caught.extend(setup.settings.reap_orphans.then_some(SIGCHLD));
-            Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
-        }
-        _ => None,
-    };
-    let counters = Arc::new(Counters::default());
-    let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
-    let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    let tell = |event: Event<'_>| {
-        let requests = || counters.requests.get();
-        let status = || Status { workers: 1, reloads: 0, requests: requests() };
-        presence.tell(event, status, &setup.log);
-    };
-    let tick_ms = presence.tick().as_millis() as i64;
-    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
-    let served = hooked(&setup.stack.hooks, &worker, serve);
-    tell(Event::Ended);
-    served?
-}
-
-/// Tells of what happens as an arbiter would.
-fn turn_here(
-    setup: &Setup,
-    mut engine: Engine,
-    signals: Option<Signals>,
-    tick_ms: i64,
-    tell: &dyn Fn(Event<'_>),
-) -> Result<()> {
-    if let Some(signals) = &signals {
-        engine.watch(signals.fd())?;
-    }
-    for listener in engine.listeners() {
-        log!(setup.log, Info, "server", "Listening at: {}", listener.local());
-    }
-    tell(Event::Ready);
-    let stop = |engine: &Engine, how| {
-        tell(Event::Stopping);
-        engine.control().stop(how);
-    };
-    let mut tick = Timer::every(tick_ms);
-    let reaps = setup.settings.reap_orphans;
-    let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
-    let mut wait = 0;
-    while let Some(next) = engine.turn(wait)? {
-        wait = next;
-        if tick.is_due(&mut wait) {
-            tell(Event::Tick { is_well: true });
-        }
-        if orphans.is_due(&mut wait) {
-            proc::reap_orphans(|_| false);
-        }
-        if !engine.take_notice() {
-            continue;
-        }
-        for signal in signals.iter().flat_map(Signals::take) {
-            match signal {
-                SIGUSR1 => setup.reopen_logs(),
-                SIGCHLD => drop(proc::reap_orphans(|_| false)),
-                SIGTERM => stop(&engine, Stop::Graceful),
-                _ => stop(&engine, Stop::Quick),
-            }
-            wait = 0;
-        }
-    }
-    Ok(())
-}
-
-/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
-const ORPHANS_MS: i64 = 1000;
-
-/// Something that is done now and then by a loop.
-struct Timer {
-    /// 0: never.
-    every_ms: i64,
-    due_ms: i64,
-}
-
-impl Timer {
-    fn every(every_ms: i64) -> Timer {
-        Timer { every_ms, due_ms: clock::monotonic_ms() as i64 + every_ms }
-    }
-
-    /// Whether it is to be done; the loop is to wait no longer than until the next time.
-    fn is_due(&mut self, wait_ms: &mut i64) -> bool {
-        if self.every_ms <= 0 {
-            return false;
-        }
-        let now = clock::monotonic_ms() as i64;
-        let is_due = now >= self.due_ms;
-        if is_due {
-            self.due_ms = now + self.every_ms;
-        }
-        let left = self.due_ms - now;
-        *wait_ms = if *wait_ms < 0 { left } else { left.min(*wait_ms) };
-        is_due
     }
 }

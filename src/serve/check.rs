@@ -22,17 +22,28 @@ pub(super) enum Scope {
     /// Nothing: what is wrong is asked.
     Whole,
     /// To start with it, in a process that is there for this.
-    Start(Process),
+    Start {
+        /// What that is there for.
+        process: Process,
+        /// It takes the place of another, which has bound the addresses.
+        is_second: bool,
+    },
     /// To change to it: some of its addresses are bound already.
     Reload,
 }
 
-/// Every problem.  `settings` are those of `config`, with what is taken for granted.
-pub(super) fn problems(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Error> {
+/// Every problem.  `settings` are those of `config`, with what is taken for granted; `presence` is
+/// what the server shows of itself, or is to show.
+pub(super) fn problems(
+    settings: &Settings,
+    config: &mut Config,
+    scope: Scope,
+    presence: &Presence,
+) -> Vec<Error> {
     let mut problems = settings.check();
     problems.extend(places(settings, config.has_log()));
-    problems.extend(Presence::check(settings));
-    if scope != Scope::Reload {
+    problems.extend(presence.check(settings));
+    if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
         problems.extend(settings.listeners.iter().filter_map(|one| bindable(one).err()));
     }
     problems.extend(fits(settings, scope).err());
@@ -80,7 +91,8 @@ fn bindable(listener: &Listener) -> Result<()> {
 /// What contradicts the call that the configuration is given to.
 fn fits(settings: &Settings, scope: Scope) -> Result<()> {
     let is_inline = settings.worker_model == WorkerModel::Inline;
-    if scope == Scope::Whole || (scope == Scope::Start(Process::Server) && is_inline) {
+    let of = |its| matches!(scope, Scope::Start { process, .. } if process == its);
+    if scope == Scope::Whole || (of(Process::Server) && is_inline) {
         return Ok(());
     }
     if settings.listeners.is_empty() {
@@ -96,7 +108,7 @@ fn fits(settings: &Settings, scope: Scope) -> Result<()> {
         ));
     }
     let is_changed = !settings.user.is_empty() || !settings.group.is_empty();
-    if scope == Scope::Start(Process::Host)
+    if of(Process::Host)
         && settings.worker_model == WorkerModel::Threads
         && (is_changed || settings.umask.is_some())
     {
@@ -112,12 +124,12 @@ fn fits(settings: &Settings, scope: Scope) -> Result<()> {
 /// What is wrong with the application, as far as that can be known: a module is tried in a process of
 /// its own, and so is middleware for those who only ask.
 fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Error> {
+    if settings.worker_model == WorkerModel::Exec && scope != Scope::Whole {
+        // Workers have it, each from the program that is started again; it need not be here.
+        return Vec::new();
+    }
     if !config.has_app() && config.hooks().worker_init.is_none() {
-        return vec![Error::new(
-            Kind::Invalid,
-            "there is no application: gw_config_app comes first, or a hook worker_init that starts \
-             threads which take the requests",
-        )];
+        return vec![no_application()];
     }
     if let Some(app) = config.known_app() {
         return check_app(settings, app, false);
@@ -144,4 +156,13 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
         })
     });
     tried.err().into_iter().collect()
+}
+
+/// There is nobody to answer a request.
+pub(super) fn no_application() -> Error {
+    Error::new(
+        Kind::Invalid,
+        "there is no application: gw_config_app comes first, or a hook worker_init that starts \
+         threads which take the requests",
+    )
 }

@@ -9,7 +9,7 @@ use crate::sys::user::{self, Identity};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The service manager's words are the arbiter's.
-    forgets: bool,
+    pub(super) forgets: bool,
     identity: Option<Identity>,
     umask: Option<u32>,
 }

@@ -9,8 +9,10 @@
 
 #![allow(dead_code)] // Each test program uses its own part of this.
 
+pub mod again;
 pub mod client;
 pub mod life;
+pub mod load;
 #[path = "../support/mod.rs"]
 pub mod support;
 
