@@ -18,13 +18,19 @@ const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;
 
 /// How a server may be started.
-const WAYS: [[&str; 2]; 5] = [
+const WAYS: [[&str; 2]; 6] = [
     ["as=serve", "worker_model=fork"],
+    ["as=serve", "worker_model=exec"],
     ["as=serve", "worker_model=threads"],
     ["as=serve", "worker_model=inline"],
     ["as=arbiter", "worker_model=fork"],
     ["as=arbiter", "worker_model=threads"],
 ];
+
+/// Whether its workers are processes.
+fn is_process(way: [&str; 2]) -> bool {
+    ["worker_model=fork", "worker_model=exec"].contains(&way[1])
+}
 
 fn life() -> PathBuf {
     program(&["tests/c/life.c"])
@@ -411,7 +417,7 @@ fn what_the_manager_says_is_not_left_to_workers() {
             let server = manager.launch(&[&way[..], &[heeds]].concat(), &environment).listening();
             let there = server.get("/env");
             // The environment of the host is the host's.
-            let is_clean = heeds == "systemd=1" && way[1] == "worker_model=fork";
+            let is_clean = heeds == "systemd=1" && is_process(way);
             assert_eq!(there.lines().count(), if is_clean { 0 } else { 4 }, "{way:?} {there}");
             server.stop();
         }
@@ -853,7 +859,7 @@ fn orphans_are_waited_for_when_the_host_says_so() {
         return;
     }
     for way in WAYS {
-        let forks = usize::from(way[1] == "worker_model=fork");
+        let forks = usize::from(is_process(way));
         for signals in ["signals=1", "signals=0"] {
             let server = parent(&[&way[..], &[signals, "reap_orphans=1"]].concat());
             server.get("/");
