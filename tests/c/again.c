@@ -66,12 +66,15 @@ schedule(void *self)
 static void
 start_runtime(void)
 {
+    static char       room[65536];
     static pthread_t  self;
+    stack_t           stack = { .ss_sp = room, .ss_size = sizeof room };
     struct sigaction  act = { .sa_handler = preempt,
                               .sa_flags = SA_ONSTACK | SA_RESTART };
     pthread_t         thread;
 
     self = pthread_self();
+    sigaltstack(&stack, NULL);
     sigaction(SIGURG, &act, NULL);
     if (pthread_create(&thread, NULL, schedule, &self) == 0) {
         pthread_setname_np(thread, "scheduler");
