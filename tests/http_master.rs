@@ -156,6 +156,16 @@ fn a_new_configuration_has_its_application_options_and_listeners() {
     }
 }
 
+/// They make their configuration in the program.
+#[test]
+fn workers_that_are_started_again_take_no_configuration() {
+    let mut server = start(&["worker_model=exec", "workers=1"]);
+    server.stdin("reload name=second\nreload\n");
+    until("it has reloaded without one", || state(&server, "reloads") == 1);
+    let ended = stop(server);
+    assert_eq!((said(&ended, "GW_ERR_UNSUPPORTED"), said(&ended, "GW_OK")), (1, 1), "{ended:?}");
+}
+
 #[test]
 fn more_and_fewer_workers() {
     for model in MODELS {

@@ -23,7 +23,9 @@ use crate::sys::proc::Exit;
 /// 127.0.0.1:8000 or what systemd has bound, and forks a worker per CPU: the options `signals`,
 /// `systemd`, `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
 ///
-/// Forked workers live and end inside: only the caller's process returns, GW_OK after a stop.
+/// Forked workers live and end inside: only the caller's process returns, GW_OK after a stop.  With
+/// GW_MODEL_EXEC workers are this program, started again: in those this call is the worker, with the
+/// options of the arbiter and the callbacks of the program, and returns when the worker has ended.
 /// GW_ERR_TIMEOUT: it has stopped, and left threads behind in which an application does not return
 /// (GW_MODEL_THREADS).  err->exit_status is what main should return.
 #[unsafe(no_mangle)]
@@ -53,7 +55,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
 }
 
 /// [any] Whether this process is a worker that an arbiter started; one whose threads are workers is
-/// not.
+/// not.  With GW_MODEL_EXEC it is from the start of the program.
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_is_worker() -> i32 {
     i32::from(serve::is_worker())
@@ -98,7 +100,8 @@ pub(super) fn arbiter_of(supervisor: &Supervisor) -> *mut gw_arbiter {
     std::ptr::with_exposed_provenance_mut(supervisor.token)
 }
 
-/// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.
+/// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.  GW_ERR_STATE in
+/// a worker of GW_MODEL_EXEC: where gw_is_worker says so, a program calls gw_serve instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_new(
     cfg: *mut gw_config,
@@ -118,7 +121,7 @@ pub unsafe extern "C" fn gw_arbiter_new(
 }
 
 /// [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process that has threads: a fork
-/// would leave them behind with whatever they hold.
+/// would leave them behind with whatever they hold (GW_OPT_FORK_UNSAFE).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_start(a: *mut gw_arbiter, err: *mut gw_error) -> gw_result {
     // SAFETY: the rules page.
@@ -190,8 +193,9 @@ pub const GW_STOP_KILL: u32 = 2;
 ///
 /// Takes cfg: the application, hooks, log and options of the new workers; what it does not listen on
 /// any more is closed when the old ones are gone.  worker_model and signals stay.  NULL: the same
-/// configuration, in new processes or threads; [sig] then.  An error: there is something wrong with
-/// cfg, and nothing begins.
+/// configuration, in new processes or threads; [sig] then.  With GW_MODEL_EXEC it must be NULL
+/// (GW_ERR_UNSUPPORTED): the program is started again as it is by then.  An error: there is something
+/// wrong with cfg, and nothing begins.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_config) -> gw_result {
     guard(|| {

@@ -736,21 +736,27 @@ typedef struct gw_stats {           /* what was counted */
    `signals`, `systemd`, `errorlog`, `bind`, `workers` and `worker_model`
    say otherwise.
    Forked workers live and end inside: only the caller's process returns,
-   GW_OK after a stop.  GW_ERR_TIMEOUT: it has stopped, and left threads
-   behind in which an application does not return (GW_MODEL_THREADS).
-   err->exit_status is what main should return. */
+   GW_OK after a stop.  With GW_MODEL_EXEC workers are this program, started
+   again: in those this call is the worker, with the options of the arbiter
+   and the callbacks of the program, and returns when the worker has ended.
+   GW_ERR_TIMEOUT: it has stopped, and left threads behind in which an
+   application does not return (GW_MODEL_THREADS). err->exit_status is what
+   main should return. */
 gw_result gw_serve(gw_config *cfg, gw_error *err);
 
 /* [any] Whether this process is a worker that an arbiter started; one whose
-   threads are workers is not. */
+   threads are workers is not.  With GW_MODEL_EXEC it is from the start of
+   the program. */
 int32_t gw_is_worker(void);
 
 /* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
-   nothing. */
+   nothing.  GW_ERR_STATE in a worker of GW_MODEL_EXEC: where gw_is_worker
+   says so, a program calls gw_serve instead. */
 gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
 
 /* [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process
-   that has threads: a fork would leave them behind with whatever they hold. */
+   that has threads: a fork would leave them behind with whatever they hold
+   (GW_OPT_FORK_UNSAFE). */
 gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
 
 /* [one] Watch the workers until stopped; starts them if that was not done.
@@ -782,8 +788,9 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
    Takes cfg: the application, hooks, log and options of the new workers;
    what it does not listen on any more is closed when the old ones are gone.
    worker_model and signals stay.  NULL: the same configuration, in new
-   processes or threads; [sig] then.  An error: there is something wrong
-   with cfg, and nothing begins. */
+   processes or threads; [sig] then.  With GW_MODEL_EXEC it must be NULL
+   (GW_ERR_UNSUPPORTED): the program is started again as it is by then.  An
+   error: there is something wrong with cfg, and nothing begins. */
 gw_result gw_arbiter_reload(gw_arbiter *a, gw_config *cfg);
 
 /* [sig] From now on there are to be so many workers, 1 to 1024: the oldest

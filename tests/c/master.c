@@ -73,13 +73,15 @@ schedule(void *main_thread)
 static void
 start_runtime(void)
 {
+    static char       room[65536];
     static pthread_t  self;
+    stack_t           stack = { .ss_sp = room, .ss_size = sizeof room };
     struct sigaction  act = { .sa_handler = preempt,
                               .sa_flags = SA_ONSTACK | SA_RESTART };
     pthread_t         thread;
 
     self = pthread_self();
-    if (sigaction(SIGURG, &act, NULL) != 0
+    if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGURG, &act, NULL) != 0
         || pthread_create(&thread, NULL, schedule, &self) != 0)
     {
         exit(2);

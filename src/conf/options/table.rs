@@ -130,7 +130,8 @@ pub(super) static OPTIONS: [Opt; 44] = [
         Slot::AutoBool(field!(signals)),
         c"auto",
         c"Whether the library handles signals: TERM, INT and QUIT stop it, HUP reloads, TTIN and TTOU \
-          change the number of workers, USR1 opens the logs again. auto: in gw_serve only.",
+          change the number of workers, USR1 opens the logs again, USR2 begins an upgrade. auto: in \
+          gw_serve only.",
     ),
     opt(
         10,
@@ -353,7 +354,7 @@ pub(super) static OPTIONS: [Opt; 44] = [
         c"user",
         Slot::Text(field!(user)),
         c"",
-        c"Who serves, by name or number: workers that are forked become that before they have an \
+        c"Who serves, by name or number: workers that are processes become that before they have an \
           application, with all groups of the user; with inline and threads, which gw_serve alone \
           allows, the process itself does. Empty: whoever starts it.",
     ),
