@@ -15,13 +15,19 @@ pub const SIGHUP: i32 = 1;
 pub const SIGUSR1: i32 = 10;
 
 /// How a server may be started.
-pub const WAYS: [[&str; 2]; 5] = [
+pub const WAYS: [[&str; 2]; 6] = [
     ["as=serve", "worker_model=fork"],
+    ["as=serve", "worker_model=exec"],
     ["as=serve", "worker_model=threads"],
     ["as=serve", "worker_model=inline"],
     ["as=arbiter", "worker_model=fork"],
     ["as=arbiter", "worker_model=threads"],
 ];
+
+/// Whether the workers are processes of their own.
+pub fn are_processes(way: [&str; 2]) -> bool {
+    ["worker_model=fork", "worker_model=exec"].contains(&way[1])
+}
 
 pub fn life() -> PathBuf {
     program(&["tests/c/life.c"])
