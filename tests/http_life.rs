@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use harness::life::{
-    SIGHUP, WAYS, is_process, launch, life, master, named_by, own_directory, refused, start,
+    SIGHUP, WAYS, are_processes, launch, life, master, named_by, own_directory, refused, start,
     unique, until,
 };
 use harness::{SIGKILL, SIGTERM, Server, Under, kill, under};
@@ -169,7 +169,7 @@ fn orphans_are_waited_for_when_the_host_says_so() {
         return;
     }
     for way in WAYS {
-        let forks = usize::from(is_process(way));
+        let forks = usize::from(are_processes(way));
         for signals in ["signals=1", "signals=0"] {
             let server = parent(&[&way[..], &[signals, "reap_orphans=1"]].concat());
             server.get("/");

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::life::{
-    SIGHUP, WAYS, ask_unix, is_process, launch, life, master, refused, unique, until,
+    SIGHUP, WAYS, are_processes, ask_unix, launch, life, master, refused, unique, until,
 };
 use harness::{PATIENCE, SIGKILL, SIGTERM, Server, Under, kill, under};
 
@@ -220,7 +220,7 @@ fn what_the_manager_says_is_not_left_to_workers() {
             let server = manager.launch(&[&way[..], &[heeds]].concat(), &environment).listening();
             let there = server.get("/env");
             // The environment of the host is the host's.
-            let is_clean = heeds == "systemd=1" && is_process(way);
+            let is_clean = heeds == "systemd=1" && are_processes(way);
             assert_eq!(there.lines().count(), if is_clean { 0 } else { 4 }, "{way:?} {there}");
             server.stop();
         }

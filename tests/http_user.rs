@@ -43,7 +43,7 @@ fn workers_become_somebody_else_and_the_arbiter_does_not() {
         return;
     }
     let (uid, gid) = nobody();
-    for way in [["as=serve", "worker_model=fork"], ["as=arbiter", "worker_model=fork"]] {
+    for way in [WAYS[0], WAYS[1], ["as=arbiter", "worker_model=fork"]] {
         // Where nobody could not bind.
         let dir = own_directory();
         let (socket, pidfile) = (format!("{dir}/s"), format!("{dir}/pid"));

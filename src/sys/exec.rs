@@ -385,8 +385,8 @@ mod tests {
              [ \"$MARKED\" = stays ] || exit 3
              [ \"$(cat /proc/$$/fd/{0})\" = hello ] || exit 4
              [ \"$(pwd)\" = / ] || exit 5
-             grep -q '^SigBlk:.*0000000000000000$' /proc/$$/status || exit 6
-             grep -q '^SigIgn:.*[13579bdf]...$' /proc/$$/status && exit 7
+             grep -q '^SigBlk:.*0000000000000000$' /proc/self/status || exit 6
+             grep -q '^SigIgn:.*[13579bdf]...$' /proc/self/status && exit 7
              echo told >/proc/$$/fd/{1}",
             word.as_raw_fd(),
             write.as_raw_fd()

@@ -24,8 +24,8 @@ pub const WAYS: [[&str; 2]; 6] = [
     ["as=arbiter", "worker_model=threads"],
 ];
 
-/// Whether its workers are processes.
-pub fn is_process(way: [&str; 2]) -> bool {
+/// Whether the workers are processes of their own.
+pub fn are_processes(way: [&str; 2]) -> bool {
     ["worker_model=fork", "worker_model=exec"].contains(&way[1])
 }
 
