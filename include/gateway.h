@@ -517,10 +517,16 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_ACCEPT_MODE              51  /* GW_ACCEPT_* */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
 #define GW_MODEL_FORK    2          /* processes are forked */
+
+#define GW_ACCEPT_SHARED    0       /* all workers from one socket for each
+                                       address */
+#define GW_ACCEPT_REUSEPORT 1       /* each from one of its own
+                                       (SO_REUSEPORT) */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;

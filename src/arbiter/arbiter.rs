@@ -233,7 +233,7 @@ impl Arbiter {
             self.signals = Some(signals);
         }
         log!(self.log, Info, TARGET, "Starting libgateway {}", env!("CARGO_PKG_VERSION"));
-        for listening in &self.goal.listeners {
+        for listening in self.goal.listeners.iter().filter(|it| it.seat().unwrap_or(0) == 0) {
             log!(self.log, Info, TARGET, "Listening at: {} ({})", listening.local(), self.creator);
         }
         self.phase = Phase::Running;

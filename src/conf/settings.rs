@@ -23,6 +23,16 @@ pub enum WorkerModel {
     Fork = 2,
 }
 
+/// From which sockets workers accept.  The C constants `GW_ACCEPT_*` are these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum AcceptMode {
+    /// All from one for each address.
+    Shared = 0,
+    /// Each from one of its own (SO_REUSEPORT): the system chooses among them.
+    Reuseport = 1,
+}
+
 /// All that can be set by name.  The fields are the options; the table in [`super::options`] has
 /// their meaning and bounds.  A field that was written directly is held against them by
 /// [`Settings::check`].
@@ -65,6 +75,7 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub accept_mode: AcceptMode,
 }
 
 impl Default for Settings {
@@ -106,6 +117,7 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            accept_mode: AcceptMode::Shared,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -152,6 +164,14 @@ impl Settings {
             _ if self.worker_model == WorkerModel::Inline => 1,
             0 => u32::try_from(cpus()).unwrap_or(u32::MAX),
             workers => workers,
+        }
+    }
+
+    /// How many sockets there are for each internet address; 0: one, which all workers share.
+    pub fn seats(&self) -> u32 {
+        match (self.accept_mode, self.worker_count()) {
+            (AcceptMode::Reuseport, workers @ 2..) => workers,
+            _ => 0,
         }
     }
 

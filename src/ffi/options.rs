@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char};
 use super::guard::{Growing, fill, guard, out, reference};
 use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::conf::options::options;
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{AcceptMode, WorkerModel};
 
 /// processes, or threads
 pub const GW_OPT_WORKERS: u32 = 1;
@@ -79,6 +79,8 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// GW_ACCEPT_*
+pub const GW_OPT_ACCEPT_MODE: u32 = 51;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;
@@ -86,6 +88,16 @@ pub const GW_MODEL_INLINE: u32 = 0;
 pub const GW_MODEL_THREADS: u32 = 1;
 /// processes are forked
 pub const GW_MODEL_FORK: u32 = 2;
+
+/// all workers from one socket for each address
+pub const GW_ACCEPT_SHARED: u32 = 0;
+/// each from one of its own (SO_REUSEPORT)
+pub const GW_ACCEPT_REUSEPORT: u32 = 1;
+
+const _: () = assert!(
+    GW_ACCEPT_SHARED == AcceptMode::Shared as u32
+        && GW_ACCEPT_REUSEPORT == AcceptMode::Reuseport as u32
+);
 
 const _: () = assert!(
     GW_MODEL_INLINE == WorkerModel::Inline as u32

@@ -6,6 +6,7 @@
 mod accept;
 mod core;
 mod notices;
+mod share;
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
@@ -25,6 +26,8 @@ use crate::sys::{clock, send};
 pub(super) use core::Core;
 use core::PARKED;
 use notices::{Notices, What};
+pub use share::Peers;
+use share::Share;
 
 use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
@@ -45,6 +48,9 @@ const TIMER_STOP: u64 = 2 << 56;
 
 /// The key of the timer that tells of what happened many times.
 const TIMER_NOTICE: u64 = 3 << 56;
+
+/// The key of the timer that looks after sockets whose worker is gone.
+const TIMER_SEATS: u64 = 4 << 56;
 
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,8 +154,13 @@ pub struct Engine {
     core: Core,
     conns: Slab<Conn>,
     listeners: Vec<Arc<Listening>>,
-    /// The listeners are watched.
+    /// Those of them that are watched now.
+    watched: Vec<bool>,
+    /// They are watched, but for those of other workers.
     accepting: bool,
+    /// Whoever is in the queue is accepted, however many there are.
+    drains: bool,
+    share: Share,
     /// When accepting goes on after a failure.
     rests_until: u64,
     /// Why it rested last.
@@ -207,8 +218,11 @@ impl Engine {
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
+            watched: vec![false; listeners.len()],
             listeners,
             accepting: false,
+            drains: false,
+            share: Share::default(),
             rests_until: 0,
             rested_for: String::new(),
             notices,
@@ -539,7 +553,8 @@ impl Engine {
         for key in due.drain(..) {
             match key {
                 TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
-                TIMER_ACCEPT | TIMER_STOP | TIMER_NOTICE => {}
+                TIMER_SEATS if self.stopping.is_none() => self.take_seats(),
+                TIMER_SEATS | TIMER_ACCEPT | TIMER_STOP | TIMER_NOTICE => {}
                 key => self.expire_conn(key, now),
             }
         }
@@ -589,11 +604,15 @@ impl Engine {
         self.stop_at = now + grace.as_millis() as u64;
         self.core.wheel.insert(TIMER_STOP, self.stop_at);
         // A connection that comes from here on wakes another worker, if there is one.
-        for listener in &self.listeners {
-            let _ = self.core.poller.remove(listener.fd());
-        }
-        // Who is in the queue already was promised an answer.
-        for index in 0..self.listeners.len() {
+        let accepted = std::mem::take(&mut self.accepting);
+        self.unwatch_listeners();
+        // Who is in the queue already was promised an answer.  Others have room, if there are any.
+        self.drains = !self.control.retires.load(Ordering::SeqCst);
+        self.accepting = accepted || self.drains;
+        let own: Vec<bool> =
+            self.listeners.iter().map(|it| self.drains || self.serves(it)).collect();
+        self.stop_sharing();
+        for (index, _) in own.into_iter().enumerate().filter(|(_, own)| *own) {
             while how == Stop::Graceful
                 && self.core.context.now < self.stop_at
                 && self.accept(index)
@@ -602,7 +621,7 @@ impl Engine {
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;
         self.core.context.retiring = self.control.retires.load(Ordering::SeqCst);
-        self.pause_accepting();
+        self.accepting = false;
         for listener in self.listeners.drain(..) {
             // Also for the connections that know it: nobody may wait in a queue without a server.
             listener.close();

@@ -128,8 +128,17 @@ impl<S> Setup<S> {
             Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
         };
         let mode = (listener.mode != 0).then_some(listener.mode);
+        let seats = self.settings.seats();
+        if seats > 0 && matches!(listener.address, Address::Tcp { .. }) {
+            let seated = addresses.iter().map(|at| bind_seats(at, backlog, seats, there));
+            return seated
+                .collect::<Result<Vec<_>>>()
+                .map(|all| all.into_iter().flatten().collect());
+        }
         let kept_or_bound = |address| {
-            if let Some(at) = there.iter().position(|it| it.asked() == Some(address)) {
+            if let Some(at) =
+                there.iter().position(|it| it.asked() == Some(address) && it.seat().is_none())
+            {
                 return Ok(there.swap_remove(at));
             }
             listen(address, backlog, listener.reuse_port, mode).map(Arc::new)
@@ -241,6 +250,25 @@ impl Setup {
     pub fn may_block(&self) -> bool {
         self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
+}
+
+/// A socket for each seat at one address; those that are there stay, also more than there are to be:
+/// somebody may wait in their queues.
+fn bind_seats(
+    address: &listen::Address,
+    backlog: i32,
+    seats: u32,
+    there: &mut Vec<Arc<Listening>>,
+) -> Result<Vec<Arc<Listening>>> {
+    let is_one = |it: &mut Arc<Listening>| it.asked() == Some(address) && it.seat().is_some();
+    let mut bound: Vec<_> = there.extract_if(.., is_one).collect();
+    for seat in bound.len() as u32..seats {
+        // Where the first one is, if the system chose the port.
+        let at = bound.first().and_then(|it| it.internet()).map(listen::Address::Tcp);
+        let one = listen(at.as_ref().unwrap_or(address), backlog, true, None)?;
+        bound.push(Arc::new(one.in_seat(seat, address.clone())));
+    }
+    Ok(bound)
 }
 
 /// All problems as one error.

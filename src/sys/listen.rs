@@ -49,6 +49,8 @@ pub struct Listening {
     server: Peer,
     /// What [`listen`] was asked for.
     asked: Option<Address>,
+    /// Of several sockets at one address, which one.
+    seat: Option<u32>,
 }
 
 /// The file of a unix socket that we made.
@@ -98,6 +100,21 @@ impl Listening {
         self.asked.as_ref()
     }
 
+    /// Whose it is, of several sockets at one address: the seat's, from 0; `None`: everybody's.
+    pub fn seat(&self) -> Option<u32> {
+        self.seat
+    }
+
+    /// The same, for one seat, made when there was to be a socket at `asked`.
+    pub fn in_seat(self, seat: u32, asked: Address) -> Self {
+        Listening { seat: Some(seat), asked: Some(asked), ..self }
+    }
+
+    /// The internet address where it listens.
+    pub fn internet(&self) -> Option<SocketAddr> {
+        local(self.fd()).ok()?.internet()
+    }
+
     /// The file of a unix socket that goes when this is dropped.
     pub fn owned_path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
@@ -106,7 +123,7 @@ impl Listening {
     /// Another descriptor of the same socket, for a worker of its own in this process: the socket is
     /// closed when all of them are.  The file of a unix socket stays this one's.
     pub fn duplicate(&self) -> io::Result<Listening> {
-        Listening::new(duplicate(self.fd())?, None)
+        Ok(Listening { seat: self.seat, ..Listening::new(duplicate(self.fd())?, None)? })
     }
 
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
@@ -133,7 +150,7 @@ impl Listening {
                 format!("unix:{}", path.display())
             }
         };
-        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None })
+        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None, seat: None })
     }
 }
 

@@ -64,6 +64,10 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
                  shared->spawned, shared->exits, shared->forked, shared->most,
                  shared->least, shared->ints, shared->aborts, shared->inside, shared->wrong);
 
+    } else if (strcmp(path, "/who") == 0) {
+        /* With a thread for the application: the worker, whatever it is. */
+        snprintf(text, sizeof text, "%d", (int) gettid());
+
     } else if (strcmp(path, "/hang") == 0) {
         atomic_fetch_add(&shared->inside, 1);
         while (shared->silenced == 0) {

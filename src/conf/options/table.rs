@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use crate::base::log::Level;
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{AcceptMode, WorkerModel};
 
 use super::{Choices, Field, MEMORY_MAX, Opt, Slot, absent, here};
 
@@ -14,6 +14,10 @@ const MODELS: Choices = &[
     here("fork", WorkerModel::Fork as i64),
     absent("exec", 3),
 ];
+
+/// From which sockets workers accept.
+const ACCEPT_MODES: Choices =
+    &[here("shared", AcceptMode::Shared as i64), here("reuseport", AcceptMode::Reuseport as i64)];
 
 /// The levels, and gunicorn's word for one of them.
 const LEVELS: Choices = &[
@@ -52,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 35] = [
+pub(super) static OPTIONS: [Opt; 36] = [
     opt(
         1,
         c"workers",
@@ -328,5 +332,21 @@ pub(super) static OPTIONS: [Opt; 35] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        51,
+        c"accept_mode",
+        Slot::Enum {
+            choices: ACCEPT_MODES,
+            get: |settings| settings.accept_mode as i64,
+            set: |settings, n| {
+                settings.accept_mode =
+                    if n == 0 { AcceptMode::Shared } else { AcceptMode::Reuseport };
+            },
+        },
+        c"shared",
+        c"shared: all workers accept from one socket for each address, and whoever has more \
+          connections than the others lets them go first. reuseport: a socket for each worker at \
+          each internet address, between which the system chooses without a look at the load.",
     ),
 ];

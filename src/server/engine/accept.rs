@@ -29,9 +29,15 @@ impl Engine {
                 Ok((fd, peer)) => {
                     self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
                     self.check_room();
+                    if listener.seat().is_none() {
+                        self.take_turn();
+                    }
                 }
                 Err(error) => match sock::accept_failure(&error) {
-                    AcceptFailure::Empty => return false,
+                    AcceptFailure::Empty => {
+                        self.give_seat_back(&listener);
+                        return false;
+                    }
                     AcceptFailure::Lost => {}
                     AcceptFailure::Exhausted | AcceptFailure::Broken => {
                         self.rest(&error);
@@ -46,7 +52,7 @@ impl Engine {
     /// At `worker_connections`, others wait in the listeners' queues.
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.conns.len() >= most {
+        if self.conns.len() >= most && !self.drains {
             self.pause_accepting();
             self.counters().connections_full.up();
         }
@@ -56,26 +62,50 @@ impl Engine {
     pub(super) fn rest(&mut self, error: &io::Error) {
         self.counters().accept_errors.up();
         self.rested_for = error.to_string();
+        self.rest_for(ACCEPT_REST_MS);
+    }
+
+    pub(super) fn rest_for(&mut self, ms: u64) {
         self.pause_accepting();
-        self.rests_until = self.core.context.now + ACCEPT_REST_MS;
+        self.rests_until = self.core.context.now + ms;
         self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
     }
 
     pub(super) fn pause_accepting(&mut self) {
         if std::mem::take(&mut self.accepting) {
-            for listener in &self.listeners {
-                let _ = self.core.poller.remove(listener.fd());
-            }
+            self.unwatch_listeners();
         }
     }
 
     pub(super) fn resume_accepting(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
+        self.end_rest();
         if self.accepting || self.conns.len() >= most {
             return;
         }
         self.accepting = true;
+        self.watch_listeners();
+    }
+
+    pub(super) fn unwatch_listeners(&mut self) {
+        for (listener, watched) in self.listeners.iter().zip(&mut self.watched) {
+            if std::mem::take(watched) {
+                let _ = self.core.poller.remove(listener.fd());
+            }
+        }
+    }
+
+    /// Those that are its own; others no more.
+    pub(super) fn watch_listeners(&mut self) {
         for (index, listener) in self.listeners.iter().enumerate() {
+            let serves = self.serves(listener);
+            if std::mem::replace(&mut self.watched[index], serves) == serves {
+                continue;
+            }
+            if !serves {
+                let _ = self.core.poller.remove(listener.fd());
+                continue;
+            }
             let token = TOKEN_LISTENER | index as u64;
             if let Err(error) = self.core.poller.add_listener(listener.fd(), token) {
                 let local = listener.local();

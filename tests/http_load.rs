@@ -1,0 +1,172 @@
+//! Who gets how much: connections are spread over the workers, whatever these are, and limits that
+//! are reached answer.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use harness::client::Client;
+use harness::{PATIENCE, SIGKILL, SIGSTOP, Server, kill, program, scaled};
+
+/// What a worker is.
+const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+
+const WORKERS: usize = 4;
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is() {
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Four workers that are ready.
+fn start(options: &[&str]) -> Server {
+    let server = Server::start(
+        &program(&["tests/c/master.c"]),
+        &[&["{}", "signals=1", "workers=4", "keepalive=60s"], options].concat(),
+    );
+    until("all are ready", || server.get("/state").contains(&format!("readies {WORKERS} ")));
+    server
+}
+
+/// Jain's index: 1 when all have the same, 1/n when one has all.
+fn jain(counts: &BTreeMap<String, usize>) -> f64 {
+    let [sum, squares] =
+        [1, 2].map(|n| counts.values().map(|count| (*count as f64).powi(n)).sum::<f64>());
+    sum * sum / (WORKERS as f64 * squares)
+}
+
+fn who(client: &mut Client, connection: &str) -> String {
+    client.send(format!("GET /who HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n"));
+    client.response("GET").text()
+}
+
+/// Requests with a connection each, by several clients at once.
+fn short(server: &Server, requests: usize) -> BTreeMap<String, usize> {
+    let (asked, counts) = (AtomicUsize::new(0), Mutex::<BTreeMap<_, _>>::default());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while asked.fetch_add(1, Ordering::Relaxed) < requests {
+                    let worker = who(&mut server.connect(), "close");
+                    *counts.lock().unwrap().entry(worker).or_default() += 1;
+                }
+            });
+        }
+    });
+    counts.into_inner().unwrap()
+}
+
+/// Connections that come one after the other, and stay.
+fn long(server: &Server, connections: usize) -> BTreeMap<String, usize> {
+    let mut clients = Vec::new();
+    let mut counts = BTreeMap::new();
+    for _ in 0..connections {
+        let mut client = server.connect();
+        *counts.entry(who(&mut client, "keep-alive")).or_default() += 1;
+        clients.push(client);
+    }
+    counts
+}
+
+/// From which sockets workers accept.
+const MODES: [&str; 2] = ["accept_mode=shared", "accept_mode=reuseport"];
+
+#[test]
+fn short_requests_are_spread_evenly() {
+    for (model, mode) in MODELS.iter().flat_map(|model| MODES.map(|mode| (*model, mode))) {
+        let server = start(&[model, mode]);
+        let counts = short(&server, scaled(5000).max(400));
+        println!("{model} {mode}: short: {:.3} {counts:?}", jain(&counts));
+        assert!(jain(&counts) >= 0.95, "{model} {mode}: {counts:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn long_connections_are_spread_evenly() {
+    for (model, mode) in MODELS.iter().flat_map(|model| MODES.map(|mode| (*model, mode))) {
+        let server = start(&[model, mode]);
+        let counts = long(&server, 200);
+        println!("{model} {mode}: long: {:.3} {counts:?}", jain(&counts));
+        assert!(jain(&counts) >= 0.9, "{model} {mode}: {counts:?}");
+        server.stop();
+    }
+}
+
+/// Those that hold more than the others wait for nobody who does not serve.
+#[test]
+fn who_is_stopped_or_gone_keeps_nobody_waiting() {
+    let server = start(&[MODELS[0]]);
+    let mut kept = Vec::new();
+    let mut open = |n: usize| -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..n {
+            let mut client = server.connect();
+            *counts.entry(who(&mut client, "keep-alive")).or_default() += 1;
+            kept.push(client);
+        }
+        counts
+    };
+    let workers = server.workers();
+    workers[..2].iter().for_each(|worker| kill(*worker, SIGSTOP));
+    let counts = open(200);
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    // And what the dead had counts for nobody.
+    workers[..2].iter().for_each(|worker| kill(*worker, SIGKILL));
+    until("all are there again", || server.get("/state").contains("readies 6 "));
+    let counts = open(200);
+    let old: usize = workers[2..].iter().filter_map(|it| counts.get(&it.to_string())).sum();
+    println!("after a death: {counts:?}");
+    assert!(old < 100, "the new ones have less to do: {counts:?}");
+    server.stop();
+}
+
+/// A socket of a worker's own does not go with the worker, nor with its place.
+#[test]
+fn the_queue_of_a_worker_outlives_it() {
+    let server = start(&[MODELS[0], MODES[1]]);
+    let victim = server.workers()[0];
+    // Stopped, it is there for the kernel and for the others.
+    kill(victim, SIGSTOP);
+    let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("GET /who HTTP/1.1\r\nHost: x\r\n\r\n"));
+    kill(victim, SIGKILL);
+    for client in &mut clients {
+        assert_eq!(client.response("GET").status, 200);
+    }
+    server.stop();
+}
+
+#[test]
+fn fewer_workers_and_new_ones_lose_no_connection() {
+    for (model, mode) in MODELS.iter().flat_map(|model| MODES.map(|mode| (*model, mode))) {
+        let mut server = start(&[model, mode]);
+        let address = server.address().to_owned();
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !ends.load(Ordering::Relaxed) {
+                        who(&mut Client::connect(&address), "close");
+                    }
+                });
+            }
+            let mut do_until = |what: &str, is: &str| {
+                server.stdin(what);
+                until(what, || server.get("/state").contains(is));
+            };
+            do_until("scale 1\n", "exits 3 ");
+            do_until("scale 6\n", "readies 9 ");
+            do_until("reload\n", "reloads 1 ");
+            do_until("scale 2\n", "exits 13 ");
+            ends.store(true, Ordering::Relaxed);
+        });
+        server.stop();
+    }
+}
