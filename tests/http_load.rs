@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use harness::client::Client;
+use harness::client::{Client, End};
 use harness::{PATIENCE, SIGKILL, SIGSTOP, Server, kill, program, scaled};
 
 /// What a worker is.
@@ -26,11 +26,15 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 /// Four workers that are ready.
 fn start(options: &[&str]) -> Server {
+    start_some(&[&["workers=4"], options].concat(), WORKERS)
+}
+
+fn start_some(options: &[&str], workers: usize) -> Server {
     let server = Server::start(
         &program(&["tests/c/master.c"]),
-        &[&["{}", "signals=1", "workers=4", "keepalive=60s"], options].concat(),
+        &[&["{}", "signals=1", "keepalive=60s"], options].concat(),
     );
-    until("all are ready", || server.get("/state").contains(&format!("readies {WORKERS} ")));
+    until("all are ready", || server.get("/state").contains(&format!("readies {workers} ")));
     server
 }
 
@@ -169,4 +173,71 @@ fn fewer_workers_and_new_ones_lose_no_connection() {
         });
         server.stop();
     }
+}
+
+fn ask(client: &mut Client, path: &str) {
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+}
+
+/// What the application of a worker has at once is limited, and a probe finds a place beside it.
+#[test]
+fn requests_beyond_the_cap_are_told_to_come_back() {
+    for model in MODELS {
+        let options = [model, "workers=1", "threads=8", "worker_requests=2", "errorlog=-"];
+        let mut server = start_some(&[&options[..], &["health_path=/hang"]].concat(), 1);
+        // Two that count, a probe beside them, and another probe too many.
+        let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| ask(client, "/hang"));
+        let mut refused = None;
+        until("one is refused", || {
+            refused = clients.iter_mut().position(|client| !client.is_silent());
+            refused.is_some()
+        });
+        let mut refused = clients.remove(refused.unwrap());
+        let response = refused.response("GET");
+        assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
+        // The connection is kept, and no other path has a chance.
+        assert!(response.keeps_alive());
+        ask(&mut refused, "/");
+        assert_eq!(refused.response("GET").status, 503);
+        assert!(clients.iter_mut().all(|client| client.is_silent()));
+
+        server.stdin("release\n");
+        for client in &mut clients {
+            assert_eq!(client.response("GET").status, 200);
+        }
+        // There is room again, also after one that left early.
+        for _ in 0..20 {
+            ask(&mut refused, "/");
+            assert_eq!(refused.response("GET").status, 200);
+        }
+        server.stdin("limits\n");
+        server.get("/state");
+        let ended = server.stop();
+        assert!(ended.stdout.contains("limits: requests 2 "), "{ended:?}");
+        assert!(ended.stderr.contains("worker_requests = 2 reached"), "{ended:?}");
+    }
+}
+
+/// A probe finds a place, for connections that are kept and idle give way to it.
+#[test]
+fn idle_connections_give_way_to_a_probe() {
+    let options = [MODELS[0], "workers=1", "worker_connections=3", "health_path=/who"];
+    let server = start_some(&options, 1);
+    let mut kept: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = server.connect();
+            assert_eq!(client.get("/").status, 200);
+            client
+        })
+        .collect();
+    // The oldest ones, and no more than that.
+    let mut last = kept.split_off(3);
+    for client in &mut kept {
+        assert_eq!(client.end(), End::Closed);
+    }
+    for client in &mut last {
+        assert_eq!(client.get("/who").status, 200);
+    }
+    server.stop();
 }

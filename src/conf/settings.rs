@@ -76,6 +76,8 @@ pub struct Settings {
     pub max_recycling: u32,
     pub max_lifetime: Duration,
     pub accept_mode: AcceptMode,
+    pub worker_requests: u32,
+    pub health_path: String,
 }
 
 impl Default for Settings {
@@ -118,6 +120,8 @@ impl Default for Settings {
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
             accept_mode: AcceptMode::Shared,
+            worker_requests: 0,
+            health_path: String::new(),
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -219,6 +223,9 @@ impl Settings {
                     self.limit_request_head
                 ));
             }
+        }
+        if !self.health_path.is_empty() && !self.health_path.starts_with('/') {
+            report(format!("health_path = {}: a path begins with /", self.health_path));
         }
         let spools = self.body_limit() > self.body_buffer;
         if spools && !self.spool_dir.as_os_str().is_empty() && !self.spool_dir.is_dir() {

@@ -81,6 +81,10 @@ pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
 /// GW_ACCEPT_*
 pub const GW_OPT_ACCEPT_MODE: u32 = 51;
+/// of one worker
+pub const GW_OPT_WORKER_REQUESTS: u32 = 52;
+/// by name only
+pub const GW_OPT_HEALTH_PATH: u32 = 53;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

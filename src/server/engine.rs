@@ -5,6 +5,7 @@
 
 mod accept;
 mod core;
+mod gate;
 mod notices;
 mod share;
 
@@ -25,6 +26,7 @@ use crate::sys::{clock, send};
 
 pub(super) use core::Core;
 use core::PARKED;
+pub(super) use gate::Verdict;
 use notices::{Notices, What};
 pub use share::Peers;
 use share::Share;
@@ -381,6 +383,10 @@ impl Engine {
         let (most, rested_for) = (settings.worker_connections, &self.rested_for);
         let text = |what| match what {
             What::Full => format!("worker_connections = {most} reached: new connections wait"),
+            What::Busy => format!(
+                "worker_requests = {} reached: a request was answered with 503",
+                settings.worker_requests
+            ),
             What::Rest => format!("accept: {rested_for}; new connections wait"),
             What::Shed => format!(
                 "answered with 503: a request found no thread or taker in time (queue_limit = {}, queue_timeout = {} ms)",

@@ -518,6 +518,8 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
 #define GW_OPT_ACCEPT_MODE              51  /* GW_ACCEPT_* */
+#define GW_OPT_WORKER_REQUESTS          52  /* of one worker */
+#define GW_OPT_HEALTH_PATH              53  /* by name only */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
@@ -697,6 +699,9 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t reloads_failed;        /* after which the old workers served on */
     uint64_t failing;               /* places whose worker fails to boot,
                                        and is tried again later; now */
+    uint64_t requests_full;         /* answered with 503, since the
+                                       application had worker_requests of
+                                       them */
 } gw_stats;
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM

@@ -181,7 +181,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 232);
+SIZE(gw_stats, 240);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -207,6 +207,7 @@ AT(gw_stats, killed, 200);
 AT(gw_stats, reloads, 208);
 AT(gw_stats, reloads_failed, 216);
 AT(gw_stats, failing, 224);
+AT(gw_stats, requests_full, 232);
 
 SIZE(gw_module_args, 24);
 AT(gw_module_args, size, 0);

@@ -11,6 +11,8 @@
  *     signal N                    gw_arbiter_signal
  *     boot well|fails|hangs       what workers do that are started from now on
  *     stats                       gw_arbiter_stats
+ *     limits                      what was refused, of the same
+ *     release                     let those go that hang in the application
  *     reap                        wait for all children, as a host would that
  *                                 owns SIGCHLD
  *
@@ -378,6 +380,18 @@ stats(void)
 }
 
 static void
+limits(void)
+{
+    char      text[100];
+    gw_stats  s = GW_INIT(gw_stats);
+
+    gw_arbiter_stats(arbiter, &s);
+    snprintf(text, sizeof text, "limits: requests %d connections %d",
+             (int) s.requests_full, (int) s.full);
+    say(text);
+}
+
+static void
 obey(char *line)
 {
     char  *rest = strchr(line, ' ');
@@ -397,6 +411,12 @@ obey(char *line)
 
     } else if (strcmp(line, "stats") == 0) {
         stats();
+
+    } else if (strcmp(line, "limits") == 0) {
+        limits();
+
+    } else if (strcmp(line, "release") == 0) {
+        shared->silenced = 1;
 
     } else {
         fprintf(stderr, "%s: what?\n", line);

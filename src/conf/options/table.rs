@@ -56,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 36] = [
+pub(super) static OPTIONS: [Opt; 38] = [
     opt(
         1,
         c"workers",
@@ -348,5 +348,22 @@ pub(super) static OPTIONS: [Opt; 36] = [
         c"shared: all workers accept from one socket for each address, and whoever has more \
           connections than the others lets them go first. reuseport: a socket for each worker at \
           each internet address, between which the system chooses without a look at the load.",
+    ),
+    opt(
+        52,
+        c"worker_requests",
+        int!(worker_requests, 0, 1 << 20),
+        c"0",
+        c"Requests that the application of one worker has at once, those that wait for a thread \
+          included; more are answered with 503. 0: no limit of its own.",
+    ),
+    opt(
+        53,
+        c"health_path",
+        Slot::Text(field!(health_path)),
+        c"",
+        c"Where a load balancer asks whether the server is well: one request for this path is let \
+          through beside worker_requests, connections that are idle give way at worker_connections, \
+          and in lame_duck it is answered with 503. Empty: there is none.",
     ),
 ];

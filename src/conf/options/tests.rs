@@ -43,6 +43,8 @@ fn numbers_and_names_are_fixed() {
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
             (51, "accept_mode", "enum"),
+            (52, "worker_requests", "int"),
+            (53, "health_path", "text"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));

@@ -12,6 +12,9 @@ use super::{Engine, TIMER_ACCEPT, TOKEN_LISTENER};
 /// Connections that are accepted in one go, before those that are there get their turn.
 const ACCEPT_BATCH: usize = 64;
 
+/// Idle connections that give way at once.
+const ROOM_MAX: usize = 1024;
+
 /// How long accepting rests when the system has no descriptors or memory for another connection.
 const ACCEPT_REST_MS: u64 = 100;
 
@@ -53,8 +56,31 @@ impl Engine {
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
         if self.conns.len() >= most && !self.drains {
-            self.pause_accepting();
             self.counters().connections_full.up();
+            self.make_room();
+        }
+        if self.conns.len() >= most && !self.drains {
+            self.pause_accepting();
+        }
+    }
+
+    /// For the sake of probes, connections that have been idle for longest give way.
+    fn make_room(&mut self) {
+        if !self.core.gate.as_ref().is_some_and(|gate| gate.has_probes()) {
+            return;
+        }
+        let idle = self.conns.iter().filter(|(_, conn)| conn.is_kept());
+        let mut idle: Vec<_> = idle.map(|(key, conn)| (conn.deadline, key)).collect();
+        // As many as make the next look worth while.
+        let most = (self.conns.len() / 8).clamp(1, ROOM_MAX).min(idle.len());
+        if most > 0 {
+            idle.select_nth_unstable(most - 1);
+        }
+        for (_, key) in idle.drain(..most) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.give_way();
+                self.drive(key);
+            }
         }
     }
 
