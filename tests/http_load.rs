@@ -241,3 +241,46 @@ fn idle_connections_give_way_to_a_probe() {
     }
     server.stop();
 }
+
+/// What is said of a listener reaches the kernel, which says so.
+#[test]
+fn listeners_have_the_options_that_they_were_given() {
+    let path = harness::support::scratch_dir().join(format!("load-{}.sock", std::process::id()));
+    let options = "backlog=64&nodelay=0&defer_accept=5&fastopen=16&rcvbuf=20000&sndbuf=30000";
+    let bind = format!("bind={{}}?{options},unix:{}?mode=606", path.display());
+    for (mode, seats) in MODES.into_iter().zip([1, 2]) {
+        let mut server = start_some(&["workers=2", mode, &bind], 2);
+        let address = server.address().to_owned();
+        server.stdin("listeners\n");
+        server.get("/state");
+        let ended = server.stop();
+        let said: Vec<_> = ended.stdout.lines().filter(|it| it.starts_with("listener: ")).collect();
+        assert_eq!(said.len(), seats + 1, "{ended:?}");
+        for (seat, line) in said[..seats].iter().enumerate() {
+            let expected = format!(
+                "listener: {address} port 8000 seat {seat} backlog 64 nodelay 0 defer_accept 1 \
+                 fastopen 16 reuse_port {} rcvbuf 40000 sndbuf 60000 mode 0",
+                u8::from(seats > 1)
+            );
+            assert_eq!(*line, expected);
+        }
+        let unix = format!("listener: unix:{} port 0 seat 0 backlog 0 ", path.display());
+        assert!(said[seats].starts_with(&unix) && said[seats].ends_with("mode 606"), "{said:?}");
+    }
+}
+
+/// And what cannot be is said before anything is started.
+#[test]
+fn listeners_refuse_what_they_cannot_have() {
+    for (bind, message) in [
+        ("bind={}?backlok=1", "no listener option 'backlok': known are backlog, "),
+        ("bind={}?backlog=many", "backlog = 'many': expected a whole number from 1 to 65535"),
+        ("bind={}?mode=600", ":8000: only a unix socket has a mode"),
+        ("bind=unix:/tmp/x?nodelay=1", "nodelay has no meaning for a unix socket"),
+        ("bind=unix:/tmp/x?owner=no-such-user", "bind unix:/tmp/x: there is no user no-such-user"),
+    ] {
+        let ended = Server::launch(&program(&["tests/c/master.c"]), &["{}", bind]).end();
+        assert_eq!(ended.status, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(message), "{bind}: {ended:?}");
+    }
+}

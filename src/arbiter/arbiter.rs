@@ -145,6 +145,7 @@ impl Arbiter {
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
+        handle.set_listeners(&listeners);
         let news = Waker::new().map_err(os)?;
         poller.add(news.fd(), TOKEN_NEWS).map_err(os)?;
         let goal = Arc::new(Generation {

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::settings::{Plan, WORKERS_MAX};
 use crate::base::error::{Error, Kind, Result};
+use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
 use crate::sys::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH};
 use crate::sys::waker::Waker;
@@ -52,6 +53,7 @@ struct Control {
     waker: Waker,
     ended: Mutex<Option<Result<()>>>,
     end: Condvar,
+    listeners: Mutex<Vec<Weak<Listening>>>,
 }
 
 /// What an arbiter has counted.
@@ -101,6 +103,7 @@ impl Handle {
             waker: Waker::new()?,
             ended: Mutex::new(None),
             end: Condvar::new(),
+            listeners: Mutex::default(),
         };
         Ok(Handle { control: Arc::new(control) })
     }
@@ -213,6 +216,15 @@ impl Handle {
                 }
             };
         }
+    }
+
+    /// The sockets of its configuration.
+    pub fn listeners(&self) -> Vec<Weak<Listening>> {
+        lock(&self.control.listeners).clone()
+    }
+
+    pub(super) fn set_listeners(&self, listeners: &[Arc<Listening>]) {
+        *lock(&self.control.listeners) = listeners.iter().map(Arc::downgrade).collect();
     }
 
     pub(super) fn waker(&self) -> &Waker {

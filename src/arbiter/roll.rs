@@ -246,6 +246,7 @@ impl Arbiter {
 
     fn aim_at(&mut self, goal: &Arc<Generation>) {
         self.goal = Arc::clone(goal);
+        self.handle.set_listeners(&goal.listeners);
         self.settings = goal.settings.clone();
         self.log = goal.log.clone();
     }

@@ -186,7 +186,7 @@ impl Opt {
             Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
             Slot::Listeners(_) => {
                 "host:port, :port, [address]:port, unix:/path or fd://N, with http:// or http+ \
-                 before it, separated by commas"
+                 before it and ?key=value&... behind it, separated by commas"
                     .into()
             }
         }

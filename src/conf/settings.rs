@@ -242,26 +242,17 @@ impl Settings {
             other.address == listener.address && !(other.reuse_port && listener.reuse_port)
         };
         let any_port = matches!(listener.address, Address::Tcp { port: 0, .. });
+        let at = &listener.address;
         if !any_port && self.listeners[..n].iter().any(is_shared) {
-            report(format!("bind: {listener} twice"));
+            report(format!("bind: {at} twice"));
         }
-        let is_unix = matches!(listener.address, Address::Unix(_));
-        if listener.mode != 0 && !is_unix {
-            report(format!("bind: {listener}: only a unix socket has a mode"));
-        }
-        if listener.mode > 0o777 {
-            report(format!("bind: {listener}: mode {:o} is more than 777", listener.mode));
-        }
-        if listener.reuse_port && !matches!(listener.address, Address::Tcp { .. }) {
-            report(format!("bind: {listener}: only a TCP address can be bound more than once"));
-        }
-        if listener.backlog > 65_535 {
-            report(format!("bind: {listener}: backlog {} is more than 65535", listener.backlog));
+        for problem in listener.contradictions() {
+            report(format!("bind: {at}: {problem}"));
         }
         if let Address::Fd(fd) = listener.address
             && fd < 0
         {
-            report(format!("bind: {listener}: a descriptor is not negative"));
+            report(format!("bind: {at}: a descriptor is not negative"));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::gw_config;
 use super::guard::{fill, guard, guard_with, out, quietly};
+use super::listener::{self, gw_listener_info};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
@@ -266,6 +267,18 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
+}
+
+/// [any] One of its sockets at a time, as the kernel has it: start with *cursor = 0; GW_EOF at the end.
+/// One that is closed is left out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_listeners(
+    a: *const gw_arbiter,
+    cursor: *mut u32,
+    out: *mut gw_listener_info,
+) -> gw_result {
+    // SAFETY: the rules page.
+    guard(|| unsafe { listener::next(&borrow(a)?.control.listeners(), cursor, out) })
 }
 
 /// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.

@@ -11,8 +11,8 @@ mod share;
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::slab::Slab;
@@ -134,6 +134,8 @@ pub struct Remote {
     pub counters: Arc<dyn AsRef<Counters> + Send + Sync>,
     /// See [`Engine::fd`].
     pub fd: RawFd,
+    /// Where it listens.
+    pub listeners: Arc<[Weak<Listening>]>,
 }
 
 impl fmt::Debug for Remote {
@@ -266,6 +268,7 @@ impl Engine {
             pulled: self.core.context.pulled.clone(),
             counters: Arc::clone(&self.core.context.service.counters),
             fd: self.fd(),
+            listeners: self.listeners.iter().map(Arc::downgrade).collect(),
         }
     }
 

@@ -15,8 +15,8 @@ use crate::gateway::abi::{
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
 use crate::gateway::service::Service;
-use crate::sys::listen::{self, Listening, listen};
-use crate::sys::localtime;
+use crate::sys::listen::{self, How, Listening, listen_as};
+use crate::sys::{localtime, owner};
 use crate::wire::Limits;
 
 use super::access::Format;
@@ -119,7 +119,7 @@ impl<S> Setup<S> {
         listener: &Listener,
         there: &mut Vec<Arc<Listening>>,
     ) -> Result<Vec<Arc<Listening>>> {
-        let backlog = self.settings.backlog_of(listener) as i32;
+        let how = self.how(listener)?;
         let addresses = match &listener.address {
             Address::Tcp { .. } => {
                 listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
@@ -127,10 +127,9 @@ impl<S> Setup<S> {
             Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
             Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
         };
-        let mode = (listener.mode != 0).then_some(listener.mode);
         let seats = self.settings.seats();
         if seats > 0 && matches!(listener.address, Address::Tcp { .. }) {
-            let seated = addresses.iter().map(|at| bind_seats(at, backlog, seats, there));
+            let seated = addresses.iter().map(|at| bind_seats(at, &how, seats, there));
             return seated
                 .collect::<Result<Vec<_>>>()
                 .map(|all| all.into_iter().flatten().collect());
@@ -141,9 +140,27 @@ impl<S> Setup<S> {
             {
                 return Ok(there.swap_remove(at));
             }
-            listen(address, backlog, listener.reuse_port, mode).map(Arc::new)
+            listen_as(address, &how).map(Arc::new)
         };
         addresses.iter().map(kept_or_bound).collect()
+    }
+
+    fn how(&self, listener: &Listener) -> Result<How> {
+        let owner = match &listener.owner {
+            Some((user, group)) => owner::ids(user, group).map_err(|error| {
+                let text = format!("bind {}: {}", listener.address, error.message());
+                Error::new(error.kind(), text)
+            })?,
+            None => (None, None),
+        };
+        Ok(How {
+            backlog: self.settings.backlog_of(listener) as i32,
+            reuse_port: listener.reuse_port,
+            unix_mode: (listener.mode != 0).then_some(listener.mode),
+            owner,
+            socket: listener.socket,
+            resize: listener.backlog > 0,
+        })
     }
 
     /// Open the files of the logs again: in each process that writes to them.
@@ -256,7 +273,7 @@ impl Setup {
 /// somebody may wait in their queues.
 fn bind_seats(
     address: &listen::Address,
-    backlog: i32,
+    how: &How,
     seats: u32,
     there: &mut Vec<Arc<Listening>>,
 ) -> Result<Vec<Arc<Listening>>> {
@@ -265,7 +282,7 @@ fn bind_seats(
     for seat in bound.len() as u32..seats {
         // Where the first one is, if the system chose the port.
         let at = bound.first().and_then(|it| it.internet()).map(listen::Address::Tcp);
-        let one = listen(at.as_ref().unwrap_or(address), backlog, true, None)?;
+        let one = listen_as(at.as_ref().unwrap_or(address), &How { reuse_port: true, ..*how })?;
         bound.push(Arc::new(one.in_seat(seat, address.clone())));
     }
     Ok(bound)

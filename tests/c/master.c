@@ -12,6 +12,7 @@
  *     boot well|fails|hangs       what workers do that are started from now on
  *     stats                       gw_arbiter_stats
  *     limits                      what was refused, of the same
+ *     listeners                   gw_arbiter_listeners
  *     release                     let those go that hang in the application
  *     reap                        wait for all children, as a host would that
  *                                 owns SIGCHLD
@@ -392,6 +393,26 @@ limits(void)
 }
 
 static void
+listeners(void)
+{
+    char              text[300];
+    gw_listener_info  at = GW_INIT(gw_listener_info);
+    uint32_t          cursor = 0;
+
+    while (gw_arbiter_listeners(arbiter, &cursor, &at) == GW_OK) {
+        snprintf(text, sizeof text,
+                 "listener: %s port %u seat %u backlog %u nodelay %u "
+                 "defer_accept %u fastopen %u reuse_port %u rcvbuf %u "
+                 "sndbuf %u mode %o",
+                 at.address, at.port, at.seat, at.backlog, at.nodelay,
+                 at.defer_accept != 0, at.fastopen, at.reuse_port, at.rcvbuf,
+                 at.sndbuf, at.mode);
+        say(text);
+    }
+    say("listeners: all");
+}
+
+static void
 obey(char *line)
 {
     char  *rest = strchr(line, ' ');
@@ -414,6 +435,9 @@ obey(char *line)
 
     } else if (strcmp(line, "limits") == 0) {
         limits();
+
+    } else if (strcmp(line, "listeners") == 0) {
+        listeners();
 
     } else if (strcmp(line, "release") == 0) {
         shared->silenced = 1;
