@@ -520,6 +520,7 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_LAME_DUCK                50  /* ms */
 #define GW_OPT_ACCEPT_MODE              51  /* GW_ACCEPT_* */
 #define GW_OPT_WORKER_REQUESTS          52  /* of one worker */
 #define GW_OPT_HEALTH_PATH              53  /* by name only */
@@ -705,6 +706,9 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t requests_full;         /* answered with 503, since the
                                        application had worker_requests of
                                        them */
+    uint64_t ready;                 /* 1: it serves, and was not told to
+                                       stop; 0: tell whoever sends requests
+                                       to send no more */
 } gw_stats;
 
 /* a socket that listens, as the kernel has it now */
@@ -766,8 +770,9 @@ int32_t gw_arbiter_fd(const gw_arbiter *a);
    a host with a loop of its own, as gw_server_turn. */
 gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
 
-/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK
-   hurries the first. */
+/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second
+   GW_STOP_GRACEFUL ends lame_duck, a second GW_STOP_QUICK hurries the
+   first. */
 gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
 
 #define GW_STOP_GRACEFUL 0          /* requests that are there are answered,

@@ -111,6 +111,7 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         max_lifetime: settings.max_lifetime,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        lame_duck: settings.lame_duck,
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
@@ -278,6 +279,8 @@ fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerCon
         counters: Arc::clone(&counters.0),
         slot: context.slot(),
     }));
+    let board = Arc::clone(context.all());
+    engine.lame_when(move || board.is_lame());
     if setup.settings.max_requests > 0 {
         engine.retire_after(requests_of_a_worker(&setup), context.leave_permit());
     }

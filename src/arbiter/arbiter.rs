@@ -79,6 +79,8 @@ pub struct Arbiter {
     /// When the loop was last seen to come late: it was stopped itself, and nobody can be blamed for
     /// what he did not do meanwhile.
     pub(super) overslept_ms: u64,
+    /// When it begins to stop, if that was put off.
+    pub(super) lame_until_ms: Option<u64>,
     /// When the loop was to turn again at the latest.
     pub(super) due_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
@@ -179,6 +181,7 @@ impl Arbiter {
             was_ready: false,
             warned_of_threads: false,
             overslept_ms: 0,
+            lame_until_ms: None,
             due_ms: u64::MAX,
             oom_kills: cgroup::oom_kills(),
             random: monotonic_ms() | 1,
@@ -291,6 +294,7 @@ impl Arbiter {
         // those that are gone already are not to be replaced.
         self.hear_signals();
         self.hear_requests();
+        self.end_lame_duck();
         self.reap();
         if matches!(self.phase, Phase::Running) {
             self.welcome();
@@ -356,6 +360,9 @@ impl Arbiter {
         }
         if running && let Some(due) = self.next_deadline() {
             at_most(due.saturating_sub(now));
+        }
+        if running && let Some(until) = self.lame_until_ms {
+            at_most(until.saturating_sub(now));
         }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));

@@ -48,6 +48,8 @@ shared_record! {
     struct Common {
         /// How many places were ever used.
         used: AtomicU32,
+        /// The arbiter was told to stop, and has not begun.
+        lame: AtomicU32,
         /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
         holders: [AtomicU64; WORKERS_MAX],
     }
@@ -74,6 +76,16 @@ impl Board {
     /// In the arbiter: the place is used from now on.
     pub(super) fn reach(&self, slot: usize) {
         self.common[0].used.fetch_max(slot as u32 + 1, Ordering::AcqRel);
+    }
+
+    /// Whether all of them are about to stop, and serve until then.
+    pub fn is_lame(&self) -> bool {
+        self.common[0].lame.load(Ordering::Acquire) != 0
+    }
+
+    /// In the arbiter.
+    pub(super) fn set_lame(&self) {
+        self.common[0].lame.store(1, Ordering::Release);
     }
 
     /// In a worker, or for it: whether it may leave, so that no more than `most` are away at once.

@@ -36,8 +36,8 @@ pub struct Handle {
 
 #[derive(Debug)]
 struct Control {
-    graceful: AtomicBool,
     /// How often: the second time is more urgent.
+    graceful: AtomicU32,
     quick: AtomicU32,
     kill: AtomicBool,
     reload: AtomicBool,
@@ -71,12 +71,14 @@ pub struct Tally {
     pub reloads_failed: AtomicU64,
     /// Places whose worker failed to boot and is not tried again yet, now.
     pub failing: AtomicU64,
+    /// 1: the first workers were ready, and it was not told to stop.
+    pub ready: AtomicU64,
 }
 
 /// What was asked for since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Requests {
-    pub(super) graceful: bool,
+    pub(super) graceful: u32,
     pub(super) quick: u32,
     pub(super) kill: bool,
     pub(super) reload: bool,
@@ -89,7 +91,7 @@ pub(super) struct Requests {
 impl Handle {
     pub(super) fn new() -> io::Result<Self> {
         let control = Control {
-            graceful: AtomicBool::new(false),
+            graceful: AtomicU32::new(0),
             quick: AtomicU32::new(0),
             kill: AtomicBool::new(false),
             reload: AtomicBool::new(false),
@@ -109,10 +111,13 @@ impl Handle {
     }
 
     /// Asks the arbiter to stop.  From any thread, and async-signal-safe.  A second
+    /// [`StopMode::Graceful`] ends the time for which `lame_duck` puts the first one off; a second
     /// [`StopMode::Quick`] is more urgent than the first: what is left after 2 s is killed.
     pub fn stop(&self, how: StopMode) {
         match how {
-            StopMode::Graceful => self.control.graceful.store(true, Ordering::Release),
+            StopMode::Graceful => {
+                self.control.graceful.fetch_add(1, Ordering::Release);
+            }
             StopMode::Quick => {
                 self.control.quick.fetch_add(1, Ordering::Release);
             }
@@ -233,7 +238,7 @@ impl Handle {
 
     pub(super) fn take(&self) -> Requests {
         Requests {
-            graceful: self.control.graceful.swap(false, Ordering::AcqRel),
+            graceful: self.control.graceful.swap(0, Ordering::AcqRel),
             quick: self.control.quick.swap(0, Ordering::AcqRel),
             kill: self.control.kill.swap(false, Ordering::AcqRel),
             reload: self.control.reload.load(Ordering::Acquire),
@@ -281,7 +286,7 @@ mod tests {
         handle.stop(StopMode::Quick);
         handle.stop(StopMode::Graceful);
         assert!(wait_readable(handle.waker().fd(), 0).unwrap());
-        assert_eq!(handle.take(), Requests { graceful: true, quick: 2, ..Requests::default() });
+        assert_eq!(handle.take(), Requests { graceful: 1, quick: 2, ..Requests::default() });
         handle.stop(StopMode::Kill);
         assert_eq!(handle.take(), Requests { kill: true, ..Requests::default() });
         assert_eq!(handle.take(), Requests::default());

@@ -73,6 +73,8 @@ impl Arbiter {
         let ready = self.places.iter().filter(|place| place.is_ready()).count();
         if !self.was_ready && ready >= self.target {
             self.was_ready = true;
+            let ready = u64::from(self.lame_until_ms.is_none());
+            self.handle.tally().ready.store(ready, Ordering::Relaxed);
             self.tell(Event::Ready);
         }
     }
@@ -197,6 +199,10 @@ impl Arbiter {
         }
         self.reload_asked = false;
         let plan = self.handle.take_reload();
+        if self.lame_until_ms.is_some() {
+            let text = "reload: the arbiter was told to stop";
+            return self.tell_reloaded(Some(Error::new(Kind::State, text)));
+        }
         log!(self.log, Info, TARGET, "Hang up: Master");
         self.tell(Event::Reloading);
         let (number, from) = (self.generations + 1, Arc::clone(&self.goal));

@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// How long it serves on, and says that it is not ready, when it was told to stop gracefully.
+    pub lame_duck: Duration,
 }
 
 impl Default for Settings {
@@ -65,6 +67,7 @@ impl Default for Settings {
             max_lifetime: Duration::ZERO,
             max_recycling: 1,
             reload_parallel: 1,
+            lame_duck: Duration::ZERO,
         }
     }
 }

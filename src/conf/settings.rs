@@ -78,6 +78,7 @@ pub struct Settings {
     pub accept_mode: AcceptMode,
     pub worker_requests: u32,
     pub health_path: String,
+    pub lame_duck: Duration,
 }
 
 impl Default for Settings {
@@ -122,6 +123,7 @@ impl Default for Settings {
             accept_mode: AcceptMode::Shared,
             worker_requests: 0,
             health_path: String::new(),
+            lame_duck: Duration::ZERO,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());

@@ -79,6 +79,8 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// ms
+pub const GW_OPT_LAME_DUCK: u32 = 50;
 /// GW_ACCEPT_*
 pub const GW_OPT_ACCEPT_MODE: u32 = 51;
 /// of one worker

@@ -299,7 +299,10 @@ pub unsafe extern "C" fn gw_server_stats(s: *const gw_server, out: *mut gw_stats
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        let stats = stats_of([((*server.remote.counters).as_ref(), true)], server.since);
+        let stats = gw_stats {
+            ready: server.remote.control.is_ready().into(),
+            ..stats_of([((*server.remote.counters).as_ref(), true)], server.since)
+        };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })

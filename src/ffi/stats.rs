@@ -58,6 +58,8 @@ pub struct gw_stats {
     pub failing: u64,
     /// answered with 503, since the application had worker_requests of them
     pub requests_full: u64,
+    /// 1: it serves, and was not told to stop; 0: tell whoever sends requests to send no more
+    pub ready: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.

@@ -418,19 +418,17 @@ impl Conn {
             }
             return Some(Fate::Close);
         }
+        if std::mem::take(&mut self.gives_way) && idle {
+            // Unless a request has come that nobody has looked at: it is there, and answered.
+            return match slot.fill(self.fd()) {
+                Ok(true) => None,
+                Ok(false) | Err(_) => Some(Fate::Close),
+            };
+        }
         let stops = core.context.stopping && !core.context.retiring;
-        if (stops || std::mem::take(&mut self.gives_way)) && self.requests > 0 {
-            if idle {
-                // Unless a request has come that nobody has looked at: it is there, and answered.
-                return match slot.fill(self.fd()) {
-                    Ok(true) => None,
-                    Ok(false) | Err(_) => Some(Fate::Close),
-                };
-            }
-            if stops && !slot.decoder.borrow().is_in_head() {
-                // A body that nobody reads, for the sake of a request that nobody would answer.
-                return self.begin_linger(slot);
-            }
+        if stops && self.requests > 0 && !idle && !slot.decoder.borrow().is_in_head() {
+            // A body that nobody reads, for the sake of a request that nobody would answer.
+            return self.begin_linger(slot);
         }
         if !slot.drained.get() {
             return match slot.fill(self.fd()) {

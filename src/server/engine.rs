@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::gateway::counters::Counters;
 use crate::run::pool::Pool;
@@ -53,6 +54,8 @@ const TIMER_NOTICE: u64 = 3 << 56;
 
 /// The key of the timer that looks after sockets whose worker is gone.
 const TIMER_SEATS: u64 = 4 << 56;
+/// The key of the timer that ends the time for which a stop was put off.
+const TIMER_LAME: u64 = 6 << 56;
 
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +75,10 @@ pub struct Control {
     stop: AtomicU32,
     /// Whether others serve on while this one stops: see [`Control::retire`].
     retires: AtomicBool,
+    /// The first graceful stop is put off, for a while.
+    has_patience: AtomicBool,
+    /// It was.
+    lame: AtomicBool,
     /// The thread that is in a turn; 0: none.
     turning: AtomicUsize,
 }
@@ -84,6 +91,8 @@ impl Control {
             waker,
             stop: AtomicU32::new(0),
             retires: AtomicBool::new(false),
+            has_patience: AtomicBool::new(false),
+            lame: AtomicBool::new(false),
             turning: AtomicUsize::new(0),
         })
     }
@@ -91,6 +100,11 @@ impl Control {
     /// Whether the engine stops, or is about to.
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it serves, and no stop was asked for.
+    pub fn is_ready(&self) -> bool {
+        !self.is_stopping() && !self.lame.load(Ordering::Relaxed)
     }
 
     /// Whether it stops at once.
@@ -113,11 +127,23 @@ impl Control {
     /// A client of an engine that stops for good would gain nothing by it.
     pub fn retire(&self) {
         self.retires.store(true, Ordering::SeqCst);
-        self.stop(Stop::Graceful);
+        self.begin_stop(Stop::Graceful);
     }
 
-    /// Ask the engine to stop; a later call may only hurry it.  Async-signal-safe.
+    /// Ask the engine to stop; a later call may only hurry it.  With `lame_duck` the first graceful stop
+    /// begins after that time, or with the second call.  Async-signal-safe.
     pub fn stop(&self, how: Stop) {
+        if how == Stop::Graceful
+            && self.has_patience.load(Ordering::SeqCst)
+            && !self.is_stopping()
+            && !self.lame.swap(true, Ordering::SeqCst)
+        {
+            return self.waker.wake();
+        }
+        self.begin_stop(how);
+    }
+
+    fn begin_stop(&self, how: Stop) {
         self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
         self.waker.wake();
     }
@@ -173,6 +199,8 @@ pub struct Engine {
     control: Arc<Control>,
     stopping: Option<Stop>,
     stop_at: u64,
+    /// When a stop begins that was put off.
+    lame_until: u64,
     /// The host's own descriptor has something.
     noticed: bool,
     /// Connections that were interrupted for the sake of the others.
@@ -233,6 +261,7 @@ impl Engine {
             control,
             stopping: None,
             stop_at: u64::MAX,
+            lame_until: u64::MAX,
             noticed: false,
             again: Vec::new(),
             inbox,
@@ -241,6 +270,10 @@ impl Engine {
             ready: Vec::new(),
             jobs: Vec::new(),
         };
+        let has_patience = !engine.core.context.setup.settings.lame_duck.is_zero();
+        engine.control.has_patience.store(has_patience, Ordering::SeqCst);
+        let control = Arc::clone(&engine.control);
+        engine.tell_lame(move || !control.is_ready());
         engine.core.context.tell_time();
         engine.resume_accepting();
         Ok(engine)
@@ -297,6 +330,18 @@ impl Engine {
     /// whether the engine retires: that request is answered and no other is accepted.
     pub fn retire_after(&mut self, requests: u64, may_retire: impl Fn() -> bool + Send + 'static) {
         self.core.limit_requests(requests, Box::new(may_retire));
+    }
+
+    /// Others know whether it is about to stop, and put stops off themselves.
+    pub fn lame_when(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
+        self.control.has_patience.store(false, Ordering::SeqCst);
+        self.tell_lame(is_lame);
+    }
+
+    fn tell_lame(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
+        if let Some(gate) = &mut self.core.gate {
+            gate.is_lame = Some(Box::new(is_lame));
+        }
     }
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.
@@ -563,7 +608,7 @@ impl Engine {
             match key {
                 TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
                 TIMER_SEATS if self.stopping.is_none() => self.take_seats(),
-                TIMER_SEATS | TIMER_ACCEPT | TIMER_STOP | TIMER_NOTICE => {}
+                TIMER_SEATS | TIMER_ACCEPT | TIMER_STOP | TIMER_LAME | TIMER_NOTICE => {}
                 key => self.expire_conn(key, now),
             }
         }
@@ -589,6 +634,9 @@ impl Engine {
 
     /// Do what [`Control::stop`] asked for.
     fn obey(&mut self) {
+        if self.control.lame.load(Ordering::SeqCst) && self.stopping.is_none() {
+            self.put_off();
+        }
         let asked = match self.control.stop.load(Ordering::SeqCst) {
             0 => return,
             1 => Stop::Graceful,
@@ -604,6 +652,21 @@ impl Engine {
             for key in self.keys() {
                 self.remove(key, Fate::Close);
             }
+        }
+    }
+
+    /// The stop was asked for, and begins later.
+    fn put_off(&mut self) {
+        let (now, settings) = (self.core.context.now, &self.core.context.setup.settings);
+        if self.lame_until == u64::MAX {
+            let ms = settings.lame_duck.as_millis() as u64;
+            self.lame_until = now.saturating_add(ms);
+            self.core.wheel.insert(TIMER_LAME, self.lame_until);
+            let log = &self.core.context.service.log;
+            log!(log, Info, "server", "Stops in {ms} ms (lame_duck); serves until then");
+        }
+        if now >= self.lame_until {
+            self.control.begin_stop(Stop::Graceful);
         }
     }
 

@@ -182,7 +182,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 240);
+SIZE(gw_stats, 248);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -209,6 +209,7 @@ AT(gw_stats, reloads, 208);
 AT(gw_stats, reloads_failed, 216);
 AT(gw_stats, failing, 224);
 AT(gw_stats, requests_full, 232);
+AT(gw_stats, ready, 240);
 
 SIZE(gw_listener_info, 180);
 AT(gw_listener_info, size, 0);

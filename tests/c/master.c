@@ -387,8 +387,8 @@ limits(void)
     gw_stats  s = GW_INIT(gw_stats);
 
     gw_arbiter_stats(arbiter, &s);
-    snprintf(text, sizeof text, "limits: requests %d connections %d",
-             (int) s.requests_full, (int) s.full);
+    snprintf(text, sizeof text, "limits: requests %d connections %d ready %d",
+             (int) s.requests_full, (int) s.full, (int) s.ready);
     say(text);
 }
 

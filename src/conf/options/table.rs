@@ -56,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 38] = [
+pub(super) static OPTIONS: [Opt; 39] = [
     opt(
         1,
         c"workers",
@@ -332,6 +332,15 @@ pub(super) static OPTIONS: [Opt; 38] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        50,
+        c"lame_duck",
+        Slot::Duration(field!(lame_duck)),
+        c"0",
+        c"How long a server that was told to stop gracefully serves on as before, and says only that it \
+          is not ready, so that no more is sent to it; a second TERM ends that time. 0: it stops at \
+          once.",
     ),
     opt(
         51,

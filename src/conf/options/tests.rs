@@ -42,6 +42,7 @@ fn numbers_and_names_are_fixed() {
             (33, "max_requests_jitter", "int"),
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
+            (50, "lame_duck", "ms"),
             (51, "accept_mode", "enum"),
             (52, "worker_requests", "int"),
             (53, "health_path", "text"),
