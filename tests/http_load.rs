@@ -34,7 +34,15 @@ fn start_some(options: &[&str], workers: usize) -> Server {
         &program(&["tests/c/master.c"]),
         &[&["{}", "signals=1", "keepalive=60s"], options].concat(),
     );
-    until("all are ready", || server.get("/state").contains(&format!("readies {workers} ")));
+    // Up to the end of the connection: then the request is nobody's any more.
+    let state = || {
+        let mut client = server.connect();
+        client.send("GET /state HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let text = client.response("GET").text();
+        client.end();
+        text
+    };
+    until("all are ready", || state().contains(&format!("readies {workers} ")));
     server
 }
 
