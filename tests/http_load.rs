@@ -285,7 +285,10 @@ fn listeners_refuse_what_they_cannot_have() {
         ("bind={}?backlog=many", "backlog = 'many': expected a whole number from 1 to 65535"),
         ("bind={}?mode=600", ":8000: only a unix socket has a mode"),
         ("bind=unix:/tmp/x?nodelay=1", "nodelay has no meaning for a unix socket"),
-        ("bind=unix:/tmp/x?owner=no-such-user", "bind unix:/tmp/x: there is no user no-such-user"),
+        (
+            "bind=unix:/tmp/x?owner=no-such-user",
+            "bind unix:/tmp/x: user = no-such-user: there is no such user",
+        ),
     ] {
         let ended = Server::launch(&program(&["tests/c/master.c"]), &["{}", bind]).end();
         assert_eq!(ended.status, Some(1), "{ended:?}");

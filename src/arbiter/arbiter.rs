@@ -27,8 +27,8 @@ use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid};
 use crate::sys::signal::{
-    self, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
-    Signals,
+    self, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGWINCH, Signals,
 };
 use crate::sys::waker::Waker;
 
@@ -83,8 +83,14 @@ pub struct Arbiter {
     pub(super) lame_until_ms: Option<u64>,
     /// When the loop was to turn again at the latest.
     pub(super) due_ms: u64,
+    /// When time is told again.
+    pub(super) tick_ms: u64,
+    /// When to look for children that are nobody's.
+    pub(super) orphans_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
     pub(super) oom_kills: Option<u64>,
+    /// When workers are weighed again.
+    pub(super) weigh_at_ms: u64,
     random: u64,
 }
 
@@ -183,7 +189,10 @@ impl Arbiter {
             overslept_ms: 0,
             lame_until_ms: None,
             due_ms: u64::MAX,
+            tick_ms: 0,
+            orphans_ms: 0,
             oom_kills: cgroup::oom_kills(),
+            weigh_at_ms: 0,
             random: monotonic_ms() | 1,
         })
     }
@@ -225,10 +234,13 @@ impl Arbiter {
             return Err(Error::new(Kind::State, "start the arbiter: it was started before"));
         }
         self.preflight()?;
+        self.warn_of_memory();
         if self.settings.signals {
             // A log that nobody reads any more must not end the arbiter.
-            let caught =
-                [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH];
+            let mut caught = vec![
+                SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+            ];
+            caught.extend(self.settings.reap_orphans.then_some(SIGCHLD));
             let signals = Signals::install(&caught)?.ignoring(SIGPIPE)?;
             self.poller
                 .get_mut()
@@ -296,9 +308,12 @@ impl Arbiter {
         self.hear_requests();
         self.end_lame_duck();
         self.reap();
+        self.reap_orphans();
+        self.tick();
         if matches!(self.phase, Phase::Running) {
             self.welcome();
             self.watch();
+            self.weigh();
             self.level();
             self.replace();
         }
@@ -366,6 +381,12 @@ impl Arbiter {
         }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
+        }
+        if self.settings.reap_orphans {
+            at_most(self.orphans_ms.saturating_sub(now));
+        }
+        if !self.settings.tick.is_zero() {
+            at_most(self.tick_ms.saturating_sub(now));
         }
         self.due_ms = u64::try_from(wait).map_or(u64::MAX, |wait| now.saturating_add(wait));
         wait

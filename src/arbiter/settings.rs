@@ -46,12 +46,20 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// When a worker is replaced, a tenth at most later; 0: never.
     pub max_lifetime: Duration,
+    /// Octets that a worker may have resident before it is replaced, after what is in flight; 0: any.
+    pub memory_soft: u64,
+    /// Octets at which a worker is killed; 0: none.
+    pub memory_hard: u64,
     /// How many workers may be away at once that leave by themselves, or of old age.
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
     /// How long it serves on, and says that it is not ready, when it was told to stop gracefully.
     pub lame_duck: Duration,
+    /// How often [`Event::Tick`] is told; 0: never.
+    pub tick: Duration,
+    /// Whether all children of this process that are no workers are nobody's, and waited for.
+    pub reap_orphans: bool,
 }
 
 impl Default for Settings {
@@ -65,9 +73,13 @@ impl Default for Settings {
             boot_timeout: Duration::ZERO,
             heartbeat_timeout: Duration::ZERO,
             max_lifetime: Duration::ZERO,
+            memory_soft: 0,
+            memory_hard: 0,
             max_recycling: 1,
             reload_parallel: 1,
             lame_duck: Duration::ZERO,
+            tick: Duration::ZERO,
+            reap_orphans: false,
         }
     }
 }
@@ -93,6 +105,26 @@ pub struct Who {
     pub generation: u32,
 }
 
+/// Why a worker has ended.  The C constants `GW_CAUSE_*` are these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cause {
+    /// For reasons of its own, or somebody else's: its exit says which.
+    Own = 0,
+    /// It was told to stop.
+    Told = 1,
+    /// It was not ready within `boot_timeout`.
+    Boot = 2,
+    /// It gave no sign of life for `heartbeat_timeout`.
+    Silent = 3,
+    /// It did not end within `graceful_timeout`.
+    Late = 4,
+    /// It had more memory than `memory_hard`.
+    Memory = 5,
+    /// The system killed it, since its control group had no memory left.
+    OutOfMemory = 6,
+}
+
 /// What an arbiter tells of, in its own thread.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -107,7 +139,7 @@ pub enum Event<'a> {
     /// A worker serves.
     WorkerReady(Who),
     /// A worker has ended.
-    Exited(Who, Exit),
+    Exited(Who, Exit, Cause),
     /// There are to be `now` workers instead of `before`.
     Count {
         /// From now on.
@@ -121,6 +153,13 @@ pub enum Event<'a> {
     Reloaded(Option<&'a Error>),
     /// Logs are to be opened again.
     Reopen,
+    /// It begins to stop.
+    Stopping,
+    /// Time has passed, and its loop turns.
+    Tick {
+        /// Some worker is not known to hang, or there is none.
+        is_well: bool,
+    },
     /// It has ended.
     Ended,
 }

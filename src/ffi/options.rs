@@ -79,6 +79,18 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// by name only
+pub const GW_OPT_PIDFILE: u32 = 39;
+/// by name only
+pub const GW_OPT_USER: u32 = 40;
+/// by name only
+pub const GW_OPT_GROUP: u32 = 41;
+/// 022, say; auto by name only
+pub const GW_OPT_UMASK: u32 = 42;
+/// 1 in gw_serve, else 0, unless set
+pub const GW_OPT_SYSTEMD: u32 = 43;
+/// 0 or 1
+pub const GW_OPT_REAP_ORPHANS: u32 = 44;
 /// ms
 pub const GW_OPT_LAME_DUCK: u32 = 50;
 /// GW_ACCEPT_*
@@ -87,6 +99,10 @@ pub const GW_OPT_ACCEPT_MODE: u32 = 51;
 pub const GW_OPT_WORKER_REQUESTS: u32 = 52;
 /// by name only
 pub const GW_OPT_HEALTH_PATH: u32 = 53;
+/// octets
+pub const GW_OPT_MEMORY_SOFT: u32 = 60;
+/// octets
+pub const GW_OPT_MEMORY_HARD: u32 = 61;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

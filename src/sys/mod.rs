@@ -11,14 +11,17 @@ pub mod dup;
 pub mod file;
 pub mod listen;
 pub mod localtime;
-pub mod owner;
+pub mod memory;
+pub mod notify;
 pub mod pid;
+pub mod pidfile;
 pub mod poll;
 pub mod proc;
 pub mod send;
 pub mod shm;
 pub mod signal;
 pub mod sock;
+pub mod user;
 pub mod waker;
 
 use std::io;

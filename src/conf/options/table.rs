@@ -56,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 39] = [
+pub(super) static OPTIONS: [Opt; 47] = [
     opt(
         1,
         c"workers",
@@ -334,6 +334,56 @@ pub(super) static OPTIONS: [Opt; 39] = [
           long as it can.",
     ),
     opt(
+        39,
+        c"pidfile",
+        Slot::Path(field!(pidfile)),
+        c"",
+        c"A file for the id of the process, written when the addresses are bound and removed at the \
+          end. One that names another process that lives is an error; a stale one is replaced. \
+          Empty: none.",
+    ),
+    opt(
+        40,
+        c"user",
+        Slot::Text(field!(user)),
+        c"",
+        c"Who serves, by name or number: workers that are forked become that before they have an \
+          application, with all groups of the user; with inline and threads, which gw_serve alone \
+          allows, the process itself does. Empty: whoever starts it.",
+    ),
+    opt(
+        41,
+        c"group",
+        Slot::Text(field!(group)),
+        c"",
+        c"The group of those who serve, by name or number. Empty: the user's.",
+    ),
+    opt(
+        42,
+        c"umask",
+        Slot::AutoMask(field!(umask)),
+        c"auto",
+        c"What new files of those who serve are not to allow, set when user and group are. auto: \
+          as it is.",
+    ),
+    opt(
+        43,
+        c"systemd",
+        Slot::AutoBool(field!(systemd)),
+        c"auto",
+        c"Whether to heed NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS: systemd is told when the \
+          server is ready, reloads, stops and lives, and without bind the sockets are listened on \
+          that it has passed. auto: in gw_serve only.",
+    ),
+    opt(
+        44,
+        c"reap_orphans",
+        Slot::Bool(field!(reap_orphans)),
+        c"0",
+        c"Whether all children of the process that are no workers are nobody's, and are waited for: \
+          for process 1 of a container. What the program itself waits for loses its status.",
+    ),
+    opt(
         50,
         c"lame_duck",
         Slot::Duration(field!(lame_duck)),
@@ -374,5 +424,21 @@ pub(super) static OPTIONS: [Opt; 39] = [
         c"Where a load balancer asks whether the server is well: one request for this path is let \
           through beside worker_requests, connections that are idle give way at worker_connections, \
           and in lame_duck it is answered with 503. Empty: there is none.",
+    ),
+    opt(
+        60,
+        c"memory_soft",
+        size!(memory_soft, 0, i64::MAX as u64),
+        c"0",
+        c"Octets of memory that a worker may have resident (RSS, as top shows it) before it is \
+          replaced, when its requests are answered. Looked at each second. 0: any. Without effect \
+          where workers are threads.",
+    ),
+    opt(
+        61,
+        c"memory_hard",
+        size!(memory_hard, 0, i64::MAX as u64),
+        c"0",
+        c"Octets of memory at which a worker is killed. 0: none. As memory_soft.",
     ),
 ];

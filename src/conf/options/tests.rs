@@ -42,10 +42,18 @@ fn numbers_and_names_are_fixed() {
             (33, "max_requests_jitter", "int"),
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
+            (39, "pidfile", "path"),
+            (40, "user", "text"),
+            (41, "group", "text"),
+            (42, "umask", "int"),
+            (43, "systemd", "bool"),
+            (44, "reap_orphans", "bool"),
             (50, "lame_duck", "ms"),
             (51, "accept_mode", "enum"),
             (52, "worker_requests", "int"),
             (53, "health_path", "text"),
+            (60, "memory_soft", "size"),
+            (61, "memory_hard", "size"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
@@ -62,7 +70,7 @@ fn every_option_is_found_and_documented() {
         let c = option.c_strings().map(|c| c.to_str().unwrap());
         assert_eq!(c, [option.name(), option.kind(), option.preset(), option.help()]);
     }
-    for id in [0, 36, u32::MAX] {
+    for id in [0, 1000, u32::MAX] {
         let error = by_id(id).unwrap_err();
         assert_eq!(error.kind(), Kind::Unknown);
         assert_eq!(error.message(), format!("no option has the number {id}"));
