@@ -12,7 +12,7 @@ use harness::client::{Client, End};
 use harness::{PATIENCE, SIGKILL, SIGSTOP, Server, kill, program, scaled};
 
 /// What a worker is.
-const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=threads", "worker_model=exec"];
 
 const WORKERS: usize = 4;
 

@@ -1,15 +1,14 @@
 //! What an arbiter does beside starting and stopping: reload, scale, watch its workers; with workers
-//! that are processes and with workers that are threads, under load.
+//! that are forked, that are this program started again, and that are threads, under load.
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use harness::load::{Load, answer, connect, until};
 use harness::{
     Ended, PATIENCE, SIGINT, SIGKILL, SIGTERM, Server, Under, kill, program, scaled, under,
 };
@@ -21,7 +20,9 @@ const SIGTTOU: i32 = 22;
 const SIGWINCH: i32 = 28;
 
 /// What a worker is.
-const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
+/// One that is a process.
+const PROCESSES: [&str; 2] = ["worker_model=fork", "worker_model=exec"];
 
 fn master() -> PathBuf {
     program(&["tests/c/master.c"])
@@ -32,14 +33,6 @@ fn start(options: &[&str]) -> Server {
     let server = Server::start(&master(), &[&["{}", "signals=1", "errorlog=-"], options].concat());
     server.get("/");
     server
-}
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// One of the numbers of `/state`.
@@ -59,131 +52,6 @@ fn said(ended: &Ended, line: &str) -> usize {
     ended.stdout.lines().filter(|said| said.starts_with(line)).count()
 }
 
-/// One answer: its body, and whether the connection is kept.
-fn answer(stream: &mut TcpStream) -> Result<(String, bool), String> {
-    let mut octets = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&octets).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let head = head.to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.and_then(|n| n.parse().ok()).ok_or("no length")?;
-            if !head.starts_with("http/1.1 200 ") {
-                return Err(text);
-            }
-            if body.len() >= length {
-                return Ok((body.to_owned(), !head.contains("connection: close")));
-            }
-        }
-        match stream.read(&mut piece) {
-            Ok(0) => return Err(format!("the end after {text:?}")),
-            Ok(n) => octets.extend(&piece[..n]),
-            Err(error) => return Err(format!("{error} after {text:?}")),
-        }
-    }
-}
-
-fn connect(address: &str) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-    Ok(stream)
-}
-
-/// Clients that ask on and on, on connections that they keep and on short ones, and what failed.
-struct Load {
-    ends: AtomicBool,
-    answers: AtomicU64,
-    failures: Mutex<Vec<String>>,
-    bodies: Mutex<Vec<String>>,
-}
-
-impl Load {
-    fn new() -> Load {
-        Load {
-            ends: AtomicBool::new(false),
-            answers: AtomicU64::new(0),
-            failures: Mutex::default(),
-            bodies: Mutex::default(),
-        }
-    }
-
-    /// While `body` runs.
-    fn during(address: &str, body: impl FnOnce(&Load)) -> Load {
-        struct End<'a>(&'a Load);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.ends.store(true, Ordering::Relaxed);
-            }
-        }
-        let load = Load::new();
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| load.keep(address, "/"));
-                scope.spawn(|| load.keep(address, "/slow"));
-                scope.spawn(|| load.come_and_go(address));
-            }
-            let end = End(&load);
-            body(&load);
-            drop(end);
-        });
-        load
-    }
-
-    fn keep(&self, address: &str, path: &str) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-        let mut kept: Option<TcpStream> = None;
-        while !self.ends.load(Ordering::Relaxed) {
-            let answered =
-                kept.take().map_or_else(|| connect(address), Ok).and_then(|mut stream| {
-                    stream
-                        .write_all(request.as_bytes())
-                        .map_err(|error| format!("send: {error}"))?;
-                    answer(&mut stream).map(|(body, is_kept)| (body, is_kept.then_some(stream)))
-                });
-            kept = self.take(answered);
-            // A client thinks for a moment, in which its connection is idle.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn come_and_go(&self, address: &str) {
-        let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        while !self.ends.load(Ordering::Relaxed) {
-            let answered = connect(address).and_then(|mut stream| {
-                stream.write_all(request.as_bytes()).map_err(|error| format!("send: {error}"))?;
-                answer(&mut stream).map(|(body, _)| (body, None))
-            });
-            self.take(answered);
-        }
-    }
-
-    fn take(&self, answered: Result<(String, Option<TcpStream>), String>) -> Option<TcpStream> {
-        match answered {
-            Ok((body, kept)) => {
-                self.answers.fetch_add(1, Ordering::Relaxed);
-                let mut bodies = self.bodies.lock().unwrap();
-                if !bodies.contains(&body) {
-                    bodies.push(body);
-                }
-                kept
-            }
-            Err(failure) => {
-                self.failures.lock().unwrap().push(failure);
-                None
-            }
-        }
-    }
-
-    fn assert_no_failure(&self) {
-        let failures = self.failures.lock().unwrap();
-        let answers = self.answers.load(Ordering::Relaxed);
-        assert!(failures.is_empty(), "{} of {answers}: {:?}", failures.len(), failures.first());
-        assert!(answers > 0);
-    }
-}
-
 #[test]
 fn reloads_lose_no_request() {
     for model in MODELS {
@@ -196,7 +64,7 @@ fn reloads_lose_no_request() {
             }
         });
         load.assert_no_failure();
-        if model == MODELS[0] {
+        if PROCESSES.contains(&model) {
             // Who answered: other processes each time.
             assert!(load.bodies.lock().unwrap().len() as u64 >= 2 * reloads, "{model}");
         }
@@ -255,7 +123,7 @@ fn a_new_generation_that_does_not_boot_goes_back() {
 
 #[test]
 fn a_new_configuration_has_its_application_options_and_listeners() {
-    for model in MODELS {
+    for model in ["worker_model=fork", "worker_model=threads"] {
         let mut server = start(&[model, "workers=2"]);
         let address = server.address().to_owned();
         let other = address.replace(":8000", ":8001");
@@ -305,7 +173,7 @@ fn more_and_fewer_workers() {
             until("one", || workers(&server) == 1);
             // Never none.
             server.signal(SIGTTOU);
-            server.stdin("scale 0\nscale 1025\nsignal 12\nsignal 28\n");
+            server.stdin("scale 0\nscale 1025\nsignal 99\nsignal 28\n");
             server.signal(SIGWINCH);
             server.signal(SIGTTIN);
             until("two", || workers(&server) == 2);
@@ -326,14 +194,16 @@ fn more_and_fewer_workers() {
 
 #[test]
 fn the_oldest_worker_goes_first() {
-    let server = start(&["worker_model=fork", "workers=1"]);
-    let first = server.workers();
-    server.signal(SIGTTIN);
-    until("two", || state(&server, "readies") == 2);
-    server.signal(SIGTTOU);
-    until("one", || server.workers().len() == 1);
-    assert_ne!(server.workers(), first);
-    stop(server);
+    for model in PROCESSES {
+        let server = start(&[model, "workers=1"]);
+        let first = server.workers();
+        server.signal(SIGTTIN);
+        until("two", || state(&server, "readies") == 2);
+        server.signal(SIGTTOU);
+        until("one", || server.workers().len() == 1);
+        assert_ne!(server.workers(), first);
+        stop(server);
+    }
 }
 
 #[test]
@@ -382,26 +252,23 @@ fn a_worker_is_replaced_after_its_lifetime() {
 
 #[test]
 fn a_silent_worker_is_aborted_and_replaced() {
-    let mut server = start(&[
-        "worker_model=fork",
-        "workers=2",
-        "app=loop",
-        "aborts=1",
-        "heartbeat_timeout=500ms",
-    ]);
-    let mut hangs = connect(server.address()).unwrap();
-    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert!(answer(&mut hangs).is_err(), "it was killed");
-    until("another one is ready", || state(&server, "readies") == 3);
-    assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
-    // Those that wait for nothing are well all the time.
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(state(&server, "exits"), 1);
-    // Nor is anybody blamed when all of them were stopped.
-    server.stdin("");
-    let ended = stop(server);
-    assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
-    assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    for model in PROCESSES {
+        let mut server =
+            start(&[model, "workers=2", "app=loop", "aborts=1", "heartbeat_timeout=500ms"]);
+        let mut hangs = connect(server.address()).unwrap();
+        hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(answer(&mut hangs).is_err(), "it was killed");
+        until("another one is ready", || state(&server, "readies") == 3);
+        assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
+        // Those that wait for nothing are well all the time.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(state(&server, "exits"), 1);
+        // Nor is anybody blamed when all of them were stopped.
+        server.stdin("");
+        let ended = stop(server);
+        assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
+        assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    }
 }
 
 /// A thread cannot be killed: others serve on, it is told to stop, and goes when it comes back.
@@ -433,9 +300,10 @@ fn a_silent_thread_is_told_to_stop() {
 
 #[test]
 fn a_worker_that_dies_is_replaced_and_told_of() {
-    for reaps in ["host=leaves", "host=reaps"] {
+    for (reaps, model) in [("host=leaves", 0), ("host=reaps", 0), ("host=leaves", 1)] {
+        let model = PROCESSES[model];
         let options: &[&str] = if reaps == "host=reaps" { &[reaps] } else { &[] };
-        let server = start(&[&["worker_model=fork", "workers=2"], options].concat());
+        let server = start(&[&[model, "workers=2"], options].concat());
         until("both are ready", || state(&server, "readies") == 2);
         let victim = server.workers()[0];
         kill(victim, SIGKILL);
@@ -527,33 +395,39 @@ fn int_is_told_to_the_workers() {
 /// A worker that cannot boot is tried again ever later, the others serve, and it can be seen.
 #[test]
 fn a_crash_loop_is_slow_and_can_be_seen() {
-    let mut server = start(&["worker_model=fork", "workers=2"]);
-    until("both are ready", || state(&server, "readies") == 2);
-    server.stdin("boot fails\n");
-    let address = server.address().to_owned();
-    let victim = server.workers()[0];
-    kill(victim, SIGKILL);
-    until("it was tried several times", || state(&server, "spawned") >= 5);
-    // Nobody else is in danger.
-    let load = Load::during(&address, |load| {
-        until("some requests", || load.answers.load(Ordering::Relaxed) > 50);
-    });
-    load.assert_no_failure();
-    server.stdin("stats\nboot well\n");
-    until("it is there again", || state(&server, "readies") == 3);
-    server.stdin("stats\n");
-    let ended = stop(server);
-    let delays: Vec<u64> = ended
-        .stderr
-        .lines()
-        .filter_map(|line| line.split_once("the next attempt is in "))
-        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
-        .collect();
-    assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
-    let stats: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
-    let [before, after] = stats[..] else { panic!("{ended:?}") };
-    assert!(before.ends_with("failing 1") || before.starts_with("stats: workers 2"), "{before}");
-    assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    for model in PROCESSES {
+        let mut server = start(&[model, "workers=2"]);
+        until("both are ready", || state(&server, "readies") == 2);
+        server.stdin("boot fails\n");
+        let address = server.address().to_owned();
+        let victim = server.workers()[0];
+        kill(victim, SIGKILL);
+        until("it was tried several times", || state(&server, "spawned") >= 5);
+        // Nobody else is in danger.
+        let load = Load::during(&address, |load| {
+            until("some requests", || load.answers.load(Ordering::Relaxed) > 50);
+        });
+        load.assert_no_failure();
+        server.stdin("stats\nboot well\n");
+        until("it is there again", || state(&server, "readies") == 3);
+        server.stdin("stats\n");
+        let ended = stop(server);
+        let delays: Vec<u64> = ended
+            .stderr
+            .lines()
+            .filter_map(|line| line.split_once("the next attempt is in "))
+            .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+            .collect();
+        assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
+        let stats: Vec<_> =
+            ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
+        let [before, after] = stats[..] else { panic!("{ended:?}") };
+        assert!(
+            before.ends_with("failing 1") || before.starts_with("stats: workers 2"),
+            "{before}"
+        );
+        assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    }
 }
 
 #[test]
@@ -570,8 +444,10 @@ fn first_workers_that_are_not_ready_in_time_stop_everything() {
 
 #[test]
 fn a_stop_ends_a_reload() {
-    for signal in [SIGTERM, SIGINT] {
-        let mut server = start(&["worker_model=fork", "workers=2", "graceful_timeout=300ms"]);
+    for (signal, model) in
+        [(SIGTERM, PROCESSES[0]), (SIGINT, PROCESSES[0]), (SIGTERM, PROCESSES[1])]
+    {
+        let mut server = start(&[model, "workers=2", "graceful_timeout=300ms"]);
         until("both are ready", || state(&server, "readies") == 2);
         server.stdin("boot hangs\n");
         server.signal(SIGHUP);

@@ -12,7 +12,7 @@ const SIGHUP: i32 = 1;
 const SIGTTOU: i32 = 22;
 
 /// What a worker is.
-const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=threads", "worker_model=exec"];
 
 /// From which sockets they accept.
 const MODES: [&str; 2] = ["accept_mode=shared", "accept_mode=reuseport"];

@@ -9,7 +9,9 @@
 
 #![allow(dead_code)] // Each test program uses its own part of this.
 
+pub mod again;
 pub mod client;
+pub mod load;
 #[path = "../support/mod.rs"]
 pub mod support;
 
