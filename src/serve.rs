@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, StopMode, Way, Who,
-    WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, State, StopMode, Way, Who,
+    WorkerContext, WorkerSlot,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -22,7 +22,7 @@ use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
-use crate::server::engine::{Engine, Stop};
+use crate::server::engine::{Engine, Peers, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
@@ -177,6 +177,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         memory_hard: settings.memory_hard,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        lame_duck: settings.lame_duck,
         tick: common.presence.tick(),
         reap_orphans: settings.reap_orphans,
         fork_unsafe: settings.fork_unsafe,
@@ -404,6 +405,7 @@ fn work(
     context: &WorkerContext<'_>,
 ) -> i32 {
     let is_process = context.pid() != 0;
+    let shared = Arc::clone(&counters);
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
     }
@@ -415,7 +417,7 @@ fn work(
         if is_process {
             begin_process(&setup, context)?;
         }
-        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), counters)?;
+        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), shared)?;
         engine.watch(context.stop_fd())?;
         Ok((setup, engine))
     });
@@ -426,6 +428,13 @@ fn work(
             return error.exit_status().max(BOOT_ERROR);
         }
     };
+    engine.share_with(Box::new(Crowd {
+        board: Arc::clone(context.all()),
+        counters: Arc::clone(&counters.0),
+        slot: context.slot(),
+    }));
+    let board = Arc::clone(context.all());
+    engine.lame_when(move || board.is_lame());
     if setup.settings.max_requests > 0 {
         engine.retire_after(requests_of_a_worker(&setup), context.leave_permit());
     }
@@ -439,6 +448,37 @@ fn work(
         log!(log, Error, "worker", "{error}");
         error.exit_status()
     })
+}
+
+/// The workers of an arbiter, for one of them.
+#[derive(Debug)]
+struct Crowd {
+    board: Arc<Board>,
+    counters: Arc<Shared<Counters>>,
+    slot: usize,
+}
+
+impl Peers for Crowd {
+    /// Of one that boots, stops or is gone the numbers mean nothing.
+    fn load(&self) -> (usize, u64) {
+        let serving = self.board.iter().zip(self.counters.iter());
+        let serving = serving.filter(|(slot, _)| slot.state() == State::Ready);
+        serving.fold((0, 0), |(n, sum), (_, it)| (n + 1, sum + it.connections.get()))
+    }
+
+    fn others_accept(&self) -> bool {
+        let mut others = self.board.iter().enumerate().filter(|(slot, _)| *slot != self.slot);
+        others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
+    }
+
+    fn serves(&self, seat: u32) -> bool {
+        let one_of = |slot: &WorkerSlot| slot.state() == State::Ready && slot.seat() == seat;
+        self.board[self.slot].seat() == seat || !self.board.iter().any(one_of)
+    }
+
+    fn set_resting(&self, rests: bool) {
+        self.board[self.slot].set_rests(rests);
+    }
 }
 
 fn worker_of(context: &WorkerContext<'_>) -> Worker {

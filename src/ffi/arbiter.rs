@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::config::gw_config;
 use super::guard::{fill, guard, guard_with, out, quietly};
+use super::listener::{self, gw_listener_info};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
-use crate::arbiter::{self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way};
+use crate::arbiter::{
+    self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way, WorkerSlot,
+};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
@@ -163,7 +166,8 @@ pub unsafe extern "C" fn gw_arbiter_turn(a: *mut gw_arbiter, wait_ms: *mut i64) 
     })
 }
 
-/// [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK hurries the first.
+/// [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_GRACEFUL ends lame_duck, a second
+/// GW_STOP_QUICK hurries the first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_stop(a: *mut gw_arbiter, how: u32) -> gw_result {
     guard(|| {
@@ -280,6 +284,7 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
         let arbiter = unsafe { borrow(a) }?;
         let workers = arbiter.common.counters.iter().zip(arbiter.board.iter());
         let workers = workers.map(|(counters, slot)| (counters, slot.state() != State::Empty));
+        let serves = |slot: &WorkerSlot| slot.state() == State::Ready;
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let tally = arbiter.control.tally();
         let stats = gw_stats {
@@ -289,11 +294,24 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
             reloads: of(&tally.reloads),
             reloads_failed: of(&tally.reloads_failed),
             failing: of(&tally.failing),
+            ready: u64::from(of(&tally.ready) != 0 && arbiter.board.iter().any(serves)),
             ..stats_of(workers, arbiter.since)
         };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
+}
+
+/// [any] One of its sockets at a time, as the kernel has it: start with *cursor = 0; GW_EOF at the end.
+/// One that is closed is left out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_listeners(
+    a: *const gw_arbiter,
+    cursor: *mut u32,
+    out: *mut gw_listener_info,
+) -> gw_result {
+    // SAFETY: the rules page.
+    guard(|| unsafe { listener::next(&borrow(a)?.control.listeners(), cursor, out) })
 }
 
 /// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.

@@ -15,6 +15,7 @@ use crate::server::access::Format;
 use crate::server::setup::{Draft, STDERR, STDOUT, addresses_of, check_app};
 use crate::sys::file::can_create_in;
 use crate::sys::listen::probe;
+use crate::sys::user;
 
 /// What is to be done with the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(super) fn problems(
     problems.extend(places(settings, config.has_log()));
     problems.extend(presence.check(settings));
     if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
-        problems.extend(settings.listeners.iter().filter_map(|one| bindable(one).err()));
+        problems.extend(settings.listeners.iter().filter_map(|one| bindable(settings, one).err()));
     }
     problems.extend(fits(settings, scope).err());
     problems.extend(application(settings, config, scope));
@@ -76,16 +77,20 @@ fn places(settings: &Settings, has_log: bool) -> Vec<Error> {
 }
 
 /// Whether it could be listened on.
-fn bindable(listener: &Listener) -> Result<()> {
+fn bindable(settings: &Settings, listener: &Listener) -> Result<()> {
     let named = |error: Error| {
         // What the system calls "bind", the option is called, too.
         match error.message().starts_with("bind") {
             true => error,
-            false => error.within(format_args!("bind {listener}")),
+            false => error.within(format_args!("bind {}", listener.address)),
         }
     };
     let addresses = addresses_of(listener).map_err(named)?;
-    addresses.iter().try_for_each(|it| probe(it, listener.reuse_port)).map_err(named)
+    if let Some((user, group)) = &listener.owner {
+        user::ids(user, group).map_err(named)?;
+    }
+    let reuse_port = listener.reuse_port || settings.seats() > 0;
+    addresses.iter().try_for_each(|it| probe(it, reuse_port)).map_err(named)
 }
 
 /// What contradicts the call that the configuration is given to.
