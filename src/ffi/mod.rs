@@ -22,6 +22,7 @@ mod input;
 mod module;
 mod object;
 mod options;
+mod requests;
 mod result;
 mod server;
 mod stats;

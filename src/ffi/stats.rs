@@ -56,6 +56,10 @@ pub struct gw_stats {
     pub reloads_failed: u64,
     /// places whose worker fails to boot, and is tried again later; now
     pub failing: u64,
+    /// answers that took longer than request_timeout or stream_timeout; here and below: of all
+    pub request_timeouts: u64,
+    /// requests that were not written down for gw_arbiter_requests, for want of room
+    pub unrecorded: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -96,6 +100,8 @@ pub(super) fn stats_of<'a>(
         sum.full += counters.connections_full.get();
         sum.accept_errors += counters.accept_errors.get();
         sum.spool_errors += counters.spool_errors.get();
+        sum.request_timeouts += counters.request_timeouts.get();
+        sum.unrecorded += counters.unrecorded.get();
     }
     sum
 }
