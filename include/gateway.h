@@ -730,9 +730,11 @@ typedef struct gw_stats {           /* what was counted */
 } gw_stats;
 
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
-   (graceful), INT and QUIT (quick), logs errors to standard error, listens
-   on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
-   `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
+   (graceful), INT and QUIT (quick), tells systemd of itself if that has
+   started it, logs errors to standard error, listens on 127.0.0.1:8000 or
+   what systemd has bound, and forks a worker per CPU: the options
+   `signals`, `systemd`, `errorlog`, `bind`, `workers` and `worker_model`
+   say otherwise.
    Forked workers live and end inside: only the caller's process returns,
    GW_OK after a stop.  With GW_MODEL_EXEC workers are this program, started
    again: in those this call is the worker, with the options of the arbiter

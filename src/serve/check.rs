@@ -3,8 +3,9 @@
 
 use std::mem::ManuallyDrop;
 
+use super::Process;
+use super::entry::Entry;
 use super::presence::Presence;
-use super::{Entry, Process};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
 use crate::conf::settings::{Settings, WorkerModel};
@@ -24,22 +25,25 @@ pub(super) enum Scope {
     Start {
         /// What that is there for.
         process: Process,
-        /// It takes the place of another, whose addresses and pid file are there.
+        /// It takes the place of another, which has bound the addresses.
         is_second: bool,
     },
     /// To change to it: some of its addresses are bound already.
     Reload,
 }
 
-/// Every problem.  `settings` are those of `config`, with what is taken for granted.
-pub(super) fn problems(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Error> {
+/// Every problem.  `settings` are those of `config`, with what is taken for granted; `presence` is
+/// what the server shows of itself, or is to show.
+pub(super) fn problems(
+    settings: &Settings,
+    config: &mut Config,
+    scope: Scope,
+    presence: &Presence,
+) -> Vec<Error> {
     let mut problems = settings.check();
     problems.extend(places(settings, config.has_log()));
-    let is_second = matches!(scope, Scope::Start { is_second: true, .. });
-    if !is_second {
-        problems.extend(Presence::check(settings));
-    }
-    if scope != Scope::Reload && !is_second {
+    problems.extend(presence.check(settings));
+    if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
         problems.extend(settings.listeners.iter().filter_map(|one| bindable(one).err()));
     }
     problems.extend(fits(settings, scope).err());

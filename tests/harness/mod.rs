@@ -11,6 +11,7 @@
 
 pub mod again;
 pub mod client;
+pub mod life;
 pub mod load;
 #[path = "../support/mod.rs"]
 pub mod support;
