@@ -165,7 +165,7 @@ fn workers_that_are_started_again_take_no_configuration() {
     server.stdin("reload name=second\nreload\n");
     until("it has reloaded without one", || state(&server, "reloads") == 1);
     let ended = stop(server);
-    assert_eq!((said(&ended, "GW_ERR_UNSUPPORTED"), said(&ended, "GW_OK")), (1, 1), "{ended:?}");
+    assert_eq!((said(&ended, "GW_ERR_UNSUPPORTED"), said(&ended, "GW_OK")), (1, 2), "{ended:?}");
 }
 
 #[test]
@@ -373,9 +373,12 @@ fn a_burst_of_signals_loses_nothing_that_matters() {
     for model in MODELS {
         let server = start(&[model, "workers=1", "accesslog=", "loglevel=error"]);
         let pid = server.pid();
+        // Where a process has threads, what was sent first may be delivered last: the one that is
+        // counted must not meet its opposite there.
+        let other = if model == "worker_model=exec" { "URG" } else { "TTOU" };
         let burst = format!(
             "i=0; while [ $i -lt 2500 ]; do kill -HUP {pid}; kill -USR1 {pid}; kill -WINCH {pid}; \
-             kill -TTOU {pid}; i=$((i+1)); done; kill -TTIN {pid}"
+             kill -{other} {pid}; i=$((i+1)); done; kill -TTIN {pid}"
         );
         let load = Load::during(server.address(), |_| {
             let status = std::process::Command::new("sh").arg("-c").arg(burst).status();
