@@ -564,8 +564,14 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
     };
     let mut wait = 0;
     let mut is_quick = false;
+    let mut looked_ms = clock::monotonic_ms();
     loop {
         context.board().beat();
+        let now = context.board().heartbeat_ms();
+        if now.saturating_sub(looked_ms) as i64 >= beat_ms {
+            looked_ms = now;
+            engine.look_around();
+        }
         if wait < 0 || wait > beat_ms {
             wait = if beat_ms == i64::MAX { wait } else { beat_ms };
         }

@@ -25,8 +25,14 @@ use crate::sys::notify;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, SignalMask};
 use crate::sys::shm::{Record, Shared};
-use crate::sys::signal::{SIGABRT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::signal::{
+    SIGABRT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGWINCH, Signals,
+};
 use crate::sys::waker::Waker;
+
+/// What a worker is told that it need not hear before it serves, and must not die of until then.
+const UNHEARD: [i32; 6] = [SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGWINCH];
 
 impl Arbiter {
     /// Starts the program, which becomes a worker in the place `slot` when it serves.
@@ -56,6 +62,7 @@ impl Arbiter {
             fds: handover.fds(),
             bound: proc::is_main_thread(),
             defaults: self.ignored(),
+            ignored: &UNHEARD,
             without: if generation.settings.forgets { &notify::VARIABLES } else { &[] },
             passed: &[],
         });

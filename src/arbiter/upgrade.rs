@@ -148,6 +148,7 @@ impl Arbiter {
             fds: &[handover.fds(), &notify::fds_passed()].concat(),
             bound: false,
             defaults: self.ignored(),
+            ignored: &[],
             without: &[],
             passed: notify::MEANT_FOR_ONE,
         });

@@ -62,6 +62,8 @@ pub struct Start<'a> {
     pub bound: bool,
     /// Signals that do what they do by default there, also if they are ignored here.
     pub defaults: &'a [i32],
+    /// Signals that do nothing there until it says otherwise.
+    pub ignored: &'a [i32],
     /// Variables that it is not to have.
     pub without: &'a [&'a str],
     /// Variables that name this process, and are to name the new one.
@@ -105,7 +107,7 @@ impl Program {
     ///
     /// All other descriptors that are not close-on-exec are the host's, who may want them there.
     pub fn start(&self, start: &Start<'_>) -> io::Result<Pid> {
-        let Start { marker, word, fds, bound, defaults, without, passed } = *start;
+        let Start { marker, word, fds, bound, defaults, ignored, without, passed } = *start;
         let value = |name: &str| -> Option<&[u8]> {
             let mut values = self.env.iter().filter_map(|it| value(it.to_bytes(), name));
             values.next()
@@ -144,6 +146,7 @@ impl Program {
             fds,
             word,
             defaults,
+            ignored,
             parent: proc::pid(),
             bound,
             mask: &mask,
@@ -183,6 +186,7 @@ struct Image<'a> {
     fds: &'a [RawFd],
     word: RawFd,
     defaults: &'a [i32],
+    ignored: &'a [i32],
     parent: Pid,
     bound: bool,
     mask: &'a proc::SignalMask,
@@ -219,9 +223,15 @@ extern "C" fn become_program(image: *mut c_void) -> c_int {
         libc::fcntl(image.word, libc::F_SETFD, 0);
         let mut default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         default.sa_sigaction = libc::SIG_DFL;
+        let mut ignored = default;
+        ignored.sa_sigaction = libc::SIG_IGN;
         for signal in 1..=64 {
             let mut now: libc::sigaction = MaybeUninit::zeroed().assume_init();
             libc::sigaction(signal, std::ptr::null(), &mut now);
+            if image.ignored.contains(&signal) {
+                libc::sigaction(signal, &ignored, std::ptr::null_mut());
+                continue;
+            }
             // A handler of this memory must not run once the signals are let in.
             if now.sa_sigaction != libc::SIG_IGN || image.defaults.contains(&signal) {
                 libc::sigaction(signal, &default, std::ptr::null_mut());
@@ -360,6 +370,7 @@ mod tests {
             fds,
             bound: false,
             defaults: &[libc::SIGPIPE],
+            ignored: &[libc::SIGUSR1],
             without: &["GONE"],
             passed: &["MINE", "OTHER", "NONE"],
         }
@@ -387,6 +398,7 @@ mod tests {
              [ \"$(pwd)\" = / ] || exit 5
              grep -q '^SigBlk:.*0000000000000000$' /proc/self/status || exit 6
              grep -q '^SigIgn:.*[13579bdf]...$' /proc/self/status && exit 7
+             grep -q '^SigIgn:.*[2367abef]..$' /proc/self/status || exit 9
              echo told >/proc/$$/fd/{1}",
             word.as_raw_fd(),
             write.as_raw_fd()

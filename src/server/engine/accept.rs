@@ -52,6 +52,16 @@ impl Engine {
         true
     }
 
+    /// Accept whoever waits without this worker having been told: the one that was may have died of
+    /// something else before it came to that.
+    pub fn look_around(&mut self) {
+        if self.accepting && self.stopping.is_none() {
+            for index in 0..self.listeners.len() {
+                self.accept(index);
+            }
+        }
+    }
+
     /// At `worker_connections`, others wait in the listeners' queues.
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
