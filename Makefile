@@ -21,7 +21,8 @@ RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ru
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
 # Tests that start compiled C programs; test-c runs them again under the checkers.
-C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs tests/pool_c.rs)))
+C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
+                                      tests/pool_c.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
         test-install test-loops test-budget test-cross \
