@@ -108,6 +108,8 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         boot_timeout: settings.boot_timeout,
         heartbeat_timeout: settings.heartbeat_timeout,
         max_lifetime: settings.max_lifetime,
+        memory_soft: settings.memory_soft,
+        memory_hard: settings.memory_hard,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
     };
@@ -137,11 +139,11 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
 
 /// Events of the arbiter become hooks.
 fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
-    let worker = |hook: &Option<OnWorker>, who: Who, exit_status| {
+    let worker = |hook: &Option<OnWorker>, who: Who, exit_status, cause| {
         if let Some(hook) = hook {
             let (pid, slot) = (who.pid, who.slot as u32);
             let generation = who.generation;
-            hook(&Worker { pid, slot, generation, exit_status, ..Worker::default() });
+            hook(&Worker { pid, slot, generation, exit_status, cause, ..Worker::default() });
         }
     };
     let whole = |hook: &Option<OnArbiter>| {
@@ -154,10 +156,12 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
         Event::Ready => whole(&hooks.when_ready),
         Event::Reloading => whole(&hooks.on_reload),
         Event::Ended => whole(&hooks.on_exit),
-        Event::PreFork(who) => worker(&hooks.pre_fork, who, 0),
-        Event::Spawned(who) => worker(&hooks.spawned, who, 0),
-        Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0),
-        Event::Exited(who, exit) => worker(&hooks.child_exit, who, exit.raw()),
+        Event::PreFork(who) => worker(&hooks.pre_fork, who, 0, 0),
+        Event::Spawned(who) => worker(&hooks.spawned, who, 0, 0),
+        Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0, 0),
+        Event::Exited(who, exit, cause) => {
+            worker(&hooks.child_exit, who, exit.raw(), cause as u32);
+        }
         Event::Count { now, before } => {
             if let Some(hook) = &hooks.nworkers_changed {
                 hook(now as u32, before as u32);

@@ -374,3 +374,118 @@ fn a_stop_ends_a_reload() {
         assert_eq!(said(&ended, "child_exit"), 3, "{ended:?}");
     }
 }
+
+/// Numbers of MiB below and above which a worker is too large: a checker makes all of them larger.
+fn sizes() -> (u64, u64) {
+    if under() == Under::Nothing { (64, 128) } else { (1024, 1536) }
+}
+
+#[test]
+fn a_worker_that_has_grown_is_replaced_when_it_has_answered() {
+    let (limit, food) = sizes();
+    let soft = format!("memory_soft={limit}m");
+    let server = start(&["worker_model=fork", "workers=2", "max_recycling=1", &soft]);
+    let mut client = connect(server.address()).unwrap();
+    write!(client, "GET /eat/{food} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let (body, _) = answer(&mut client).unwrap();
+    let pid: i32 = body.split(' ').next_back().unwrap().parse().unwrap();
+    until("another one is ready", || state(&server, "readies") == 3);
+    until("it has gone", || state(&server, "exits") == 1);
+    let ended = stop(server);
+    assert!(ended.stderr.contains(&format!("memory_soft = {}", limit << 20)), "{ended:?}");
+    let line = format!("child_exit {pid} status 0 generation 0 cause 1");
+    assert_eq!(said(&ended, &line), 1, "{ended:?}");
+}
+
+#[test]
+fn a_worker_that_is_too_large_is_killed() {
+    let (limit, food) = sizes();
+    let hard = format!("memory_hard={limit}m");
+    let server = start(&["worker_model=fork", "workers=1", &hard]);
+    let mut client = connect(server.address()).unwrap();
+    write!(client, "GET /eat/{food} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let _ = answer(&mut client);
+    until("another one is ready", || state(&server, "readies") == 2);
+    let ended = stop(server);
+    assert!(ended.stderr.contains("was sent SIGKILL! By the arbiter: it had more"), "{ended:?}");
+    let line = ended.stdout.lines().find(|line| line.starts_with("child_exit")).unwrap();
+    assert!(line.ends_with("status 9 generation 0 cause 5"), "{line}");
+}
+
+#[test]
+fn memory_limits_of_threads_are_said_to_be_without_effect() {
+    let server = start(&["worker_model=threads", "workers=1", "memory_hard=1"]);
+    until("it serves on", || state(&server, "readies") == 1);
+    let ended = stop(server);
+    assert!(ended.stderr.contains("memory_hard are without effect"), "{ended:?}");
+    assert_eq!(said(&ended, "child_exit"), 1, "{ended:?}");
+}
+
+/// A control group of its own, for what is started by [`Group::start`].
+struct Group(PathBuf, &'static str);
+
+impl Group {
+    /// With so many MiB.  `None`: this user may not make any.
+    fn new(limit: u64) -> Option<Group> {
+        let name = format!("gateway-test-{}", std::process::id());
+        let [one, two] =
+            ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(|root| format!("{root}/{name}"));
+        let (path, limits): (_, &[&str]) =
+            if PathBuf::from("/sys/fs/cgroup/memory/memory.oom_control").exists() {
+                (one, &["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"])
+            } else {
+                (two, &["memory.max", "memory.swap.max"])
+            };
+        let group = Group(PathBuf::from(path), limits[0]);
+        std::fs::create_dir(&group.0).ok()?;
+        for (file, octets) in limits.iter().zip([limit << 20, limit << 20]) {
+            // Without swap there is no limit to it.
+            let set = std::fs::write(group.0.join(file), octets.to_string());
+            if *file == group.1 {
+                set.ok()?;
+            }
+        }
+        Some(group)
+    }
+
+    fn start(&self, options: &[&str]) -> Server {
+        let script = "echo $$ > \"$0\" && exec \"$@\"";
+        let (procs, program) = (self.0.join("cgroup.procs"), master());
+        let (procs, program) = (procs.to_str().unwrap(), program.to_str().unwrap());
+        let args = ["-c", script, procs, program, "{}", "signals=1", "errorlog=-"];
+        Server::start(std::path::Path::new("/bin/sh"), &[&args, options].concat())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let since = Instant::now();
+        while std::fs::remove_dir(&self.0).is_err() && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_the_system_kills_for_want_of_memory_is_said_to_be() {
+    if under() != Under::Nothing {
+        // A checker has more memory than its program.
+        return;
+    }
+    let Some(group) = Group::new(64) else {
+        eprintln!("NOT TESTED: out of memory, since this user cannot make a control group");
+        return;
+    };
+    let server = group.start(&["worker_model=fork", "workers=1"]);
+    let mut client = connect(server.address()).unwrap();
+    write!(client, "GET /eat/200 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(answer(&mut client).is_err(), "it was killed");
+    until("another one is ready", || state(&server, "readies") == 2);
+    let ended = stop(server);
+    assert!(
+        ended.stderr.contains("By the system: its control group was out of memory"),
+        "{ended:?}"
+    );
+    let line = ended.stdout.lines().find(|line| line.starts_with("child_exit")).unwrap();
+    assert!(line.ends_with("status 9 generation 0 cause 6"), "{line}");
+}

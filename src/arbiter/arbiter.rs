@@ -83,6 +83,8 @@ pub struct Arbiter {
     pub(super) due_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
     pub(super) oom_kills: Option<u64>,
+    /// When workers are weighed again.
+    pub(super) weigh_at_ms: u64,
     random: u64,
 }
 
@@ -180,6 +182,7 @@ impl Arbiter {
             overslept_ms: 0,
             due_ms: u64::MAX,
             oom_kills: cgroup::oom_kills(),
+            weigh_at_ms: 0,
             random: monotonic_ms() | 1,
         })
     }
@@ -221,6 +224,7 @@ impl Arbiter {
             return Err(Error::new(Kind::State, "start the arbiter: it was started before"));
         }
         self.preflight()?;
+        self.warn_of_memory();
         if self.settings.signals {
             // A log that nobody reads any more must not end the arbiter.
             let caught =
@@ -294,6 +298,7 @@ impl Arbiter {
         if matches!(self.phase, Phase::Running) {
             self.welcome();
             self.watch();
+            self.weigh();
             self.level();
             self.replace();
         }

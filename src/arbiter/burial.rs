@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::arbiter::{Arbiter, Phase, Worker};
 use super::control::StopMode;
-use super::settings::{Event, TARGET};
+use super::settings::{Cause, Event, TARGET};
 use super::stop::GRACE_MS;
 use super::watch::Verdict;
 use super::worker::{APP_ERROR, BOOT_ERROR};
@@ -55,7 +55,7 @@ impl Arbiter {
         if self.board.has_ticket(worker.age) {
             self.places[slot].ticket = Some(worker.age);
         }
-        let out_of_memory = exit == Exit::Signal(SIGKILL) && self.system_killed();
+        let cause = self.cause_of(worker, exit);
         let who = &worker.body;
         match exit {
             Exit::Code(0) => {}
@@ -63,15 +63,15 @@ impl Arbiter {
                 log!(self.log, Error, TARGET, "Worker ({who}) exited with code {code}");
             }
             Exit::Signal(signal) => {
-                let hint = match (signal, worker.told, worker.verdict) {
-                    (_, _, Some(verdict)) => verdict.hint(),
-                    (SIGKILL, Some(StopMode::Kill), _) => " It did not stop in time.",
-                    (SIGKILL, ..) if out_of_memory => {
-                        " Its control group was out of memory: memory.events counts one more."
+                let hint = match (cause, worker.verdict) {
+                    (_, Some(verdict)) => verdict.hint(),
+                    (Cause::Late, _) => " It did not stop in time.",
+                    (Cause::OutOfMemory, _) => {
+                        " By the system: its control group was out of memory."
                     }
-                    (SIGKILL, ..) if self.oom_kills.is_some() => " Not by the arbiter.",
-                    (SIGKILL, ..) => " Perhaps out of memory?",
-                    _ => "",
+                    _ if signal != SIGKILL => "",
+                    _ if self.oom_kills.is_some() => " Not by the arbiter.",
+                    _ => " Perhaps out of memory?",
                 };
                 let name = signal::name(signal);
                 log!(self.log, Error, TARGET, "Worker ({who}) was sent {name}!{hint}");
@@ -86,7 +86,7 @@ impl Arbiter {
             }
         }
         let who = self.who(slot, worker);
-        self.tell(Event::Exited(who, exit));
+        self.tell(Event::Exited(who, exit, cause));
         if !matches!(self.phase, Phase::Running) {
             return;
         }
@@ -126,6 +126,22 @@ impl Arbiter {
                 TARGET,
                 "Worker failed to boot; the next attempt is in {delay} ms"
             );
+        }
+    }
+
+    fn cause_of(&mut self, worker: &Worker, exit: Exit) -> Cause {
+        let killed = exit == Exit::Signal(SIGKILL);
+        // Asked for each of them, so that it is not held against the next.
+        let out_of_memory = killed && self.system_killed();
+        match (worker.verdict, worker.told) {
+            (Some(Verdict::Boot), _) => Cause::Boot,
+            (Some(Verdict::Silent), _) => Cause::Silent,
+            (Some(Verdict::Memory), _) => Cause::Memory,
+            (Some(Verdict::Late | Verdict::Lost), _) => Cause::Late,
+            (None, Some(StopMode::Kill)) if killed => Cause::Late,
+            (None, _) if out_of_memory => Cause::OutOfMemory,
+            (None, Some(_)) => Cause::Told,
+            (None, None) => Cause::Own,
         }
     }
 

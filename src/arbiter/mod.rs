@@ -7,6 +7,7 @@
 //! burial    what the death of a worker means
 //! roll      how many workers, of which configuration: reload and scale
 //! watch     deadlines of single workers: to boot, to give signs of life, to end
+//! memory    how much of it a worker may have
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
 //! spawn     what differs: a worker by fork, a worker as a thread
@@ -19,6 +20,7 @@ mod arbiter;
 mod board;
 mod burial;
 mod control;
+mod memory;
 mod roll;
 mod settings;
 mod spawn;
@@ -29,5 +31,7 @@ mod worker;
 pub use arbiter::Arbiter;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
-pub use settings::{Bind, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who};
+pub use settings::{
+    Bind, Cause, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who,
+};
 pub use worker::WorkerContext;

@@ -46,6 +46,10 @@ pub struct Settings {
     pub heartbeat_timeout: Duration,
     /// When a worker is replaced, a tenth at most later; 0: never.
     pub max_lifetime: Duration,
+    /// Octets that a worker may have resident before it is replaced, after what is in flight; 0: any.
+    pub memory_soft: u64,
+    /// Octets at which a worker is killed; 0: none.
+    pub memory_hard: u64,
     /// How many workers may be away at once that leave by themselves, or of old age.
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
@@ -63,6 +67,8 @@ impl Default for Settings {
             boot_timeout: Duration::ZERO,
             heartbeat_timeout: Duration::ZERO,
             max_lifetime: Duration::ZERO,
+            memory_soft: 0,
+            memory_hard: 0,
             max_recycling: 1,
             reload_parallel: 1,
         }
@@ -90,6 +96,26 @@ pub struct Who {
     pub generation: u32,
 }
 
+/// Why a worker has ended.  The C constants `GW_CAUSE_*` are these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cause {
+    /// For reasons of its own, or somebody else's: its exit says which.
+    Own = 0,
+    /// It was told to stop.
+    Told = 1,
+    /// It was not ready within `boot_timeout`.
+    Boot = 2,
+    /// It gave no sign of life for `heartbeat_timeout`.
+    Silent = 3,
+    /// It did not end within `graceful_timeout`.
+    Late = 4,
+    /// It had more memory than `memory_hard`.
+    Memory = 5,
+    /// The system killed it, since its control group had no memory left.
+    OutOfMemory = 6,
+}
+
 /// What an arbiter tells of, in its own thread.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -104,7 +130,7 @@ pub enum Event<'a> {
     /// A worker serves.
     WorkerReady(Who),
     /// A worker has ended.
-    Exited(Who, Exit),
+    Exited(Who, Exit, Cause),
     /// There are to be `now` workers instead of `before`.
     Count {
         /// From now on.

@@ -25,6 +25,8 @@ pub(super) enum Verdict {
     Boot,
     /// It gave no sign of life for `heartbeat_timeout`.
     Silent,
+    /// It had more than `memory_hard`.
+    Memory,
     /// It did not end within `graceful_timeout`.
     Late,
     /// And not even when it was killed.
@@ -36,6 +38,7 @@ impl Verdict {
         match self {
             Verdict::Boot => " By the arbiter: it was not ready within boot_timeout.",
             Verdict::Silent => " By the arbiter: it gave no sign of life for heartbeat_timeout.",
+            Verdict::Memory => " By the arbiter: it had more than memory_hard.",
             Verdict::Late | Verdict::Lost => " It did not stop in time.",
         }
     }
@@ -144,7 +147,8 @@ impl Arbiter {
         };
         let workers = self.places.iter().enumerate();
         let workers = workers.filter_map(|(slot, place)| Some((slot, place.worker.as_ref()?)));
-        workers.map(of_worker).min().filter(|next| *next != u64::MAX)
+        let own = workers.map(of_worker).chain(self.next_weighing());
+        own.min().filter(|next| *next != u64::MAX)
     }
 
     /// It had its time: to end, after ABRT, or even after KILL.

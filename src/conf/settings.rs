@@ -65,6 +65,8 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub memory_soft: u64,
+    pub memory_hard: u64,
 }
 
 impl Default for Settings {
@@ -106,6 +108,8 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            memory_soft: 0,
+            memory_hard: 0,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -199,6 +203,12 @@ impl Settings {
                     self.limit_request_head
                 ));
             }
+        }
+        if self.memory_hard > 0 && self.memory_soft >= self.memory_hard {
+            report(format!(
+                "memory_soft = {}: a worker would be killed first (memory_hard = {})",
+                self.memory_soft, self.memory_hard
+            ));
         }
         let spools = self.body_limit() > self.body_buffer;
         if spools && !self.spool_dir.as_os_str().is_empty() && !self.spool_dir.is_dir() {

@@ -10,6 +10,7 @@ use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference,
 use super::object::borrow_anywhere;
 use super::result::{gw_error, gw_result};
 use super::server::{gw_server, server_of};
+use crate::arbiter::Cause;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, Record};
 use crate::base::octets::{Octets, Pair};
@@ -63,9 +64,34 @@ pub struct gw_worker {
     pub server: *mut gw_server,
     /// in child_exit, as from waitpid; -1: somebody else has waited for it
     pub exit_status: i32,
-    /// 0
-    pub reserved: u32,
+    /// in child_exit: GW_CAUSE_*
+    pub cause: u32,
 }
+
+/// for reasons of its own, or somebody else's: exit_status says which
+pub const GW_CAUSE_OWN: u32 = 0;
+/// it was told to stop
+pub const GW_CAUSE_TOLD: u32 = 1;
+/// boot_timeout
+pub const GW_CAUSE_BOOT: u32 = 2;
+/// heartbeat_timeout
+pub const GW_CAUSE_SILENT: u32 = 3;
+/// graceful_timeout
+pub const GW_CAUSE_LATE: u32 = 4;
+/// memory_hard
+pub const GW_CAUSE_MEMORY: u32 = 5;
+/// killed by the system: its control group had no memory left
+pub const GW_CAUSE_OUT_OF_MEMORY: u32 = 6;
+
+const _: () = assert!(
+    GW_CAUSE_OWN == Cause::Own as u32
+        && GW_CAUSE_TOLD == Cause::Told as u32
+        && GW_CAUSE_BOOT == Cause::Boot as u32
+        && GW_CAUSE_SILENT == Cause::Silent as u32
+        && GW_CAUSE_LATE == Cause::Late as u32
+        && GW_CAUSE_MEMORY == Cause::Memory as u32
+        && GW_CAUSE_OUT_OF_MEMORY == Cause::OutOfMemory as u32
+);
 
 /// Gunicorn's names; any may be NULL.
 #[repr(C)]
@@ -284,7 +310,7 @@ fn worker_of(worker: &Worker) -> gw_worker {
         generation: worker.generation,
         server: server_of(worker),
         exit_status: worker.exit_status,
-        reserved: 0,
+        cause: worker.cause,
     }
 }
 

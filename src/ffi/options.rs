@@ -79,6 +79,10 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// octets
+pub const GW_OPT_MEMORY_SOFT: u32 = 60;
+/// octets
+pub const GW_OPT_MEMORY_HARD: u32 = 61;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

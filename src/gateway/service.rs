@@ -91,6 +91,8 @@ pub struct Worker {
     pub generation: u32,
     /// How its process ended, as from waitpid; for those that are told of that.
     pub exit_status: i32,
+    /// Why, as the arbiter has it: `GW_CAUSE_*`.
+    pub cause: u32,
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.

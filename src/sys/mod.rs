@@ -11,6 +11,7 @@ pub mod dup;
 pub mod file;
 pub mod listen;
 pub mod localtime;
+pub mod memory;
 pub mod pid;
 pub mod poll;
 pub mod proc;

@@ -517,6 +517,8 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_MEMORY_SOFT              60  /* octets */
+#define GW_OPT_MEMORY_HARD              61  /* octets */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
@@ -573,8 +575,18 @@ typedef struct gw_worker {          /* what hooks are told of a worker */
                                        arbiter, post_fork and worker_abort. */
     int32_t    exit_status;         /* in child_exit, as from waitpid; -1:
                                        somebody else has waited for it */
-    uint32_t   reserved;            /* 0 */
+    uint32_t   cause;               /* in child_exit: GW_CAUSE_* */
 } gw_worker;
+
+#define GW_CAUSE_OWN           0    /* for reasons of its own, or somebody
+                                       else's: exit_status says which */
+#define GW_CAUSE_TOLD          1    /* it was told to stop */
+#define GW_CAUSE_BOOT          2    /* boot_timeout */
+#define GW_CAUSE_SILENT        3    /* heartbeat_timeout */
+#define GW_CAUSE_LATE          4    /* graceful_timeout */
+#define GW_CAUSE_MEMORY        5    /* memory_hard */
+#define GW_CAUSE_OUT_OF_MEMORY 6    /* killed by the system: its control
+                                       group had no memory left */
 
 typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     uint32_t    size;

@@ -148,7 +148,7 @@ AT(gw_worker, slot, 8);
 AT(gw_worker, generation, 12);
 AT(gw_worker, server, 16);
 AT(gw_worker, exit_status, 24);
-AT(gw_worker, reserved, 28);
+AT(gw_worker, cause, 28);
 
 SIZE(gw_hooks, 160);
 AT(gw_hooks, size, 0);

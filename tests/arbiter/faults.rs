@@ -41,7 +41,7 @@ pub(crate) fn a_killed_worker_loses_its_own_requests_alone(model: Model) {
     }
     let ended = host.stop();
     for victim in victims {
-        let status = format!("pid {victim} status 9");
+        let status = format!("pid {victim} status 9 cause 0");
         assert_eq!(ended.stdout.matches(&status).count(), 1, "{status}: {ended:?}");
     }
 }

@@ -196,8 +196,8 @@ child_exit(void *ctx, const gw_worker *w)
     (void) ctx;
     check(getpid() == master, "child_exit: elsewhere");
     atomic_fetch_sub(&shared->workers, 1);
-    snprintf(text, sizeof text, "exited %u pid %d status %d", w->slot, w->pid,
-             w->exit_status);
+    snprintf(text, sizeof text, "exited %u pid %d status %d cause %u",
+             w->slot, w->pid, w->exit_status, w->cause);
     say(text);
     atomic_fetch_add(&shared->exits, 1);
 }
@@ -262,7 +262,8 @@ configured(int n, char **options)
     gw_hooks    hooks = GW_INIT(gw_hooks);
     gw_error    err = GW_INIT(gw_error);
     gw_config  *cfg = gw_config_new();
-    char       *module = NULL, *args;
+    const char *module = NULL;
+    char        path[4096];
     int         i;
 
     app.call = answer;
@@ -278,8 +279,7 @@ configured(int n, char **options)
             shared->boot = 1;
 
         } else if (strcmp(key, "module") == 0) {
-            module = value;
-            continue;
+            module = strchr(options[i], '=') + 1;
 
         } else if (strcmp(key, "host") == 0) {
             reaps |= strcmp(value, "reaps") == 0;
@@ -303,9 +303,8 @@ configured(int n, char **options)
     hooks.worker_exit = worker_exit;
     hooks.worker_int = worker_int;
     if (module != NULL) {
-        args = strchr(module, ':');
-        *args++ = '\0';
-        need(gw_config_module(cfg, "/", module, args, &err), &err);
+        snprintf(path, sizeof path, "%.*s", (int) strcspn(module, ":"), module);
+        need(gw_config_module(cfg, "/", path, strchr(module, ':') + 1, &err), &err);
 
     } else {
         need(gw_config_app(cfg, &app, &err), &err);

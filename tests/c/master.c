@@ -41,6 +41,7 @@ static struct state  *shared;
 static gw_arbiter    *arbiter;
 static const char    *address;
 static pid_t          master;
+static char *volatile kept;              /* what was eaten last */
 
 /* ---- the application ---- */
 
@@ -68,6 +69,15 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
         while (shared->silenced == 0) {
             usleep(10000);
         }
+
+    } else if (strncmp(path, "/eat/", 5) == 0) {
+        size_t  size = (size_t) atoi(path + 5) << 20;
+        char   *food = malloc(size);
+
+        for (size_t i = 0; food != NULL && i < size; i += 4096) {
+            food[i] = 1;
+        }
+        kept = food;
 
     } else if (strcmp(path, "/slow") == 0) {
         usleep(20000);
@@ -199,8 +209,8 @@ child_exit(void *ctx, const gw_worker *w)
 
     (void) ctx;
     atomic_fetch_add(&shared->wrong, getpid() != master);
-    snprintf(text, sizeof text, "child_exit %d status %d generation %u", w->pid,
-             w->exit_status, w->generation);
+    snprintf(text, sizeof text, "child_exit %d status %d generation %u cause %u",
+             w->pid, w->exit_status, w->generation, w->cause);
     say(text);
     atomic_fetch_add(&shared->exits, 1);
     now = atomic_fetch_sub(&shared->workers, 1) - 1;

@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 35] = [
+pub(super) static OPTIONS: [Opt; 37] = [
     opt(
         1,
         c"workers",
@@ -328,5 +328,21 @@ pub(super) static OPTIONS: [Opt; 35] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        60,
+        c"memory_soft",
+        size!(memory_soft, 0, i64::MAX as u64),
+        c"0",
+        c"Octets of memory that a worker may have resident (RSS, as top shows it) before it is \
+          replaced, when its requests are answered. Looked at each second. 0: any. Without effect \
+          where workers are threads.",
+    ),
+    opt(
+        61,
+        c"memory_hard",
+        size!(memory_hard, 0, i64::MAX as u64),
+        c"0",
+        c"Octets of memory at which a worker is killed. 0: none. As memory_soft.",
     ),
 ];

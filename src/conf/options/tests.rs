@@ -42,6 +42,8 @@ fn numbers_and_names_are_fixed() {
             (33, "max_requests_jitter", "int"),
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
+            (60, "memory_soft", "size"),
+            (61, "memory_hard", "size"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));
@@ -58,7 +60,7 @@ fn every_option_is_found_and_documented() {
         let c = option.c_strings().map(|c| c.to_str().unwrap());
         assert_eq!(c, [option.name(), option.kind(), option.preset(), option.help()]);
     }
-    for id in [0, 36, u32::MAX] {
+    for id in [0, 1000, u32::MAX] {
         let error = by_id(id).unwrap_err();
         assert_eq!(error.kind(), Kind::Unknown);
         assert_eq!(error.message(), format!("no option has the number {id}"));
