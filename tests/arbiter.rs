@@ -15,6 +15,8 @@ mod ends;
 mod faults;
 #[path = "arbiter/hosts.rs"]
 mod hosts;
+#[path = "arbiter/signals.rs"]
+mod signals;
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,6 +77,8 @@ run! {
             children_of_the_host_keep_their_statuses
             a_host_that_reaps_tells_of_its_children
             without_signals_nothing_of_the_process_changes;
+        signals:
+            the_table_of_the_manual_is_true;
     }
 }
 

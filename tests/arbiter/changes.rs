@@ -117,7 +117,7 @@ pub(crate) fn what_is_asked_for_by_calls_adds_up(model: Model) {
         host.tell(&format!("signal {SIGTTOU} 1"));
         host.until("target", 2);
         until("two serve", || host.number("serving") == 2 && host.number("workers") == 2);
-        assert!(host.number("reloads") > 0);
+        until("it reloads", || host.number("reloads") > 0);
     });
     load.assert_no_failure();
     assert_eq!((host.number("most"), host.number("failures")), (13, 0));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::harness::load::{Load, MIXED};
-use crate::harness::{SIGKILL, SIGSTOP, kill};
+use crate::harness::{SIGKILL, SIGSTOP, Under, kill, under};
 
 /// A thread cannot be killed alone: a signal that ends one ends the process, as the manual says.
 pub(crate) fn a_killed_worker_loses_its_own_requests_alone(model: Model) {
@@ -48,7 +48,10 @@ pub(crate) fn a_killed_worker_loses_its_own_requests_alone(model: Model) {
 
 /// A thread is told to stop, and another one takes its place; nobody can stop one from outside.
 pub(crate) fn workers_that_stop_or_spin_are_replaced(model: Model) {
-    let host = Host::start(model, 3, &["app=loop", "heartbeat_timeout=1s", "graceful_timeout=1s"]);
+    // Under valgrind those that are well take their time, too.
+    let timeout = if under() == Under::Valgrind { "10s" } else { "1s" };
+    let timeout = format!("heartbeat_timeout={timeout}");
+    let host = Host::start(model, 3, &["app=loop", &timeout, "graceful_timeout=1s"]);
     let mut silent = 1;
     let mut spins = host.server.connect();
     spins.send("GET /spin HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -55,7 +55,8 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     char         text[500];
     gw_result    rc;
 
-    snprintf(text, sizeof text, "%s %d %s\n", (char *) ctx, (int) getpid(), query);
+    snprintf(text, sizeof text, query[0] == '\0' ? "%s %d" : "%s %d %s\n",
+             (char *) ctx, (int) getpid(), query);
     if (strcmp(path, "/state") == 0) {
         snprintf(text, sizeof text,
                  "reloads %d failures %d readies %d spawned %d exits %d "
