@@ -21,6 +21,8 @@
  *                         the arbiter is turned (unless it forks)
  *     boot well|fails     what workers do that are started from now on
  *     children            system, popen, and a child that is waited for
+ *     trim                gives memory that is not used back to the system, as
+ *                         GET /trim does in a worker
  *     open                lets go who waits in /hang or spins in /spin
  *     stop                gw_arbiter_stop
  *
@@ -31,6 +33,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -113,6 +116,9 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
 
     } else if (strcmp(path, "/slow") == 0) {
         usleep(20000);
+
+    } else if (strcmp(path, "/trim") == 0) {
+        malloc_trim(0);
 
     } else if (strcmp(path, "/big") == 0) {
         more = BIG;
@@ -413,6 +419,9 @@ obey(const char *line)
 
     } else if (strcmp(line, "children") == 0) {
         children();
+
+    } else if (strcmp(line, "trim") == 0) {
+        malloc_trim(0);
 
     } else if (strcmp(line, "open") == 0) {
         shared->open = 1;

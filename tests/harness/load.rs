@@ -7,29 +7,50 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Response};
 
 /// Octets that follow the first line of `/big`.
 pub const BIG: usize = 65_536;
 
-/// What a client asks for, again and again.
+/// What a client does again and again.
 #[derive(Clone, Copy, Debug)]
-pub struct Habit {
-    pub path: &'static str,
-    /// On a connection that it keeps as long as the server does.
-    pub keeps: bool,
+pub enum Habit {
+    /// Asks for this, on a connection that it keeps as long as the server does.
+    Keeps(&'static str),
+    /// The same, on a connection for each request.
+    ComesAndGoes(&'static str),
+    /// Sends several requests at once, on a connection that it keeps.
+    Pipelines,
+    /// Sends bodies, from small ones to one that has to be spooled, to `/echo`.
+    Posts,
+    /// Sends its request in pieces, and takes its time with the answer.
+    Dawdles,
+    /// Leaves in the middle of its request, or before its answer.
+    Leaves,
+    /// Sends what is no request, and expects to hear so.
+    Misbehaves,
 }
 
-/// Several of each kind.
-pub const MIXED: [Habit; 6] = [
-    Habit { path: "/", keeps: true },
-    Habit { path: "/", keeps: true },
-    Habit { path: "/slow", keeps: true },
-    Habit { path: "/slow", keeps: true },
-    Habit { path: "/", keeps: false },
-    Habit { path: "/", keeps: false },
+use Habit::{ComesAndGoes, Dawdles, Keeps, Leaves, Misbehaves, Pipelines, Posts};
+
+/// Several clients that keep connections, and several that do not.
+pub const STEADY: [Habit; 6] =
+    [Keeps("/"), Keeps("/"), Keeps("/slow"), Keeps("/slow"), ComesAndGoes("/"), ComesAndGoes("/")];
+
+/// Some of all kinds; for a server with `/echo` and `/big`.
+pub const ALL: [Habit; 10] = [
+    Keeps("/"),
+    Keeps("/slow"),
+    Keeps("/big"),
+    ComesAndGoes("/"),
+    ComesAndGoes("/big"),
+    Pipelines,
+    Posts,
+    Dawdles,
+    Leaves,
+    Misbehaves,
 ];
 
 /// A request that was not answered as it should be.
@@ -38,6 +59,7 @@ pub struct Failure {
     pub text: String,
     /// The process that had answered on this connection before.
     pub of: Option<i32>,
+    pub at: Instant,
 }
 
 #[derive(Default)]
@@ -50,10 +72,16 @@ pub struct Load {
     answered: Mutex<BTreeSet<String>>,
 }
 
+/// A connection, and who has answered on it.
+struct Kept {
+    client: Client,
+    of: Option<i32>,
+}
+
 impl Load {
     /// While `body` runs.
     pub fn during(address: &str, body: impl FnOnce(&Load)) -> Load {
-        Load::of(address, &MIXED, body)
+        Load::of(address, &STEADY, body)
     }
 
     /// The same, of clients with these habits.
@@ -67,7 +95,7 @@ impl Load {
         let load = Load::default();
         std::thread::scope(|scope| {
             for habit in habits {
-                scope.spawn(|| load.ask_on(address, *habit));
+                scope.spawn(|| load.go_on(address, *habit));
             }
             let end = End(&load);
             body(&load);
@@ -76,50 +104,111 @@ impl Load {
         load
     }
 
-    fn ask_on(&self, address: &str, habit: Habit) {
-        let mut kept: Option<(Client, i32)> = None;
+    fn go_on(&self, address: &str, habit: Habit) {
+        let mut kept: Option<Kept> = None;
         while !self.ends.load(Ordering::Relaxed) {
-            let (client, of) = match kept.take() {
-                Some((client, of)) => (Ok(client), Some(of)),
-                None => (Client::try_connect(address), None),
-            };
-            match client.and_then(|mut client| Ok((self.ask(&mut client, habit)?, client))) {
-                Ok(((worker, is_kept), client)) => {
-                    self.answers.fetch_add(1, Ordering::Relaxed);
-                    kept = is_kept.then_some((client, worker));
+            let of = kept.as_ref().and_then(|kept| kept.of);
+            let there = kept.take().map_or_else(
+                || Client::try_connect(address).map(|client| Kept { client, of: None }),
+                Ok,
+            );
+            match there.and_then(|mut there| Ok((self.act(habit, &mut there)?, there))) {
+                Ok((is_kept, there)) => kept = is_kept.then_some(there),
+                Err(text) => {
+                    let failure = Failure { text, of, at: Instant::now() };
+                    self.failures.lock().unwrap().push(failure);
                 }
-                Err(text) => self.failures.lock().unwrap().push(Failure { text, of }),
             }
             // A client thinks for a moment, in which its connection is idle.
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// The process that answered, and whether the connection is kept.
-    fn ask(&self, client: &mut Client, habit: Habit) -> Result<(i32, bool), String> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let Habit { path, keeps } = habit;
-        let close = if keeps { "" } else { "Connection: close\r\n" };
-        if !client.try_send(format!("GET {path}?{number} HTTP/1.1\r\nHost: x\r\n{close}\r\n")) {
-            return Err("the request was not taken".to_owned());
-        }
-        let response = client.try_response("GET")?;
-        let is_kept = keeps && response.keeps_alive();
-        let text = String::from_utf8_lossy(&response.body);
-        let (line, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        let words: Vec<_> = line.split(' ').collect();
-        let more = if path == "/big" { BIG } else { 0 };
-        let is_right = rest.len() == more && rest.bytes().all(|octet| octet == b'x');
-        match words[..] {
-            [name, pid, its] if response.status == 200 && its == number && is_right => {
-                let mut answered = self.answered.lock().unwrap();
-                if !answered.contains(&format!("{name} {pid}")) {
-                    answered.insert(format!("{name} {pid}"));
-                }
-                Ok((pid.parse().map_err(|_| format!("of whom? {line:?}"))?, is_kept))
+    /// One request, or several; whether the connection is kept.
+    fn act(&self, habit: Habit, kept: &mut Kept) -> Result<bool, String> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match habit {
+            Keeps(path) => {
+                send(kept, request(path, number, ""))?;
+                self.hear(kept, number, &rest_of(path))
             }
-            _ => Err(format!("request {number}: another answer: {response:?}")),
+            ComesAndGoes(path) => {
+                send(kept, request(path, number, "Connection: close\r\n"))?;
+                self.hear(kept, number, &rest_of(path)).map(|_| false)
+            }
+            Pipelines => {
+                let numbers = number..number + 8;
+                self.next.fetch_add(7, Ordering::Relaxed);
+                let all = numbers.clone().map(|number| request("/", number, ""));
+                send(kept, all.collect::<String>())?;
+                for number in numbers {
+                    // Those behind an answer with `Connection: close` are not answered.
+                    if !self.hear(kept, number, "")? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Posts => {
+                let length = [10, 5_000, 100_000][number as usize % 3];
+                let body = "words and ".repeat(length / 10);
+                let head = format!("POST /echo?{number} HTTP/1.1\r\nHost: x\r\n");
+                send(kept, format!("{head}Content-Length: {length}\r\n\r\n{body}"))?;
+                self.hear(kept, number, &body)
+            }
+            Dawdles => {
+                let request = request("/big", number, "");
+                for piece in request.as_bytes().chunks(20) {
+                    send(kept, piece)?;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+                self.hear(kept, number, &rest_of("/big"))
+            }
+            Leaves => {
+                let request = request("/big", number, "");
+                let length = [7, 30, request.len()][number as usize % 3];
+                kept.client.try_send(&request[..length]);
+                Ok(false)
+            }
+            Misbehaves => {
+                let (text, status) = match number % 2 {
+                    0 => ("GET / HTTP/1.1\r\nHost x\r\n\r\n".to_owned(), 400),
+                    _ => (format!("GET /{} HTTP/1.1\r\n", "x".repeat(5000)), 414),
+                };
+                send(kept, text)?;
+                let response = kept.client.try_response("GET")?;
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                match response.status {
+                    it if it == status => Ok(false),
+                    _ => Err(format!("not {status}: {response:?}")),
+                }
+            }
         }
+    }
+
+    /// The answer to a request; whether the connection is kept.
+    fn hear(&self, kept: &mut Kept, number: u64, rest: &str) -> Result<bool, String> {
+        let response = kept.client.try_response("GET")?;
+        let worker = self.check(&response, number, rest);
+        kept.of = Some(worker.ok_or_else(|| format!("request {number}: {response:?}"))?);
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        Ok(response.keeps_alive())
+    }
+
+    /// Who gave this answer, if it is the right one.
+    fn check(&self, response: &Response, number: u64, rest: &str) -> Option<i32> {
+        let text = str::from_utf8(&response.body).ok()?;
+        let (line, its_rest) = text.split_once('\n')?;
+        let (who, its_number) = line.rsplit_once(' ')?;
+        if response.status != 200 || its_number != number.to_string() || its_rest != rest {
+            return None;
+        }
+        let mut answered = self.answered.lock().unwrap();
+        if !answered.contains(who) {
+            answered.insert(who.to_owned());
+        }
+        who.split_once(' ')?.1.parse().ok()
     }
 
     pub fn answers(&self) -> u64 {
@@ -141,4 +230,17 @@ impl Load {
         assert!(failures.is_empty(), "{} of {answers}: {:?}", failures.len(), failures.first());
         assert!(answers > 0);
     }
+}
+
+fn request(path: &str, number: u64, header: &str) -> String {
+    format!("GET {path}?{number} HTTP/1.1\r\nHost: x\r\n{header}\r\n")
+}
+
+fn rest_of(path: &str) -> String {
+    "x".repeat(if path == "/big" { BIG } else { 0 })
+}
+
+fn send(kept: &mut Kept, octets: impl AsRef<[u8]>) -> Result<(), String> {
+    let is_taken = kept.client.try_send(octets);
+    is_taken.then_some(()).ok_or_else(|| "the request was not taken".to_owned())
 }

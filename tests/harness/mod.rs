@@ -10,6 +10,7 @@
 #![allow(dead_code)] // Each test program uses its own part of this.
 
 pub mod client;
+pub mod host;
 pub mod load;
 #[path = "../support/mod.rs"]
 pub mod support;
