@@ -517,6 +517,13 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_PIDFILE                  39  /* by name only */
+#define GW_OPT_USER                     40  /* by name only */
+#define GW_OPT_GROUP                    41  /* by name only */
+#define GW_OPT_UMASK                    42  /* 022, say; auto by name only */
+#define GW_OPT_SYSTEMD                  43  /* 1 in gw_serve, else 0, unless
+                                               set */
+#define GW_OPT_REAP_ORPHANS             44  /* 0 or 1 */
 #define GW_OPT_MEMORY_SOFT              60  /* octets */
 #define GW_OPT_MEMORY_HARD              61  /* octets */
 

@@ -1,7 +1,9 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
+mod presence;
+
 use std::any::Any;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -11,7 +13,7 @@ use crate::arbiter::{
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
@@ -20,9 +22,13 @@ use crate::server::engine::{Engine, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
+use crate::sys::notify;
 use crate::sys::pid::pid;
+use crate::sys::proc;
 use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::signal::{self, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+use crate::sys::user::{self, Identity};
+use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
@@ -43,7 +49,7 @@ pub fn serve(mut config: Config) -> Result<()> {
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
         WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Threads | WorkerModel::Fork => prefork(config)?.run(),
+        WorkerModel::Threads | WorkerModel::Fork => supervised(config, Process::Server)?.0.run(),
     }
 }
 
@@ -52,7 +58,16 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// # Errors
 /// As [`serve`]; and a configuration that listens nowhere.
 pub fn prefork(config: Config) -> Result<Arbiter> {
-    supervised(config).map(|(arbiter, _)| arbiter)
+    supervised(config, Process::Host).map(|(arbiter, _)| arbiter)
+}
+
+/// What the process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// To serve: options may change it.
+    Server,
+    /// For something of its own.
+    Host,
 }
 
 /// What all generations of an arbiter's workers have in common.
@@ -62,13 +77,19 @@ pub(crate) struct Common {
     pub(crate) counters: Arc<Shared<Counters>>,
     /// What hooks are told that the arbiter is called.
     pub(crate) token: Arc<AtomicUsize>,
+    /// What they show of themselves.
+    presence: Arc<Presence>,
+    process: Process,
+    /// What the process has become, where workers are threads of it.
+    entered: Arc<Mutex<Option<Entry>>>,
 }
 
 /// The same, and what its generations have in common.
-pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
+pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, Common)> {
     let counters = Shared::new(Board::PLACES);
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let common = Common { counters, token: Arc::default() };
+    let (token, presence) = Default::default();
+    let common = Common { counters, token, presence, process, entered: Arc::default() };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&[])?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
@@ -79,7 +100,8 @@ pub(crate) fn supervised(config: Config) -> Result<(Arbiter, Common)> {
 }
 
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
-pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
+pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
+    config.settings_mut().activate();
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
@@ -99,7 +121,10 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
             ));
         }
     };
-    let source = Arc::new(Source::new(draft)?);
+    common.presence.prepare(&settings)?;
+    let entry = Entry::of(&settings)?;
+    let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
+    let source = Arc::new(Source::new(draft, &entry)?);
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -112,25 +137,37 @@ pub(crate) fn plan(config: Config, common: &Common) -> Result<Plan> {
         memory_hard: settings.memory_hard,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        tick: common.presence.tick(),
+        reap_orphans: settings.reap_orphans,
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&source, &workers_log, Arc::new(one), context)
+        work(&source, &entry, &workers_log, Arc::new(one), context)
     });
-    let token = Arc::clone(&common.token);
+    let Common { counters, token, presence, .. } = common.clone();
+    let observers_log = log.clone();
     let observer: Observer = Arc::new(move |handle, event| {
         let token = token.load(Ordering::Relaxed);
         if matches!(event, Event::Reopen) {
             to_reopen.reopen_logs();
         }
         observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
+        presence.tell(event, || status_of(handle, &counters), &observers_log);
     });
+    let presence = Arc::clone(&common.presence);
     Ok(Plan {
         settings: of_arbiter,
-        bind: Box::new(move |there| to_bind.bind_beside(there)),
+        bind: Box::new(move |there| {
+            if let Some(bound) = bound {
+                return Ok(bound);
+            }
+            let bound = to_bind.bind_beside(there)?;
+            presence.bound(&settings)?;
+            Ok(bound)
+        }),
         main,
         log,
         observer: Some(observer),
@@ -172,7 +209,17 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
                 hook(&arbiter(), failure);
             }
         }
-        Event::Reopen => {}
+        Event::Reopen | Event::Stopping | Event::Tick { .. } => {}
+    }
+}
+
+fn status_of(handle: &arbiter::Handle, counters: &Shared<Counters>) -> Status {
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let tally = handle.tally();
+    Status {
+        workers: of(&tally.spawned).saturating_sub(of(&tally.exited)),
+        reloads: of(&tally.reloads),
+        requests: counters.iter().map(|counters| counters.requests.get()).sum(),
     }
 }
 
@@ -184,12 +231,46 @@ struct Source {
     draft: Mutex<Option<Draft>>,
 }
 
+impl Common {
+    /// What forked workers do each, the process does here whose threads are workers: once, after its
+    /// sockets are bound, which are returned then.
+    fn enter(&self, draft: &Draft, entry: &Entry) -> Result<Option<Vec<Arc<Listening>>>> {
+        let mut entered = self.entered.lock();
+        if let Some(before) = &*entered {
+            if before.is_same(entry) {
+                return Ok(None);
+            }
+            let text = "user, group and umask of a process with threads cannot change by a reload";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let mut bound = None;
+        if entry.changes() {
+            if self.process == Process::Host {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    "user, group, umask: workers that are threads are in the host's process, which \
+                     only gw_serve may change",
+                ));
+            }
+            let listeners = draft.bind()?;
+            self.presence.bound(&draft.settings)?;
+            entry.enter_process()?;
+            bound = Some(listeners);
+        }
+        *entered = Some(entry.clone());
+        Ok(bound)
+    }
+}
+
 impl Source {
-    fn new(draft: Draft) -> Result<Self> {
+    fn new(draft: Draft, entry: &Entry) -> Result<Self> {
         let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
         let source = Source { made, draft: Mutex::new(Some(draft)) };
         if for_workers {
-            module::try_in_child(|| source.setup().map(drop))?;
+            module::try_in_child(|| {
+                entry.enter()?;
+                source.setup().map(drop)
+            })?;
         } else {
             must_have_app(&*source.setup()?)?;
         }
@@ -239,10 +320,6 @@ fn must_have_app(setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-fn bind(setup: &Setup) -> Result<Vec<Arc<Listening>>> {
-    setup.bind()
-}
-
 /// The process that is a worker, if this one or an ancestor is.
 static WORKER: AtomicU32 = AtomicU32::new(0);
 
@@ -254,13 +331,62 @@ pub fn is_worker() -> bool {
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
+/// What a worker that is a process does first, before there is an application in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    /// The service manager's words are the arbiter's.
+    forgets: bool,
+    identity: Option<Identity>,
+    umask: Option<u32>,
+}
+
+impl Entry {
+    fn of(settings: &Settings) -> Result<Entry> {
+        Ok(Entry {
+            forgets: settings.systemd == Some(true),
+            identity: settings.identity()?,
+            umask: settings.umask,
+        })
+    }
+
+    fn enter(&self) -> Result<()> {
+        if self.forgets {
+            notify::forget();
+        }
+        self.enter_process()
+    }
+
+    /// The same in a process that serves and is no worker: what a service manager says is its own.
+    fn enter_process(&self) -> Result<()> {
+        if let Some(umask) = self.umask {
+            user::set_umask(umask);
+        }
+        self.identity.as_ref().map_or(Ok(()), Identity::take_on)
+    }
+
+    fn changes(&self) -> bool {
+        self.identity.is_some() || self.umask.is_some()
+    }
+
+    fn is_same(&self, other: &Entry) -> bool {
+        (&self.identity, self.umask) == (&other.identity, other.umask)
+    }
+}
+
 /// A worker's life.
-fn work(source: &Source, log: &Logger, counters: Arc<OneOf>, context: &WorkerContext<'_>) -> i32 {
+fn work(
+    source: &Source,
+    entry: &Entry,
+    log: &Logger,
+    counters: Arc<OneOf>,
+    context: &WorkerContext<'_>,
+) -> i32 {
     let is_process = context.pid() != 0;
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
     }
-    let made = source.setup().and_then(|setup| {
+    let entered = if is_process { entry.enter() } else { Ok(()) };
+    let made = entered.and_then(|()| source.setup()).and_then(|setup| {
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -396,43 +522,113 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
 
 /// The calling thread is the only worker.
 fn serve_inline(config: Config) -> Result<()> {
-    let setup = Arc::new(Setup::new(config)?);
+    let draft = Draft::draft(config)?;
+    let presence = Presence::default();
+    presence.prepare(&draft.settings)?;
+    let entry = Entry::of(&draft.settings)?;
+    let listeners = draft.bind()?;
+    presence.bound(&draft.settings)?;
+    entry.enter_process()?;
+    let setup = Arc::new(draft.load()?);
     must_have_app(&setup)?;
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
         Some(true) => {
-            let caught = [SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            let mut caught = vec![SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            caught.extend(setup.settings.reap_orphans.then_some(SIGCHLD));
             Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
         }
         _ => None,
     };
     let counters = Arc::new(Counters::default());
-    let engine = Engine::new(Arc::clone(&setup), bind(&setup)?, counters)?;
+    let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
     let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    hooked(&setup.stack.hooks, &worker, || turn_here(&setup, engine, signals))?
+    let tell = |event: Event<'_>| {
+        let requests = || counters.requests.get();
+        let status = || Status { workers: 1, reloads: 0, requests: requests() };
+        presence.tell(event, status, &setup.log);
+    };
+    let tick_ms = presence.tick().as_millis() as i64;
+    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
+    let served = hooked(&setup.stack.hooks, &worker, serve);
+    tell(Event::Ended);
+    served?
 }
 
-fn turn_here(setup: &Setup, mut engine: Engine, signals: Option<Signals>) -> Result<()> {
+/// Tells of what happens as an arbiter would.
+fn turn_here(
+    setup: &Setup,
+    mut engine: Engine,
+    signals: Option<Signals>,
+    tick_ms: i64,
+    tell: &dyn Fn(Event<'_>),
+) -> Result<()> {
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
     }
     for listener in engine.listeners() {
         log!(setup.log, Info, "server", "Listening at: {}", listener.local());
     }
+    tell(Event::Ready);
+    let stop = |engine: &Engine, how| {
+        tell(Event::Stopping);
+        engine.control().stop(how);
+    };
+    let mut tick = Timer::every(tick_ms);
+    let reaps = setup.settings.reap_orphans;
+    let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
     let mut wait = 0;
     while let Some(next) = engine.turn(wait)? {
         wait = next;
+        if tick.is_due(&mut wait) {
+            tell(Event::Tick { is_well: true });
+        }
+        if orphans.is_due(&mut wait) {
+            proc::reap_orphans(|_| false);
+        }
         if !engine.take_notice() {
             continue;
         }
         for signal in signals.iter().flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => setup.reopen_logs(),
-                SIGTERM => engine.control().stop(Stop::Graceful),
-                _ => engine.control().stop(Stop::Quick),
+                SIGCHLD => drop(proc::reap_orphans(|_| false)),
+                SIGTERM => stop(&engine, Stop::Graceful),
+                _ => stop(&engine, Stop::Quick),
             }
             wait = 0;
         }
     }
     Ok(())
+}
+
+/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
+const ORPHANS_MS: i64 = 1000;
+
+/// Something that is done now and then by a loop.
+struct Timer {
+    /// 0: never.
+    every_ms: i64,
+    due_ms: i64,
+}
+
+impl Timer {
+    fn every(every_ms: i64) -> Timer {
+        Timer { every_ms, due_ms: clock::monotonic_ms() as i64 + every_ms }
+    }
+
+    /// Whether it is to be done; the loop is to wait no longer than until the next time.
+    fn is_due(&mut self, wait_ms: &mut i64) -> bool {
+        if self.every_ms <= 0 {
+            return false;
+        }
+        let now = clock::monotonic_ms() as i64;
+        let is_due = now >= self.due_ms;
+        if is_due {
+            self.due_ms = now + self.every_ms;
+        }
+        let left = self.due_ms - now;
+        *wait_ms = if *wait_ms < 0 { left } else { left.min(*wait_ms) };
+        is_due
+    }
 }

@@ -11,13 +11,12 @@
 
 mod harness;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use harness::host::{FORK, Host, Model, THREADS, until};
-use harness::load::{ALL, Failure, Load};
+use harness::load::{ALL, Failure, Habit::{ComesAndGoes, Keeps, Posts}, Load};
 use harness::{PATIENCE, SIGCONT, SIGKILL, SIGSTOP, kill};
 
 const SIGHUP: i32 = 1;
@@ -26,6 +25,9 @@ const SIGTTIN: i32 = 21;
 const SIGTTOU: i32 = 22;
 
 const WORKERS: i32 = 2;
+
+/// Of a worker: so many clients of each kind fill both.
+const CONNECTIONS: usize = 16;
 
 /// How much a process may use more than before, in KiB.
 const GROWTH: i64 = 256;
@@ -45,7 +47,10 @@ fn soak() {
 }
 
 fn soak_model(model: Model, time: Duration) {
-    let mut host = Host::start(model, WORKERS, &["threads=2", "loglevel=error"]);
+    // A timer of a connection that has ended is there until its time has come.
+    let connections = format!("worker_connections={CONNECTIONS}");
+    let options = ["threads=2", &connections, "header_timeout=5s", "loglevel=error"];
+    let mut host = Host::start(model, WORKERS, &options);
     let mut faults = Faults::default();
 
     // Everything once.
@@ -191,11 +196,13 @@ fn usage(pid: i32, is_worker: bool) -> Use {
     }
 }
 
-/// The arbiter and its workers, after the same load each time, when their clients have left.
+/// The arbiter and its workers, after the same load each time, when their clients have left: as
+/// many as they take, with bodies that fill all buffers which are kept for the next request.
 fn settled(model: Model, host: &mut Host, before: Option<&[Use]>) -> Vec<Use> {
     let address = host.server.address().to_owned();
-    let load = Load::of(&address, &ALL, |load| {
-        let enough = load.answers() + 1000;
+    let flood = [[Posts; CONNECTIONS], [Keeps("/big"); CONNECTIONS]].concat();
+    let load = Load::of(&address, &flood, |load| {
+        let enough = 30 * flood.len() as u64;
         until("all have served", || load.answers() > enough);
     });
     load.assert_no_failure();
@@ -203,11 +210,13 @@ fn settled(model: Model, host: &mut Host, before: Option<&[Use]>) -> Vec<Use> {
     until("there are as many as before", || host.server.workers().len() == workers);
     // What malloc keeps for the next burst is not what is used.
     host.tell("trim");
-    let mut trimmed = BTreeSet::new();
-    until("all have given back what they do not use", || {
-        trimmed.insert(host.server.get("/trim"));
-        trimmed.len() >= workers
+    let load = Load::of(&address, &[ComesAndGoes("/trim"); 6], |load| {
+        until("all have given back what they do not use", || {
+            let has_answered = |pid: &i32| load.answered().contains(&format!("arbiter {pid}"));
+            load.answers() > 0 && host.server.workers().iter().all(has_answered)
+        });
     });
+    load.assert_no_failure();
     let look = || -> Vec<Use> {
         let mut all = vec![usage(host.server.pid(), false)];
         all.extend(host.server.workers().into_iter().map(|pid| usage(pid, true)));

@@ -27,8 +27,8 @@ use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid};
 use crate::sys::signal::{
-    self, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
-    Signals,
+    self, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGWINCH, Signals,
 };
 use crate::sys::waker::Waker;
 
@@ -81,6 +81,10 @@ pub struct Arbiter {
     pub(super) overslept_ms: u64,
     /// When the loop was to turn again at the latest.
     pub(super) due_ms: u64,
+    /// When time is told again.
+    pub(super) tick_ms: u64,
+    /// When to look for children that are nobody's.
+    pub(super) orphans_ms: u64,
     /// Processes of this control group that the system has killed for want of memory.
     pub(super) oom_kills: Option<u64>,
     /// When workers are weighed again.
@@ -181,6 +185,8 @@ impl Arbiter {
             warned_of_threads: false,
             overslept_ms: 0,
             due_ms: u64::MAX,
+            tick_ms: 0,
+            orphans_ms: 0,
             oom_kills: cgroup::oom_kills(),
             weigh_at_ms: 0,
             random: monotonic_ms() | 1,
@@ -227,8 +233,10 @@ impl Arbiter {
         self.warn_of_memory();
         if self.settings.signals {
             // A log that nobody reads any more must not end the arbiter.
-            let caught =
-                [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH];
+            let mut caught = vec![
+                SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+            ];
+            caught.extend(self.settings.reap_orphans.then_some(SIGCHLD));
             let signals = Signals::install(&caught)?.ignoring(SIGPIPE)?;
             self.poller
                 .get_mut()
@@ -295,6 +303,8 @@ impl Arbiter {
         self.hear_signals();
         self.hear_requests();
         self.reap();
+        self.reap_orphans();
+        self.tick();
         if matches!(self.phase, Phase::Running) {
             self.welcome();
             self.watch();
@@ -363,6 +373,12 @@ impl Arbiter {
         }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
+        }
+        if self.settings.reap_orphans {
+            at_most(self.orphans_ms.saturating_sub(now));
+        }
+        if !self.settings.tick.is_zero() {
+            at_most(self.tick_ms.saturating_sub(now));
         }
         self.due_ms = u64::try_from(wait).map_or(u64::MAX, |wait| now.saturating_add(wait));
         wait

@@ -26,6 +26,11 @@ const HEALTHY_MS: u64 = 60_000;
 /// One that dies sooner after it was ready is no better than one that fails to boot, from the second
 /// time on.
 const CRASH_MS: u64 = 1000;
+/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
+const ORPHANS_MS: u64 = 1000;
+/// When a worker that has ended stands before them.
+const BEHIND_MS: u64 = 50;
+
 impl Arbiter {
     /// Takes note of the workers that have ended.
     pub(super) fn reap(&mut self) {
@@ -37,6 +42,22 @@ impl Arbiter {
                 self.bury(slot, &worker, exit);
             }
         }
+    }
+
+    /// Waits for what the host has said is nobody's.  Such a child has nothing to do with workers, and
+    /// its end means nothing.
+    pub(super) fn reap_orphans(&mut self) {
+        let now = monotonic_ms();
+        if !self.settings.reap_orphans || now < self.orphans_ms {
+            return;
+        }
+        let workers = || self.places.iter().filter_map(|place| place.worker.as_ref());
+        let is_worker = |pid| workers().any(|worker| worker.body.pid() == pid);
+        let (reaped, is_all) = proc::reap_orphans(is_worker);
+        if reaped > 0 {
+            log!(self.log, Debug, TARGET, "Waited for {reaped} orphans");
+        }
+        self.orphans_ms = now + if is_all { ORPHANS_MS } else { BEHIND_MS };
     }
 
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {

@@ -54,6 +54,10 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// How often [`Event::Tick`] is told; 0: never.
+    pub tick: Duration,
+    /// Whether all children of this process that are no workers are nobody's, and waited for.
+    pub reap_orphans: bool,
 }
 
 impl Default for Settings {
@@ -71,6 +75,8 @@ impl Default for Settings {
             memory_hard: 0,
             max_recycling: 1,
             reload_parallel: 1,
+            tick: Duration::ZERO,
+            reap_orphans: false,
         }
     }
 }
@@ -144,6 +150,13 @@ pub enum Event<'a> {
     Reloaded(Option<&'a Error>),
     /// Logs are to be opened again.
     Reopen,
+    /// It begins to stop.
+    Stopping,
+    /// Time has passed, and its loop turns.
+    Tick {
+        /// Some worker is not known to hang, or there is none.
+        is_well: bool,
+    },
     /// It has ended.
     Ended,
 }

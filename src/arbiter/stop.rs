@@ -8,7 +8,7 @@ use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc;
 use crate::sys::signal::{
-    self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH,
+    self, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH,
 };
 
 /// A worker that cuts what is in flight at `graceful_timeout` itself needs a moment to end.
@@ -24,6 +24,10 @@ impl Arbiter {
         let taken: Vec<_> = signals.take().map(|signal| (signal, signals.times(signal))).collect();
         let (mut more, mut fewer) = (0, 0);
         for (signal, times) in taken {
+            if signal == SIGCHLD {
+                self.orphans_ms = 0;
+                continue;
+            }
             let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
             log!(self.log, Info, TARGET, "Handling signal: {name}");
             match signal {
@@ -115,6 +119,7 @@ impl Arbiter {
             log!(self.log, Info, TARGET, "Reason: {failure}");
         }
         self.phase = Phase::Stopping { how, deadline_ms, failure };
+        self.tell(Event::Stopping);
         self.abandon_reload();
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
         // in a queue that nobody will look at.  Files of unix sockets go here, too.

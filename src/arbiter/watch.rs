@@ -4,7 +4,7 @@ use super::arbiter::{Arbiter, Worker};
 use super::board::State;
 use super::control::StopMode;
 use super::roll::Generation;
-use super::settings::TARGET;
+use super::settings::{Event, TARGET};
 use super::stop::{AFTER_KILL_MS, GRACE_MS};
 use crate::base::log::log;
 use crate::sys::clock::monotonic_ms;
@@ -84,6 +84,22 @@ impl Arbiter {
             self.overslept_ms = now;
         }
         self.due_ms = u64::MAX;
+    }
+
+    /// Tells of the time when it has come.
+    pub(super) fn tick(&mut self) {
+        let (now, tick_ms) = (monotonic_ms(), self.settings.tick.as_millis() as u64);
+        if tick_ms == 0 || now < self.tick_ms {
+            return;
+        }
+        self.tick_ms = now + tick_ms;
+        // Of processes that hang others take the place; threads stay, and may be all that there is.
+        let hangs = |worker: &Worker| {
+            matches!(worker.verdict, Some(Verdict::Silent | Verdict::Lost | Verdict::Boot))
+        };
+        let mut workers = self.places.iter().filter_map(|place| place.worker.as_ref()).peekable();
+        let is_well = workers.peek().is_none() || !workers.all(hangs);
+        self.tell(Event::Tick { is_well });
     }
 
     /// When a worker of this generation that starts now is to be replaced.

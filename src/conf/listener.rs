@@ -5,6 +5,8 @@
 //! :8000            all interfaces (IPv4)
 //! unix:/run/x.sock a socket in the file system
 //! fd://3           a listening socket that was inherited
+//! systemd:         the sockets that systemd has passed to this process
+//! systemd:web      those of the name "web" (FileDescriptorName=); also written fd://web
 //! http://127.0.0.1:8000, http+unix:/run/x.sock        the same with the protocol
 //! ```
 
@@ -106,6 +108,8 @@ pub enum Address {
     Unix(PathBuf),
     /// An inherited descriptor: a socket that listens already.
     Fd(RawFd),
+    /// Sockets that a service manager passes to this process: those of this name; empty: all.
+    Passed(String),
 }
 
 impl Address {
@@ -153,6 +157,7 @@ impl fmt::Display for Address {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Fd(fd) => write!(f, "fd://{fd}"),
+            Address::Passed(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -210,7 +215,7 @@ fn split_protocol(text: &str) -> Result<(Protocol, &str)> {
         is_name(name) && !["unix", "fd", "tcp"].iter().any(|own| name.eq_ignore_ascii_case(own))
     });
     let combined = text.split_once('+').filter(|(name, rest)| {
-        is_name(name) && (scheme(rest, "unix:").is_some() || scheme(rest, "fd:").is_some())
+        is_name(name) && ["unix:", "fd:", "systemd:"].iter().any(|own| scheme(rest, own).is_some())
     });
     match combined.or(named) {
         Some((name, rest)) => {
@@ -246,10 +251,23 @@ fn parse_address(text: &str) -> Result<Address, Problem> {
     if let Some(fd) = scheme(text, "fd://") {
         return match number(fd).and_then(|n| RawFd::try_from(n).ok()) {
             Some(fd) => Ok(Address::Fd(fd)),
+            None if fd.starts_with(|c: char| c.is_ascii_alphabetic()) => passed(fd),
             None => problem("a descriptor is a number: fd://3"),
         };
     }
+    if let Some(name) = scheme(text, "systemd:") {
+        return passed(name);
+    }
     tcp(scheme(text, "tcp://").unwrap_or(text))
+}
+
+/// What systemd.socket(5) allows in FileDescriptorName=.
+fn passed(name: &str) -> Result<Address, Problem> {
+    let is_name = name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    if !is_name || name.contains([',', '/']) {
+        return problem(format!("{} is not the name of a socket", Quoted(name)));
+    }
+    Ok(Address::Passed(name.to_owned()))
 }
 
 /// Octets that fit into `sun_path` with the NUL that ends them.

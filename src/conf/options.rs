@@ -47,13 +47,30 @@ impl<T> Copy for Field<T> {}
 /// What kind of value an option has, within which bounds, and where it is kept.
 #[derive(Clone, Copy, Debug)]
 enum Slot {
-    Int { at: Field<u32>, min: u32, max: u32 },
+    Int {
+        at: Field<u32>,
+        min: u32,
+        max: u32,
+    },
     Bool(Field<bool>),
-    AutoInt { at: Field<Option<u32>>, max: u32 },
+    AutoInt {
+        at: Field<Option<u32>>,
+        max: u32,
+    },
     AutoBool(Field<Option<bool>>),
+    /// Permissions, in octal.
+    AutoMask(Field<Option<u32>>),
     Duration(Field<Duration>),
-    Size { at: Field<u64>, min: u64, max: u64 },
-    Enum { choices: Choices, get: fn(&Settings) -> i64, set: fn(&mut Settings, i64) },
+    Size {
+        at: Field<u64>,
+        min: u64,
+        max: u64,
+    },
+    Enum {
+        choices: Choices,
+        get: fn(&Settings) -> i64,
+        set: fn(&mut Settings, i64),
+    },
     Text(Field<String>),
     Path(Field<PathBuf>),
     Output(Field<Output>),
@@ -144,7 +161,7 @@ impl Opt {
 
     fn c_kind(&self) -> &'static CStr {
         match self.slot {
-            Slot::Int { .. } | Slot::AutoInt { .. } => c"int",
+            Slot::Int { .. } | Slot::AutoInt { .. } | Slot::AutoMask(_) => c"int",
             Slot::Bool(_) | Slot::AutoBool(_) => c"bool",
             Slot::Duration(_) => c"ms",
             Slot::Size { .. } => c"size",
@@ -163,6 +180,7 @@ impl Opt {
             Slot::AutoInt { max, .. } => format!("a whole number from 0 to {max}, or auto"),
             Slot::Bool(_) => "1, true, on, yes, or 0, false, off, no".into(),
             Slot::AutoBool(_) => "1, true, on, yes, or 0, false, off, no, or auto".into(),
+            Slot::AutoMask(_) => "permissions in octal from 0 to 777, or auto".into(),
             Slot::Duration(_) => format!(
                 "a duration up to {}: 30s, 500ms, 2m, 1h, or seconds",
                 value::show_duration(value::DURATION_MAX)
@@ -185,8 +203,8 @@ impl Opt {
             Slot::Output(_) => OUTPUT.into(),
             Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
             Slot::Listeners(_) => {
-                "host:port, :port, [address]:port, unix:/path or fd://N, with http:// or http+ \
-                 before it, separated by commas"
+                "host:port, :port, [address]:port, unix:/path, fd://N or systemd:name, with http:// \
+                 or http+ before it, separated by commas"
                     .into()
             }
         }
@@ -210,6 +228,10 @@ impl Opt {
             Slot::AutoBool(at) if value == AUTO => *at.of(settings) = None,
             Slot::AutoBool(at) => {
                 *at.of(settings) = Some(value::truth(value).ok_or_else(refused)?);
+            }
+            Slot::AutoMask(at) if value == AUTO => *at.of(settings) = None,
+            Slot::AutoMask(at) => {
+                *at.of(settings) = Some(value::permissions(value).ok_or_else(refused)?);
             }
             Slot::Duration(at) => {
                 *at.of(settings) = value::duration(value).ok_or_else(refused)?;
@@ -258,6 +280,10 @@ impl Opt {
             }
             Slot::Bool(at) => *at.of(settings) = bit(value).ok_or_else(refused)?,
             Slot::AutoBool(at) => *at.of(settings) = Some(bit(value).ok_or_else(refused)?),
+            Slot::AutoMask(at) => {
+                let mask = u32::try_from(value).ok().filter(|mask| *mask <= 0o777);
+                *at.of(settings) = Some(mask.ok_or_else(refused)?);
+            }
             Slot::Duration(at) => {
                 let time = u64::try_from(value).ok().map(Duration::from_millis);
                 let time = time.filter(|time| *time <= value::DURATION_MAX);
@@ -300,6 +326,10 @@ impl Opt {
             },
             Slot::AutoBool(at) => match *(at.get)(settings) {
                 Some(on) => u8::from(on).to_string(),
+                None => AUTO.into(),
+            },
+            Slot::AutoMask(at) => match *(at.get)(settings) {
+                Some(mask) => format!("{mask:03o}"),
                 None => AUTO.into(),
             },
             Slot::Duration(at) => value::show_duration(*(at.get)(settings)),

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
 use crate::sys::dup::{duplicate, replace};
+use crate::sys::user::Identity;
 
 /// Where a log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +42,9 @@ impl Output {
     }
 
     /// Open it for appending whole lines.  `standard` is the number of the stream that `-` means.
-    /// The descriptor is a new one and closed on exec.  `None`: off.
-    pub fn open(&self, standard: RawFd) -> Result<Option<File>> {
+    /// The descriptor is a new one and closed on exec.  A file that was not there is `owner`'s, who
+    /// has to open it again.  `None`: off.
+    pub fn open(&self, standard: RawFd, owner: Option<&Identity>) -> Result<Option<File>> {
         let duplicated = |fd| {
             duplicate(fd)
                 .map(|fd| Some(File::from(fd)))
@@ -51,10 +54,7 @@ impl Output {
             Output::Off => Ok(None),
             Output::Standard => duplicated(standard),
             Output::Fd(fd) => duplicated(*fd),
-            Output::File(path) => File::options()
-                .append(true)
-                .create(true)
-                .open(path)
+            Output::File(path) => append(path, owner)
                 .map(Some)
                 .map_err(|error| Error::os(format!("open log {}", path.display()), &error)),
         }
@@ -63,12 +63,27 @@ impl Output {
     /// Open a file again, under its name, in the place of `file`, which was opened before: somebody
     /// may have moved it away.  A stream or descriptor stays as it is.  On failure lines go where they
     /// went.
-    pub fn reopen(&self, file: &File) -> Result<()> {
+    pub fn reopen(&self, file: &File, owner: Option<&Identity>) -> Result<()> {
         let Output::File(path) = self else { return Ok(()) };
-        let Some(new) = self.open(-1)? else { return Ok(()) };
+        let Some(new) = self.open(-1, owner)? else { return Ok(()) };
         replace(file.as_fd(), new.as_fd())
             .map_err(|error| Error::os(format_args!("open log {}", path.display()), &error))
     }
+}
+
+/// Only what is new is given away: a link that somebody has put there leads to a file that is not ours
+/// to give.
+fn append(path: &Path, owner: Option<&Identity>) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true);
+    if let Some(owner) = owner {
+        match options.create_new(true).open(path) {
+            Ok(file) => return owner.give(&file).map(|()| file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    options.create_new(false).create(true).open(path)
 }
 
 impl fmt::Display for Output {
@@ -115,13 +130,18 @@ mod tests {
     fn a_descriptor_is_written_to_and_stays_open() {
         let (mut reader, writer) = pipe().unwrap();
         let output = Output::Fd(writer.as_raw_fd());
-        output.open(2).unwrap().unwrap().write_all(b"one ").unwrap();
-        Output::Standard.open(writer.as_raw_fd()).unwrap().unwrap().write_all(b"two").unwrap();
+        output.open(2, None).unwrap().unwrap().write_all(b"one ").unwrap();
+        Output::Standard
+            .open(writer.as_raw_fd(), None)
+            .unwrap()
+            .unwrap()
+            .write_all(b"two")
+            .unwrap();
         drop(writer);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "one two");
-        assert!(Output::Off.open(2).unwrap().is_none());
+        assert!(Output::Off.open(2, None).unwrap().is_none());
     }
 
     #[test]
@@ -129,7 +149,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("gateway-output-{}", std::process::id()));
         let output = Output::File(path.clone());
         for _ in 0..2 {
-            output.open(2).unwrap().unwrap().write_all(b"line\n").unwrap();
+            output.open(2, None).unwrap().unwrap().write_all(b"line\n").unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -141,25 +161,25 @@ mod tests {
         let path = std::env::temp_dir().join(format!("gateway-reopen-{}", std::process::id()));
         let moved = path.with_extension("1");
         let output = Output::File(path.clone());
-        let mut file = output.open(2).unwrap().unwrap();
+        let mut file = output.open(2, None).unwrap().unwrap();
         file.write_all(b"one\n").unwrap();
         std::fs::rename(&path, &moved).unwrap();
         file.write_all(b"two\n").unwrap();
-        output.reopen(&file).unwrap();
+        output.reopen(&file, None).unwrap();
         file.write_all(b"three\n").unwrap();
         let texts = [&moved, &path].map(|path| std::fs::read_to_string(path).unwrap());
         [&moved, &path].iter().for_each(|path| std::fs::remove_file(path).unwrap());
         assert_eq!(texts, ["one\ntwo\n", "three\n"]);
-        assert!(Output::File("/nonexistent/x".into()).reopen(&file).is_err());
-        Output::Fd(0).reopen(&file).unwrap();
+        assert!(Output::File("/nonexistent/x".into()).reopen(&file, None).is_err());
+        Output::Fd(0).reopen(&file, None).unwrap();
     }
 
     #[test]
     fn what_cannot_be_opened_says_what_and_why() {
-        let error = Output::File("/nonexistent/x".into()).open(2).unwrap_err();
+        let error = Output::File("/nonexistent/x".into()).open(2, None).unwrap_err();
         assert_eq!((error.kind(), error.os_errno()), (Kind::Io, libc::ENOENT));
         assert!(error.message().starts_with("open log /nonexistent/x: "), "{error}");
-        let error = Output::Fd(i32::MAX).open(2).unwrap_err();
+        let error = Output::Fd(i32::MAX).open(2, None).unwrap_err();
         assert!(error.message().starts_with("log to descriptor 2147483647: "), "{error}");
     }
 }

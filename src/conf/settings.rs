@@ -9,7 +9,9 @@ use super::options::{by_id, by_name, options};
 use super::output::Output;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
+use crate::sys::notify;
 use crate::sys::proc::cpus;
+use crate::sys::user::Identity;
 
 /// How a worker comes to be.  The C constants `GW_MODEL_*` are these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,12 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub pidfile: PathBuf,
+    pub user: String,
+    pub group: String,
+    pub umask: Option<u32>,
+    pub systemd: Option<bool>,
+    pub reap_orphans: bool,
     pub memory_soft: u64,
     pub memory_hard: u64,
 }
@@ -108,6 +116,12 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            pidfile: PathBuf::new(),
+            user: String::new(),
+            group: String::new(),
+            umask: None,
+            systemd: None,
+            reap_orphans: false,
             memory_soft: 0,
             memory_hard: 0,
         };
@@ -139,14 +153,42 @@ impl Settings {
     }
 
     /// What `gw_serve` takes for granted and an embedded library does not: signals are handled,
-    /// errors are logged to standard error, and something is listened on.
+    /// errors are logged to standard error, systemd is heeded, and something is listened on.
     pub fn serve_presets(&mut self) {
         self.signals.get_or_insert(true);
         self.errorlog.get_or_insert(Output::Standard);
+        self.systemd.get_or_insert(true);
+        self.activate();
         if self.listeners.is_empty() {
             let host = Host::V4(Ipv4Addr::LOCALHOST);
             self.listeners.push(Listener::new(Address::Tcp { host, port: 8000 }));
         }
+    }
+
+    /// Without an address of its own the server listens on the sockets that systemd has passed to
+    /// this process, if it is to heed that.
+    pub fn activate(&mut self) {
+        if self.listeners.is_empty() && self.systemd == Some(true) && notify::has_passed() {
+            self.listeners.push(Listener::new(Address::Passed(String::new())));
+        }
+    }
+
+    /// The name of an option that is set and means the whole process, if there is one.
+    pub fn of_a_process(&self) -> Option<&'static str> {
+        let set = [
+            ("pidfile", !self.pidfile.as_os_str().is_empty()),
+            ("user", !self.user.is_empty()),
+            ("group", !self.group.is_empty()),
+            ("umask", self.umask.is_some()),
+            ("systemd", self.systemd == Some(true)),
+            ("reap_orphans", self.reap_orphans),
+        ];
+        set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
+    }
+
+    /// Who is to serve; `None`: whoever does.  Asks the system's database of users.
+    pub fn identity(&self) -> Result<Option<Identity>> {
+        Identity::named(&self.user, &self.group)
     }
 
     /// How many workers there are to be.  Asks the system (affinity and control group) when the
@@ -217,6 +259,8 @@ impl Settings {
         for (n, listener) in self.listeners.iter().enumerate() {
             self.check_listener(n, listener, &mut report);
         }
+        let identity = self.identity().and_then(|who| who.map_or(Ok(()), |who| who.check()));
+        problems.extend(identity.err());
         problems
     }
 

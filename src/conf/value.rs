@@ -19,6 +19,13 @@ pub(super) fn int(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Octal digits, up to 777.
+pub(super) fn permissions(text: &str) -> Option<u32> {
+    let is_octal = int(text).is_some() && text.len() <= 4;
+    let mode = u32::from_str_radix(text, 8).ok()?;
+    (is_octal && mode <= 0o777).then_some(mode)
+}
+
 /// `1`, `true`, `on`, `yes` and their opposites, in any case.
 pub(super) fn truth(text: &str) -> Option<bool> {
     let is = |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
@@ -96,6 +103,16 @@ mod tests {
         assert_eq!(int("18446744073709551615"), Some(u64::MAX));
         for text in ["", " 1", "1 ", "+1", "-1", "1.0", "1_000", "0x1", "18446744073709551616"] {
             assert_eq!(int(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        for (text, mode) in [("022", 0o22), ("22", 0o22), ("0", 0), ("0777", 0o777)] {
+            assert_eq!(permissions(text), Some(mode), "{text}");
+        }
+        for text in ["", "8", "1000", "01000", "00022", "+22", "0o22", "0x2", "rwx"] {
+            assert_eq!(permissions(text), None, "{text}");
         }
     }
 

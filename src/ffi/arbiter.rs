@@ -15,7 +15,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::service::Supervisor;
-use crate::serve::{self, Common};
+use crate::serve::{self, Common, Process};
 use crate::sys::proc::Exit;
 
 /// [one] Serve until told to stop; takes cfg.  By default it handles TERM (graceful), INT and QUIT
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
                 unsafe { gw_arbiter_free(self.0) };
             }
         }
-        let arbiter = Freed(made(config)?);
+        let arbiter = Freed(made(config, Process::Server)?);
         // SAFETY: made above, and freed after this.
         unsafe { borrow(arbiter.0) }?.arbiter.enter()?.run()
     };
@@ -77,8 +77,8 @@ pub(super) struct Prefork {
 }
 
 /// Its hooks are told of the pointer.
-fn made(config: Config) -> Result<*mut gw_arbiter> {
-    let (arbiter, common) = serve::supervised(config)?;
+fn made(config: Config, process: Process) -> Result<*mut gw_arbiter> {
+    let (arbiter, common) = serve::supervised(config, process)?;
     let token = Arc::clone(&common.token);
     let made: *mut gw_arbiter = give(Prefork {
         control: arbiter.handle(),
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn gw_arbiter_new(
         let (config, _) = unsafe { take(cfg) }?;
         // SAFETY: the rules page.
         let out = unsafe { self::out(out, "out") }?;
-        out.set(made(config.into_inner())?);
+        out.set(made(config.into_inner(), Process::Host)?);
         Ok(())
     };
     // SAFETY: the rules page.

@@ -79,6 +79,18 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// by name only
+pub const GW_OPT_PIDFILE: u32 = 39;
+/// by name only
+pub const GW_OPT_USER: u32 = 40;
+/// by name only
+pub const GW_OPT_GROUP: u32 = 41;
+/// 022, say; auto by name only
+pub const GW_OPT_UMASK: u32 = 42;
+/// 1 in gw_serve, else 0, unless set
+pub const GW_OPT_SYSTEMD: u32 = 43;
+/// 0 or 1
+pub const GW_OPT_REAP_ORPHANS: u32 = 44;
 /// octets
 pub const GW_OPT_MEMORY_SOFT: u32 = 60;
 /// octets

@@ -62,6 +62,10 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
 
 impl Server {
     fn new(config: Config) -> Result<Self> {
+        if let Some(name) = config.settings().of_a_process() {
+            let text = format!("{name}: a server in a foreign loop leaves its process to the host");
+            return Err(Error::new(Kind::Unsupported, text));
+        }
         let setup = Arc::new(Setup::new(config)?);
         let listeners = setup.bind()?;
         let engine = Engine::new(setup, listeners, Arc::new(Counters::default()))?;

@@ -17,6 +17,8 @@ use crate::gateway::counters::Counters;
 use crate::gateway::service::Service;
 use crate::sys::listen::{self, Listening, listen};
 use crate::sys::localtime;
+use crate::sys::notify;
+use crate::sys::user::Identity;
 use crate::wire::Limits;
 
 use super::access::Format;
@@ -40,6 +42,8 @@ pub struct Setup<S = Stack> {
     /// Of a request's parts.
     pub limits: Limits,
     spool_dir: PathBuf,
+    /// Who opens the logs again.
+    owner: Option<Identity>,
 }
 
 /// A setup whose application is not there yet.
@@ -51,11 +55,12 @@ impl Draft {
         let parts = config.into_parts();
         let settings = parts.settings;
         all_of(settings.check())?;
+        let owner = settings.identity()?;
         let log = match (parts.log, &settings.errorlog) {
             (Some(HostLog(level, callback)), _) => {
                 Logger::new(level, localtime::now, Sink::Callback(callback))
             }
-            (None, Some(output)) => match output.open(STDERR)? {
+            (None, Some(output)) => match output.open(STDERR, owner.as_ref())? {
                 Some(file) => {
                     Logger::new(settings.loglevel, localtime::now, Sink::File(file.into()))
                 }
@@ -63,7 +68,7 @@ impl Draft {
             },
             (None, None) => Logger::off(),
         };
-        let access = match settings.accesslog.open(STDOUT)? {
+        let access = match settings.accesslog.open(STDOUT, owner.as_ref())? {
             Some(file) => Some((Format::parse(&settings.access_log_format)?, file.into())),
             None => None,
         };
@@ -75,7 +80,7 @@ impl Draft {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir })
+        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir, owner })
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -94,8 +99,8 @@ impl Draft {
 
     /// The setup, unchecked, when `stack` has been made of its own.
     pub fn with(self, stack: Stack) -> Setup {
-        let Setup { settings, log, access, limits, spool_dir, .. } = self;
-        Setup { settings, stack, log, access, limits, spool_dir }
+        let Setup { settings, log, access, limits, spool_dir, owner, .. } = self;
+        Setup { settings, stack, log, access, limits, spool_dir, owner }
     }
 }
 
@@ -126,6 +131,7 @@ impl<S> Setup<S> {
             }
             Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
             Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
+            Address::Passed(name) => passed(name)?,
         };
         let mode = (listener.mode != 0).then_some(listener.mode);
         let kept_or_bound = |address| {
@@ -139,15 +145,19 @@ impl<S> Setup<S> {
 
     /// Open the files of the logs again: in each process that writes to them.
     pub fn reopen_logs(&self) {
+        let owner = self.owner.as_ref();
+        let complain = |error: Error| {
+            log!(self.log, Error, "server", "{error}; its lines go where they went");
+        };
         if let (Some(output), Some(file)) = (&self.settings.errorlog, self.log.file())
-            && let Err(error) = output.reopen(file)
+            && let Err(error) = output.reopen(file, owner)
         {
-            log!(self.log, Error, "server", "{error}");
+            complain(error);
         }
         if let Some((_, lines)) = &self.access
-            && let Err(error) = self.settings.accesslog.reopen(lines.file())
+            && let Err(error) = self.settings.accesslog.reopen(lines.file(), owner)
         {
-            log!(self.log, Error, "server", "{error}");
+            complain(error);
         }
     }
 }
@@ -241,6 +251,22 @@ impl Setup {
     pub fn may_block(&self) -> bool {
         self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
+}
+
+/// The sockets that a service manager has passed under this name; empty: all of them.
+fn passed(name: &str) -> Result<Vec<listen::Address>> {
+    let all = notify::passed()?;
+    let named = |one: &&notify::Passed| name.is_empty() || one.name == name;
+    let found: Vec<_> = all.iter().filter(named).map(|one| listen::Address::Fd(one.fd)).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let names: Vec<_> = all.iter().map(|one| one.name.as_str()).collect();
+    let there = match names.as_slice() {
+        [] => "none was passed to this process (LISTEN_PID, LISTEN_FDS)".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    };
+    Err(Error::new(Kind::Invalid, format!("bind systemd:{name}: no such socket: {there}")))
 }
 
 /// All problems as one error.

@@ -113,6 +113,26 @@ pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(done)
 }
 
+/// Whether this process can make a file in `directory`; nothing is made.  Its effective user counts.
+pub fn can_create_in(directory: &Path) -> io::Result<()> {
+    if !directory.metadata()?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
+    may(directory, libc::W_OK | libc::X_OK)
+}
+
+/// Whether this process can write to the file `path`, which is there.  Its effective user counts.
+pub fn can_write(path: &Path) -> io::Result<()> {
+    may(path, libc::W_OK)
+}
+
+fn may(path: &Path, what: libc::c_int) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a NUL-terminated string.
+    check(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), what, libc::AT_EACCESS) })?;
+    Ok(())
+}
+
 /// How long a file is, if it is a regular one.
 ///
 /// # Errors
@@ -169,6 +189,16 @@ mod tests {
             assert_eq!(is.nlink(), 0);
             assert_eq!(is.mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn what_could_be_made_or_written_is_known_without_doing_it() {
+        can_create_in(&temp()).unwrap();
+        let errno = |result: io::Result<()>| result.unwrap_err().raw_os_error();
+        assert_eq!(errno(can_create_in(Path::new("/nonexistent"))), Some(libc::ENOENT));
+        assert_eq!(errno(can_create_in(Path::new("/dev/null"))), Some(libc::ENOTDIR));
+        can_write(Path::new("/dev/null")).unwrap();
+        assert_eq!(errno(can_write(Path::new("/nonexistent"))), Some(libc::ENOENT));
     }
 
     #[test]

@@ -12,13 +12,16 @@ pub mod file;
 pub mod listen;
 pub mod localtime;
 pub mod memory;
+pub mod notify;
 pub mod pid;
+pub mod pidfile;
 pub mod poll;
 pub mod proc;
 pub mod send;
 pub mod shm;
 pub mod signal;
 pub mod sock;
+pub mod user;
 pub mod waker;
 
 use std::io;

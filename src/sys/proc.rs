@@ -220,6 +220,36 @@ fn reap(pid: Pid, flags: libc::c_int) -> Option<Exit> {
     }
 }
 
+/// Waits for children that have ended and that nobody will wait for: all for which `is_known` is false.
+/// How many there were; and whether that was all, but for those that are known.
+///
+/// The one place where a child is waited for that this library has not started: for a process that has
+/// said that it has no others, since it is process 1, or takes in what its descendants leave.
+pub fn reap_orphans(is_known: impl Fn(Pid) -> bool) -> (usize, bool) {
+    const AT_ONCE: usize = 1024;
+    for reaped in 0..AT_ONCE {
+        // It is looked at first, and waited for when it is known whose it is.
+        match ended_child() {
+            None => return (reaped, true),
+            // Others may be behind it.
+            Some(pid) if is_known(pid) => return (reaped, false),
+            Some(pid) => drop(wait_pid(pid)),
+        }
+    }
+    (AT_ONCE, false)
+}
+
+/// A child that has ended and was not waited for: it is not here, either.
+fn ended_child() -> Option<Pid> {
+    // SAFETY: a siginfo_t is plain numbers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` may be written.
+    let found = retry(|| check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) }));
+    // SAFETY: what waitid has written is that of a child; the number is 0 when there was none.
+    found.ok().map(|_| unsafe { info.si_pid() }).filter(|pid| *pid > 0)
+}
+
 /// Sends `signal` to one process.
 pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     // 0 and negative numbers are groups of processes.

@@ -248,7 +248,7 @@ worker_init(void *ctx, const gw_worker *w)
     while (shared->boot == HANGS) {
         usleep(10000);
     }
-    return GW_ERR_APP;
+    return shared->boot == WELL ? GW_OK : GW_ERR_APP;
 }
 
 static void

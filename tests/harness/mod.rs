@@ -119,7 +119,12 @@ impl Server {
     /// Start a program; `{}` in an argument stands for the address, which is the one argument when
     /// there is none.  Returns when it accepts connections.
     pub fn start(program: &Path, args: &[&str]) -> Server {
-        let mut server = Server::launch(program, args);
+        Server::launch(program, args).listening()
+    }
+
+    /// When it accepts connections.
+    pub fn listening(self) -> Server {
+        let mut server = self;
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(&server.address).is_err() {
             if server.child.try_wait().expect("wait for the server").is_some() {
@@ -133,6 +138,11 @@ impl Server {
 
     /// The same without waiting.
     pub fn launch(program: &Path, args: &[&str]) -> Server {
+        Server::launch_with(program, args, &[])
+    }
+
+    /// The same with something in its environment.
+    pub fn launch_with(program: &Path, args: &[&str], environment: &[(&str, &str)]) -> Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -144,6 +154,7 @@ impl Server {
         let args = if args.is_empty() { &["{}"] } else { args };
         let child = checked(program, &findings)
             .args(args.iter().map(|arg| arg.replace("{}", &address)))
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -43,6 +43,10 @@ fn addresses_are_read_and_written() {
         ("http+unix:/run/x.sock", Address::Unix("/run/x.sock".into()), "unix:/run/x.sock"),
         ("fd://3", Address::Fd(3), "fd://3"),
         ("http+fd://0", Address::Fd(0), "fd://0"),
+        ("systemd:", Address::Passed(String::new()), "systemd:"),
+        ("systemd:web", Address::Passed("web".into()), "systemd:web"),
+        ("fd://web", Address::Passed("web".into()), "systemd:web"),
+        ("http+SYSTEMD:web.socket", Address::Passed("web.socket".into()), "systemd:web.socket"),
     ] {
         let listener: Listener = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
         assert_eq!(listener, Listener::new(address), "{text}");
@@ -101,6 +105,8 @@ fn what_is_not_an_address_is_refused_with_a_hint() {
         ("fd://-1", "address 'fd://-1': a descriptor is a number: fd://3"),
         ("fd://2147483648", "a descriptor is a number: fd://3"),
         ("fd://3x", "a descriptor is a number: fd://3"),
+        ("systemd:a:b", "address 'systemd:a:b': 'a:b' is not the name of a socket"),
+        ("fd://a b", "'a b' is not the name of a socket"),
     ] {
         let error = text.parse::<Listener>().expect_err(text);
         assert_eq!(error.kind(), Kind::Invalid, "{text}");

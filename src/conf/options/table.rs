@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 37] = [
+pub(super) static OPTIONS: [Opt; 43] = [
     opt(
         1,
         c"workers",
@@ -328,6 +328,56 @@ pub(super) static OPTIONS: [Opt; 37] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        39,
+        c"pidfile",
+        Slot::Path(field!(pidfile)),
+        c"",
+        c"A file for the id of the process, written when the addresses are bound and removed at the \
+          end. One that names another process that lives is an error; a stale one is replaced. \
+          Empty: none.",
+    ),
+    opt(
+        40,
+        c"user",
+        Slot::Text(field!(user)),
+        c"",
+        c"Who serves, by name or number: workers that are forked become that before they have an \
+          application, with all groups of the user; with inline and threads, which gw_serve alone \
+          allows, the process itself does. Empty: whoever starts it.",
+    ),
+    opt(
+        41,
+        c"group",
+        Slot::Text(field!(group)),
+        c"",
+        c"The group of those who serve, by name or number. Empty: the user's.",
+    ),
+    opt(
+        42,
+        c"umask",
+        Slot::AutoMask(field!(umask)),
+        c"auto",
+        c"What new files of those who serve are not to allow, set when user and group are. auto: \
+          as it is.",
+    ),
+    opt(
+        43,
+        c"systemd",
+        Slot::AutoBool(field!(systemd)),
+        c"auto",
+        c"Whether to heed NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS: systemd is told when the \
+          server is ready, reloads, stops and lives, and without bind the sockets are listened on \
+          that it has passed. auto: in gw_serve only.",
+    ),
+    opt(
+        44,
+        c"reap_orphans",
+        Slot::Bool(field!(reap_orphans)),
+        c"0",
+        c"Whether all children of the process that are no workers are nobody's, and are waited for: \
+          for process 1 of a container. What the program itself waits for loses its status.",
     ),
     opt(
         60,

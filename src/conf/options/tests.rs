@@ -42,6 +42,12 @@ fn numbers_and_names_are_fixed() {
             (33, "max_requests_jitter", "int"),
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
+            (39, "pidfile", "path"),
+            (40, "user", "text"),
+            (41, "group", "text"),
+            (42, "umask", "int"),
+            (43, "systemd", "bool"),
+            (44, "reap_orphans", "bool"),
             (60, "memory_soft", "size"),
             (61, "memory_hard", "size"),
         ]

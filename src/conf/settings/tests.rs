@@ -45,6 +45,13 @@ fn every_kind_is_set_and_read_back() {
         ("signals", "yes", "1"),
         ("signals", "off", "0"),
         ("signals", "auto", "auto"),
+        ("systemd", "1", "1"),
+        ("systemd", "auto", "auto"),
+        ("user", "www-data", "www-data"),
+        ("group", "33", "33"),
+        ("umask", "27", "027"),
+        ("umask", "auto", "auto"),
+        ("pidfile", "/run/x.pid", "/run/x.pid"),
         ("bind", " 127.0.0.1:1 , unix:/x,[::1]:2", "127.0.0.1:1,unix:/x,[::1]:2"),
         ("backlog", "1", "1"),
         ("limit_request_line", "8k", "8k"),
@@ -190,10 +197,11 @@ fn serving_has_presets_of_its_own() {
     settings.serve_presets();
     assert_eq!(settings.signals, Some(true));
     assert_eq!(settings.errorlog, Some(Output::Standard));
+    assert_eq!(settings.systemd, Some(true));
     assert_eq!(settings.get("bind").unwrap(), "127.0.0.1:8000");
 
     let mut settings = Settings::default();
-    for (name, value) in [("signals", "0"), ("errorlog", ""), ("bind", ":1")] {
+    for (name, value) in [("signals", "0"), ("errorlog", ""), ("bind", ":1"), ("systemd", "0")] {
         settings.set(name, value).unwrap();
     }
     let before = settings.clone();
