@@ -16,7 +16,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use harness::host::{FORK, Host, Model, THREADS, until};
-use harness::load::{ALL, Failure, Habit::{ComesAndGoes, Keeps, Posts}, Load};
+use harness::load::{
+    ALL, Failure,
+    Habit::{ComesAndGoes, Keeps, Posts},
+    Load,
+};
 use harness::{PATIENCE, SIGCONT, SIGKILL, SIGSTOP, kill};
 
 const SIGHUP: i32 = 1;
@@ -27,7 +31,7 @@ const SIGTTOU: i32 = 22;
 const WORKERS: i32 = 2;
 
 /// Of a worker: so many clients of each kind fill both.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 8;
 
 /// How much a process may use more than before, in KiB.
 const GROWTH: i64 = 256;
@@ -47,9 +51,17 @@ fn soak() {
 }
 
 fn soak_model(model: Model, time: Duration) {
-    // A timer of a connection that has ended is there until its time has come.
     let connections = format!("worker_connections={CONNECTIONS}");
-    let options = ["threads=2", &connections, "header_timeout=5s", "loglevel=error"];
+    // The largest bodies are spooled.  A timer of a connection that has ended is there until its
+    // time has come.
+    let options = [
+        "host=frugal",
+        "threads=2",
+        &connections,
+        "body_buffer=10k",
+        "header_timeout=5s",
+        "loglevel=error",
+    ];
     let mut host = Host::start(model, WORKERS, &options);
     let mut faults = Faults::default();
 
@@ -59,7 +71,16 @@ fn soak_model(model: Model, time: Duration) {
         faults.round(model, &host, load);
     })
     .says("warm-up", &faults);
-    let warm = settled(model, &mut host, None);
+    let mut warm = settled(model, &mut host, None);
+    for round in 0.. {
+        let next = settled(model, &mut host, Some(&warm));
+        let is_warm = growths(&warm, &next).all(|(_, _, growth)| growth < GROWTH / 4);
+        warm = next;
+        if is_warm {
+            break;
+        }
+        assert!(round < 10, "it does not stop growing: {warm:?}");
+    }
 
     under_load(&host, |_| pass(time.mul_f32(0.4))).says("load", &Faults::default());
     let after_load = settled(model, &mut host, Some(&warm));
@@ -196,14 +217,20 @@ fn usage(pid: i32, is_worker: bool) -> Use {
     }
 }
 
+/// Whether each worker has answered so often.
+fn all_have(host: &Host, load: &Load, times: u64) -> bool {
+    let answered = load.answered();
+    let is_enough = |pid: &i32| answered.get(&format!("arbiter {pid}")) >= Some(&times);
+    load.answers() >= times * WORKERS as u64 && host.server.workers().iter().all(is_enough)
+}
+
 /// The arbiter and its workers, after the same load each time, when their clients have left: as
 /// many as they take, with bodies that fill all buffers which are kept for the next request.
 fn settled(model: Model, host: &mut Host, before: Option<&[Use]>) -> Vec<Use> {
     let address = host.server.address().to_owned();
     let flood = [[Posts; CONNECTIONS], [Keeps("/big"); CONNECTIONS]].concat();
     let load = Load::of(&address, &flood, |load| {
-        let enough = 30 * flood.len() as u64;
-        until("all have served", || load.answers() > enough);
+        until("all have served", || all_have(host, load, 1500));
     });
     load.assert_no_failure();
     let workers = if model.is_process { WORKERS as usize } else { 0 };
@@ -211,10 +238,7 @@ fn settled(model: Model, host: &mut Host, before: Option<&[Use]>) -> Vec<Use> {
     // What malloc keeps for the next burst is not what is used.
     host.tell("trim");
     let load = Load::of(&address, &[ComesAndGoes("/trim"); 6], |load| {
-        until("all have given back what they do not use", || {
-            let has_answered = |pid: &i32| load.answered().contains(&format!("arbiter {pid}"));
-            load.answers() > 0 && host.server.workers().iter().all(has_answered)
-        });
+        until("all have given back what they do not use", || all_have(host, load, 1));
     });
     load.assert_no_failure();
     let look = || -> Vec<Use> {
@@ -240,16 +264,25 @@ fn settled(model: Model, host: &mut Host, before: Option<&[Use]>) -> Vec<Use> {
     }
 }
 
-/// No process may have grown; a worker that came later is compared with the largest of the first.
-#[track_caller]
-fn compare(what: &str, before: &[Use], after: &[Use]) {
-    for now in after {
-        let its = before.iter().find(|it| it.pid == now.pid);
-        let its = its.or_else(|| {
-            before.iter().filter(|it| it.is_worker == now.is_worker).max_by_key(|it| it.anon_kib)
+/// By how much each process uses more than one that is like it: than itself, or, if it came later,
+/// than the largest of the first.
+fn growths<'a>(
+    before: &'a [Use],
+    after: &'a [Use],
+) -> impl Iterator<Item = (&'a Use, &'a Use, i64)> {
+    after.iter().map(|now| {
+        let its = before.iter().find(|it| it.pid == now.pid).or_else(|| {
+            let alike = before.iter().filter(|it| it.is_worker == now.is_worker);
+            alike.max_by_key(|it| it.anon_kib)
         });
         let its = its.expect("one like it");
-        let growth = now.anon_kib - its.anon_kib;
+        (its, now, now.anon_kib - its.anon_kib)
+    })
+}
+
+#[track_caller]
+fn compare(what: &str, before: &[Use], after: &[Use]) {
+    for (its, now, growth) in growths(before, after) {
         let who = if now.is_worker { "worker" } else { "arbiter" };
         let age = if its.pid == now.pid { "the same" } else { "a later one" };
         println!(

@@ -29,7 +29,7 @@ pub(crate) fn a_killed_worker_loses_its_own_requests_alone(model: Model) {
         until("all replacements serve", || {
             let answered = load.answered();
             let mut workers = host.server.workers().into_iter();
-            workers.all(|pid| answered.contains(&format!("arbiter {pid}")))
+            workers.all(|pid| answered.contains_key(&format!("arbiter {pid}")))
         });
     });
     // Who had been answered by another one was not disturbed; each client had one request in flight.

@@ -221,5 +221,5 @@ fn listens_no_more(it: &Tried) -> bool {
         until("some", || load.answers() > 50);
     });
     load.assert_no_failure();
-    !load.answered().contains(&format!("arbiter {}", it.worker))
+    !load.answered().contains_key(&format!("arbiter {}", it.worker))
 }

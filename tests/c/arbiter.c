@@ -10,7 +10,8 @@
  * Options of its own: app=loop, an application that promises not to block;
  * boot=fails; module=PATH:ARGS instead of the application; host=reaps, which
  * waits for all children and tells the arbiter; host=threads, which has a
- * thread of its own before it makes the arbiter.
+ * thread of its own before it makes the arbiter; host=frugal, whose threads
+ * share one heap.
  *
  * A line is one of
  *
@@ -89,7 +90,7 @@ check(int is_so, const char *what)
 
 /* ---- the application ---- */
 
-#define BIG 65536
+#define BIG 16384
 
 static gw_result
 answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
@@ -290,6 +291,9 @@ configured(int n, char **options)
         } else if (strcmp(key, "host") == 0) {
             reaps |= strcmp(value, "reaps") == 0;
             has_thread |= strcmp(value, "threads") == 0;
+            if (strcmp(value, "frugal") == 0) {
+                mallopt(M_ARENA_MAX, 1);
+            }
 
         } else {
             if (strcmp(key, "worker_model") == 0) {

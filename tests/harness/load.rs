@@ -4,7 +4,7 @@
 //! what.  Everything else is a failure: a connection that is refused or reset, an answer that is
 //! cut, another status, another body.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Response};
 
 /// Octets that follow the first line of `/big`.
-pub const BIG: usize = 65_536;
+pub const BIG: usize = 16_384;
 
 /// What a client does again and again.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub enum Habit {
     ComesAndGoes(&'static str),
     /// Sends several requests at once, on a connection that it keeps.
     Pipelines,
-    /// Sends bodies, from small ones to one that has to be spooled, to `/echo`.
+    /// Sends bodies to `/echo`, of 10 to 20,000 octets.
     Posts,
     /// Sends its request in pieces, and takes its time with the answer.
     Dawdles,
@@ -68,8 +68,8 @@ pub struct Load {
     next: AtomicU64,
     answers: AtomicU64,
     failures: Mutex<Vec<Failure>>,
-    /// The first words of the answers: a name and a process.
-    answered: Mutex<BTreeSet<String>>,
+    /// The first words of the answers, a name and a process, and how often.
+    answered: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A connection, and who has answered on it.
@@ -150,7 +150,7 @@ impl Load {
                 Ok(true)
             }
             Posts => {
-                let length = [10, 5_000, 100_000][number as usize % 3];
+                let length = [10, 5_000, 20_000][number as usize % 3];
                 let body = "words and ".repeat(length / 10);
                 let head = format!("POST /echo?{number} HTTP/1.1\r\nHost: x\r\n");
                 send(kept, format!("{head}Content-Length: {length}\r\n\r\n{body}"))?;
@@ -205,8 +205,9 @@ impl Load {
             return None;
         }
         let mut answered = self.answered.lock().unwrap();
-        if !answered.contains(who) {
-            answered.insert(who.to_owned());
+        match answered.get_mut(who) {
+            Some(times) => *times += 1,
+            None => drop(answered.insert(who.to_owned(), 1)),
         }
         who.split_once(' ')?.1.parse().ok()
     }
@@ -215,8 +216,8 @@ impl Load {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Who answered, as `NAME PID`.
-    pub fn answered(&self) -> BTreeSet<String> {
+    /// Who answered, as `NAME PID`, and how often.
+    pub fn answered(&self) -> BTreeMap<String, u64> {
         self.answered.lock().unwrap().clone()
     }
 
