@@ -4,6 +4,7 @@
 mod harness;
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -172,6 +173,66 @@ fn supervisord_starts_reloads_restarts_and_stops_it() {
     assert!(place.read("supervisord.log").contains("stopped: serve (exit status 0)"));
     assert_eq!(place.worker(), 0);
     assert_eq!(supervisord.end(), Some(0));
+}
+
+/// The value of a line of a unit.
+fn value<'a>(unit: &'a str, name: &str) -> &'a str {
+    let mut lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let value = lines.next().unwrap_or_else(|| panic!("no {name}"));
+    assert!(lines.next().is_none(), "{name} twice");
+    value
+}
+
+/// The part of systemd is played: the socket is passed by its own tool, the commands are those of
+/// the unit, and what the server says is heard.
+#[test]
+fn the_units_start_reload_and_stop_it() {
+    let place = Place::new("systemd");
+    let (service, socket) = (place.deploy("serve.service"), place.deploy("serve.socket"));
+    let name = place.path("notify");
+    let manager = UnixDatagram::bind(&name).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = |word: &str| loop {
+        let mut octets = [0; 4096];
+        let n = manager.recv(&mut octets).expect(word);
+        let text = String::from_utf8(octets[..n].to_vec()).unwrap();
+        if text.lines().any(|line| line == word) {
+            return text;
+        }
+    };
+    assert_eq!(value(&service, "Type"), "notify");
+    let started = Command::new("systemd-socket-activate")
+        .args(["-l", value(&socket, "ListenStream")])
+        .args(["-E", &format!("NOTIFY_SOCKET={name}"), "-E", "WATCHDOG_USEC=200000", "--"])
+        .args(value(&service, "ExecStart").split(' '))
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(place.path("journal")).unwrap())
+        .spawn()
+        .expect("systemd-socket-activate: make setup installs it");
+    let mut server = Running(started);
+
+    // Clients wait until it is there.
+    until("the socket is there", || Client::try_connect(&place.address).is_ok());
+    let first = place.worker();
+    let pid = server.pid();
+    assert_eq!(parent(first), pid);
+    assert!(hear("READY=1").contains(&format!("MAINPID={pid}\n")));
+    hear("WATCHDOG=1");
+
+    let reload = value(&service, "ExecReload").replace("$MAINPID", &pid.to_string());
+    let words: Vec<_> = reload.split(' ').collect();
+    support::run(Command::new(words[0]).args(&words[1..]));
+    // What Type=notify-reload waits for.
+    assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
+    hear("READY=1");
+    assert_eq!(parent(place.worker()), pid);
+    until("the first one is gone", || !is_there(first));
+
+    assert!(value(&service, "KillMode") == "mixed" && !service.contains("KillSignal"));
+    assert_eq!(server.end(), Some(0), "{}", place.read("journal"));
+    hear("STOPPING=1");
+    let drop_in = place.deploy("notify-reload.conf");
+    assert_eq!((value(&drop_in, "Type"), value(&drop_in, "ExecReload")), ("notify-reload", ""));
 }
 
 /// The table of the manual: what main returns is what a supervisor sees.
