@@ -3,13 +3,15 @@
 mod presence;
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, StopMode, Way, Who, WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, StopMode, Way, Who,
+    WorkerContext,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -33,23 +35,32 @@ use presence::{Presence, Status};
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
 
+/// What a worker that is started knows the counters by.
+const COUNTERS: &CStr = c"counters";
+
 /// What a worker returns whose engine failed while it served.
 const SERVE_ERROR: i32 = 255;
 
 /// Serve until told to stop.  Catches TERM, INT and QUIT, logs to standard error and listens on
 /// 127.0.0.1:8000, unless the configuration says otherwise.
 ///
-/// Forked workers live and end inside: only the caller's process returns.
+/// Forked workers live and end inside: only the caller's process returns.  In a process that an
+/// arbiter with [`WorkerModel::Exec`] has started this is the worker, and returns when that has ended.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration; an address that cannot be bound; workers that
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
+    if let Some(worker) = Started::take()? {
+        return serve_as_worker(config, worker);
+    }
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
         WorkerModel::Inline => serve_inline(config),
-        WorkerModel::Threads | WorkerModel::Fork => supervised(config, Process::Server)?.0.run(),
+        WorkerModel::Threads | WorkerModel::Fork | WorkerModel::Exec => {
+            supervised(config, Process::Server)?.0.run()
+        }
     }
 }
 
@@ -73,6 +84,8 @@ pub(crate) enum Process {
 /// What all generations of an arbiter's workers have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
+    /// What its workers are.
+    pub(crate) way: Way,
     /// Before the first fork, so that they are everybody's.
     pub(crate) counters: Arc<Shared<Counters>>,
     /// What hooks are told that the arbiter is called.
@@ -82,17 +95,41 @@ pub(crate) struct Common {
     process: Process,
     /// What the process has become, where workers are threads of it.
     entered: Arc<Mutex<Option<Entry>>>,
+    /// The sockets of the arbiter whose place the first generation takes.
+    there: Vec<Arc<Listening>>,
 }
 
 /// The same, and what its generations have in common.
 pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, Common)> {
-    let counters = Shared::new(Board::PLACES);
+    if arbiter::is_started() {
+        return Err(Error::new(
+            Kind::State,
+            "make an arbiter: this process is a worker of one (worker_model = exec), which begins \
+             where it calls gw_serve",
+        ));
+    }
+    let (way, counters) = match config.settings().worker_model {
+        WorkerModel::Exec => (Way::Exec, Shared::with_file(COUNTERS, Board::PLACES)),
+        WorkerModel::Threads => (Way::Thread, Shared::new(Board::PLACES)),
+        WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
+    };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
-    let (token, presence) = Default::default();
-    let common = Common { counters, token, presence, process, entered: Arc::default() };
+    let before = Predecessor::take()?;
+    let common = Common {
+        way,
+        counters,
+        token: Arc::default(),
+        presence: Arc::new(Presence::new(before.is_some())),
+        process,
+        entered: Arc::default(),
+        there: before.as_ref().map_or_else(Vec::new, |before| before.listeners().to_vec()),
+    };
     let plan = plan(config, &common)?;
-    let listeners = (plan.bind)(&[])?;
+    let listeners = (plan.bind)(&common.there)?;
     let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    if let Some(before) = before {
+        arbiter.succeed(before)?;
+    }
     if let Some(observer) = plan.observer {
         arbiter.observe(observer);
     }
@@ -114,6 +151,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     let way = match settings.worker_model {
         WorkerModel::Threads => Way::Thread,
         WorkerModel::Fork => Way::Fork,
+        WorkerModel::Exec => Way::Exec,
         WorkerModel::Inline => {
             return Err(Error::new(
                 Kind::Invalid,
@@ -139,6 +177,10 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         reload_parallel: settings.reload_parallel as usize,
         tick: common.presence.tick(),
         reap_orphans: settings.reap_orphans,
+        fork_unsafe: settings.fork_unsafe,
+        forgets: entry.forgets,
+        told: settings.scalars(),
+        shared: vec![Arc::clone(&common.counters) as _],
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
@@ -193,6 +235,7 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
         Event::Ready => whole(&hooks.when_ready),
         Event::Reloading => whole(&hooks.on_reload),
         Event::Ended => whole(&hooks.on_exit),
+        Event::PreExec => whole(&hooks.pre_exec),
         Event::PreFork(who) => worker(&hooks.pre_fork, who, 0, 0),
         Event::Spawned(who) => worker(&hooks.spawned, who, 0, 0),
         Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0, 0),
@@ -209,7 +252,11 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
                 hook(&arbiter(), failure);
             }
         }
-        Event::Reopen | Event::Stopping | Event::Tick { .. } => {}
+        Event::Reopen
+        | Event::Stopping
+        | Event::Tick { .. }
+        | Event::HandsOver(_)
+        | Event::Promoted { .. } => {}
     }
 }
 
@@ -252,7 +299,7 @@ impl Common {
                      only gw_serve may change",
                 ));
             }
-            let listeners = draft.bind()?;
+            let listeners = draft.bind_beside(&self.there)?;
             self.presence.bound(&draft.settings)?;
             entry.enter_process()?;
             bound = Some(listeners);
@@ -264,9 +311,12 @@ impl Common {
 
 impl Source {
     fn new(draft: Draft, entry: &Entry) -> Result<Self> {
-        let (made, for_workers) = (OnceLock::new(), draft.is_for_workers());
-        let source = Source { made, draft: Mutex::new(Some(draft)) };
-        if for_workers {
+        let for_workers = draft.is_for_workers();
+        let is_elsewhere = draft.settings.worker_model == WorkerModel::Exec;
+        let source = Source::of_worker(draft);
+        if is_elsewhere {
+            // The program makes it in each worker, and it need not be here.
+        } else if for_workers {
             module::try_in_child(|| {
                 entry.enter()?;
                 source.setup().map(drop)
@@ -275,6 +325,11 @@ impl Source {
             must_have_app(&*source.setup()?)?;
         }
         Ok(source)
+    }
+
+    /// Whose setup is made where it is used.
+    fn of_worker(draft: Draft) -> Self {
+        Source { made: OnceLock::new(), draft: Mutex::new(Some(draft)) }
     }
 
     fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
@@ -325,11 +380,42 @@ static WORKER: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process is a worker that an arbiter started.  One whose threads are workers is not.
 pub fn is_worker() -> bool {
-    WORKER.load(Ordering::Relaxed) == pid()
+    WORKER.load(Ordering::Relaxed) == pid() || arbiter::is_started()
 }
 
 /// What a worker leaves to threads that use it up to the end of the process.
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
+
+/// This process, which an arbiter has started, is a worker: until it has ended.
+fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
+    // The arbiter's options come before those of the program, so that all workers agree with it.
+    let told =
+        worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
+    let counters = told.and_then(|()| worker.shared(COUNTERS)).map(Arc::new);
+    let made = counters.and_then(|it| {
+        let draft = Draft::draft(config)?;
+        Ok((Entry::of(&draft.settings)?, draft, it))
+    });
+    let (entry, draft, counters) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let status = worker.give_up(&error);
+            return Err(error.with_exit_status(status));
+        }
+    };
+    let log = draft.log.clone();
+    let source = Source::of_worker(draft);
+    let status = worker.live(&log, |context| {
+        let one = OneOf(counters, context.slot());
+        one.as_ref().begin();
+        work(&source, &entry, &log, Arc::new(one), context)
+    });
+    if status == 0 {
+        return Ok(());
+    }
+    let text = format!("serve: this worker ended with status {status}; its log says why");
+    Err(Error::new(Kind::App, text).with_exit_status(status))
+}
 
 /// What a worker that is a process does first, before there is an application in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -387,6 +473,7 @@ fn work(
     }
     let entered = if is_process { entry.enter() } else { Ok(()) };
     let made = entered.and_then(|()| source.setup()).and_then(|setup| {
+        must_have_app(&setup)?;
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -425,9 +512,11 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
     }
 }
 
-/// First in a worker that was forked.
+/// First in a worker that is a process.
 fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
-    if let Some(post_fork) = &setup.stack.hooks.post_fork {
+    if let Some(post_fork) = &setup.stack.hooks.post_fork
+        && context.was_forked()
+    {
         post_fork(&worker_of(context)).map_err(|error| error.with_exit_status(BOOT_ERROR))?;
     }
     if setup.stack.hooks.worker_abort.is_none() {

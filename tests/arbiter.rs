@@ -22,7 +22,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::host::{FORK, Host, Model, THREADS, said, until};
+use harness::host::{EXEC, FORK, Host, Model, THREADS, said};
+use harness::load::until;
 use harness::support;
 
 const SIGHUP: i32 = 1;
@@ -45,6 +46,7 @@ macro_rules! run {
 
 run! {
     fork: FORK
+    exec: EXEC
     threads: THREADS;
     {
         changes:

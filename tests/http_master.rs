@@ -1,14 +1,14 @@
-//! What an arbiter does with its options, hooks and logs; with workers that are processes and with
-//! workers that are threads, under load.  What it promises in every model: tests/arbiter.rs.
+//! What an arbiter does with its options, hooks and logs; with workers that are forked, that are this
+//! program started again, and that are threads, under load.  What it promises in every model:
+//! tests/arbiter.rs.
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use harness::load::Load;
+use harness::load::{Load, answer, connect, until};
 use harness::{Ended, PATIENCE, SIGINT, SIGKILL, SIGTERM, Server, Under, kill, program, under};
 
 const SIGHUP: i32 = 1;
@@ -16,7 +16,9 @@ const SIGUSR1: i32 = 10;
 const SIGWINCH: i32 = 28;
 
 /// What a worker is.
-const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
+const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
+/// One that is a process.
+const PROCESSES: [&str; 2] = ["worker_model=fork", "worker_model=exec"];
 
 fn master() -> PathBuf {
     program(&["tests/c/master.c"])
@@ -27,14 +29,6 @@ fn start(options: &[&str]) -> Server {
     let server = Server::start(&master(), &[&["{}", "signals=1", "errorlog=-"], options].concat());
     server.get("/");
     server
-}
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// One of the numbers of `/state`.
@@ -52,38 +46,6 @@ fn stop(server: Server) -> Ended {
 /// How often a line of its standard output begins so.
 fn said(ended: &Ended, line: &str) -> usize {
     ended.stdout.lines().filter(|said| said.starts_with(line)).count()
-}
-
-/// One answer: its body, and whether the connection is kept.
-fn answer(stream: &mut TcpStream) -> Result<(String, bool), String> {
-    let mut octets = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&octets).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let head = head.to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.and_then(|n| n.parse().ok()).ok_or("no length")?;
-            if !head.starts_with("http/1.1 200 ") {
-                return Err(text);
-            }
-            if body.len() >= length {
-                return Ok((body.to_owned(), !head.contains("connection: close")));
-            }
-        }
-        match stream.read(&mut piece) {
-            Ok(0) => return Err(format!("the end after {text:?}")),
-            Ok(n) => octets.extend(&piece[..n]),
-            Err(error) => return Err(format!("{error} after {text:?}")),
-        }
-    }
-}
-
-fn connect(address: &str) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-    Ok(stream)
 }
 
 #[test]
@@ -131,7 +93,7 @@ fn a_new_generation_that_does_not_boot_goes_back() {
 
 #[test]
 fn a_new_configuration_has_its_application_options_and_listeners() {
-    for model in MODELS {
+    for model in ["worker_model=fork", "worker_model=threads"] {
         let mut server = start(&[model, "workers=2"]);
         let address = server.address().to_owned();
         let other = address.replace(":8000", ":8001");
@@ -168,7 +130,7 @@ fn a_new_configuration_has_its_application_options_and_listeners() {
 fn what_cannot_be_asked_for_changes_nothing() {
     for model in MODELS {
         let mut server = start(&[model, "workers=1"]);
-        server.stdin("scale 0\nscale 1025\nsignal 12\nsignal 28\n");
+        server.stdin("scale 0\nscale 1025\nsignal 99\nsignal 28\n");
         server.signal(SIGWINCH);
         server.stdin("scale 2\n");
         until("two", || state(&server, "readies") == 2);
@@ -212,26 +174,23 @@ fn a_worker_is_replaced_after_its_lifetime() {
 
 #[test]
 fn a_silent_worker_is_aborted_and_replaced() {
-    let mut server = start(&[
-        "worker_model=fork",
-        "workers=2",
-        "app=loop",
-        "aborts=1",
-        "heartbeat_timeout=500ms",
-    ]);
-    let mut hangs = connect(server.address()).unwrap();
-    hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert!(answer(&mut hangs).is_err(), "it was killed");
-    until("another one is ready", || state(&server, "readies") == 3);
-    assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
-    // Those that wait for nothing are well all the time.
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(state(&server, "exits"), 1);
-    // Nor is anybody blamed when all of them were stopped.
-    server.stdin("");
-    let ended = stop(server);
-    assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
-    assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    for model in PROCESSES {
+        let mut server =
+            start(&[model, "workers=2", "app=loop", "aborts=1", "heartbeat_timeout=500ms"]);
+        let mut hangs = connect(server.address()).unwrap();
+        hangs.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(answer(&mut hangs).is_err(), "it was killed");
+        until("another one is ready", || state(&server, "readies") == 3);
+        assert_eq!((state(&server, "inside"), state(&server, "aborts")), (1, 1));
+        // Those that wait for nothing are well all the time.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(state(&server, "exits"), 1);
+        // Nor is anybody blamed when all of them were stopped.
+        server.stdin("");
+        let ended = stop(server);
+        assert!(ended.stderr.contains("gave no sign of life for"), "{ended:?}");
+        assert!(ended.stderr.contains("was sent SIGABRT! By the arbiter: it gave no"), "{ended:?}");
+    }
 }
 
 /// A thread cannot be killed: others serve on, it is told to stop, and goes when it comes back.
@@ -318,33 +277,39 @@ fn int_is_told_to_the_workers() {
 /// A worker that cannot boot is tried again ever later, the others serve, and it can be seen.
 #[test]
 fn a_crash_loop_is_slow_and_can_be_seen() {
-    let mut server = start(&["worker_model=fork", "workers=2"]);
-    until("both are ready", || state(&server, "readies") == 2);
-    server.stdin("boot fails\n");
-    let address = server.address().to_owned();
-    let victim = server.workers()[0];
-    kill(victim, SIGKILL);
-    until("it was tried several times", || state(&server, "spawned") >= 5);
-    // Nobody else is in danger.
-    let load = Load::during(&address, |load| {
-        until("some requests", || load.answers() > 50);
-    });
-    load.assert_no_failure();
-    server.stdin("stats\nboot well\n");
-    until("it is there again", || state(&server, "readies") == 3);
-    server.stdin("stats\n");
-    let ended = stop(server);
-    let delays: Vec<u64> = ended
-        .stderr
-        .lines()
-        .filter_map(|line| line.split_once("the next attempt is in "))
-        .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
-        .collect();
-    assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
-    let stats: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
-    let [before, after] = stats[..] else { panic!("{ended:?}") };
-    assert!(before.ends_with("failing 1") || before.starts_with("stats: workers 2"), "{before}");
-    assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    for model in PROCESSES {
+        let mut server = start(&[model, "workers=2"]);
+        until("both are ready", || state(&server, "readies") == 2);
+        server.stdin("boot fails\n");
+        let address = server.address().to_owned();
+        let victim = server.workers()[0];
+        kill(victim, SIGKILL);
+        until("it was tried several times", || state(&server, "spawned") >= 5);
+        // Nobody else is in danger.
+        let load = Load::during(&address, |load| {
+            until("some requests", || load.answers() > 50);
+        });
+        load.assert_no_failure();
+        server.stdin("stats\nboot well\n");
+        until("it is there again", || state(&server, "readies") == 3);
+        server.stdin("stats\n");
+        let ended = stop(server);
+        let delays: Vec<u64> = ended
+            .stderr
+            .lines()
+            .filter_map(|line| line.split_once("the next attempt is in "))
+            .filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok())
+            .collect();
+        assert!(delays.len() >= 3 && delays.is_sorted() && delays[0] >= 100, "{delays:?}");
+        let stats: Vec<_> =
+            ended.stdout.lines().filter(|line| line.starts_with("stats: ")).collect();
+        let [before, after] = stats[..] else { panic!("{ended:?}") };
+        assert!(
+            before.ends_with("failing 1") || before.starts_with("stats: workers 2"),
+            "{before}"
+        );
+        assert!(after.starts_with("stats: workers 2 ") && after.ends_with("failing 0"), "{after}");
+    }
 }
 
 #[test]
@@ -361,8 +326,10 @@ fn first_workers_that_are_not_ready_in_time_stop_everything() {
 
 #[test]
 fn a_stop_ends_a_reload() {
-    for signal in [SIGTERM, SIGINT] {
-        let mut server = start(&["worker_model=fork", "workers=2", "graceful_timeout=300ms"]);
+    for (signal, model) in
+        [(SIGTERM, PROCESSES[0]), (SIGINT, PROCESSES[0]), (SIGTERM, PROCESSES[1])]
+    {
+        let mut server = start(&[model, "workers=2", "graceful_timeout=300ms"]);
         until("both are ready", || state(&server, "readies") == 2);
         server.stdin("boot hangs\n");
         server.signal(SIGHUP);

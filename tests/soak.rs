@@ -15,7 +15,7 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use harness::host::{FORK, Host, Model, THREADS, until};
+use harness::host::{EXEC, FORK, Host, Model, THREADS};
 use harness::load::{
     ALL, Failure,
     Habit::{ComesAndGoes, Keeps, Posts},
@@ -42,7 +42,7 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 #[test]
 fn soak() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(60.0, |text| text.parse().unwrap());
-    let models = [("fork", FORK), ("threads", THREADS)];
+    let models = [("fork", FORK), ("exec", EXEC), ("threads", THREADS)];
     let each = Duration::from_secs_f64(seconds / models.len() as f64);
     for (name, model) in models {
         println!("{name}: {:.0} s", each.as_secs_f64());

@@ -16,13 +16,15 @@ use std::sync::atomic::Ordering;
 use super::board::Board;
 use super::control::{Handle, StopMode};
 use super::roll::{Generation, Roll};
-use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Who};
+use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Way, Who};
 use super::spawn::Body;
+use super::upgrade::{Predecessor, Successor};
 use super::watch::Verdict;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
+use crate::sys::exec::Program;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::proc::{self, Pid};
@@ -38,6 +40,7 @@ const POLL_MS: i64 = 100;
 const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_NEWS: u64 = 2;
+pub(super) const TOKEN_UPGRADE: u64 = 3;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
 /// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
@@ -55,6 +58,12 @@ pub struct Arbiter {
     /// How many workers there are to be.
     pub(super) target: usize,
     pub(super) reload_asked: bool,
+    pub(super) upgrade_asked: bool,
+    /// Workers are to go as soon as a successor is ready, and have gone.
+    pub(super) rest_asked: bool,
+    pub(super) rests: bool,
+    pub(super) successor: Option<Successor>,
+    pub(super) predecessor: Option<Predecessor>,
     pub(super) observer: Option<Observer>,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
@@ -69,6 +78,8 @@ pub struct Arbiter {
     pub(super) phase: Phase,
     /// The process that made it: the copy in a forked child must not kill anybody.
     pub(super) creator: Pid,
+    /// What it is an arbiter of: to be started again.
+    pub(super) program: Result<Arc<Program>>,
     /// How often the configuration was changed.
     pub(super) generations: u32,
     pub(super) spawned: u64,
@@ -148,6 +159,13 @@ impl Arbiter {
     ) -> Result<Self> {
         check(&settings)?;
         let os = |error| Error::os("make an arbiter", &error);
+        let program = Program::current();
+        let program =
+            program.map_err(|error| Error::os("know how this program was called", &error));
+        let board = match settings.way {
+            Way::Exec => Board::with_files(settings.workers),
+            Way::Fork | Way::Thread => Board::new(settings.workers),
+        };
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
@@ -163,7 +181,7 @@ impl Arbiter {
         let place = || Place { wanted: Some(Arc::clone(&goal)), ..Place::default() };
         Ok(Arbiter {
             lifeline: Some(proc::pipe().map_err(os)?),
-            board: Arc::new(Board::new(settings.workers).map_err(os)?),
+            board: Arc::new(board.map_err(os)?),
             places: (0..settings.workers).map(|_| place()).collect(),
             target: settings.workers,
             settings,
@@ -171,6 +189,11 @@ impl Arbiter {
             goal,
             roll: None,
             reload_asked: false,
+            upgrade_asked: false,
+            rest_asked: false,
+            rests: false,
+            successor: None,
+            predecessor: None,
             observer: None,
             news,
             handle,
@@ -178,6 +201,7 @@ impl Arbiter {
             signals: None,
             phase: Phase::Idle,
             creator: proc::pid(),
+            program: program.map(Arc::new),
             generations: 0,
             spawned: 0,
             started: false,
@@ -310,6 +334,7 @@ impl Arbiter {
             self.watch();
             self.weigh();
             self.level();
+            self.upgrade();
             self.replace();
         }
         self.finish();
@@ -371,6 +396,9 @@ impl Arbiter {
         if running && let Some(due) = self.next_deadline() {
             at_most(due.saturating_sub(now));
         }
+        if self.successor.as_ref().is_some_and(Successor::ends_silently) {
+            at_most(POLL_MS as u64);
+        }
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
         }
@@ -390,6 +418,8 @@ impl Arbiter {
         // In this process the dispositions are the host's again; those of the parent stay.
         signal::reset_in_child();
         self.signals = None;
+        self.successor = None;
+        self.predecessor = None;
         // A socket that this worker does not serve would live as long as it does.
         let theirs =
             self.places.iter().filter_map(|place| Some(&place.worker.as_ref()?.generation));

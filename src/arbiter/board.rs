@@ -4,14 +4,21 @@
 //! The worker writes, the arbiter reads (and cleans the record before it gives it to the next
 //! worker); every field stands for itself, so there is nothing to lock.
 
+use std::ffi::CStr;
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::exec::Memory;
 use super::settings::WORKERS_MAX;
+use crate::base::error::Result;
 use crate::sys::clock::monotonic_ms;
-use crate::sys::proc::Pid;
-use crate::sys::shm::{Shared, shared_record};
+use crate::sys::proc::{Exit, Pid};
+use crate::sys::shm::{Mapped, Mapping, Shared, shared_record};
+
+/// What a worker that was started knows the two parts by.
+const SLOTS: &CStr = c"slots";
+const TICKETS: &CStr = c"tickets";
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ shared_record! {
         heartbeat_ms: AtomicU64,
         held_up: AtomicU32,
         retires: AtomicU32,
+        /// 0, or 1 more than the status that it says it ends with.
+        said: AtomicU32,
     }
 }
 
@@ -64,6 +73,25 @@ impl Board {
     pub(super) fn new(used: usize) -> io::Result<Self> {
         let (slots, tickets) = (Shared::new(Self::PLACES)?, Shared::new(1)?);
         Ok(Board { slots, tickets, used: AtomicUsize::new(used) })
+    }
+
+    /// For workers that are started, and not forked.
+    pub(super) fn with_files(used: usize) -> io::Result<Self> {
+        let slots = Shared::with_file(SLOTS, Self::PLACES)?;
+        let tickets = Shared::with_file(TICKETS, 1)?;
+        Ok(Board { slots, tickets, used: AtomicUsize::new(used) })
+    }
+
+    /// In such a worker.
+    pub(super) fn of_arbiter(take: &Memory) -> Result<Self> {
+        let slots: Shared<WorkerSlot> = take.shared(SLOTS)?;
+        let used = AtomicUsize::new(slots.len());
+        Ok(Board { slots, tickets: take.shared(TICKETS)?, used })
+    }
+
+    /// What such a worker is to map.
+    pub(super) fn mappings(&self) -> impl Iterator<Item = Mapping> {
+        [self.slots.mapping(), self.tickets.mapping()].into_iter().flatten()
     }
 
     /// In the arbiter: the place is used from now on.
@@ -169,6 +197,7 @@ impl WorkerSlot {
         self.heartbeat_ms.store(now, Ordering::Release);
         self.held_up.store(0, Ordering::Release);
         self.retires.store(0, Ordering::Release);
+        self.said.store(0, Ordering::Release);
         self.state.store(State::Booting as u32, Ordering::Release);
     }
 
@@ -194,6 +223,20 @@ impl WorkerSlot {
         let (from, to) = (State::Booting as u32, State::Ready as u32);
         let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
         self.beat();
+    }
+
+    /// In a worker that was started: how it ends.  What the status of its process is, is decided by
+    /// a program that need not know of ours.
+    pub(super) fn say(&self, status: i32) {
+        self.said.store((status & 0xff) as u32 + 1, Ordering::Release);
+    }
+
+    /// In the arbiter: how a worker that has ended so has ended.
+    pub(super) fn said(&self, exit: Exit) -> Exit {
+        match (self.said.load(Ordering::Acquire), exit) {
+            (0, _) | (_, Exit::Signal(_)) => exit,
+            (said, _) => Exit::Code(said as i32 - 1),
+        }
     }
 
     /// In the worker.
@@ -252,8 +295,11 @@ mod tests {
         slot.vacate();
         assert_eq!((slot.state(), slot.pid()), (State::Empty, 0));
         assert!(slot.was_ready(), "until the place is given away");
+        slot.say(4);
+        let how = [Exit::Code(1), Exit::Unknown, Exit::Signal(9)].map(|exit| slot.said(exit));
+        assert_eq!(how, [Exit::Code(4), Exit::Code(4), Exit::Signal(9)]);
         slot.assign(4);
-        assert!(!slot.was_ready());
+        assert!(!slot.was_ready() && slot.said(Exit::Code(1)) == Exit::Code(1));
         assert_eq!(board[0].state(), State::Empty);
     }
 }

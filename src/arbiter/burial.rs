@@ -14,7 +14,7 @@ use crate::base::log::log;
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::{self, Exit};
-use crate::sys::signal::{self, SIGABRT, SIGKILL};
+use crate::sys::signal::{self, SIGABRT, SIGKILL, SIGQUIT, SIGTERM};
 
 /// A place gets no two workers within this time: a worker that dies at its first request must not
 /// make the arbiter spin, and a replacement is to be there within 100 ms.
@@ -42,6 +42,7 @@ impl Arbiter {
                 self.bury(slot, &worker, exit);
             }
         }
+        self.hear_of_upgrade(&reaped);
     }
 
     /// Waits for what the host has said is nobody's.  Such a child has nothing to do with workers, and
@@ -53,7 +54,8 @@ impl Arbiter {
         }
         let workers = || self.places.iter().filter_map(|place| place.worker.as_ref());
         let is_worker = |pid| workers().any(|worker| worker.body.pid() == pid);
-        let (reaped, is_all) = proc::reap_orphans(is_worker);
+        let is_next = |pid| self.successor.as_ref().is_some_and(|it| it.pid == pid);
+        let (reaped, is_all) = proc::reap_orphans(|pid| is_worker(pid) || is_next(pid));
         if reaped > 0 {
             log!(self.log, Debug, TARGET, "Waited for {reaped} orphans");
         }
@@ -61,6 +63,7 @@ impl Arbiter {
     }
 
     fn bury(&mut self, slot: usize, worker: &Worker, exit: Exit) {
+        let exit = self.board[slot].said(exit);
         let was_ready = self.board[slot].was_ready();
         let served_ms = monotonic_ms().saturating_sub(self.board[slot].ready_ms());
         self.board[slot].vacate();
@@ -80,6 +83,8 @@ impl Arbiter {
         let who = &worker.body;
         match exit {
             Exit::Code(0) => {}
+            // A program that was started, and had not come to catch what it was told.
+            Exit::Signal(SIGTERM | SIGQUIT) if worker.told.is_some() && !was_ready => {}
             Exit::Code(code) => {
                 log!(self.log, Error, TARGET, "Worker ({who}) exited with code {code}");
             }

@@ -1,5 +1,5 @@
 //! What other threads, and signal handlers, may ask of an arbiter: to stop, to reload, to have more
-//! or fewer workers, to open its logs again; and to wait for its end.
+//! or fewer workers, to open its logs again, to be followed by another; and to wait for its end.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::settings::{Plan, WORKERS_MAX};
 use crate::base::error::{Error, Kind, Result};
 use crate::sys::proc::{Exit, Pid};
-use crate::sys::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH};
+use crate::sys::signal::{
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use crate::sys::waker::Waker;
 
 /// Ends of processes that somebody else has waited for, until the arbiter looks: far more than it has.
@@ -41,6 +43,8 @@ struct Control {
     kill: AtomicBool,
     reload: AtomicBool,
     reopen: AtomicBool,
+    upgrade: AtomicBool,
+    rest: AtomicBool,
     /// How many workers there are to be; 0: as many as before.
     workers: AtomicU32,
     /// And so many more.
@@ -79,6 +83,8 @@ pub(super) struct Requests {
     pub(super) kill: bool,
     pub(super) reload: bool,
     pub(super) reopen: bool,
+    pub(super) upgrade: bool,
+    pub(super) rest: bool,
     pub(super) workers: u32,
     pub(super) more: u32,
     pub(super) fewer: u32,
@@ -92,6 +98,8 @@ impl Handle {
             kill: AtomicBool::new(false),
             reload: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
+            upgrade: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             workers: AtomicU32::new(0),
             more: AtomicU32::new(0),
             fewer: AtomicU32::new(0),
@@ -131,8 +139,11 @@ impl Handle {
             SIGUSR1 => self.reopen(),
             SIGTTIN => self.count(&self.control.more),
             SIGTTOU => self.count(&self.control.fewer),
-            // Of use to a daemon alone.
-            SIGWINCH => {}
+            SIGUSR2 => self.upgrade(),
+            SIGWINCH => {
+                self.control.rest.store(true, Ordering::Release);
+                self.control.waker.wake();
+            }
             _ => return Err(Error::new(Kind::Unsupported, "this signal has no meaning")),
         }
         Ok(())
@@ -173,6 +184,13 @@ impl Handle {
     /// async-signal-safe.
     pub fn reopen(&self) {
         self.control.reopen.store(true, Ordering::Release);
+        self.control.waker.wake();
+    }
+
+    /// Asks for the program to be started again, and to take the sockets over.  From any thread, and
+    /// async-signal-safe.
+    pub fn upgrade(&self) {
+        self.control.upgrade.store(true, Ordering::Release);
         self.control.waker.wake();
     }
 
@@ -226,6 +244,8 @@ impl Handle {
             kill: self.control.kill.swap(false, Ordering::AcqRel),
             reload: self.control.reload.load(Ordering::Acquire),
             reopen: self.control.reopen.swap(false, Ordering::AcqRel),
+            upgrade: self.control.upgrade.swap(false, Ordering::AcqRel),
+            rest: self.control.rest.swap(false, Ordering::AcqRel),
             workers: self.control.workers.swap(0, Ordering::AcqRel),
             more: self.control.more.swap(0, Ordering::AcqRel),
             fewer: self.control.fewer.swap(0, Ordering::AcqRel),
@@ -278,11 +298,19 @@ mod tests {
     #[test]
     fn a_signal_asks_for_what_it_means() {
         let handle = Handle::new().unwrap();
-        for signo in [SIGTTIN, SIGTTIN, SIGTTOU, SIGTTIN, SIGUSR1, SIGHUP, SIGWINCH] {
+        let signals = [SIGTTIN, SIGTTIN, SIGTTOU, SIGTTIN, SIGUSR1, SIGUSR2, SIGHUP, SIGWINCH];
+        for signo in signals {
             handle.signal(signo).unwrap();
         }
-        let asked =
-            Requests { reload: true, reopen: true, more: 3, fewer: 1, ..Requests::default() };
+        let asked = Requests {
+            reload: true,
+            reopen: true,
+            upgrade: true,
+            rest: true,
+            more: 3,
+            fewer: 1,
+            ..Requests::default()
+        };
         assert_eq!(handle.take(), asked);
         assert_eq!(
             handle.take(),

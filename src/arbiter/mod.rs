@@ -11,6 +11,9 @@
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
 //! spawn     what differs: a worker by fork, a worker as a thread
+//! exec      and one that is this program, started again: from both sides
+//! upgrade   another arbiter that takes the place of this one: from both sides
+//! handover  what a process is given that is started
 //! worker    a worker's life, seen from inside
 //! board     what arbiter and workers share
 //! ```
@@ -20,18 +23,23 @@ mod arbiter;
 mod board;
 mod burial;
 mod control;
+mod exec;
+mod handover;
 mod memory;
 mod roll;
 mod settings;
 mod spawn;
 mod stop;
+mod upgrade;
 mod watch;
 mod worker;
 
 pub use arbiter::Arbiter;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
+pub use exec::{Started, is_started};
 pub use settings::{
     Bind, Cause, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who,
 };
+pub use upgrade::Predecessor;
 pub use worker::WorkerContext;

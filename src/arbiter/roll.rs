@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::arbiter::{Arbiter, Phase, Place, Worker, check};
 use super::board::Board;
 use super::control::StopMode;
-use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX};
+use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX, Way};
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -74,6 +74,7 @@ impl Arbiter {
         if !self.was_ready && ready >= self.target {
             self.was_ready = true;
             self.tell(Event::Ready);
+            self.tell_predecessor();
         }
     }
 
@@ -97,6 +98,7 @@ impl Arbiter {
     /// Takes the steps that are possible towards `target` workers of the generation `goal`.
     pub(super) fn level(&mut self) {
         self.begin_reload();
+        let target = if self.rests { 0 } else { self.target };
         let is_goal = |place: &Place| {
             place.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &self.goal))
         };
@@ -109,9 +111,9 @@ impl Arbiter {
         new.sort_by_key(age);
         old.sort_by_key(age);
         let ready = new.iter().filter(|slot| self.places[**slot].is_ready()).count();
-        let too_many = (ready + old.len()).saturating_sub(self.target).min(old.len());
+        let too_many = (ready + old.len()).saturating_sub(target).min(old.len());
         let leaving: Vec<usize> = old.drain(..too_many).collect();
-        let too_many = new.len().saturating_sub(self.target);
+        let too_many = new.len().saturating_sub(target);
         let leaving = leaving.into_iter().chain(new.drain(..too_many)).collect::<Vec<_>>();
         leaving.into_iter().for_each(|slot| self.retire(slot));
 
@@ -120,9 +122,9 @@ impl Arbiter {
             workers.any(|it| !it.is_lost() && !Arc::ptr_eq(&it.generation, &arbiter.goal))
         };
         let rolls = self.roll.is_some() && (!old.is_empty() || others(self));
-        for _ in new.len()..self.target {
+        for _ in new.len()..target {
             let there = self.places.iter().filter(|place| place.is_taken()).count();
-            if rolls && there >= self.target + self.settings.reload_parallel {
+            if rolls && there >= target + self.settings.reload_parallel {
                 break;
             }
             let Some(slot) = self.free_place() else { break };
@@ -132,7 +134,7 @@ impl Arbiter {
             new.push(slot);
         }
         let is_back = self.roll.as_ref().is_some_and(|roll| roll.failure.is_some());
-        if !rolls && (is_back || (new.len() == self.target && ready == self.target)) {
+        if !rolls && (is_back || (new.len() == target && ready == target)) {
             self.end_reload();
         }
     }
@@ -236,6 +238,10 @@ impl Arbiter {
         check(settings)?;
         if settings.way != self.settings.way {
             let text = "worker_model cannot change by a reload";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        if settings.way == Way::Exec {
+            let text = "worker_model = exec: workers have their configuration from the program";
             return Err(Error::new(Kind::Unsupported, text));
         }
         Ok(())

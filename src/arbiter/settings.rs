@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
 use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
+use crate::sys::shm::Mapped;
 
 /// Who speaks, in the log.
 pub(super) const TARGET: &str = "arbiter";
@@ -25,6 +26,8 @@ pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>;
 pub enum Way {
     /// A process that is forked.
     Fork,
+    /// A process that is this program, started again.
+    Exec,
     /// A thread of this process: it can be told to stop, and not be killed.
     Thread,
 }
@@ -54,6 +57,14 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// Whether to fork although there are threads.
+    pub fork_unsafe: bool,
+    /// Whether workers that are programs of their own hear nothing of the service manager.
+    pub forgets: bool,
+    /// What a worker that is a program of its own is told: options, as `name=value`.
+    pub told: Vec<String>,
+    /// What it shares, beside the board.
+    pub shared: Vec<Arc<dyn Mapped>>,
     /// How often [`Event::Tick`] is told; 0: never.
     pub tick: Duration,
     /// Whether all children of this process that are no workers are nobody's, and waited for.
@@ -75,6 +86,10 @@ impl Default for Settings {
             memory_hard: 0,
             max_recycling: 1,
             reload_parallel: 1,
+            fork_unsafe: false,
+            forgets: false,
+            told: Vec::new(),
+            shared: Vec::new(),
             tick: Duration::ZERO,
             reap_orphans: false,
         }
@@ -129,7 +144,7 @@ pub enum Event<'a> {
     Starting,
     /// The first workers are ready.
     Ready,
-    /// A worker is about to be forked.
+    /// A worker is about to be forked, or started.
     PreFork(Who),
     /// A worker was started.
     Spawned(Who),
@@ -150,6 +165,15 @@ pub enum Event<'a> {
     Reloaded(Option<&'a Error>),
     /// Logs are to be opened again.
     Reopen,
+    /// The program is about to be started again, to take the place of this one.
+    PreExec,
+    /// It is to stop, and this process has the place of its own: it is the arbiter from here on.
+    HandsOver(Pid),
+    /// The one is gone whose place this one takes.
+    Promoted {
+        /// What its process was.
+        before: Pid,
+    },
     /// It begins to stop.
     Stopping,
     /// Time has passed, and its loop turns.

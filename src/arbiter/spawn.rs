@@ -1,4 +1,4 @@
-//! Getting a worker: a process by fork, or a thread.  What the arbiter needs of it afterwards is the
+//! Getting a worker: a process by fork, or a thread; `exec` has the other way.  What the arbiter needs of it afterwards is the
 //! same: whether it has ended, and a way to tell it to stop.
 
 use std::fmt;
@@ -150,6 +150,15 @@ impl Line {
     }
 }
 
+/// Some of the threads of this process, but for the one that it began with, as people know them.
+fn threads_by_name() -> String {
+    const SHOWN: usize = 3;
+    let mut names = proc::thread_names();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    names.truncate(SHOWN);
+    names.join(", ") + more
+}
+
 impl Arbiter {
     /// Before the first worker: refuses to fork a process that has threads.
     pub(super) fn preflight(&self) -> Result<()> {
@@ -158,13 +167,21 @@ impl Arbiter {
         }
         match proc::thread_count(LINGER) {
             Some(0 | 1) => Ok(()),
-            Some(threads) => Err(Error::new(
-                Kind::State,
-                format!(
-                    "fork workers: this process has {threads} threads, and a lock that one of them \
-                     holds would stay locked in the workers; start the arbiter before any thread"
-                ),
-            )),
+            Some(threads) => {
+                let text = format!(
+                    "fork workers: this process has {threads} threads ({}), and a lock that one of \
+                     them holds would stay locked in the workers",
+                    threads_by_name()
+                );
+                if self.settings.fork_unsafe {
+                    log!(self.log, Warn, TARGET, "{text}: fork_unsafe allows it");
+                    return Ok(());
+                }
+                let text = format!(
+                    "{text}; start before any thread, or set worker_model = exec, or fork_unsafe = 1"
+                );
+                Err(Error::new(Kind::State, text))
+            }
             None => {
                 log!(
                     self.log,
@@ -182,7 +199,7 @@ impl Arbiter {
         let generation = self.places[slot].wanted.as_ref().unwrap_or(&self.goal);
         let generation = Arc::clone(generation);
         let age = self.spawned;
-        if self.settings.way == Way::Fork {
+        if self.settings.way != Way::Thread {
             self.tell(Event::PreFork(Who { pid: 0, slot, generation: generation.number }));
         }
         let spawned_ms = monotonic_ms();
@@ -190,6 +207,7 @@ impl Arbiter {
         self.board[slot].assign(generation.number);
         let started = match self.settings.way {
             Way::Fork => self.fork(slot, &generation),
+            Way::Exec => self.exec(slot, &generation),
             Way::Thread => self.thread(slot, &generation),
         };
         let body = started.inspect_err(|_| self.board[slot].vacate())?;
@@ -232,12 +250,17 @@ impl Arbiter {
         let parent = Parent { pid: proc::pid(), on_main_thread: proc::is_main_thread() };
         let pid = proc::fork_with(|mask| worker::live(self, slot, generation, age, parent, mask))
             .map_err(|error| Error::os("fork a worker", &error))?;
+        Ok(self.process(slot, pid))
+    }
+
+    /// A worker that is this process, from now on.
+    pub(super) fn process(&mut self, slot: usize, pid: Pid) -> Body {
         self.board[slot].set_pid(pid);
         // Without it (before Linux 5.3, or out of descriptors) the arbiter looks every now and then.
         let pidfd = proc::pidfd(pid).ok().filter(|fd| {
             self.poller.get_mut().add(fd.as_raw_fd(), TOKEN_WORKER + slot as u64).is_ok()
         });
-        Ok(Body::Process { pid, pidfd })
+        Body::Process { pid, pidfd }
     }
 
     /// The thread has descriptors of its own for the sockets, as a process has: each worker closes

@@ -34,14 +34,15 @@ impl Arbiter {
                 SIGTERM => self.stop(StopMode::Graceful),
                 // More than two are no more urgent than two; none: it was counted with the one before.
                 SIGINT | SIGQUIT => (0..times.min(2)).for_each(|_| self.stop(StopMode::Quick)),
-                SIGHUP => self.reload_asked = true,
+                SIGHUP => {
+                    self.wake_up();
+                    self.reload_asked = true;
+                }
                 SIGUSR1 => self.reopen(),
                 SIGTTIN => more = times,
                 SIGTTOU => fewer = times,
-                SIGWINCH => {
-                    log!(self.log, Debug, TARGET, "SIGWINCH ignored: not started as a daemon");
-                }
-                _ => log!(self.log, Warn, TARGET, "There is no upgrade in this version"),
+                SIGWINCH => self.ask_for_rest(),
+                _ => self.upgrade_asked = true,
             }
         }
         self.change_target(more, fewer);
@@ -50,6 +51,9 @@ impl Arbiter {
     /// Which of them came first is not known: what is asked for must not be lost at the floor.
     fn change_target(&mut self, more: u32, fewer: u32) {
         if matches!(self.phase, Phase::Running) {
+            if more > 0 {
+                self.wake_up();
+            }
             let left = self.target.saturating_sub(fewer as usize).max(1);
             self.set_target(left.saturating_add(more as usize));
         }
@@ -65,13 +69,21 @@ impl Arbiter {
     }
 
     pub(super) fn hear_requests(&mut self) {
-        let Requests { graceful, quick, kill, reload, reopen, workers, more, fewer } =
+        let Requests { graceful, quick, kill, reload, reopen, upgrade, rest, workers, more, fewer } =
             self.handle.take();
-        self.reload_asked |= reload;
+        if reload && !self.reload_asked {
+            self.wake_up();
+            self.reload_asked = true;
+        }
+        self.upgrade_asked |= upgrade;
+        if rest {
+            self.ask_for_rest();
+        }
         if reopen {
             self.reopen();
         }
         if workers > 0 && matches!(self.phase, Phase::Running) {
+            self.wake_up();
             self.set_target(workers as usize);
         }
         self.change_target(more, fewer);
@@ -119,6 +131,9 @@ impl Arbiter {
             log!(self.log, Info, TARGET, "Reason: {failure}");
         }
         self.phase = Phase::Stopping { how, deadline_ms, failure };
+        if let Some(successor) = self.successor.as_ref().filter(|it| it.is_ready) {
+            self.tell(Event::HandsOver(successor.pid));
+        }
         self.tell(Event::Stopping);
         self.abandon_reload();
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait
@@ -126,12 +141,17 @@ impl Arbiter {
         self.close_listeners();
     }
 
-    fn close_listeners(&mut self) {
+    pub(super) fn close_listeners(&mut self) {
         self.goal.listeners.iter().for_each(|listening| listening.close());
     }
 
     pub(super) fn tell_all(&mut self, how: StopMode) {
-        for worker in self.places.iter_mut().filter_map(|place| place.worker.as_mut()) {
+        let others_serve = self.successor.is_some() || self.predecessor.is_some();
+        for (place, slot) in self.places.iter_mut().zip(self.board.iter()) {
+            let Some(worker) = &mut place.worker else { continue };
+            if others_serve {
+                slot.set_retires();
+            }
             worker.body.tell(how);
             worker.told = Some(how);
         }
@@ -208,6 +228,8 @@ impl Arbiter {
         self.close_listeners();
         // Processes hear it by their end of it; they are waited for by nobody.
         self.lifeline = None;
+        self.successor = None;
+        self.predecessor = None;
         for place in &self.places {
             if let Some(worker) = place.worker.as_ref().filter(|worker| worker.body.is_thread()) {
                 worker.body.tell(StopMode::Quick);
@@ -226,6 +248,9 @@ impl Arbiter {
         if !was_idle {
             self.tell(Event::Ended);
         }
+        // The other one hears it by this, when nothing is left of what is this one's.
+        self.successor = None;
+        self.predecessor = None;
         self.handle.set_ended(result);
     }
 

@@ -41,6 +41,7 @@ pub struct WorkerContext<'a> {
     /// Logs are to be opened again.
     reopens: Cell<bool>,
     listeners: &'a [Arc<Listening>],
+    was_forked: bool,
     ear: Ear<'a>,
     told: Cell<Option<StopMode>>,
 }
@@ -82,6 +83,7 @@ impl<'a> WorkerContext<'a> {
             news,
             reopens: Cell::new(false),
             listeners,
+            was_forked: false,
             ear: Ear::Thread(line),
             told: Cell::new(None),
         }
@@ -105,6 +107,11 @@ impl<'a> WorkerContext<'a> {
     /// The process that this worker is; 0: it is a thread.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether it has the memory of its arbiter.
+    pub fn was_forked(&self) -> bool {
+        self.was_forked
     }
 
     /// Its record on the scoreboard.
@@ -168,6 +175,14 @@ impl<'a> WorkerContext<'a> {
             self.board.set_stopping();
         }
         told
+    }
+
+    /// It has ended: what catches the signals of its process.
+    pub(super) fn into_signals(self) -> Option<Signals> {
+        match self.ear {
+            Ear::Process { signals, .. } => Some(signals),
+            Ear::Thread(_) => None,
+        }
     }
 }
 
@@ -243,7 +258,14 @@ pub(super) fn live(
     let lifeline = arbiter.leave(generation);
     let most = generation.settings.max_recycling;
     let ticket = Ticket { board: Arc::clone(&arbiter.board), slot, age, most };
-    let prepared = lifeline.and_then(|lifeline| prepare(arbiter, generation, ticket, lifeline));
+    let around = Surroundings {
+        board: &arbiter.board,
+        news: &arbiter.news,
+        listeners: &generation.listeners,
+        poller: &arbiter.poller,
+        was_forked: true,
+    };
+    let prepared = lifeline.and_then(|lifeline| prepare(&around, ticket, lifeline));
     let context = match prepared {
         Ok(context) => context,
         Err(error) => {
@@ -254,7 +276,6 @@ pub(super) fn live(
     };
     // The host's mask, but not against the signals that a worker lives by.
     mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGABRT]).restore();
-    context.board.set_pid(context.pid);
     log!(generation.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
     let status = (generation.main)(&context);
     log!(generation.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
@@ -265,9 +286,17 @@ pub(super) fn live(
     status
 }
 
-fn prepare<'a>(
-    arbiter: &'a Arbiter,
-    generation: &'a Generation,
+/// What a worker that is a process uses, and does not have for itself.
+pub(super) struct Surroundings<'a> {
+    pub(super) board: &'a Board,
+    pub(super) news: &'a Waker,
+    pub(super) listeners: &'a [Arc<Listening>],
+    pub(super) poller: &'a RefCell<Poller>,
+    pub(super) was_forked: bool,
+}
+
+pub(super) fn prepare<'a>(
+    around: &Surroundings<'a>,
     ticket: Ticket,
     lifeline: OwnedFd,
 ) -> Result<WorkerContext<'a>> {
@@ -278,17 +307,21 @@ fn prepare<'a>(
     for signal in [SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGWINCH, SIGPIPE] {
         signal::ignore(signal).map_err(os)?;
     }
-    let watch = |fd, token| arbiter.poller.borrow().add(fd, token).map_err(os);
+    let watch = |fd, token| around.poller.borrow().add(fd, token).map_err(os);
     watch(signals.fd(), TOKEN_SIGNAL)?;
     watch(lifeline.as_raw_fd(), TOKEN_LIFELINE)?;
+    let board = &around.board[ticket.slot];
+    let pid = proc::pid();
+    board.set_pid(pid);
     Ok(WorkerContext {
-        pid: proc::pid(),
-        board: &arbiter.board[ticket.slot],
+        pid,
+        board,
         ticket,
-        news: &arbiter.news,
+        news: around.news,
         reopens: Cell::new(false),
-        listeners: &generation.listeners,
-        ear: Ear::Process { signals, lifeline, poller: &arbiter.poller },
+        listeners: around.listeners,
+        was_forked: around.was_forked,
+        ear: Ear::Process { signals, lifeline, poller: around.poller },
         told: Cell::new(None),
     })
 }

@@ -78,23 +78,17 @@ enum Slot {
     Listeners(Field<Vec<Listener>>),
 }
 
-/// One word that an option accepts, or knows and refuses.
+/// One word that an option accepts.
 #[derive(Debug)]
 struct Choice {
     name: &'static str,
     number: i64,
-    /// Whether this version has it.
-    is_here: bool,
 }
 
 type Choices = &'static [Choice];
 
 const fn here(name: &'static str, number: i64) -> Choice {
-    Choice { name, number, is_here: true }
-}
-
-const fn absent(name: &'static str, number: i64) -> Choice {
-    Choice { name, number, is_here: false }
+    Choice { name, number }
 }
 
 /// What stands for "the place where it is used decides".
@@ -193,8 +187,7 @@ impl Opt {
                 format!("a size {range}: octets, or 8k, 1m, 1g")
             }
             Slot::Enum { choices, .. } => {
-                let mut names: Vec<_> =
-                    choices.iter().filter(|choice| choice.is_here).map(|c| c.name).collect();
+                let mut names: Vec<_> = choices.iter().map(|choice| choice.name).collect();
                 let last = names.pop().unwrap_or_default();
                 format!("{} or {last}", names.join(", "))
             }
@@ -242,8 +235,7 @@ impl Opt {
             }
             Slot::Enum { choices, set, .. } => {
                 match choices.iter().find(|choice| choice.name.eq_ignore_ascii_case(value)) {
-                    Some(choice) if choice.is_here => set(settings, choice.number),
-                    Some(choice) => return Err(self.not_in_this_version(choice.name)),
+                    Some(choice) => set(settings, choice.number),
                     None => return Err(refused()),
                 }
             }
@@ -295,8 +287,7 @@ impl Opt {
             }
             Slot::Enum { choices, set, .. } => {
                 match choices.iter().find(|choice| choice.number == value) {
-                    Some(choice) if choice.is_here => set(settings, choice.number),
-                    Some(choice) => return Err(self.not_in_this_version(choice.name)),
+                    Some(choice) => set(settings, choice.number),
                     None => return Err(refused()),
                 }
             }
@@ -361,14 +352,6 @@ impl Opt {
     fn refuse(&self, value: impl std::fmt::Display) -> Error {
         let (name, accepts) = (self.name(), self.accepts());
         Error::new(Kind::Invalid, format!("{name} = {value}: expected {accepts}"))
-    }
-
-    fn not_in_this_version(&self, choice: &str) -> Error {
-        let (name, accepts) = (self.name(), self.accepts());
-        Error::new(
-            Kind::Unsupported,
-            format!("{name} = {choice}: not in this version; expected {accepts}"),
-        )
     }
 }
 

@@ -23,6 +23,8 @@ pub enum WorkerModel {
     Threads = 1,
     /// Processes are forked.
     Fork = 2,
+    /// Processes are this program, started again.
+    Exec = 3,
 }
 
 /// All that can be set by name.  The fields are the options; the table in [`super::options`] has
@@ -67,6 +69,7 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub fork_unsafe: bool,
     pub pidfile: PathBuf,
     pub user: String,
     pub group: String,
@@ -116,6 +119,7 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            fork_unsafe: false,
             pidfile: PathBuf::new(),
             user: String::new(),
             group: String::new(),
@@ -150,6 +154,12 @@ impl Settings {
     /// The value of an option, as `set` takes it.  `Kind::Unknown`: no such option.
     pub fn get(&self, name: &str) -> Result<String> {
         Ok(by_name(name)?.get(self))
+    }
+
+    /// All options that are no lists, as `name=value`.
+    pub fn scalars(&self) -> Vec<String> {
+        let scalars = options().iter().filter(|option| !option.is_list());
+        scalars.map(|option| format!("{}={}", option.name(), option.get(self))).collect()
     }
 
     /// What `gw_serve` takes for granted and an embedded library does not: signals are handled,

@@ -10,7 +10,7 @@ use super::guard::{fill, guard, guard_with, out, quietly};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
-use crate::arbiter::{Arbiter, Board, Handle as Control, State, StopMode, Turn};
+use crate::arbiter::{self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
@@ -31,7 +31,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
         // SAFETY: the rules page.
         let (config, _) = unsafe { take(cfg) }?;
         let mut config = config.into_inner();
-        if config.settings().worker_model == WorkerModel::Inline {
+        if arbiter::is_started() || config.settings().worker_model == WorkerModel::Inline {
             return serve::serve(config);
         }
         config.settings_mut().serve_presets();
@@ -202,6 +202,13 @@ pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_conf
         };
         // SAFETY: the rules page.
         let arbiter = unsafe { borrow(a) }?;
+        if config.is_some() && arbiter.common.way == Way::Exec {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "worker_model = exec: workers make their configuration in the program; reload \
+                 without one",
+            ));
+        }
         let plan = config.map(|config| serve::plan(config, &arbiter.common)).transpose()?;
         arbiter.control.reload(plan);
         Ok(())
@@ -220,12 +227,28 @@ pub unsafe extern "C" fn gw_arbiter_scale(a: *mut gw_arbiter, workers: u32) -> g
 
 /// [sig] What the signal does to an arbiter with the option `signals`: TERM a graceful stop, INT and
 /// QUIT a quick one, HUP a reload, TTIN one worker more, TTOU one less, USR1 opens the logs again, here
-/// and in the workers, WINCH nothing.  GW_ERR_UNSUPPORTED: any other.
+/// and in the workers, USR2 an upgrade.  WINCH during an upgrade lets the workers go as soon as the other
+/// arbiter is ready, until HUP or the other's end; else nothing.  GW_ERR_UNSUPPORTED: any other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_signal(a: *mut gw_arbiter, signo: i32) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         unsafe { borrow(a) }?.control.signal(signo)
+    })
+}
+
+/// [sig] Begin an upgrade: the program is started again, as it was called, and whatever it and the
+/// library are by now; its arbiter takes the listeners over, and both serve.  Stop this one to commit;
+/// stop the other to go back.  What comes of it is in the log; one that is asked for while another is on
+/// its way is ignored.
+///
+/// The other is in the process that calls gw_serve or gw_arbiter_new first, without forking before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_upgrade(a: *mut gw_arbiter) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(a) }?.control.upgrade();
+        Ok(())
     })
 }
 

@@ -120,7 +120,7 @@ pub struct gw_hooks {
     pub on_starting: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
     /// the first workers are all ready
     pub when_ready: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
-    /// before each fork; w->pid is 0
+    /// before each worker that is forked or started; w->pid is 0
     pub pre_fork: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
     /// a worker was started
     pub spawned: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
@@ -146,6 +146,8 @@ pub struct gw_hooks {
     /// in a forked worker that was sent ABRT, since it is silent: in the signal handler, on any of its
     /// threads; then the process ends
     pub worker_abort: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// in the arbiter, as on_starting: the program is about to be started again, for an upgrade
+    pub pre_exec: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
 }
 
 // SAFETY: repr(C), `size` first, numbers, pointers and functions that may be missing.
@@ -253,6 +255,7 @@ fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
         when_ready: |it| |ctx, hook| arbiter(ctx, hook, it);
         on_reload: |it| |ctx, hook| arbiter(ctx, hook, it);
         on_exit: |it| |ctx, hook| arbiter(ctx, hook, it);
+        pre_exec: |it| |ctx, hook| arbiter(ctx, hook, it);
         pre_fork: |it| |ctx, hook| worker(ctx, hook, it);
         spawned: |it| |ctx, hook| worker(ctx, hook, it);
         worker_ready: |it| |ctx, hook| worker(ctx, hook, it);

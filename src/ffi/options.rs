@@ -79,6 +79,8 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// 0 or 1
+pub const GW_OPT_FORK_UNSAFE: u32 = 38;
 /// by name only
 pub const GW_OPT_PIDFILE: u32 = 39;
 /// by name only
@@ -102,11 +104,14 @@ pub const GW_MODEL_INLINE: u32 = 0;
 pub const GW_MODEL_THREADS: u32 = 1;
 /// processes are forked
 pub const GW_MODEL_FORK: u32 = 2;
+/// processes are this program, started again: in those gw_serve is the worker
+pub const GW_MODEL_EXEC: u32 = 3;
 
 const _: () = assert!(
     GW_MODEL_INLINE == WorkerModel::Inline as u32
         && GW_MODEL_THREADS == WorkerModel::Threads as u32
         && GW_MODEL_FORK == WorkerModel::Fork as u32
+        && GW_MODEL_EXEC == WorkerModel::Exec as u32
 );
 
 /// what the options are, for tools

@@ -122,6 +122,8 @@ pub struct ArbiterHooks {
     pub reloaded: Option<OnReloaded>,
     /// Last in the arbiter.
     pub on_exit: Option<OnArbiter>,
+    /// The program is about to be started again, for an upgrade.
+    pub pre_exec: Option<OnArbiter>,
 }
 
 impl fmt::Debug for ArbiterHooks {

@@ -36,8 +36,12 @@ pub(crate) struct Presence {
 #[derive(Debug, Default)]
 struct Now {
     pidfile: Option<PidFile>,
+    /// Its name, while this is not the second.
+    path: PathBuf,
     /// What the pid file is to be when the reload that has begun ends well.
     next: Option<PathBuf>,
+    /// Another is there whose place this one is to take: until then it is the second, and silent.
+    is_second: bool,
     notifier: Option<Notifier>,
     has_begun: bool,
     stops: bool,
@@ -69,12 +73,17 @@ impl fmt::Display for Status {
 }
 
 impl Presence {
+    /// Of a server that is to take the place of another, or of one that is not.
+    pub(crate) fn new(is_second: bool) -> Self {
+        Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
+    }
+
     /// Before anything is bound or started: whether that could succeed.
     pub(crate) fn prepare(&self, settings: &Settings) -> Result<()> {
-        if let Some(path) = pidfile_of(settings) {
-            PidFile::check(path)?;
-        }
         let mut now = self.now.lock();
+        if let Some(path) = pidfile_of(settings) {
+            PidFile::check(&now.name(path))?;
+        }
         if settings.systemd == Some(true) && !now.has_begun && now.notifier.is_none() {
             now.notifier = Notifier::from_env()?;
         }
@@ -89,7 +98,9 @@ impl Presence {
             now.next = Some(settings.pidfile.clone());
             return Ok(());
         }
-        now.pidfile = pidfile_of(settings).map(PidFile::create).transpose()?;
+        let path = pidfile_of(settings).map(|path| now.name(path));
+        now.pidfile = path.map(|path| PidFile::create(&path)).transpose()?;
+        now.path = settings.pidfile.clone();
         now.has_begun = true;
         Ok(())
     }
@@ -130,6 +141,22 @@ impl Presence {
                 let text = now.ready(status());
                 now.say(log, "READY=1", text);
             }
+            Event::HandsOver(pid) => {
+                now.stops = true;
+                // From the one whose word counts, before it is gone.
+                now.say(log, &format!("MAINPID={pid}"), "Handed over".into());
+            }
+            Event::Promoted { before } => {
+                now.is_second = false;
+                let path = now.path.clone();
+                if let Some(pidfile) = &mut now.pidfile
+                    && let Err(error) = pidfile.succeed(&path, before)
+                {
+                    log!(log, Error, TARGET, "{error}");
+                }
+                let (pid, text) = (proc::pid(), now.ready(status()));
+                now.say(log, &format!("READY=1\nMAINPID={pid}"), text);
+            }
             Event::Stopping if !now.stops => {
                 now.stops = true;
                 now.say(log, "STOPPING=1", "Stopping".into());
@@ -150,6 +177,11 @@ impl Presence {
 }
 
 impl Now {
+    /// What a pid file with this name is called at present.
+    fn name(&self, path: &Path) -> PathBuf {
+        if self.is_second { PidFile::second(path) } else { path.to_owned() }
+    }
+
     fn ready(&self, status: Status) -> String {
         match &self.failure {
             None => format!("{READY}: {status}"),
@@ -159,7 +191,7 @@ impl Now {
 
     /// Sends `message`, and the status if it is another than before.
     fn say(&mut self, log: &Logger, message: &str, status: String) {
-        let Some(notifier) = &self.notifier else { return };
+        let Some(notifier) = self.notifier.as_ref().filter(|_| !self.is_second) else { return };
         let is_new = status != self.status;
         let text = match (message, is_new) {
             ("", false) => return,
@@ -184,13 +216,15 @@ impl Now {
     fn settle(&mut self, next: Option<PathBuf>, log: &Logger) {
         let path = match (next, &self.pidfile) {
             (Some(next), _) => next,
-            (None, Some(pidfile)) => pidfile.path().to_owned(),
+            (None, Some(_)) => self.path.clone(),
             (None, None) => return,
         };
-        if path.as_os_str().is_empty() {
+        self.path = path;
+        if self.path.as_os_str().is_empty() {
             self.remove_pidfile(log);
             return;
         }
+        let path = self.name(&self.path);
         let written = match &mut self.pidfile {
             Some(pidfile) => pidfile.rename(&path),
             None => PidFile::create(&path).map(|pidfile| self.pidfile = Some(pidfile)),

@@ -178,10 +178,11 @@ impl Setup {
     pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
         let mut env_flags = ENV_MAY_DEFER;
         let several = self.settings.worker_count() > 1;
-        if several && self.settings.worker_model == WorkerModel::Fork {
+        let model = self.settings.worker_model;
+        if several && matches!(model, WorkerModel::Fork | WorkerModel::Exec) {
             env_flags |= ENV_MULTIPROCESS;
         }
-        let shared = several && self.settings.worker_model == WorkerModel::Threads;
+        let shared = several && model == WorkerModel::Threads;
         if shared || self.stack.pulled || self.threads().unwrap_or(0) > 1 {
             env_flags |= ENV_MULTITHREAD;
         }

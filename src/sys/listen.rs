@@ -59,6 +59,8 @@ struct SocketFile {
     inode: u64,
     creator: u32,
     removed: AtomicBool,
+    /// Somebody else serves there, too.
+    kept: AtomicBool,
 }
 
 impl Listening {
@@ -123,6 +125,38 @@ impl Listening {
         }
     }
 
+    /// A socket that this process was started with, what it was `asked` to be, and the file, device
+    /// and inode of a unix socket that goes with it, once it is not kept any more.
+    pub fn inherited(
+        fd: OwnedFd,
+        asked: Option<Address>,
+        file: Option<(PathBuf, u64, u64)>,
+    ) -> io::Result<Self> {
+        set_flags(fd.as_raw_fd())?;
+        let file = file.map(|(path, device, inode)| SocketFile {
+            path,
+            device,
+            inode,
+            creator: std::process::id(),
+            removed: AtomicBool::new(false),
+            kept: AtomicBool::new(true),
+        });
+        Ok(Listening { asked, ..Listening::new(fd, file)? })
+    }
+
+    /// The file, device and inode of a unix socket that goes with this.
+    pub fn file(&self) -> Option<(&Path, u64, u64)> {
+        self.file.as_ref().map(|file| (file.path.as_path(), file.device, file.inode))
+    }
+
+    /// Whether the file of a unix socket is to stay when this is closed, since another process
+    /// serves there.
+    pub fn keep_file(&self, keep: bool) {
+        if let Some(file) = &self.file {
+            file.kept.store(keep, Ordering::Relaxed);
+        }
+    }
+
     fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         let name = local(fd.as_raw_fd())?;
         let local = match name.internet() {
@@ -141,6 +175,7 @@ impl SocketFile {
     /// Removes the file, once, if it is still the one that this process made.
     fn remove(&self) {
         let same = std::process::id() == self.creator
+            && !self.kept.load(Ordering::Relaxed)
             && !self.removed.swap(true, Ordering::Relaxed)
             && std::fs::symlink_metadata(&self.path)
                 .is_ok_and(|is| is.dev() == self.device && is.ino() == self.inode);
@@ -241,6 +276,7 @@ fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening
         inode: is.ino(),
         creator: std::process::id(),
         removed: AtomicBool::new(false),
+        kept: AtomicBool::new(false),
     };
     // Nobody can connect before listen(2), so there is no moment with other permissions.
     if let Some(mode) = mode {
@@ -463,6 +499,24 @@ mod tests {
         let _client = UnixStream::connect(dir.path()).unwrap();
         accept(listening.fd()).unwrap();
         drop(listening);
+        assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn a_socket_that_is_handed_over_keeps_its_file_until_it_is_owned() {
+        let dir = Dir::new("handed");
+        let first = listen(&dir.address(), 16, false, None).unwrap();
+        let file = first.file().map(|(path, device, inode)| (path.to_owned(), device, inode));
+        let fd = duplicate(first.fd()).unwrap();
+        let second = Listening::inherited(fd, Some(dir.address()), file).unwrap();
+        first.keep_file(true);
+        first.close();
+        drop(first);
+        UnixStream::connect(dir.path()).unwrap();
+        second.close();
+        assert!(dir.path().exists(), "the other one's");
+        second.keep_file(false);
+        drop(second);
         assert!(!dir.path().exists());
     }
 

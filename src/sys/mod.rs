@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod dl;
 pub mod dup;
+pub mod exec;
 pub mod file;
 pub mod listen;
 pub mod localtime;

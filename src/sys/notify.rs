@@ -16,7 +16,7 @@ use super::proc::{self, Pid};
 use crate::base::error::{Error, Kind, Result};
 
 /// All that a service manager says by the environment.
-const VARIABLES: [&str; 6] = [
+pub const VARIABLES: [&str; 6] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -24,6 +24,9 @@ const VARIABLES: [&str; 6] = [
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
 ];
+
+/// Those that name the process for which others are meant.
+pub const MEANT_FOR_ONE: &[&str] = &["LISTEN_PID", "WATCHDOG_PID"];
 
 /// The first descriptor that is passed: SD_LISTEN_FDS_START.
 const FIRST: RawFd = 3;
@@ -114,6 +117,14 @@ pub fn passed() -> Result<Vec<Passed>> {
         })?;
     }
     Ok(passed)
+}
+
+/// Their descriptors, if they were passed to this process and the environment still says so: for
+/// another that is to have them.
+pub fn fds_passed() -> Vec<RawFd> {
+    let var = |name: &str| std::env::var(name).ok();
+    let passed = read([var("LISTEN_PID"), var("LISTEN_FDS"), None], proc::pid());
+    passed.unwrap_or_default().iter().map(|one| one.fd).collect()
 }
 
 /// Whether sockets were passed to this process, or [`passed`] says what is wrong with them.

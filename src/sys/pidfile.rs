@@ -30,8 +30,14 @@ impl PidFile {
     /// `Kind::State`: the file names another process that lives.  `Kind::Invalid`: it is not a pid
     /// file.  `Kind::Io`: it cannot be read, or there is no directory to write it in.
     pub fn check(path: &Path) -> Result<()> {
-        match named_by(path)? {
-            Some(pid) if pid != proc::pid() && is_alive(pid) => Err(Error::new(
+        PidFile::check_for(path, None)
+    }
+
+    /// `before` is nobody any more, although it may be there.
+    fn check_for(path: &Path, before: Option<Pid>) -> Result<()> {
+        let others = |pid: &Pid| *pid != proc::pid() && Some(*pid) != before;
+        match named_by(path)?.filter(others) {
+            Some(pid) if is_alive(pid) => Err(Error::new(
                 Kind::State,
                 format!("pidfile: already running: pid {pid} ({})", path.display()),
             )),
@@ -45,7 +51,11 @@ impl PidFile {
     /// # Errors
     /// As [`PidFile::check`]; what was there stays.
     pub fn create(path: &Path) -> Result<PidFile> {
-        PidFile::check(path)?;
+        PidFile::create_for(path, None)
+    }
+
+    fn create_for(path: &Path, before: Option<Pid>) -> Result<PidFile> {
+        PidFile::check_for(path, before)?;
         let os = |error| Error::os(format_args!("pidfile = {}", path.display()), &error);
         // The process may change its directory before the file is removed.
         let path = std::path::absolute(path).map_err(os)?;
@@ -77,7 +87,18 @@ impl PidFile {
     /// # Errors
     /// As [`PidFile::create`]; then it has the name that it had.
     pub fn rename(&mut self, to: &Path) -> Result<()> {
-        let new = PidFile::create(to)?;
+        self.replace(PidFile::create(to)?)
+    }
+
+    /// The same, from the process `before`, which is about to end, or does something else by now.
+    ///
+    /// # Errors
+    /// As [`PidFile::rename`].
+    pub fn succeed(&mut self, to: &Path, before: Pid) -> Result<()> {
+        self.replace(PidFile::create_for(to, Some(before))?)
+    }
+
+    fn replace(&mut self, new: PidFile) -> Result<()> {
         if new.path == self.path {
             // One file: the old value must not remove it.
             self.owner = None;
@@ -304,6 +325,10 @@ mod tests {
         let mut file = PidFile::create(&second).unwrap();
         assert_eq!(file.rename(&dir.path()).unwrap_err().kind(), Kind::State);
         assert_eq!((file.path(), dir.names().len()), (&*second, 2));
+        // It is known to be on its way.
+        file.succeed(&dir.path(), 1).unwrap();
+        assert_eq!((file.path(), dir.names()), (&*dir.path(), vec!["app.pid".to_owned()]));
+        let mut file = PidFile::create(&second).unwrap();
         fs::write(dir.path(), "2147483646\n").unwrap();
         file.rename(&dir.path()).unwrap();
         assert_eq!((file.path(), dir.names()), (&*dir.path(), vec!["app.pid".to_owned()]));

@@ -166,6 +166,15 @@ pub fn thread_count(patience: Duration) -> Option<usize> {
     }
 }
 
+/// The names of its threads, but for the one that it began with; those that cannot be read are left
+/// out.
+pub fn thread_names() -> Vec<String> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let others = tasks.flatten().filter(|task| task.file_name() != *pid().to_string());
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    others.filter_map(name).map(|name| name.trim_end().to_owned()).collect()
+}
+
 /// Asks the kernel to kill this process when the thread that forked it ends, and makes sure that
 /// its parent still is `parent`.  `false`: the parent is gone already.  It is forgotten by execve of
 /// a set-user-id program and by a change of user, after which it is to be called again.
@@ -291,6 +300,16 @@ mod tests {
     fn counts_threads() {
         // The test harness has at least this one and its own.
         assert!(thread_count(Duration::ZERO).unwrap() >= 2);
+        let named = std::thread::Builder::new().name("by its name".into());
+        let waits = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            named.spawn_scoped(scope, || waits.wait()).unwrap();
+            let known = || thread_names().iter().any(|name| name == "by its name");
+            while !known() {
+                std::thread::yield_now();
+            }
+            waits.wait();
+        });
     }
 
     #[test]

@@ -118,6 +118,11 @@ impl Signals {
         Ok(self)
     }
 
+    /// Whether it has changed what this signal does.
+    pub fn has(&self, signal: i32) -> bool {
+        self.saved.iter().any(|saved| saved.signal == signal)
+    }
+
     /// Readable when a signal has come (level-triggered, until [`Signals::take`]).
     pub fn fd(&self) -> RawFd {
         self.waker.fd()

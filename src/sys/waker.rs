@@ -21,6 +21,11 @@ impl Waker {
         Ok(Waker { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
+    /// One that another process has made, of which this one was given the descriptor.
+    pub fn of(fd: OwnedFd) -> Self {
+        Waker { fd }
+    }
+
     /// Readable after [`Waker::wake`], until [`Waker::clear`].
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()

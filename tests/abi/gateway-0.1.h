@@ -517,6 +517,7 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_FORK_UNSAFE              38  /* 0 or 1 */
 #define GW_OPT_PIDFILE                  39  /* by name only */
 #define GW_OPT_USER                     40  /* by name only */
 #define GW_OPT_GROUP                    41  /* by name only */
@@ -530,6 +531,9 @@ gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
 #define GW_MODEL_FORK    2          /* processes are forked */
+#define GW_MODEL_EXEC    3          /* processes are this program, started
+                                       again: in those gw_serve is the
+                                       worker */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;
@@ -618,7 +622,7 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     void      (*on_starting)(void *ctx, gw_arbiter *a);
     /* the first workers are all ready */
     void      (*when_ready)(void *ctx, gw_arbiter *a);
-    /* before each fork; w->pid is 0 */
+    /* before each worker that is forked or started; w->pid is 0 */
     void      (*pre_fork)(void *ctx, const gw_worker *w);
     /* a worker was started */
     void      (*spawned)(void *ctx, const gw_worker *w);
@@ -641,6 +645,9 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     /* in a forked worker that was sent ABRT, since it is silent: in the
        signal handler, on any of its threads; then the process ends */
     void      (*worker_abort)(void *ctx, const gw_worker *w);
+    /* in the arbiter, as on_starting: the program is about to be started
+       again, for an upgrade */
+    void      (*pre_exec)(void *ctx, gw_arbiter *a);
 } gw_hooks;
 
 /* [one] A hook takes the place of the one that was set before; NULL leaves
@@ -774,8 +781,19 @@ gw_result gw_arbiter_scale(gw_arbiter *a, uint32_t workers);
 /* [sig] What the signal does to an arbiter with the option `signals`: TERM
    a graceful stop, INT and QUIT a quick one, HUP a reload, TTIN one worker
    more, TTOU one less, USR1 opens the logs again, here and in the workers,
-   WINCH nothing.  GW_ERR_UNSUPPORTED: any other. */
+   USR2 an upgrade.  WINCH during an upgrade lets the workers go as soon as
+   the other arbiter is ready, until HUP or the other's end; else nothing.
+   GW_ERR_UNSUPPORTED: any other. */
 gw_result gw_arbiter_signal(gw_arbiter *a, int32_t signo);
+
+/* [sig] Begin an upgrade: the program is started again, as it was called,
+   and whatever it and the library are by now; its arbiter takes the
+   listeners over, and both serve.  Stop this one to commit; stop the other
+   to go back.  What comes of it is in the log; one that is asked for while
+   another is on its way is ignored.
+   The other is in the process that calls gw_serve or gw_arbiter_new first,
+   without forking before. */
+gw_result gw_arbiter_upgrade(gw_arbiter *a);
 
 /* [any] The host has waited for a process of which it does not know whether
    it was a worker: status is waitpid's.  Without this word the arbiter

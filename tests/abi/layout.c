@@ -150,7 +150,7 @@ AT(gw_worker, server, 16);
 AT(gw_worker, exit_status, 24);
 AT(gw_worker, cause, 28);
 
-SIZE(gw_hooks, 160);
+SIZE(gw_hooks, 168);
 AT(gw_hooks, size, 0);
 AT(gw_hooks, reserved, 4);
 AT(gw_hooks, ctx, 8);
@@ -172,6 +172,7 @@ AT(gw_hooks, on_exit, 128);
 AT(gw_hooks, post_fork, 136);
 AT(gw_hooks, worker_int, 144);
 AT(gw_hooks, worker_abort, 152);
+AT(gw_hooks, pre_exec, 160);
 
 SIZE(gw_log_record, 64);
 AT(gw_log_record, size, 0);

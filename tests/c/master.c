@@ -13,13 +13,16 @@
  *     stats                       gw_arbiter_stats
  *
  * What it answers, and what the hooks of the arbiter hear, is said on standard
- * output; GET /state says what was counted.  No thread is made: the arbiter is
- * turned beside the input.
+ * output; GET /state says what was counted.  The arbiter is turned beside the
+ * input.  No thread is made, but for worker_model=exec: there one runs from the
+ * first line on and sends signals to all, as the runtime of a language does.
  */
 #define _GNU_SOURCE
 #include <gateway.h>
 
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +35,7 @@ enum { WELL, FAILS, HANGS };
 
 /* What all processes share. */
 struct state {
-    atomic_int  boot;
+    atomic_int  boot, master;
     atomic_int  reloads, failures, readies, spawned, exits, forked;
     atomic_int  workers, most, least, silenced, ints, aborts, inside, wrong;
 };
@@ -42,6 +45,68 @@ static gw_arbiter    *arbiter;
 static const char    *address;
 static pid_t          master;
 static char *volatile kept;              /* what was eaten last */
+static int            execs;            /* the workers are started again */
+
+/* ---- a runtime ---- */
+
+static atomic_int  preempted;
+
+static void
+preempt(int signo)
+{
+    (void) signo;
+    atomic_fetch_add(&preempted, 1);
+}
+
+static void *
+schedule(void *main_thread)
+{
+    for ( ;; ) {
+        usleep(1000);
+        pthread_kill(*(pthread_t *) main_thread, SIGURG);
+    }
+    return NULL;
+}
+
+static void
+start_runtime(void)
+{
+    static pthread_t  self;
+    struct sigaction  act = { .sa_handler = preempt,
+                              .sa_flags = SA_ONSTACK | SA_RESTART };
+    pthread_t         thread;
+
+    self = pthread_self();
+    if (sigaction(SIGURG, &act, NULL) != 0
+        || pthread_create(&thread, NULL, schedule, &self) != 0)
+    {
+        exit(2);
+    }
+}
+
+/* A descriptor of the host's own, which is not closed by an exec. */
+static void
+share(void)
+{
+    char         text[20];
+    const char  *known = getenv("MASTER_STATE");
+    int          fd;
+
+    fd = known != NULL ? atoi(known) : memfd_create("state", 0);
+    if (known == NULL && ftruncate(fd, sizeof *shared) != 0) {
+        exit(2);
+    }
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (shared == MAP_FAILED) {
+        exit(2);
+    }
+    if (known == NULL) {
+        snprintf(text, sizeof text, "%d", fd);
+        setenv("MASTER_STATE", text, 1);
+        shared->master = getpid();
+    }
+    master = shared->master;
+}
 
 /* ---- the application ---- */
 
@@ -234,7 +299,8 @@ static gw_result
 post_fork(void *ctx, const gw_worker *w)
 {
     (void) ctx;
-    return w->pid == getpid() && getpid() != master ? GW_OK : GW_ERR_STATE;
+    return w->pid == getpid() && getpid() != master && !execs ? GW_OK
+                                                              : GW_ERR_STATE;
 }
 
 static gw_result
@@ -421,21 +487,35 @@ main(int argc, char **argv)
 {
     gw_error   err = GW_INIT(gw_error);
     int64_t    wait_ms = 0;
-    int        i;
+    int        i, boot = WELL;
     gw_result  rc;
 
-    master = getpid();
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (i = 2; i < argc; i++) {
+        execs |= strcmp(argv[i], "worker_model=exec") == 0;
+    }
+    if (execs) {
+        start_runtime();
+    }
+    share();
     address = argv[1];
     for (i = 2; i < argc && firsts < 30; i++) {
         if (strcmp(argv[i], "boot=hangs") == 0) {
-            shared->boot = HANGS;
+            boot = HANGS;
 
         } else {
             first[firsts++] = argv[i];
         }
     }
+    if (gw_is_worker()) {
+        /* It knows nothing of statuses: the arbiter is told all the same. */
+        if (gw_arbiter_new(configured(firsts, first), &arbiter, NULL)
+            != GW_ERR_STATE)
+        {
+            atomic_fetch_add(&shared->wrong, 1);
+        }
+        return gw_serve(configured(firsts, first), &err) < 0;
+    }
+    shared->boot = boot;
     need(gw_arbiter_new(configured(firsts, first), &arbiter, &err), &err);
     rc = gw_arbiter_start(arbiter, &err);
     while (rc == GW_OK) {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-use super::{Ended, PATIENCE, SIGTERM, Server, program, support};
+use super::load::until;
+use super::{Ended, SIGTERM, Server, program, support};
 
 /// What a worker is.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,7 @@ pub struct Model {
 }
 
 pub const FORK: Model = Model { options: &["worker_model=fork"], is_process: true };
+pub const EXEC: Model = Model { options: &["worker_model=exec", "host=threads"], is_process: true };
 pub const THREADS: Model =
     Model { options: &["worker_model=threads", "host=threads"], is_process: false };
 
@@ -96,15 +97,6 @@ impl Host {
         assert!(!ended.stdout.contains("changed: "), "{ended:?}");
         [numbers, path].iter().for_each(|path| drop(fs::remove_file(path)));
         ended
-    }
-}
-
-#[track_caller]
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,14 +1,17 @@
 //! Clients that ask on and on, and count every request that is not answered as it should be.
 //!
-//! Each request has a number, and the first line of its answer is `NAME PID NUMBER`: who answered
+//! Each request has a number, and the first line of its answer is `NAME PID ... NUMBER`: who answered
 //! what.  Everything else is a failure: a connection that is refused or reset, an answer that is
 //! cut, another status, another body.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::PATIENCE;
 use super::client::{Client, Response};
 
 /// Octets that follow the first line of `/big`.
@@ -209,7 +212,7 @@ impl Load {
             Some(times) => *times += 1,
             None => drop(answered.insert(who.to_owned(), 1)),
         }
-        who.split_once(' ')?.1.parse().ok()
+        who.split(' ').nth(1)?.parse().ok()
     }
 
     pub fn answers(&self) -> u64 {
@@ -219,6 +222,11 @@ impl Load {
     /// Who answered, as `NAME PID`, and how often.
     pub fn answered(&self) -> BTreeMap<String, u64> {
         self.answered.lock().unwrap().clone()
+    }
+
+    /// From now on.
+    pub fn forget_who_answered(&self) {
+        self.answered.lock().unwrap().clear();
     }
 
     pub fn failures(&self) -> Vec<Failure> {
@@ -244,4 +252,46 @@ fn rest_of(path: &str) -> String {
 fn send(kept: &mut Kept, octets: impl AsRef<[u8]>) -> Result<(), String> {
     let is_taken = kept.client.try_send(octets);
     is_taken.then_some(()).ok_or_else(|| "the request was not taken".to_owned())
+}
+
+/// Waits for a condition.
+#[track_caller]
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is() {
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One answer: its body, and whether the connection is kept.
+pub fn answer(stream: &mut TcpStream) -> Result<(String, bool), String> {
+    let mut octets = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&octets).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.and_then(|n| n.parse().ok()).ok_or("no length")?;
+            if !head.starts_with("http/1.1 200 ") {
+                return Err(text);
+            }
+            if body.len() >= length {
+                return Ok((body.to_owned(), !head.contains("connection: close")));
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(format!("the end after {text:?}")),
+            Ok(n) => octets.extend(&piece[..n]),
+            Err(error) => return Err(format!("{error} after {text:?}")),
+        }
+    }
+}
+
+pub fn connect(address: &str) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    Ok(stream)
 }

@@ -9,6 +9,7 @@
 
 #![allow(dead_code)] // Each test program uses its own part of this.
 
+pub mod again;
 pub mod client;
 pub mod host;
 pub mod load;

@@ -5,14 +5,14 @@ use std::ffi::CStr;
 use crate::base::log::Level;
 use crate::conf::settings::WorkerModel;
 
-use super::{Choices, Field, MEMORY_MAX, Opt, Slot, absent, here};
+use super::{Choices, Field, MEMORY_MAX, Opt, Slot, here};
 
 /// What is known of `worker_model`.
 const MODELS: Choices = &[
     here("inline", WorkerModel::Inline as i64),
     here("threads", WorkerModel::Threads as i64),
     here("fork", WorkerModel::Fork as i64),
-    absent("exec", 3),
+    here("exec", WorkerModel::Exec as i64),
 ];
 
 /// The levels, and gunicorn's word for one of them.
@@ -52,7 +52,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 43] = [
+pub(super) static OPTIONS: [Opt; 44] = [
     opt(
         1,
         c"workers",
@@ -70,13 +70,15 @@ pub(super) static OPTIONS: [Opt; 43] = [
                 settings.worker_model = match n {
                     0 => WorkerModel::Inline,
                     1 => WorkerModel::Threads,
+                    3 => WorkerModel::Exec,
                     _ => WorkerModel::Fork,
                 };
             },
         },
         c"fork",
         c"How a worker comes to be. inline: the calling thread serves; threads: loops in threads of \
-          this process, which can be told to stop and not be killed; fork: processes are forked.",
+          this process, which can be told to stop and not be killed; fork: processes are forked; \
+          exec: processes are this program, started again, for hosts that have threads.",
     ),
     opt(
         3,
@@ -328,6 +330,14 @@ pub(super) static OPTIONS: [Opt; 43] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        38,
+        c"fork_unsafe",
+        Slot::Bool(field!(fork_unsafe)),
+        c"0",
+        c"Whether workers are forked although the process has threads, which is an error otherwise: a \
+          lock that one of them holds stays locked in the worker. 1: it is a line in the log.",
     ),
     opt(
         39,

@@ -87,7 +87,11 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
             "32769",
             "limit_request_fields = '32769': expected a whole number from 1 to 32768",
         ),
-        ("worker_model", "gevent", "worker_model = 'gevent': expected inline, threads or fork"),
+        (
+            "worker_model",
+            "gevent",
+            "worker_model = 'gevent': expected inline, threads, fork or exec",
+        ),
         (
             "loglevel",
             "critical",
@@ -126,11 +130,8 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
         assert_eq!(refused(name, value), (Kind::Invalid, message.into()));
     }
     assert_eq!(
-        refused("worker_model", "exec"),
-        (
-            Kind::Unsupported,
-            "worker_model = exec: not in this version; expected inline, threads or fork".into()
-        )
+        refused("worker_model", "prefork"),
+        (Kind::Invalid, "worker_model = 'prefork': expected inline, threads, fork or exec".into())
     );
     assert_eq!(refused("bind", "uwsgi://:1").0, Kind::Unsupported);
     assert_eq!(
@@ -147,6 +148,7 @@ fn numbers_are_set_by_number() {
         (2, 0, "worker_model", "inline"),
         (2, 1, "worker_model", "threads"),
         (2, 2, "worker_model", "fork"),
+        (2, 3, "worker_model", "exec"),
         (5, 1500, "graceful_timeout", "1500ms"),
         (6, 0, "keepalive", "0"),
         (8, i64::MAX, "max_body", "9223372036854775807"),
@@ -162,8 +164,7 @@ fn numbers_are_set_by_number() {
     for (id, value, kind, message) in [
         (1, -1, Kind::Invalid, "workers = -1: expected a whole number from 0 to 1024"),
         (1, i64::MAX, Kind::Invalid, "expected a whole number from 0 to 1024"),
-        (2, 3, Kind::Unsupported, "worker_model = exec: not in this version; "),
-        (2, 4, Kind::Invalid, "worker_model = 4: expected inline, threads or fork"),
+        (2, 4, Kind::Invalid, "worker_model = 4: expected inline, threads, fork or exec"),
         (5, -1, Kind::Invalid, "graceful_timeout = -1: expected a duration "),
         (5, 31_536_000_001, Kind::Invalid, "graceful_timeout = 31536000001: "),
         (8, -1, Kind::Invalid, "max_body = -1: expected a size from 0"),

@@ -69,7 +69,9 @@ fn options_are_set_and_read_back() {
     assert_eq!(host.get(c"keepalive", 16).1, "2s");
     assert_eq!(set(host.cfg, GW_OPT_KEEPALIVE, -1), GW_ERR_INVALID);
     assert_eq!(set(host.cfg, 0, 1), GW_ERR_UNKNOWN);
-    assert_eq!(set(host.cfg, GW_OPT_WORKER_MODEL, 3), GW_ERR_UNSUPPORTED);
+    assert_eq!(set(host.cfg, GW_OPT_WORKER_MODEL, 3), GW_OK);
+    assert_eq!(host.get(c"worker_model", 16).1, "exec");
+    assert_eq!(set(host.cfg, GW_OPT_WORKER_MODEL, 4), GW_ERR_INVALID);
 }
 
 #[test]

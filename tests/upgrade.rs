@@ -1,0 +1,307 @@
+//! An upgrade under load: the program is replaced, started again beside itself, and one of the two
+//! goes.
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+
+use harness::again::{dir, lives, processes_of, put, release};
+use harness::load::{Load, connect, until};
+use harness::{SIGKILL, SIGTERM, Server, kill, support};
+
+const SIGHUP: i32 = 1;
+const SIGUSR2: i32 = 12;
+const SIGWINCH: i32 = 28;
+
+const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
+
+/// A server whose program can be replaced.
+struct Site {
+    dir: PathBuf,
+    server: Server,
+}
+
+impl Site {
+    fn start(name: &str, options: &[&str]) -> Site {
+        let dir = dir(&format!("upgrade-{name}"));
+        release(1, &dir.join("again"));
+        let ready = format!("ready={}", dir.join("ready").display());
+        let args = [&["{}", "errorlog=-", "workers=2", &ready], options].concat();
+        let server = Server::start(&dir.join("again"), &args);
+        let site = Site { dir, server };
+        site.nth_arbiter(0);
+        site
+    }
+
+    /// The process of the arbiter that was the nth to be ready.
+    fn nth_arbiter(&self, n: usize) -> i32 {
+        let mut pid = None;
+        until("it is ready", || {
+            let text = std::fs::read_to_string(self.dir.join("ready")).unwrap_or_default();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole).to_owned();
+            pid = whole.lines().nth(n).map(|line| line.parse().unwrap());
+            pid.is_some()
+        });
+        pid.unwrap()
+    }
+
+    fn program(&self) -> PathBuf {
+        self.dir.join("again")
+    }
+
+    /// The release that answers.
+    fn answer(&self) -> String {
+        let text = self.server.get("/");
+        text.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Replaces the program, and waits until the arbiter is ready that is the nth.
+    fn upgrade(&self, from: i32, number: u8, n: usize) -> i32 {
+        release(number, &self.program());
+        kill(from, SIGUSR2);
+        self.nth_arbiter(n)
+    }
+
+    /// Waits until so many answers in a row came from one release.
+    fn until_all_are(&self, name: &str) {
+        let mut in_a_row = 0;
+        until(name, || {
+            in_a_row = if self.answer() == name { in_a_row + 1 } else { 0 };
+            in_a_row == 50
+        });
+    }
+
+    /// The first arbiter has ended, and the other is to.
+    fn end(self, new: i32) -> String {
+        until("the old one has ended", || !lives(self.server.pid()));
+        assert!(lives(new));
+        kill(new, SIGTERM);
+        let ended = self.server.end();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        let _ = std::fs::remove_dir_all(self.dir);
+        ended.stderr
+    }
+
+    /// It is the first one that is left.
+    fn stop(self) -> String {
+        let ended = self.server.stop();
+        let _ = std::fs::remove_dir_all(self.dir);
+        ended.stderr
+    }
+}
+
+#[test]
+fn a_new_release_takes_the_place_of_the_old_one_and_loses_no_request() {
+    for model in MODELS {
+        let site = Site::start(&model[13..], &[model]);
+        let mut new = 0;
+        let load = Load::during(site.server.address(), |load| {
+            new = site.upgrade(site.server.pid(), 2, 1);
+            site.server.signal(SIGWINCH);
+            site.until_all_are("release-2");
+            site.server.signal(SIGTERM);
+            until("the old one has ended", || !lives(site.server.pid()));
+            let enough = load.answers() + 100;
+            until("some requests", || load.answers() > enough);
+        });
+        load.assert_no_failure();
+        // It is an arbiter as the first one was: also of a third.
+        let mut third = 0;
+        let load = Load::during(site.server.address(), |_| {
+            third = site.upgrade(new, 3, 2);
+            kill(new, SIGTERM);
+            until("the second has ended", || !lives(new));
+            site.until_all_are("release-3");
+        });
+        load.assert_no_failure();
+        let said = site.end(third);
+        assert_eq!(said.matches("this one is the arbiter").count(), 2, "{model}: {said}");
+        assert_eq!(said.matches("pre_exec 1").count(), 2, "{model}: {said}");
+    }
+}
+
+#[test]
+fn the_old_one_comes_back() {
+    for model in MODELS {
+        for asked in [true, false] {
+            let site = Site::start(&format!("back-{}-{asked}", &model[13..]), &[model]);
+            let load = Load::during(site.server.address(), |load| {
+                let new = site.upgrade(site.server.pid(), 2, 1);
+                site.server.signal(SIGWINCH);
+                site.until_all_are("release-2");
+                release(1, &site.program());
+                if asked {
+                    site.server.signal(SIGHUP);
+                    load.forget_who_answered();
+                    let is_old = |body: &String| body.starts_with("release-1 ");
+                    until("its workers are back", || load.answered().keys().any(is_old));
+                }
+                kill(new, SIGTERM);
+                until("the new one has ended", || !lives(new));
+                site.until_all_are("release-1");
+            });
+            load.assert_no_failure();
+            let said = site.stop();
+            assert!(said.contains("exited with code 0; this one serves on"), "{model}: {said}");
+        }
+    }
+}
+
+#[test]
+fn one_that_does_not_boot_leaves_the_old_one_serving() {
+    for model in MODELS {
+        let site = Site::start(&format!("fails-{}", &model[13..]), &[model]);
+        let failed = |times: usize, site: &Site| {
+            // Not an orphan, nor a zombie.
+            let workers = if model.ends_with("threads") { 0 } else { 2 };
+            until("it has failed", || processes_of(site.server.pid()).len() == workers);
+            assert_eq!(site.answer(), "release-1", "{times}");
+        };
+        let load = Load::during(site.server.address(), |_| {
+            // What ends at once, what is no program, what is not there.
+            put(&site.program(), &std::fs::read("/bin/false").unwrap());
+            site.server.signal(SIGUSR2);
+            failed(1, &site);
+            put(&site.program(), b"no program");
+            site.server.signal(SIGUSR2);
+            failed(2, &site);
+            std::fs::remove_file(site.program()).unwrap();
+            site.server.signal(SIGUSR2);
+            failed(3, &site);
+            // It does not stand in the way of one that is well.
+            let new = site.upgrade(site.server.pid(), 2, 1);
+            // One that is killed is no more than one that ends.
+            kill(new, SIGKILL);
+            until("the new one has ended", || !lives(new));
+            site.until_all_are("release-1");
+        });
+        drop(load);
+        let said = site.stop();
+        assert!(said.contains("exited with code 1; this one serves on"), "{said}");
+        assert!(said.contains("was ended by SIGKILL; this one serves on"), "{said}");
+        let text = "again: No such file or directory";
+        assert!(said.contains(text) && said.contains("; this arbiter serves on"), "{said}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_its_file_as_long_as_one_of_them_serves() {
+    for (commits, model) in [(true, MODELS[0]), (false, MODELS[0]), (true, MODELS[1])] {
+        let name = format!("unix-{commits}-{}", &model[13..]);
+        let place = dir(&format!("socket-{name}"));
+        let path = place.join("s");
+        std::fs::write(place.join("binds"), format!("unix:{}\n", path.display())).unwrap();
+        let binds = format!("binds={}", place.join("binds").display());
+        let site = Site::start(&name, &[model, &binds]);
+        let serves = || std::os::unix::net::UnixStream::connect(&path).is_ok();
+        assert!(serves());
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        if commits {
+            site.server.signal(SIGTERM);
+            until("the old one has ended", || !lives(site.server.pid()));
+            assert!(serves());
+            site.end(new);
+        } else {
+            kill(new, SIGTERM);
+            until("the new one has ended", || processes_of(site.server.pid()).len() == 2);
+            assert!(serves());
+            site.stop();
+        }
+        assert!(!path.exists(), "{name}");
+        std::fs::remove_dir_all(place).unwrap();
+    }
+}
+
+#[test]
+fn the_new_one_listens_where_it_wants_to() {
+    let place = dir("listens");
+    let file = place.join("binds");
+    let unix = format!("unix:{}", place.join("s").display());
+    std::fs::write(&file, &unix).unwrap();
+    let binds = format!("binds={}", file.display());
+    let site = Site::start("binds", &["worker_model=exec", &binds]);
+    let other = site.server.address().replace(":8000", ":8001");
+    assert!(connect(&other).is_err());
+    std::fs::write(&file, &other).unwrap();
+    let new = site.upgrade(site.server.pid(), 2, 1);
+    connect(&other).unwrap();
+    let serves = || std::os::unix::net::UnixStream::connect(place.join("s")).is_ok();
+    assert!(serves(), "the old one's");
+    site.server.signal(SIGTERM);
+    until("the old one has ended", || !lives(site.server.pid()));
+    until("nobody listens there", || !serves());
+    until("what nobody wants has gone", || !place.join("s").exists());
+    site.end(new);
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn there_is_one_at_a_time() {
+    let site = Site::start("once", &["worker_model=exec", "runtime=1", "serve=thread"]);
+    let new = site.upgrade(site.server.pid(), 2, 1);
+    site.server.signal(SIGUSR2);
+    kill(new, SIGUSR2);
+    // Both have been heard when what comes after them has its effect.
+    site.server.signal(SIGWINCH);
+    site.until_all_are("release-2");
+    site.server.signal(SIGTERM);
+    let said = site.end(new);
+    assert!(said.contains("is on its way"), "{said}");
+    assert!(said.contains("whose place this one is to take, is there"), "{said}");
+    assert_eq!(said.matches("Upgrade: started").count(), 1, "{said}");
+}
+
+/// With another library in place of the one that the old one has.
+#[test]
+fn the_library_is_upgraded_with_the_program() {
+    let place = dir("upgrade-library");
+    let library = place.join(support::SONAME);
+    let mut octets = std::fs::read(support::library()).unwrap();
+    put(&library, &octets);
+    let program = place.join("again");
+    release(1, &program);
+    let path = format!("LD_LIBRARY_PATH={}", place.display());
+    let args = [&*path, program.to_str().unwrap(), "{}", "worker_model=exec", "errorlog=-"];
+    let ready = format!("ready={}", place.join("ready").display());
+    let args = [&args[..], &["workers=2", &ready]].concat();
+    let server = Server::start(Path::new("/usr/bin/env"), &args);
+    let site = Site { dir: place, server };
+    site.nth_arbiter(0);
+    let text = format!("libgateway {}", env!("CARGO_PKG_VERSION")).into_bytes();
+    for at in 0..octets.len() - text.len() {
+        if octets[at..].starts_with(&text) {
+            octets[at + text.len() - 1] ^= 1;
+        }
+    }
+    put(&library, &octets);
+    let mut new = 0;
+    let load = Load::during(site.server.address(), |_| {
+        new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.until_all_are("release-2");
+    });
+    load.assert_no_failure();
+    let said = site.end(new);
+    let other = String::from_utf8({
+        let mut text = text;
+        *text.last_mut().unwrap() ^= 1;
+        text
+    });
+    assert!(said.contains(&format!("Starting {}", other.unwrap())), "{said}");
+}
+
+#[test]
+fn it_can_be_asked_for_by_a_function() {
+    let place = dir("upgrade-function");
+    let file = place.join("now");
+    std::fs::write(&file, "").unwrap();
+    let upgrade = format!("upgrade={}", file.display());
+    let site = Site::start("function", &["worker_model=fork", "signals=0", &upgrade]);
+    let new = site.nth_arbiter(1);
+    kill(site.server.pid(), SIGTERM);
+    until("the old one has ended", || !lives(site.server.pid()));
+    site.server.get("/");
+    kill(new, SIGTERM);
+    let _ = site.server.end();
+    std::fs::remove_dir_all(place).unwrap();
+}
