@@ -69,6 +69,6 @@ pub use crate::gateway::body::Body;
 pub use crate::gateway::config::{Config, Middleware};
 pub use crate::gateway::deferred::{Deferred, Events, Resumer};
 pub use crate::gateway::service::{Access, Worker};
-pub use crate::serve::{is_worker, prefork, serve};
+pub use crate::serve::{check, is_worker, prefork, serve};
 pub use crate::server::engine::{Engine, Stop};
 pub use crate::server::setup::Setup;

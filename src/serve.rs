@@ -1,5 +1,6 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
+mod check;
 mod presence;
 
 use std::any::Any;
@@ -19,7 +20,6 @@ use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
-use crate::module;
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
@@ -62,6 +62,14 @@ pub fn serve(mut config: Config) -> Result<()> {
             supervised(config, Process::Server)?.0.run()
         }
     }
+}
+
+/// Every problem that [`serve`] would find with this configuration.  Nothing is started, bound or
+/// written.
+pub fn check(config: &mut Config) -> Vec<Error> {
+    let mut settings = config.settings().clone();
+    settings.serve_presets();
+    check::problems(&settings, config, check::Scope::Whole)
 }
 
 /// An arbiter with its sockets bound and nothing started.
@@ -139,30 +147,24 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
 pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     config.settings_mut().activate();
+    let scope = match common.process {
+        _ if common.presence.has_begun() => check::Scope::Reload,
+        process => check::Scope::Start { process, is_second: !common.there.is_empty() },
+    };
+    let settings = config.settings().clone();
+    Error::all(check::problems(&settings, &mut config, scope))?;
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
-    if settings.listeners.is_empty() {
-        return Err(Error::new(
-            Kind::Invalid,
-            "there is nothing to listen on: set bind, or add a listener",
-        ));
-    }
     let way = match settings.worker_model {
         WorkerModel::Threads => Way::Thread,
-        WorkerModel::Fork => Way::Fork,
         WorkerModel::Exec => Way::Exec,
-        WorkerModel::Inline => {
-            return Err(Error::new(
-                Kind::Invalid,
-                "worker_model = inline has no arbiter: use a server, or gw_serve",
-            ));
-        }
+        WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
     };
     common.presence.prepare(&settings)?;
     let entry = Entry::of(&settings)?;
     let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
-    let source = Arc::new(Source::new(draft, &entry)?);
+    let source = Arc::new(Source::new(draft)?);
     let of_arbiter = arbiter::Settings {
         way,
         workers: settings.worker_count() as usize,
@@ -292,13 +294,6 @@ impl Common {
         }
         let mut bound = None;
         if entry.changes() {
-            if self.process == Process::Host {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    "user, group, umask: workers that are threads are in the host's process, which \
-                     only gw_serve may change",
-                ));
-            }
             let listeners = draft.bind_beside(&self.there)?;
             self.presence.bound(&draft.settings)?;
             entry.enter_process()?;
@@ -310,19 +305,13 @@ impl Common {
 }
 
 impl Source {
-    fn new(draft: Draft, entry: &Entry) -> Result<Self> {
+    fn new(draft: Draft) -> Result<Self> {
         let for_workers = draft.is_for_workers();
         let is_elsewhere = draft.settings.worker_model == WorkerModel::Exec;
         let source = Source::of_worker(draft);
-        if is_elsewhere {
-            // The program makes it in each worker, and it need not be here.
-        } else if for_workers {
-            module::try_in_child(|| {
-                entry.enter()?;
-                source.setup().map(drop)
-            })?;
-        } else {
-            must_have_app(&*source.setup()?)?;
+        // The program makes it in each worker that is started again, and it need not be here.
+        if !for_workers && !is_elsewhere {
+            source.setup()?;
         }
         Ok(source)
     }
@@ -362,17 +351,6 @@ impl Source {
         made.check()?;
         Ok(Arc::clone(made))
     }
-}
-
-fn must_have_app(setup: &Setup) -> Result<()> {
-    if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
-        return Err(Error::new(
-            Kind::Invalid,
-            "there is no application: gw_config_app comes first, or a hook worker_init that starts \
-             threads which take the requests",
-        ));
-    }
-    Ok(())
 }
 
 /// The process that is a worker, if this one or an ancestor is.
@@ -473,7 +451,9 @@ fn work(
     }
     let entered = if is_process { entry.enter() } else { Ok(()) };
     let made = entered.and_then(|()| source.setup()).and_then(|setup| {
-        must_have_app(&setup)?;
+        if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
+            return Err(check::no_application());
+        }
         if is_process {
             begin_process(&setup, context)?;
         }
@@ -610,7 +590,10 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
 }
 
 /// The calling thread is the only worker.
-fn serve_inline(config: Config) -> Result<()> {
+fn serve_inline(mut config: Config) -> Result<()> {
+    let settings = config.settings().clone();
+    let scope = check::Scope::Start { process: Process::Server, is_second: false };
+    Error::all(check::problems(&settings, &mut config, scope))?;
     let draft = Draft::draft(config)?;
     let presence = Presence::default();
     presence.prepare(&draft.settings)?;
@@ -619,7 +602,6 @@ fn serve_inline(config: Config) -> Result<()> {
     presence.bound(&draft.settings)?;
     entry.enter_process()?;
     let setup = Arc::new(draft.load()?);
-    must_have_app(&setup)?;
     let signals = match setup.settings.signals {
         // A log that nobody reads any more must not end the server.
         Some(true) => {

@@ -910,3 +910,133 @@ fn what_workers_leave_is_waited_for_and_is_no_worker() {
     assert_eq!(ended.stderr.matches("Worker (pid:").count(), 1, "{ended:?}");
     assert_eq!(ended.stderr.matches("was sent SIGKILL!").count(), 1, "{ended:?}");
 }
+
+// ---- what is wrong with a configuration ----
+
+/// One that is asked what is wrong: the problems, which it tells twice.
+fn problems(options: &[&str]) -> Vec<String> {
+    let server = launch(&[&["as=check"], options].concat(), &[]);
+    let ended = server.end();
+    let lines: Vec<_> = ended.stdout.lines().map(str::to_owned).collect();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    assert_eq!(first, second, "{ended:?}");
+    assert_eq!(ended.status, Some(i32::from(!lines.is_empty())), "{ended:?}");
+    if !lines.is_empty() {
+        let said = format!("GW_ERR_INVALID: {} problems", first.len());
+        assert!(ended.stderr.contains(&said), "{ended:?}");
+    }
+    first.to_vec()
+}
+
+/// What is in a directory.
+fn names(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_problem_is_found_before_anything_is_started() {
+    let dir = own_directory();
+    let path = |name: &str| format!("{dir}/{name}");
+    fs::write(path("file"), "garbage").unwrap();
+    fs::write(path("broken.so"), "garbage").unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    // A stale socket is no problem, and not for a check to remove.
+    drop(std::os::unix::net::UnixListener::bind(path("stale")).unwrap());
+    let taken = start(&["worker_model=fork", &format!("bind=unix:{}", path("taken"))]);
+    let running = path("running");
+    fs::write(&running, format!("{}\n", taken.pid())).unwrap();
+    let before = names(&dir);
+
+    let in_use = format!("bind={}", taken.address());
+    let list = [
+        (vec!["worker_model=inline", "workers=2"], "workers = 2: worker_model = inline has one"),
+        (vec!["limit_request_line=1m"], "limit_request_line = 1048576: more than the whole head"),
+        (vec!["spool_dir=/nonexistent"], "spool_dir = /nonexistent: there is no such directory"),
+        (vec!["accesslog=/nonexistent/x"], "accesslog = /nonexistent/x: No such file or directory"),
+        (vec!["errorlog=/nonexistent/x"], "errorlog = /nonexistent/x: No such file or directory"),
+        (vec!["accesslog=@/directory"], "accesslog = @/directory: is a directory"),
+        (vec!["accesslog=fd:77"], "accesslog = fd:77: Bad file descriptor"),
+        (vec!["accesslog=@/log", "access_log_format=%(x"], "access_log_format: "),
+        (vec!["pidfile=@/file"], "pidfile = @/file: what is in it is not the id of a process"),
+        (vec!["pidfile=@/directory"], "pidfile = @/directory: this is not a regular file"),
+        (vec!["pidfile=@/running"], "pidfile: already running: pid "),
+        (vec!["pidfile=/nonexistent/x"], "pidfile = /nonexistent/x: No such file or directory"),
+        (vec!["user=no-such-user"], "user = no-such-user: there is no such user"),
+        (vec!["group=no-such-group"], "group = no-such-group: there is no such group"),
+        (vec![&in_use], "Address already in use"),
+        (vec!["bind=192.0.2.1:8000"], "bind 192.0.2.1:8000: Cannot assign requested address"),
+        (vec!["bind=name.invalid:80"], "bind name.invalid:80: look up name.invalid: "),
+        (vec!["bind=unix:@/file"], "bind unix:@/file: exists and is not a socket"),
+        (vec!["bind=unix:@/taken"], "bind unix:@/taken: Address already in use"),
+        (vec!["bind=unix:/nonexistent/s"], "bind unix:/nonexistent/s: No such file or directory"),
+        (vec!["bind=fd://77"], "bind fd://77: listen on inherited descriptor 77: Bad file descr"),
+        (vec!["bind=systemd:web"], "bind systemd:web: no such socket"),
+        (vec!["bind=unix:@/s", "bind=unix:@/s"], "bind: unix:@/s twice"),
+        (vec!["threads=2", "app=unsafe"], "threads = 2: application \"life\" is not"),
+        (vec!["threads=0", "app=unsafe", "middleware=1"], "threads = 0: application \"life\" may"),
+        (
+            vec!["worker_model=threads", "workers=2", "app=unsafe"],
+            "workers = 2: worker_model = thr",
+        ),
+        (vec!["app=none"], "there is no application: gw_config_app comes first"),
+        (vec!["module=/nonexistent.so"], "/nonexistent.so"),
+        (vec!["module=@/broken.so"], "@/broken.so"),
+    ];
+    for (options, said) in &list {
+        let said = said.replace('@', &dir);
+        let options: Vec<String> = options.iter().map(|it| it.replace('@', &dir)).collect();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let found = problems(&options);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&said), "{found:?} {said}");
+        // And it does not start with it, nor leave anything.
+        for way in ["as=serve", "as=arbiter"] {
+            let server = launch(&[&[way], &options[..]].concat(), &[]);
+            let address = server.address().to_owned();
+            let ended = server.end();
+            let is_module = said.contains(".so");
+            assert_eq!(ended.status, Some(if is_module { 4 } else { 1 }), "{ended:?}");
+            let has_other =
+                way == "as=arbiter" && said.starts_with("workers = 2: worker_model = i");
+            assert!(ended.stderr.contains(&said) || has_other, "{way} {ended:?} {said}");
+            assert!(TcpStream::connect(&address).is_err());
+        }
+        assert_eq!(names(&dir), before, "{options:?}");
+    }
+
+    // All at once: one report for each, and one message.
+    let several = [&in_use, "pidfile=/nonexistent/x", "user=no-such-user", "limit_request_line=1m"];
+    let found = problems(&several);
+    assert_eq!(found.len(), several.len(), "{found:?}");
+    let ended = refused(&several);
+    for problem in &found {
+        let (_, text) = problem.split_once(": ").unwrap();
+        // As much as a message has room for.
+        let begins = &text[..text.len().min(20)];
+        assert!(ended.stderr.contains(begins) || ended.stderr.len() > 240, "{ended:?} {text}");
+    }
+    assert!(ended.stderr.matches("; ").count() >= 2, "{ended:?}");
+    // And none.
+    let socket = format!("bind=unix:{}", path("stale"));
+    let (pidfile, log) = (format!("pidfile={}", path("pid")), format!("accesslog={}", path("log")));
+    let is = fs::metadata("/proc/self").unwrap();
+    let (user, group) = (format!("user={}", is.uid()), format!("group={}", is.gid()));
+    assert!(problems(&[&socket, &pidfile, &log, &user, &group, "middleware=1"]).is_empty());
+    assert_eq!(names(&dir), before);
+    taken.stop();
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn an_address_in_use_is_free_when_its_server_has_ended() {
+    let first = start(&["worker_model=fork"]);
+    let found = problems(&[&format!("bind={}", first.address())]);
+    let said = format!("GW_ERR_IO: bind {}: Address already in use", first.address());
+    assert!(found[0].starts_with(&said), "{found:?}");
+    first.stop();
+    assert!(problems(&[]).is_empty());
+}

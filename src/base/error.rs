@@ -112,6 +112,24 @@ impl Error {
         error
     }
 
+    /// The same error, in what was to be done: "`action`: ...".
+    pub fn within(mut self, action: impl fmt::Display) -> Self {
+        self.message = format!("{action}: {}", self.message).into();
+        self
+    }
+
+    /// Nothing, or all problems as one error.
+    pub fn all(problems: Vec<Error>) -> Result<()> {
+        match problems.as_slice() {
+            [] => Ok(()),
+            [one] => Err(one.clone()),
+            several => {
+                let texts: Vec<_> = several.iter().map(Error::message).collect();
+                Err(Error::new(Kind::Invalid, texts.join("; ")))
+            }
+        }
+    }
+
     /// The same error with what `main` should return for it (1 unless said otherwise).
     pub fn with_exit_status(mut self, status: i32) -> Self {
         self.exit_status = status;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
 use crate::sys::dup::{duplicate, replace};
+use crate::sys::file::{can_create_in, can_write};
 use crate::sys::user::Identity;
 
 /// Where a log goes.
@@ -57,6 +58,23 @@ impl Output {
             Output::File(path) => append(path, owner)
                 .map(Some)
                 .map_err(|error| Error::os(format!("open log {}", path.display()), &error)),
+        }
+    }
+
+    /// Whether [`Output::open`] could open it; nothing is made.
+    pub fn check(&self, standard: RawFd) -> io::Result<()> {
+        match self {
+            Output::Off => Ok(()),
+            Output::Standard => duplicate(standard).map(drop),
+            Output::Fd(fd) => duplicate(*fd).map(drop),
+            Output::File(path) => match path.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                    can_create_in(parent.unwrap_or(Path::new(".")))
+                }
+                Ok(is) if is.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+                is => is.and_then(|_| can_write(path)),
+            },
         }
     }
 

@@ -8,12 +8,13 @@ use super::app::gw_middleware_fn;
 use super::context::Context;
 use super::guard::{Growing, buffer, cstr, grown, guard, guard_with, known, out, quietly};
 use super::object::{Exclusive, borrow_anywhere, give, handle, take};
-use super::result::{GW_OK, gw_error, gw_result};
+use super::result::{GW_ERR_INVALID, GW_OK, gw_error, gw_result};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::{Address, Listener, Protocol};
 use crate::gateway::abi::AppFrame;
 use crate::gateway::app::Application;
 use crate::gateway::config::Config;
+use crate::serve;
 
 /// what a server or an arbiter is made of
 #[derive(Debug)]
@@ -272,6 +273,33 @@ unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
     };
     listener.mode = raw.mode;
     Ok(listener)
+}
+
+/// [one] Every problem that gw_serve would find with this configuration, with its presets: a report
+/// for each, which is the call's.  Nothing is started and nothing stays: a module is tried, and
+/// middleware called, in a process of their own, unless this one has threads; an address is bound
+/// and closed again.  GW_OK: there is none; GW_ERR_INVALID: there is.  report may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_check(
+    cfg: *const gw_config,
+    report: Option<unsafe extern "C" fn(ctx: *mut c_void, problem: *const gw_error)>,
+    ctx: *mut c_void,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let cfg = unsafe { borrow_anywhere(cfg) }?;
+        let problems = serve::check(&mut *cfg.enter()?);
+        for problem in &problems {
+            let mut error = gw_error::EMPTY;
+            // SAFETY: a whole struct of ours.
+            unsafe { super::guard::report(&raw mut error, problem) };
+            if let Some(report) = report {
+                // SAFETY: the host's function and context, as the rules page has them.
+                unsafe { report(ctx, &raw const error) };
+            }
+        }
+        Ok(if problems.is_empty() { GW_OK } else { GW_ERR_INVALID })
+    })
 }
 
 #[cfg(test)]

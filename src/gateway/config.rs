@@ -234,6 +234,35 @@ impl Config {
         self
     }
 
+    /// Whether there is an application, or a module that has one.
+    pub fn has_app(&self) -> bool {
+        self.app.is_some()
+    }
+
+    /// Whether the application is in a module.
+    pub fn is_module(&self) -> bool {
+        matches!(self.app, Some(Source::Module(_)))
+    }
+
+    /// The application that serves, where that is known without calling anybody: neither a module nor
+    /// middleware stands before it.
+    pub fn known_app(&self) -> Option<&Application> {
+        match &self.app {
+            Some(Source::App(app)) if self.middleware.is_empty() => Some(app),
+            _ => None,
+        }
+    }
+
+    /// The hooks.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// Whether log records go to the host.
+    pub fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Its hooks alone.
     pub fn into_hooks(self) -> Hooks {
         self.hooks

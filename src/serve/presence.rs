@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::arbiter::Event;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::log::{Logger, log};
 use crate::conf::settings::Settings;
 use crate::sys::clock::{monotonic_ms, monotonic_ns};
@@ -78,7 +78,17 @@ impl Presence {
         Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
     }
 
-    /// Before anything is bound or started: whether that could succeed.
+    /// Whether all of that could succeed.
+    pub(crate) fn check(settings: &Settings) -> Vec<Error> {
+        let pidfile = pidfile_of(settings).map(PidFile::check).transpose();
+        let notifier = match settings.systemd {
+            Some(true) => Notifier::from_env().map(drop),
+            _ => Ok(()),
+        };
+        pidfile.err().into_iter().chain(notifier.err()).collect()
+    }
+
+    /// Before anything is bound or started: whether that could succeed under this name.
     pub(crate) fn prepare(&self, settings: &Settings) -> Result<()> {
         let mut now = self.now.lock();
         if let Some(path) = pidfile_of(settings) {
@@ -88,6 +98,11 @@ impl Presence {
             now.notifier = Notifier::from_env()?;
         }
         Ok(())
+    }
+
+    /// Whether the first addresses are bound.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.now.lock().has_begun
     }
 
     /// The addresses of a configuration are bound: of the first one, or of one that a reload goes to.

@@ -12,6 +12,7 @@ use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
     ENV_MULTITHREAD,
 };
+use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
 use crate::gateway::service::Service;
@@ -24,9 +25,9 @@ use crate::wire::Limits;
 use super::access::Format;
 
 /// The number of standard output, which an access log of "-" goes to.
-const STDOUT: i32 = 1;
+pub const STDOUT: i32 = 1;
 /// The number of standard error, which an error log of "-" goes to.
-const STDERR: i32 = 2;
+pub const STDERR: i32 = 2;
 
 /// What every worker is made from.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Draft {
     pub fn draft(config: Config) -> Result<Self> {
         let parts = config.into_parts();
         let settings = parts.settings;
-        all_of(settings.check())?;
+        Error::all(settings.check())?;
         let owner = settings.identity()?;
         let log = match (parts.log, &settings.errorlog) {
             (Some(HostLog(level, callback)), _) => {
@@ -72,6 +73,21 @@ impl Draft {
             Some(file) => Some((Format::parse(&settings.access_log_format)?, file.into())),
             None => None,
         };
+        Ok(Setup { owner, ..Setup::bare(settings, parts.app, log, access) })
+    }
+
+    /// For a trial: nothing is checked or opened, and nothing logged.
+    pub fn on_trial(config: Config) -> Self {
+        let parts = config.into_parts();
+        Setup::bare(parts.settings, parts.app, Logger::off(), None)
+    }
+
+    fn bare(
+        settings: Settings,
+        stack: Unstacked,
+        log: Logger,
+        access: Option<(Format, LineFile)>,
+    ) -> Self {
         let limits = Limits {
             line: settings.limit_request_line as usize,
             fields: settings.limit_request_fields as usize,
@@ -80,7 +96,7 @@ impl Draft {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        Ok(Setup { settings, stack: parts.app, log, access, limits, spool_dir, owner })
+        Setup { settings, stack, log, access, limits, spool_dir, owner: None }
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -125,14 +141,7 @@ impl<S> Setup<S> {
         there: &mut Vec<Arc<Listening>>,
     ) -> Result<Vec<Arc<Listening>>> {
         let backlog = self.settings.backlog_of(listener) as i32;
-        let addresses = match &listener.address {
-            Address::Tcp { .. } => {
-                listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
-            }
-            Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
-            Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
-            Address::Passed(name) => passed(name)?,
-        };
+        let addresses = addresses_of(listener)?;
         let mode = (listener.mode != 0).then_some(listener.mode);
         let kept_or_bound = |address| {
             if let Some(at) = there.iter().position(|it| it.asked() == Some(address)) {
@@ -170,8 +179,7 @@ impl Setup {
 
     /// What depends on the application.
     pub fn check(&self) -> Result<()> {
-        self.threads()?;
-        self.check_sharing()
+        Error::all(check_app(&self.settings, &self.stack.app, self.stack.pulled))
     }
 
     /// What the requests of one worker share.
@@ -204,54 +212,76 @@ impl Setup {
 
     /// How many threads of a worker run the application; 0: its loop does.
     pub fn threads(&self) -> Result<usize> {
-        let (name, flags) = (self.stack.app.name(), self.stack.app.flags());
-        let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
-        match self.settings.threads {
-            None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
-            None => Ok(1),
-            Some(threads) if self.stack.pulled && threads > 0 => wrong(format!(
-                "threads = {threads}: there is no application to run; its requests are taken"
-            )),
-            Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
-                "threads = 0: application \"{name}\" may block, and would stop the loop: give it \
-                 threads, or say that it is GW_APP_NONBLOCKING or GW_APP_SERIAL"
-            )),
-            Some(threads) if threads > 0 && flags & APP_SERIAL != 0 => wrong(format!(
-                "threads = {threads}: application \"{name}\" is GW_APP_SERIAL, which runs on the loop"
-            )),
-            Some(threads) if threads > 1 && flags & APP_THREADSAFE == 0 => wrong(format!(
-                "threads = {threads}: application \"{name}\" is not GW_APP_THREADSAFE"
-            )),
-            Some(threads) => Ok(threads as usize),
-        }
-    }
-
-    /// Several loops in one process enter the application at once, also one that is serial: that is
-    /// one request at a time for each worker.
-    fn check_sharing(&self) -> Result<()> {
-        let (workers, app) = (self.settings.workers, &self.stack.app);
-        if self.settings.worker_model != WorkerModel::Threads
-            || workers == 1
-            || app.flags() & APP_THREADSAFE != 0
-        {
-            return Ok(());
-        }
-        let preset = if workers == 0 { " (one for each CPU)" } else { "" };
-        let name = app.name();
-        Err(Error::new(
-            Kind::Invalid,
-            format!(
-                "workers = {workers}{preset}: worker_model = threads would enter application \
-                 \"{name}\" from several threads, and it is not GW_APP_THREADSAFE: say so, or set \
-                 workers = 1"
-            ),
-        ))
+        threads(&self.settings, &self.stack.app, self.stack.pulled)
     }
 
     /// Whether the application is allowed to block where it runs.
     pub fn may_block(&self) -> bool {
         self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
+}
+
+/// What contradicts an application; `pulled`: there is none, and requests are taken.
+pub fn check_app(settings: &Settings, app: &Application, pulled: bool) -> Vec<Error> {
+    let threads = threads(settings, app, pulled).err();
+    threads.into_iter().chain(sharing(settings, app).err()).collect()
+}
+
+fn threads(settings: &Settings, app: &Application, pulled: bool) -> Result<usize> {
+    let (name, flags) = (app.name(), app.flags());
+    let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
+    match settings.threads {
+        None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
+        None => Ok(1),
+        Some(threads) if pulled && threads > 0 => wrong(format!(
+            "threads = {threads}: there is no application to run; its requests are taken"
+        )),
+        Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
+            "threads = 0: application \"{name}\" may block, and would stop the loop: give it \
+             threads, or say that it is GW_APP_NONBLOCKING or GW_APP_SERIAL"
+        )),
+        Some(threads) if threads > 0 && flags & APP_SERIAL != 0 => wrong(format!(
+            "threads = {threads}: application \"{name}\" is GW_APP_SERIAL, which runs on the loop"
+        )),
+        Some(threads) if threads > 1 && flags & APP_THREADSAFE == 0 => {
+            wrong(format!("threads = {threads}: application \"{name}\" is not GW_APP_THREADSAFE"))
+        }
+        Some(threads) => Ok(threads as usize),
+    }
+}
+
+/// Several loops in one process enter the application at once, also one that is serial: that is one
+/// request at a time for each worker.
+fn sharing(settings: &Settings, app: &Application) -> Result<()> {
+    let workers = settings.workers;
+    if settings.worker_model != WorkerModel::Threads
+        || workers == 1
+        || app.flags() & APP_THREADSAFE != 0
+    {
+        return Ok(());
+    }
+    let preset = if workers == 0 { " (one for each CPU)" } else { "" };
+    let name = app.name();
+    Err(Error::new(
+        Kind::Invalid,
+        format!(
+            "workers = {workers}{preset}: worker_model = threads would enter application \
+             \"{name}\" from several threads, and it is not GW_APP_THREADSAFE: say so, or set \
+             workers = 1"
+        ),
+    ))
+}
+
+/// What a listener comes to.  Asks the resolver for a name, and may wait for it.
+pub fn addresses_of(listener: &Listener) -> Result<Vec<listen::Address>> {
+    Ok(match &listener.address {
+        Address::Tcp { .. } => {
+            listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
+        }
+        Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
+        Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
+        Address::Passed(name) => passed(name)?,
+    })
 }
 
 /// The sockets that a service manager has passed under this name; empty: all of them.
@@ -268,16 +298,4 @@ fn passed(name: &str) -> Result<Vec<listen::Address>> {
         names => format!("there are {}", names.join(", ")),
     };
     Err(Error::new(Kind::Invalid, format!("bind systemd:{name}: no such socket: {there}")))
-}
-
-/// All problems as one error.
-fn all_of(problems: Vec<Error>) -> Result<()> {
-    match problems.as_slice() {
-        [] => Ok(()),
-        [one] => Err(one.clone()),
-        several => {
-            let texts: Vec<_> = several.iter().map(Error::message).collect();
-            Err(Error::new(Kind::Invalid, texts.join("; ")))
-        }
-    }
 }

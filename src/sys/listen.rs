@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check;
 use super::dup::duplicate;
+use super::file::can_create_in;
 use super::sock::{Peer, local, option, set_flags, set_option};
 use super::waker::Waker;
 use crate::base::error::{Error, Kind, Result};
@@ -214,7 +215,31 @@ pub fn listen(
     listening.map(|listening| Listening { asked: Some(address.clone()), ..listening })
 }
 
+/// Whether [`listen`] could listen there; nobody can connect meanwhile, nothing is left behind, and
+/// nothing is replaced.
+///
+/// # Errors
+/// Those of [`listen`].
+pub fn probe(address: &Address, reuse_port: bool) -> Result<()> {
+    match address {
+        Address::Tcp(to) => bind_tcp(to, reuse_port)
+            .map(drop)
+            .map_err(|error| Error::os(format_args!("bind {address}"), &error)),
+        Address::Unix(path) => probe_unix(path),
+        Address::Fd(fd) => inspect(*fd, &format!("listen on inherited descriptor {fd}")).map(drop),
+    }
+}
+
 fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Listening> {
+    let fd = bind_tcp(address, reuse_port)?;
+    let raw = fd.as_raw_fd();
+    // Accepted sockets inherit it on Linux, which saves a call for each of them.
+    set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    start_listening(raw, backlog)?;
+    Listening::new(fd, None)
+}
+
+fn bind_tcp(address: &SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let fd = stream_socket(family)?;
     let raw = fd.as_raw_fd();
@@ -228,8 +253,6 @@ fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Resul
         // machine: `[::]:80` beside `0.0.0.0:80`.
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
-    // Accepted sockets inherit it on Linux, which saves a call for each of them.
-    set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     match address {
         SocketAddr::V4(v4) => {
             let name = libc::sockaddr_in {
@@ -251,8 +274,7 @@ fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Resul
             bind(raw, &name, size_of_val(&name))?;
         }
     }
-    start_listening(raw, backlog)?;
-    Listening::new(fd, None)
+    Ok(fd)
 }
 
 fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening> {
@@ -287,9 +309,19 @@ fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening
     Listening::new(fd, Some(file)).map_err(|error| os(&error))
 }
 
-fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
-    let action = format!("listen on inherited descriptor {fd}");
-    let os = |error: io::Error| Error::os(&action, &error);
+fn probe_unix(path: &Path) -> Result<()> {
+    let action = format!("bind unix:{}", path.display());
+    let (name, len) = unix_name(path)
+        .map_err(|reason| Error::new(Kind::Invalid, format!("{action}: {reason}")))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    is_stale(path, &name, len)
+        .and_then(|_| can_create_in(parent.unwrap_or(Path::new("."))))
+        .map_err(|error| Error::os(&action, &error))
+}
+
+/// The family of an inherited socket, and whether it listens already.
+fn inspect(fd: RawFd, action: &str) -> Result<(libc::c_int, bool)> {
+    let os = |error: io::Error| Error::os(action, &error);
     let wrong = |reason: &str| Error::new(Kind::Invalid, format!("{action}: {reason}"));
     let kind = match option(fd, libc::SOL_SOCKET, libc::SO_TYPE) {
         Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
@@ -304,15 +336,23 @@ fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
     if ![libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].contains(&family) {
         return Err(wrong("neither an internet nor a unix socket"));
     }
+    let listens = option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map_err(os)? != 0;
+    if !listens && super::sock::peer_name(fd).is_ok() {
+        return Err(wrong("a connection, not a listener"));
+    }
+    if !listens && family == libc::AF_UNIX && local(fd).map_err(os)?.path().is_none() {
+        return Err(wrong("not bound to an address"));
+    }
+    Ok((family, listens))
+}
+
+fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
+    let action = format!("listen on inherited descriptor {fd}");
+    let os = |error: io::Error| Error::os(&action, &error);
+    let (family, listens) = inspect(fd, &action)?;
     let copy = duplicate(fd).map_err(os)?;
     let raw = copy.as_raw_fd();
-    if option(raw, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map_err(os)? == 0 {
-        if super::sock::peer_name(raw).is_ok() {
-            return Err(wrong("a connection, not a listener"));
-        }
-        if family == libc::AF_UNIX && local(raw).map_err(os)?.path().is_none() {
-            return Err(wrong("not bound to an address"));
-        }
+    if !listens {
         start_listening(raw, backlog).map_err(os)?;
     }
     set_flags(raw).map_err(os)?;
@@ -366,11 +406,17 @@ fn unix_name(path: &Path) -> Result<(libc::sockaddr_un, usize), String> {
 
 /// Removes the file of a unix socket on which nobody listens; an error says that it is in use.
 fn remove_stale(path: &Path, name: &libc::sockaddr_un, len: usize) -> io::Result<()> {
+    if is_stale(path, name, len)? { std::fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Whether there is the file of a unix socket on which nobody listens.  An error says that something
+/// else is there, or that it is in use.
+fn is_stale(path: &Path, name: &libc::sockaddr_un, len: usize) -> io::Result<bool> {
     let other = |text: &str| io::Error::new(io::ErrorKind::AlreadyExists, text.to_owned());
     match std::fs::symlink_metadata(path) {
         Ok(is) if is.file_type().is_socket() => {}
         Ok(_) => return Err(other("exists and is not a socket")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     }
     let probe = stream_socket(libc::AF_UNIX)?;
@@ -379,9 +425,7 @@ fn remove_stale(path: &Path, name: &libc::sockaddr_un, len: usize) -> io::Result
         libc::connect(probe.as_raw_fd(), (&raw const *name).cast(), len as libc::socklen_t)
     });
     match connected {
-        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
-            std::fs::remove_file(path)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(true),
         // Accepted, or its backlog is full, or it is a socket of another type: somebody is there.
         _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
     }
@@ -469,6 +513,41 @@ mod tests {
         assert_eq!(error.os_errno(), libc::EADDRINUSE);
         let expected = format!("bind {}: ", first.local());
         assert!(error.message().starts_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn a_probe_says_what_listening_would_and_leaves_nothing() {
+        let dir = Dir::new("probe");
+        let both = |address: &Address, reuse_port| {
+            let probed = probe(address, reuse_port).map_err(|e| e.to_string());
+            let listened = listen(address, 16, reuse_port, None).map_err(|e| e.to_string());
+            assert_eq!(probed.clone().err(), listened.err(), "{address}");
+            probed.is_ok()
+        };
+        assert!(both(&tcp("127.0.0.1:0"), false));
+        let alone = listen(&tcp("127.0.0.1:0"), 16, false, None).unwrap();
+        assert!(!both(&tcp(alone.local()), true));
+        let shared = listen(&tcp("127.0.0.1:0"), 16, true, None).unwrap();
+        assert!(!both(&tcp(shared.local()), false));
+        assert!(both(&tcp(shared.local()), true));
+        assert!(both(&Address::Fd(shared.fd()), false));
+        assert!(!both(&Address::Fd(-1), false));
+        assert!(!both(&tcp("192.0.2.1:80"), false));
+
+        probe(&dir.address(), false).unwrap();
+        assert!(!dir.path().exists());
+        let live = listen(&dir.address(), 16, false, None).unwrap();
+        assert!(!both(&dir.address(), false));
+        drop(live);
+        // A stale one is not touched.
+        drop(UnixListener::bind(dir.path()).unwrap());
+        probe(&dir.address(), false).unwrap();
+        assert!(dir.path().exists());
+        assert!(both(&dir.address(), false));
+        std::fs::write(dir.path(), "text").unwrap();
+        assert!(!both(&dir.address(), false));
+        assert!(!both(&Address::Unix("/nonexistent/s".into()), false));
+        assert!(!both(&Address::Unix("/".repeat(200).into()), false));
     }
 
     #[test]

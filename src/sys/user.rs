@@ -1,27 +1,23 @@
 //! Who a process is: another user and group for good, as a server needs it that has bound its sockets
 //! as root.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
-use std::ptr;
+use std::os::fd::AsFd;
 
-use super::check;
+use nix::errno::Errno;
+use nix::sys::{prctl, stat};
+use nix::unistd::{self, Gid, Group, Uid, User};
+
 use crate::base::error::{Error, Kind, Result};
-
-/// Means "as before" to the system, and so is nobody's number.
-const NONE: u32 = u32::MAX;
-/// Groups that a user is in, at most: NGROUPS_MAX.
-const GROUPS_MAX: usize = 65_536;
 
 /// A user with a group, and the other groups that the user is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    uid: libc::uid_t,
-    gid: libc::gid_t,
-    groups: Vec<libc::gid_t>,
+    uid: Uid,
+    gid: Gid,
+    groups: Vec<Gid>,
 }
 
 impl Identity {
@@ -34,35 +30,34 @@ impl Identity {
         let gid = match group {
             "" => None,
             name => Some(match number("group", name)? {
-                Some(gid) => gid,
+                Some(gid) => Gid::from_raw(gid),
                 None => group_named(name)?,
             }),
         };
         if user.is_empty() {
-            // SAFETY: no memory is involved, and it cannot fail.
-            let uid = unsafe { libc::geteuid() };
+            let uid = Uid::effective();
             return Ok(gid.map(|gid| Identity { uid, gid, groups: vec![gid] }));
         }
-        let number = number("user", user)?;
-        let account = account(user, number)?;
-        let (uid, gid) = match (&account, number, gid) {
-            (Some(account), _, gid) => (account.uid, gid.unwrap_or(account.gid)),
-            (None, Some(uid), Some(gid)) => (uid, gid),
-            (None, Some(uid), None) => {
-                let text = format!("user = {uid}: no account has this number: set group, too");
-                return Err(Error::new(Kind::Invalid, text));
+        let action = format!("user = {user}");
+        let number = number("user", user)?.map(Uid::from_raw);
+        let account = found(match number {
+            Some(uid) => User::from_uid(uid),
+            None => User::from_name(user),
+        });
+        let account = account.map_err(|error| os(&action, error))?;
+        let wrong = |text: &str| Err(Error::new(Kind::Invalid, format!("{action}: {text}")));
+        match (account, number, gid) {
+            (Some(account), _, gid) => {
+                let gid = gid.unwrap_or(account.gid);
+                let name = CString::new(account.name).map_err(|_| Error::from(Kind::Invalid))?;
+                let groups = unistd::getgrouplist(&name, gid)
+                    .map_err(|error| os(&format!("{action}: its groups"), error))?;
+                Ok(Some(Identity { uid: account.uid, gid, groups }))
             }
-            (None, None, _) => {
-                let text = format!("user = {user}: there is no such user");
-                return Err(Error::new(Kind::Invalid, text));
-            }
-        };
-        let groups = match account {
-            Some(account) => groups_of(&account.name, gid)
-                .map_err(|error| Error::os(format_args!("user = {user}: its groups"), &error))?,
-            None => vec![gid],
-        };
-        Ok(Some(Identity { uid, gid, groups }))
+            (None, Some(uid), Some(gid)) => Ok(Some(Identity { uid, gid, groups: vec![gid] })),
+            (None, Some(_), None) => wrong("no account has this number: set group, too"),
+            (None, None, _) => wrong("there is no such user"),
+        }
     }
 
     /// Whether this process could become that.
@@ -70,8 +65,8 @@ impl Identity {
     /// # Errors
     /// `Kind::Invalid`: it is not root, and somebody else.
     pub fn check(&self) -> Result<()> {
-        let (uid, gid) = effective();
-        if uid == 0 || self.is_now()? {
+        let (uid, gid) = (Uid::effective(), Gid::effective());
+        if uid.is_root() || self.is_now()? {
             return Ok(());
         }
         Err(Error::new(
@@ -92,28 +87,20 @@ impl Identity {
     /// the parent has died meanwhile.  The process should end then.
     pub fn take_on(&self) -> Result<()> {
         self.check()?;
-        if effective().0 == 0 {
+        if Uid::effective().is_root() {
             keeping_the_parent(|| self.change())?;
         }
         Ok(())
     }
 
     fn change(&self) -> Result<()> {
-        let os = |what: &'static str| {
-            move |error: io::Error| {
-                let text = format!("become user {}, group {}: {what}", self.uid, self.gid);
-                Error::os(text, &error)
-            }
-        };
-        // SAFETY: the pointer and the length are those of `groups`.
-        check(unsafe { libc::setgroups(self.groups.len(), self.groups.as_ptr()) })
-            .map_err(os("setgroups"))?;
-        // SAFETY: no memory is involved.
-        check(unsafe { libc::setresgid(self.gid, self.gid, self.gid) }).map_err(os("setresgid"))?;
-        // SAFETY: as above.
-        check(unsafe { libc::setresuid(self.uid, self.uid, self.uid) }).map_err(os("setresuid"))?;
-        // SAFETY: as above; it is meant to fail.
-        let can_return = self.uid != 0 && unsafe { libc::setuid(0) } == 0;
+        let action = |what| format!("become user {}, group {}: {what}", self.uid, self.gid);
+        let (uid, gid) = (self.uid, self.gid);
+        unistd::setgroups(&self.groups).map_err(|error| os(&action("setgroups"), error))?;
+        unistd::setresgid(gid, gid, gid).map_err(|error| os(&action("setresgid"), error))?;
+        unistd::setresuid(uid, uid, uid).map_err(|error| os(&action("setresuid"), error))?;
+        // It is meant to fail.
+        let can_return = !uid.is_root() && unistd::setuid(Uid::from_raw(0)).is_ok();
         if can_return || !self.is_now()? {
             let text = "user: the process can become root again, and must not go on";
             return Err(Error::new(Kind::State, text));
@@ -122,161 +109,82 @@ impl Identity {
     }
 
     fn is_now(&self) -> Result<bool> {
-        let (mut uids, mut gids) = ([NONE; 3], [NONE; 3]);
-        let [a, b, c] = &mut uids;
-        // SAFETY: three numbers that may be written.
-        let got = check(unsafe { libc::getresuid(a, b, c) });
-        let [a, b, c] = &mut gids;
-        // SAFETY: as above.
-        let got = got.and_then(|_| check(unsafe { libc::getresgid(a, b, c) }));
-        got.map_err(|error| Error::os("ask who this process is", &error))?;
-        Ok(uids == [self.uid; 3] && gids == [self.gid; 3])
+        let ids = unistd::getresuid().and_then(|uids| Ok((uids, unistd::getresgid()?)));
+        let (uids, gids) = ids.map_err(|error| os("ask who this process is", error))?;
+        Ok([uids.real, uids.effective, uids.saved] == [self.uid; 3]
+            && [gids.real, gids.effective, gids.saved] == [self.gid; 3])
     }
 
     /// Gives a file to this user and group, if this process is root.
     pub fn give(&self, file: &File) -> io::Result<()> {
-        if effective().0 != 0 {
-            return Ok(());
+        if Uid::effective().is_root() {
+            unistd::fchown(file.as_fd(), Some(self.uid), Some(self.gid))?;
         }
-        // SAFETY: no memory is involved; the descriptor is open as long as it is borrowed.
-        check(unsafe { libc::fchown(file.as_raw_fd(), self.uid, self.gid) })?;
         Ok(())
     }
 }
 
-fn effective() -> (libc::uid_t, libc::gid_t) {
-    // SAFETY: no memory is involved, and they cannot fail.
-    unsafe { (libc::geteuid(), libc::getegid()) }
-}
-
 /// What new files of this process are not to allow, from now on.
 pub fn set_umask(mask: u32) {
-    // SAFETY: no memory is involved, and it cannot fail.
-    unsafe { libc::umask(mask as libc::mode_t) };
+    stat::umask(stat::Mode::from_bits_truncate(mask));
 }
 
 /// A change of user makes the system forget that this process is to die with its parent.
 fn keeping_the_parent(change: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mut signal: libc::c_int = 0;
-    // SAFETY: no memory is involved, and it cannot fail.
-    let parent = unsafe { libc::getppid() };
-    // SAFETY: `signal` may be written.
-    unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
+    let action = "what happens when the parent dies";
+    let parent = unistd::getppid();
+    let signal = prctl::get_pdeathsig().map_err(|error| os(action, error))?;
     change()?;
-    if signal == 0 {
+    if signal.is_none() {
         return Ok(());
     }
-    // SAFETY: no memory is involved; the signal is a valid one.
-    let now = unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0);
-        libc::getppid()
-    };
-    if now != parent {
+    prctl::set_pdeathsig(signal).map_err(|error| os(action, error))?;
+    if unistd::getppid() != parent {
         return Err(Error::new(Kind::State, "user: the parent process has ended meanwhile"));
     }
     Ok(())
 }
 
-/// A number, if it is one.
+fn os(action: &str, error: Errno) -> Error {
+    Error::os(action, &error.into())
+}
+
+/// A number, if it is one.  All bits set mean "as before" to the system, and so are nobody's.
 fn number(option: &str, text: &str) -> Result<Option<u32>> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse() {
-        Ok(number) if number != NONE => Ok(Some(number)),
+        Ok(number) if number != u32::MAX => Ok(Some(number)),
         _ => Err(Error::new(Kind::Invalid, format!("{option} = {text}: nobody has this number"))),
     }
 }
 
-/// A line of the user database.
-struct Account {
-    name: CString,
-    uid: libc::uid_t,
-    gid: libc::gid_t,
-}
-
-fn account(user: &str, number: Option<u32>) -> Result<Option<Account>> {
-    let name = CString::new(user).map_err(|_| Error::from(Kind::Invalid))?;
-    let found = with_room(|room| {
-        let mut line = MaybeUninit::<libc::passwd>::uninit();
-        let mut found = ptr::null_mut();
-        let (at, len) = (room.as_mut_ptr().cast(), room.len());
-        // SAFETY: the line, the room (with its length) and `found` may be written.
-        let code = unsafe {
-            match number {
-                Some(uid) => libc::getpwuid_r(uid, line.as_mut_ptr(), at, len, &mut found),
-                None => libc::getpwnam_r(name.as_ptr(), line.as_mut_ptr(), at, len, &mut found),
-            }
-        };
-        // SAFETY: not NULL: it is the line, written, and its texts end within the room.
-        let account = unsafe { found.as_ref() }.map(|line| Account {
-            // SAFETY: as above.
-            name: unsafe { CStr::from_ptr(line.pw_name) }.to_owned(),
-            uid: line.pw_uid,
-            gid: line.pw_gid,
-        });
-        (code, account)
-    });
-    found.map_err(|error| Error::os(format_args!("user = {user}"), &error))
-}
-
-fn group_named(group: &str) -> Result<libc::gid_t> {
-    let name = CString::new(group).map_err(|_| Error::from(Kind::Invalid))?;
-    let found = with_room(|room| {
-        let mut line = MaybeUninit::<libc::group>::uninit();
-        let mut found = ptr::null_mut();
-        let (at, len) = (room.as_mut_ptr().cast(), room.len());
-        // SAFETY: the line, the room (with its length) and `found` may be written.
-        let code =
-            unsafe { libc::getgrnam_r(name.as_ptr(), line.as_mut_ptr(), at, len, &mut found) };
-        // SAFETY: not NULL: it is the line, written.
-        (code, unsafe { found.as_ref() }.map(|line| line.gr_gid))
-    });
-    found.map_err(|error| Error::os(format_args!("group = {group}"), &error))?.ok_or_else(|| {
-        Error::new(Kind::Invalid, format!("group = {group}: there is no such group"))
-    })
-}
-
-/// Looks something up with as much room as it needs.  The number that `look` returns is 0, or an errno
-/// of which some mean that there is nothing (getpwnam(3)).
-fn with_room<T>(
-    mut look: impl FnMut(&mut [u8]) -> (libc::c_int, Option<T>),
-) -> io::Result<Option<T>> {
-    let mut room = vec![0; 1024];
-    loop {
-        match look(&mut room) {
-            (libc::ERANGE, _) if room.len() < 1 << 20 => room.resize(room.len() * 4, 0),
-            (libc::EINTR, _) => {}
-            (0, found) => return Ok(found),
-            (libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM, _) => return Ok(None),
-            (errno, _) => return Err(io::Error::from_raw_os_error(errno)),
-        }
+fn group_named(group: &str) -> Result<Gid> {
+    let action = format!("group = {group}");
+    match found(Group::from_name(group)) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(Error::new(Kind::Invalid, format!("{action}: there is no such group"))),
+        Err(error) => Err(os(&action, error)),
     }
 }
 
-/// All groups that a user is in, and `gid`.
-fn groups_of(user: &CStr, gid: libc::gid_t) -> io::Result<Vec<libc::gid_t>> {
-    let mut groups: Vec<libc::gid_t> = vec![0; 64];
-    loop {
-        let mut count = groups.len() as libc::c_int;
-        // SAFETY: `groups` has room for `count` numbers, and `count` may be written.
-        let got = unsafe {
-            libc::getgrouplist(user.as_ptr(), gid as _, groups.as_mut_ptr().cast(), &mut count)
-        };
-        if got >= 0 {
-            groups.truncate(usize::try_from(count).unwrap_or(0));
-            return Ok(groups);
-        }
-        if groups.len() >= GROUPS_MAX {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        groups.resize(groups.len() * 2, 0);
+/// Some numbers of errors mean that there is nothing (getpwnam(3)).
+fn found<T>(looked_up: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    match looked_up {
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),
+        looked_up => looked_up,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn identity(uid: u32, gid: u32) -> Identity {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Identity { uid, gid, groups: vec![gid] }
+    }
 
     fn refused(user: &str, group: &str) -> String {
         let error = Identity::named(user, group).unwrap_err();
@@ -287,21 +195,20 @@ mod tests {
     #[test]
     fn names_and_numbers_are_looked_up() {
         assert_eq!(Identity::named("", "").unwrap(), None);
-        let root = Identity { uid: 0, gid: 0, groups: vec![0] };
         for user in ["root", "0"] {
             let is = Identity::named(user, "").unwrap().unwrap();
-            assert_eq!((is.uid, is.gid), (0, 0));
-            assert!(is.groups.contains(&0));
+            assert_eq!((is.uid.as_raw(), is.gid.as_raw()), (0, 0));
+            assert!(is.groups.contains(&is.gid));
         }
-        assert_eq!(Identity::named("nobody", "0").unwrap().unwrap().gid, 0);
-        assert_eq!(Identity::named("nobody", "root").unwrap().unwrap().gid, 0);
+        assert_eq!(Identity::named("nobody", "0").unwrap().unwrap().gid.as_raw(), 0);
+        assert_eq!(Identity::named("nobody", "root").unwrap().unwrap().gid.as_raw(), 0);
         // Numbers without an account.
         let is = Identity::named("54321", "54322").unwrap().unwrap();
-        assert_eq!(is, Identity { uid: 54321, gid: 54322, groups: vec![54322] });
-        let (uid, _) = effective();
+        assert_eq!(is, identity(54321, 54322));
+        let uid = Uid::effective().as_raw();
         let is = Identity::named("", "54322").unwrap().unwrap();
-        assert_eq!(is, Identity { uid, gid: 54322, groups: vec![54322] });
-        assert_ne!(Identity::named("nobody", "").unwrap().unwrap(), root);
+        assert_eq!(is, identity(uid, 54322));
+        assert!(!Identity::named("nobody", "").unwrap().unwrap().uid.is_root());
     }
 
     #[test]
@@ -319,11 +226,11 @@ mod tests {
 
     #[test]
     fn whoever_it_is_already_can_be_taken_on() {
-        let (uid, gid) = effective();
-        let now = Identity { uid, gid, groups: vec![gid] };
+        let (uid, gid) = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        let now = identity(uid, gid);
         assert!(now.is_now().unwrap());
         now.check().unwrap();
-        let other = Identity { uid: uid + 1, gid, groups: vec![] };
+        let other = identity(uid + 1, gid);
         assert!(!other.is_now().unwrap());
         if uid == 0 {
             other.check().unwrap();
@@ -334,16 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_more_room_gets_it() {
-        let mut rooms = Vec::new();
-        let found = with_room(|room| {
-            rooms.push(room.len());
-            if room.len() < 10_000 { (libc::ERANGE, None) } else { (0, Some(())) }
-        });
-        assert_eq!((found.unwrap(), rooms), (Some(()), vec![1024, 4096, 16_384]));
-        assert_eq!(with_room(|_| (libc::ENOENT, None::<()>)).unwrap(), None);
-        let error = with_room(|_| (libc::EIO, None::<()>)).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EIO));
-        assert!(with_room(|_| (libc::ERANGE, None::<()>)).is_err());
+    fn nobody_is_not_an_error_of_the_system() {
+        for nobody in [Errno::ENOENT, Errno::ESRCH, Errno::EBADF, Errno::EPERM] {
+            assert_eq!(found::<()>(Err(nobody)), Ok(None));
+        }
+        assert_eq!(found::<()>(Err(Errno::EIO)), Err(Errno::EIO));
+        assert_eq!(found(Ok(Some(1))), Ok(Some(1)));
     }
 }

@@ -480,6 +480,16 @@ typedef struct gw_listener {        /* where connections come from */
 gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
                            gw_error *err);
 
+/* [one] Every problem that gw_serve would find with this configuration,
+   with its presets: a report for each, which is the call's.  Nothing is
+   started and nothing stays: a module is tried, and middleware called, in a
+   process of their own, unless this one has threads; an address is bound
+   and closed again.  GW_OK: there is none; GW_ERR_INVALID: there is. report
+   may be NULL. */
+gw_result gw_config_check(const gw_config *cfg,
+                          void (*report)(void *ctx, const gw_error *problem),
+                          void *ctx);
+
 #define GW_OPT_WORKERS                  1   /* processes, or threads */
 #define GW_OPT_WORKER_MODEL             2   /* GW_MODEL_* */
 #define GW_OPT_THREADS                  3   /* of a worker; auto by name

@@ -1,8 +1,8 @@
 /*
  * life.c - a server that says who it is: pid files, systemd, users.
  *
- *     life [option=value ...] [as=serve|arbiter|server|check|reload]
- *          [module=path] [app=none|loop] [middleware=1] [subreaper=1]
+ *     life [option=value ...] [as=serve|arbiter|server|check]
+ *          [module=path] [app=none|loop|unsafe] [middleware=1] [subreaper=1]
  *          [run=command]
  *
  * as: gw_serve, which is the preset; gw_arbiter_new and gw_arbiter_run;
@@ -146,6 +146,32 @@ run(gw_config *cfg, gw_error *err)
     return rc;
 }
 
+static void
+report(void *ctx, const gw_error *problem)
+{
+    ++*(int *) ctx;
+    printf("%s: %s\n", gw_result_name(problem->code), problem->message);
+}
+
+/* Twice: nothing of the first time is left. */
+static gw_result
+check(gw_config *cfg, gw_error *err)
+{
+    int        first = 0, second = 0;
+    gw_result  rc = gw_config_check(cfg, report, &first);
+
+    if (gw_config_check(cfg, report, &second) != rc || first != second
+        || gw_config_check(cfg, NULL, NULL) != rc
+        || (rc == GW_OK) != (first == 0))
+    {
+        printf("gw_config_check does not agree with itself\n");
+    }
+    gw_config_free(cfg);
+    snprintf(err->message, sizeof err->message, "%d problems", first);
+    err->exit_status = 1;
+    return rc;
+}
+
 static gw_result
 embed(gw_config *cfg, gw_error *err)
 {
@@ -203,6 +229,9 @@ main(int argc, char **argv)
     }
     if (strcmp(with, "loop") == 0) {
         app.flags |= GW_APP_NONBLOCKING;
+
+    } else if (strcmp(with, "unsafe") == 0) {
+        app.flags = 0;
     }
     if (module != NULL) {
         need(gw_config_module(cfg, NULL, module, NULL, &err), &err);
@@ -215,6 +244,9 @@ main(int argc, char **argv)
     }
     if (strcmp(as, "arbiter") == 0) {
         rc = run(cfg, &err);
+
+    } else if (strcmp(as, "check") == 0) {
+        rc = check(cfg, &err);
 
     } else if (strcmp(as, "server") == 0) {
         rc = embed(cfg, &err);
