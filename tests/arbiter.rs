@@ -53,6 +53,7 @@ run! {
             reloads_lose_no_request
             workers_are_added_and_the_oldest_go_first
             a_burst_of_signals_leaves_it_in_order
+            logs_are_opened_again_while_a_worker_boots
             what_is_asked_for_by_calls_adds_up
             no_more_than_max_recycling_are_away;
         ends:

@@ -97,6 +97,26 @@ pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
     host.stop();
 }
 
+/// A worker that cannot hear of it yet is not harmed by it, and logs where the others do.
+pub(crate) fn logs_are_opened_again_while_a_worker_boots(model: Model) {
+    let host = Host::start(model, 1, &["host=late"]);
+    let readies = host.number("readies");
+    host.server.signal(SIGTTIN);
+    host.until("spawned", 2);
+    while host.number("readies") == readies {
+        let moved = host.log.with_extension("1");
+        fs::rename(&host.log, &moved).unwrap();
+        host.server.signal(SIGUSR1);
+        until("logs are opened again", || host.log.exists());
+        fs::remove_file(moved).unwrap();
+        assert_eq!(host.number("exits"), 0, "{}", host.log());
+    }
+    host.server.signal(SIGTTOU);
+    host.until("exits", 1);
+    assert_eq!((host.number("spawned"), host.number("serving")), (2, 1));
+    host.stop();
+}
+
 /// Unlike signals, calls are counted: from several threads, beside many others.
 pub(crate) fn what_is_asked_for_by_calls_adds_up(model: Model) {
     let mut host = Host::start(model, 1, &["loglevel=error"]);

@@ -121,7 +121,7 @@ fn to_the_arbiter(model: Model, signal: i32, what: &str) {
         "reloads" => {
             it.host.server.signal(signal);
             // No more than one more: the others come when the old ones have gone.
-            it.host.until("readies", 3);
+            until("one is ready", || it.host.number("readies") >= 3);
             it.finish_request();
             it.host.until("reloads", 1);
             it.stop(&[("spawned", 4), ("exits", 2), ("most", 3)]);
@@ -165,6 +165,17 @@ fn to_the_arbiter(model: Model, signal: i32, what: &str) {
             it.host.until("serving", 3);
             it.finish_request();
             it.stop(&[("spawned", 3), ("exits", 0), ("reloads", 0)]);
+        }
+        "upgrades" => {
+            it.host.server.signal(signal);
+            it.host.until("readies", 4);
+            it.finish_request();
+            // tests/upgrade.rs goes on; this one goes back.
+            let log = it.host.log();
+            let other = log.split("Upgrade: started arbiter (pid:").nth(1).unwrap();
+            kill(other.split(')').next().unwrap().parse().unwrap(), SIGTERM);
+            until("it has gone", || it.host.log().contains("; this one serves on"));
+            it.stop(&[("spawned", 4), ("exits", 2)]);
         }
         "dies" => {
             it.host.server.signal(signal);
