@@ -19,7 +19,7 @@ use harness::host::{EXEC, FORK, Host, Model, THREADS};
 use harness::load::{
     ALL, Failure,
     Habit::{ComesAndGoes, Keeps, Posts},
-    Load,
+    Load, until,
 };
 use harness::{PATIENCE, SIGCONT, SIGKILL, SIGSTOP, kill};
 
