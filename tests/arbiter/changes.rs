@@ -37,9 +37,9 @@ pub(crate) fn workers_are_added_and_the_oldest_go_first(model: Model) {
     let address = host.server.address().to_owned();
     let load = Load::during(&address, |_| {
         host.server.signal(SIGTTIN);
-        host.until("serving", 2);
+        host.until("ready", 2);
         host.tell("scale 4");
-        host.until("serving", 4);
+        host.until("ready", 4);
         host.server.signal(SIGTTOU);
         host.until("exits", 1);
         host.tell(&format!("signal {SIGTTOU} 1"));
@@ -49,7 +49,7 @@ pub(crate) fn workers_are_added_and_the_oldest_go_first(model: Model) {
         host.server.signal(SIGTTOU);
         host.tell(&format!("signal {SIGTTOU} 3"));
         host.server.signal(SIGTTIN);
-        host.until("serving", 2);
+        host.until("ready", 2);
     });
     load.assert_no_failure();
     assert_eq!((host.number("most"), host.number("workers")), (4, 2));
@@ -65,7 +65,8 @@ pub(crate) fn workers_are_added_and_the_oldest_go_first(model: Model) {
 
 /// Standard signals coalesce.  What must hold: it lives, loses no request, and obeys the next one.
 pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
-    let host = Host::start(model, 1, &["loglevel=error"]);
+    let mut host = Host::start(model, 1, &["loglevel=error"]);
+    let address = host.server.address().to_owned();
     let (pid, rounds) = (host.server.pid(), scaled(2000));
     // Down to the floor again and again.
     let burst = format!(
@@ -73,13 +74,12 @@ pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
          kill -WINCH {pid}; [ $((i % 500)) -gt 0 ] || kill -TTIN {pid}; \
          kill -TTOU {pid}; kill -TTOU {pid}; done"
     );
-    let load = Load::during(host.server.address(), |_| {
+    let load = Load::during(&address, |_| {
         let status = Command::new("sh").arg("-c").arg(burst).status();
         assert!(status.unwrap().success());
-        // The next one is obeyed when those before it are: logs are opened again.
-        fs::remove_file(&host.log).unwrap();
-        host.server.signal(SIGUSR1);
-        until("logs are opened again", || host.log.exists());
+        // It turns between one line and the next: then it has heard all of them.
+        host.tell(&format!("signal {SIGWINCH} 1"));
+        host.tell(&format!("signal {SIGWINCH} 1"));
         for _ in 0..rounds.div_ceil(500) {
             let before = host.number("target");
             host.server.signal(SIGTTOU);
@@ -90,7 +90,7 @@ pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
         let reloads = host.number("reloads");
         host.server.signal(SIGHUP);
         until("it reloads", || host.number("reloads") > reloads);
-        until("two serve", || host.number("serving") == 2 && host.number("workers") == 2);
+        until("two serve", || host.number("ready") == 2 && host.number("workers") == 2);
     });
     load.assert_no_failure();
     assert_eq!(host.number("failures"), 0);
@@ -113,7 +113,7 @@ pub(crate) fn logs_are_opened_again_while_a_worker_boots(model: Model) {
     }
     host.server.signal(SIGTTOU);
     host.until("exits", 1);
-    assert_eq!((host.number("spawned"), host.number("serving")), (2, 1));
+    assert_eq!((host.number("spawned"), host.number("ready")), (2, 1));
     host.stop();
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn what_is_asked_for_by_calls_adds_up(model: Model) {
         host.tell("scale 3");
         host.tell(&format!("signal {SIGTTOU} 1"));
         host.until("target", 2);
-        until("two serve", || host.number("serving") == 2 && host.number("workers") == 2);
+        until("two serve", || host.number("ready") == 2 && host.number("workers") == 2);
         until("it reloads", || host.number("reloads") > 0);
     });
     load.assert_no_failure();

@@ -105,7 +105,7 @@ pub(crate) fn a_later_failure_to_boot_disturbs_nobody(model: Model) {
         host.until("failures", 1);
     })
     .assert_no_failure();
-    assert_eq!((host.number("serving"), host.number("reloads")), (2, 0));
+    assert_eq!((host.number("ready"), host.number("reloads")), (2, 0));
     if model.is_process {
         let victim = host.server.workers()[0];
         kill(victim, SIGKILL);

@@ -66,7 +66,7 @@ pub(crate) fn without_signals_nothing_of_the_process_changes(model: Model) {
             host.tell("reload");
             host.until("reloads", 1);
             host.tell("scale 3");
-            host.until("serving", 3);
+            host.until("ready", 3);
             until("some", || load.answers() > 100);
         })
         .assert_no_failure();

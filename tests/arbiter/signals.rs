@@ -140,7 +140,7 @@ fn to_the_arbiter(model: Model, signal: i32, what: &str) {
         }
         "one worker more" => {
             it.host.server.signal(signal);
-            it.host.until("serving", 3);
+            it.host.until("ready", 3);
             it.finish_request();
             it.stop(&[("spawned", 3), ("exits", 0)]);
         }
@@ -162,7 +162,7 @@ fn to_the_arbiter(model: Model, signal: i32, what: &str) {
             it.host.server.signal(signal);
             // It has heard that when it has heard the next one.
             it.host.server.signal(SIGTTIN);
-            it.host.until("serving", 3);
+            it.host.until("ready", 3);
             it.finish_request();
             it.stop(&[("spawned", 3), ("exits", 0), ("reloads", 0)]);
         }

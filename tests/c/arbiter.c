@@ -32,19 +32,17 @@
 #define _GNU_SOURCE
 #include <gateway.h>
 
-#include <dirent.h>
+#include "process.h"
+
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +53,9 @@ struct state {
     atomic_int  reloads, failures;
     atomic_int  spawned, readies, exits;
     atomic_int  workers, most;          /* now; the most there were at once */
-    atomic_int  serving, least;         /* ready, and not at their end */
+    atomic_int  ready;                  /* as the arbiter knows */
+    atomic_int  serving, least;         /* ready, and not at their end: as the
+                                           workers know themselves */
     atomic_int  target;                 /* of nworkers_changed */
     atomic_int  inside;                 /* /hang and /spin */
     atomic_int  ints, reaped, wrong;
@@ -185,12 +185,17 @@ spawned(void *ctx, const gw_worker *w)
     say(text);
 }
 
+#define SLOTS 4096
+static char  is_ready[SLOTS];
+
 static void
 worker_ready(void *ctx, const gw_worker *w)
 {
     (void) ctx;
-    (void) w;
     check(getpid() == master, "worker_ready: elsewhere");
+    check(w->slot < SLOTS && !is_ready[w->slot], "worker_ready: again");
+    is_ready[w->slot] = 1;
+    atomic_fetch_add(&shared->ready, 1);
     atomic_fetch_add(&shared->serving, 1);
     atomic_fetch_add(&shared->readies, 1);
 }
@@ -203,6 +208,8 @@ child_exit(void *ctx, const gw_worker *w)
     (void) ctx;
     check(getpid() == master, "child_exit: elsewhere");
     atomic_fetch_sub(&shared->workers, 1);
+    atomic_fetch_sub(&shared->ready, is_ready[w->slot]);
+    is_ready[w->slot] = 0;
     snprintf(text, sizeof text, "exited %u pid %d status %d cause %u",
              w->slot, w->pid, w->exit_status, w->cause);
     say(text);
@@ -459,95 +466,7 @@ listen_to(int fd)
     }
 }
 
-/* ---- what is the process's ---- */
-
-struct process {
-    unsigned long  action[65][4];       /* as the kernel has them */
-    char           mask[65];
-    char           fds[4096], cwd[4096], env[65536];
-    mode_t         umask;
-    int            threads;
-};
-
-static int
-entries(const char *path, char *names, size_t room)
-{
-    DIR            *dir = opendir(path);
-    struct dirent  *entry;
-    int             n = 0;
-
-    names[0] = '\0';
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(dir)) {
-            n++;
-            if (strlen(names) + strlen(entry->d_name) + 2 < room) {
-                strcat(strcat(names, entry->d_name), " ");
-            }
-        }
-    }
-    closedir(dir);
-    return n;
-}
-
-static void
-look(struct process *p)
-{
-    char      names[4096];
-    sigset_t  mask;
-    size_t    n;
-    int       i;
-
-    memset(p, 0, sizeof *p);
-    sigprocmask(SIG_BLOCK, NULL, &mask);
-    for (i = 1; i <= 64; i++) {
-        syscall(SYS_rt_sigaction, i, NULL, p->action[i], 8);
-        /* Not what the C library adds: SA_RESTORER, and where that leads. */
-        p->action[i][1] &= ~0x04000000ul;
-        p->action[i][2] = 0;
-        p->mask[i] = (char) sigismember(&mask, i);
-    }
-    entries("/proc/self/fd", p->fds, sizeof p->fds);
-    check(getcwd(p->cwd, sizeof p->cwd) != NULL, "getcwd");
-    for (i = 0, n = 0; environ[i] != NULL && n < sizeof p->env; i++) {
-        n += (size_t) snprintf(p->env + n, sizeof p->env - n, "%s\n", environ[i]);
-    }
-    p->umask = umask(0);
-    umask(p->umask);
-    p->threads = entries("/proc/self/task", names, sizeof names);
-}
-
-/* How the process differs from what it was. */
-static void
-compare(const struct process *was)
-{
-    static struct process  is;
-    char                   text[100];
-    int                    i, status;
-    pid_t                  pid;
-
-    look(&is);
-    /* A thread that has ended may linger there for a moment. */
-    for (i = 0; i < 1000 && is.threads != was->threads; i++) {
-        usleep(10000);
-        look(&is);
-    }
-    for (i = 1; i <= 64; i++) {
-        /* Those that the C library catches when a first thread is made. */
-        if (had_threads && (i == 32 || i == 33)) {
-            continue;
-        }
-        snprintf(text, sizeof text, "changed: signal %d", i);
-        check(memcmp(was->action[i], is.action[i], sizeof is.action[i]) == 0
-              && was->mask[i] == is.mask[i], text);
-    }
-    check(strcmp(was->fds, is.fds) == 0, "changed: descriptors");
-    check(strcmp(was->cwd, is.cwd) == 0, "changed: directory");
-    check(strcmp(was->env, is.env) == 0, "changed: environment");
-    check(was->umask == is.umask, "changed: umask");
-    check(was->threads == is.threads, "changed: threads");
-    pid = waitpid(-1, &status, WNOHANG | __WALL);
-    check(pid < 0, "changed: a child is left");
-}
+/* ---- the end ---- */
 
 /* What a host with a runtime has. */
 static void *
@@ -624,7 +543,7 @@ main(int argc, char **argv)
         gw_arbiter_free(arbiter);
     }
     if (!is_successor) {
-        compare(&was);
+        compare(&was, had_threads);
     }
     printf("%s: %s\n", gw_result_name(rc), rc < 0 ? err.message : "");
     return rc < 0 ? err.exit_status : 0;

@@ -21,9 +21,9 @@ pub const THREADS: Model =
     Model { options: &["worker_model=threads", "host=threads"], is_process: false };
 
 /// The numbers of `tests/c/arbiter.c`.
-const NUMBERS: [&str; 18] = [
+const NUMBERS: [&str; 19] = [
     "boot", "open", "obeyed", "reloads", "failures", "spawned", "readies", "exits", "workers",
-    "most", "serving", "least", "target", "inside", "ints", "reaped", "wrong", "threads",
+    "most", "ready", "serving", "least", "target", "inside", "ints", "reaped", "wrong", "threads",
 ];
 
 /// A running host.
