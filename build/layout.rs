@@ -68,7 +68,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "the arbiter",
         intro: "",
         first: &[],
-        sources: &["src/ffi/stats.rs", "src/ffi/arbiter.rs"],
+        sources: &["src/ffi/stats.rs", "src/ffi/listener.rs", "src/ffi/arbiter.rs"],
     },
     Section {
         title: "one worker, inside a foreign event loop",

@@ -1,6 +1,8 @@
 //! A server as a call: a configuration becomes an arbiter whose workers run an engine each.
 
 mod check;
+mod entry;
+mod inline;
 mod presence;
 
 use std::any::Any;
@@ -11,25 +13,23 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, StopMode, Way, Who,
-    WorkerContext,
+    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, State, StopMode, Way, Who,
+    WorkerContext, WorkerSlot,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
-use crate::conf::settings::{Settings, WorkerModel};
+use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
-use crate::server::engine::{Engine, Stop};
+use crate::server::engine::{Engine, Peers, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
 use crate::sys::listen::Listening;
-use crate::sys::notify;
 use crate::sys::pid::pid;
-use crate::sys::proc;
 use crate::sys::shm::Shared;
-use crate::sys::signal::{self, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
-use crate::sys::user::{self, Identity};
+use crate::sys::signal;
+use entry::Entry;
 use presence::{Presence, Status};
 
 /// What a worker returns that could not prepare itself: gunicorn's.
@@ -57,7 +57,7 @@ pub fn serve(mut config: Config) -> Result<()> {
     }
     config.settings_mut().serve_presets();
     match config.settings().worker_model {
-        WorkerModel::Inline => serve_inline(config),
+        WorkerModel::Inline => inline::serve_inline(config),
         WorkerModel::Threads | WorkerModel::Fork | WorkerModel::Exec => {
             supervised(config, Process::Server)?.0.run()
         }
@@ -69,7 +69,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 pub fn check(config: &mut Config) -> Vec<Error> {
     let mut settings = config.settings().clone();
     settings.serve_presets();
-    check::problems(&settings, config, check::Scope::Whole)
+    check::problems(&settings, config, check::Scope::Whole, &Presence::default())
 }
 
 /// An arbiter with its sockets bound and nothing started.
@@ -152,7 +152,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         process => check::Scope::Start { process, is_second: !common.there.is_empty() },
     };
     let settings = config.settings().clone();
-    Error::all(check::problems(&settings, &mut config, scope))?;
+    Error::all(check::problems(&settings, &mut config, scope, &common.presence))?;
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
@@ -177,6 +177,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         memory_hard: settings.memory_hard,
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
+        lame_duck: settings.lame_duck,
         tick: common.presence.tick(),
         reap_orphans: settings.reap_orphans,
         fork_unsafe: settings.fork_unsafe,
@@ -395,48 +396,6 @@ fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
     Err(Error::new(Kind::App, text).with_exit_status(status))
 }
 
-/// What a worker that is a process does first, before there is an application in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    /// The service manager's words are the arbiter's.
-    forgets: bool,
-    identity: Option<Identity>,
-    umask: Option<u32>,
-}
-
-impl Entry {
-    fn of(settings: &Settings) -> Result<Entry> {
-        Ok(Entry {
-            forgets: settings.systemd == Some(true),
-            identity: settings.identity()?,
-            umask: settings.umask,
-        })
-    }
-
-    fn enter(&self) -> Result<()> {
-        if self.forgets {
-            notify::forget();
-        }
-        self.enter_process()
-    }
-
-    /// The same in a process that serves and is no worker: what a service manager says is its own.
-    fn enter_process(&self) -> Result<()> {
-        if let Some(umask) = self.umask {
-            user::set_umask(umask);
-        }
-        self.identity.as_ref().map_or(Ok(()), Identity::take_on)
-    }
-
-    fn changes(&self) -> bool {
-        self.identity.is_some() || self.umask.is_some()
-    }
-
-    fn is_same(&self, other: &Entry) -> bool {
-        (&self.identity, self.umask) == (&other.identity, other.umask)
-    }
-}
-
 /// A worker's life.
 fn work(
     source: &Source,
@@ -446,6 +405,7 @@ fn work(
     context: &WorkerContext<'_>,
 ) -> i32 {
     let is_process = context.pid() != 0;
+    let shared = Arc::clone(&counters);
     if is_process {
         WORKER.store(pid(), Ordering::Relaxed);
     }
@@ -457,7 +417,7 @@ fn work(
         if is_process {
             begin_process(&setup, context)?;
         }
-        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), counters)?;
+        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), shared)?;
         engine.watch(context.stop_fd())?;
         Ok((setup, engine))
     });
@@ -468,6 +428,13 @@ fn work(
             return error.exit_status().max(BOOT_ERROR);
         }
     };
+    engine.share_with(Box::new(Crowd {
+        board: Arc::clone(context.all()),
+        counters: Arc::clone(&counters.0),
+        slot: context.slot(),
+    }));
+    let board = Arc::clone(context.all());
+    engine.lame_when(move || board.is_lame());
     if setup.settings.max_requests > 0 {
         engine.retire_after(requests_of_a_worker(&setup), context.leave_permit());
     }
@@ -481,6 +448,37 @@ fn work(
         log!(log, Error, "worker", "{error}");
         error.exit_status()
     })
+}
+
+/// The workers of an arbiter, for one of them.
+#[derive(Debug)]
+struct Crowd {
+    board: Arc<Board>,
+    counters: Arc<Shared<Counters>>,
+    slot: usize,
+}
+
+impl Peers for Crowd {
+    /// Of one that boots, stops or is gone the numbers mean nothing.
+    fn load(&self) -> (usize, u64) {
+        let serving = self.board.iter().zip(self.counters.iter());
+        let serving = serving.filter(|(slot, _)| slot.state() == State::Ready);
+        serving.fold((0, 0), |(n, sum), (_, it)| (n + 1, sum + it.connections.get()))
+    }
+
+    fn others_accept(&self) -> bool {
+        let mut others = self.board.iter().enumerate().filter(|(slot, _)| *slot != self.slot);
+        others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
+    }
+
+    fn serves(&self, seat: u32) -> bool {
+        let one_of = |slot: &WorkerSlot| slot.state() == State::Ready && slot.seat() == seat;
+        self.board[self.slot].seat() == seat || !self.board.iter().any(one_of)
+    }
+
+    fn set_resting(&self, rests: bool) {
+        self.board[self.slot].set_rests(rests);
+    }
 }
 
 fn worker_of(context: &WorkerContext<'_>) -> Worker {
@@ -586,120 +584,5 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
             }
             wait = 0;
         }
-    }
-}
-
-/// The calling thread is the only worker.
-fn serve_inline(mut config: Config) -> Result<()> {
-    let settings = config.settings().clone();
-    let scope = check::Scope::Start { process: Process::Server, is_second: false };
-    Error::all(check::problems(&settings, &mut config, scope))?;
-    let draft = Draft::draft(config)?;
-    let presence = Presence::default();
-    presence.prepare(&draft.settings)?;
-    let entry = Entry::of(&draft.settings)?;
-    let listeners = draft.bind()?;
-    presence.bound(&draft.settings)?;
-    entry.enter_process()?;
-    let setup = Arc::new(draft.load()?);
-    let signals = match setup.settings.signals {
-        // A log that nobody reads any more must not end the server.
-        Some(true) => {
-            let mut caught = vec![SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
-            caught.extend(setup.settings.reap_orphans.then_some(SIGCHLD));
-            Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
-        }
-        _ => None,
-    };
-    let counters = Arc::new(Counters::default());
-    let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
-    let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
-    let tell = |event: Event<'_>| {
-        let requests = || counters.requests.get();
-        let status = || Status { workers: 1, reloads: 0, requests: requests() };
-        presence.tell(event, status, &setup.log);
-    };
-    let tick_ms = presence.tick().as_millis() as i64;
-    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
-    let served = hooked(&setup.stack.hooks, &worker, serve);
-    tell(Event::Ended);
-    served?
-}
-
-/// Tells of what happens as an arbiter would.
-fn turn_here(
-    setup: &Setup,
-    mut engine: Engine,
-    signals: Option<Signals>,
-    tick_ms: i64,
-    tell: &dyn Fn(Event<'_>),
-) -> Result<()> {
-    if let Some(signals) = &signals {
-        engine.watch(signals.fd())?;
-    }
-    for listener in engine.listeners() {
-        log!(setup.log, Info, "server", "Listening at: {}", listener.local());
-    }
-    tell(Event::Ready);
-    let stop = |engine: &Engine, how| {
-        tell(Event::Stopping);
-        engine.control().stop(how);
-    };
-    let mut tick = Timer::every(tick_ms);
-    let reaps = setup.settings.reap_orphans;
-    let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
-    let mut wait = 0;
-    while let Some(next) = engine.turn(wait)? {
-        wait = next;
-        if tick.is_due(&mut wait) {
-            tell(Event::Tick { is_well: true });
-        }
-        if orphans.is_due(&mut wait) {
-            proc::reap_orphans(|_| false);
-        }
-        if !engine.take_notice() {
-            continue;
-        }
-        for signal in signals.iter().flat_map(Signals::take) {
-            match signal {
-                SIGUSR1 => setup.reopen_logs(),
-                SIGCHLD => drop(proc::reap_orphans(|_| false)),
-                SIGTERM => stop(&engine, Stop::Graceful),
-                _ => stop(&engine, Stop::Quick),
-            }
-            wait = 0;
-        }
-    }
-    Ok(())
-}
-
-/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
-const ORPHANS_MS: i64 = 1000;
-
-/// Something that is done now and then by a loop.
-struct Timer {
-    /// 0: never.
-    every_ms: i64,
-    due_ms: i64,
-}
-
-impl Timer {
-    fn every(every_ms: i64) -> Timer {
-        Timer { every_ms, due_ms: clock::monotonic_ms() as i64 + every_ms }
-    }
-
-    /// Whether it is to be done; the loop is to wait no longer than until the next time.
-    fn is_due(&mut self, wait_ms: &mut i64) -> bool {
-        if self.every_ms <= 0 {
-            return false;
-        }
-        let now = clock::monotonic_ms() as i64;
-        let is_due = now >= self.due_ms;
-        if is_due {
-            self.due_ms = now + self.every_ms;
-        }
-        let left = self.due_ms - now;
-        *wait_ms = if *wait_ms < 0 { left } else { left.min(*wait_ms) };
-        is_due
     }
 }

@@ -58,6 +58,7 @@ run! {
             no_more_than_max_recycling_are_away;
         ends:
             term_answers_what_is_there_and_what_waits
+            term_answers_those_for_whom_there_is_no_room
             nothing_is_left_when_the_arbiter_is_killed
             first_workers_that_cannot_boot_end_it;
         faults:

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use harness::again::{again, dir, lives, processes_of, put, release};
 use harness::load::until;
-use harness::{SIGKILL, SIGSTOP, Server, kill, support};
+use harness::{SIGKILL, SIGSTOP, Server, Under, kill, support, under};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;
@@ -50,7 +50,9 @@ fn a_worker_is_marked_for_itself_alone_and_until_it_begins() {
     // application.
     let mut fds: Vec<_> = server.get("/fds").split_whitespace().map(str::to_owned).collect();
     fds.sort();
-    assert_eq!(fds, inheritable(server.pid()));
+    // Valgrind has some of its own.
+    let there = inheritable(server.pid());
+    assert!(fds == there || under() == Under::Valgrind, "{fds:?} {there:?}");
     assert!(fds.len() >= 3);
     server.stop();
 }
@@ -133,14 +135,20 @@ fn a_reload_runs_the_program_that_is_there_by_then() {
         server.get("/").starts_with("release-3 ")
     });
     let ended = server.stop();
+    // Valgrind makes another thing of the start, and then the status of the process says it.
     let text = format!("start a worker: {}: No such file", program.display());
-    assert!(ended.stderr.contains(&text), "{ended:?}");
+    let is_told = ended.stderr.contains(&text);
+    assert!(is_told || under() == Under::Valgrind, "{ended:?}");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
 /// The directory that a link leads to decides, not the one that it led to at the start.
 #[test]
 fn a_link_is_followed_anew() {
+    if under() == Under::Valgrind {
+        eprintln!("NOT UNDER VALGRIND: it is not the program that the system knows");
+        return;
+    }
     let dir = dir("link");
     for number in [1, 2] {
         let to = dir.join(format!("r{number}"));
@@ -168,14 +176,17 @@ fn a_worker_of_another_library_does_not_begin() {
     let path = format!("LD_LIBRARY_PATH={}", dir.display());
     let program = again();
     let args = [&path, program.to_str().unwrap()];
-    let args = [&args[..], &EXEC[..], &["workers=1"]].concat();
+    let log = dir.join("log");
+    let to_log = format!("errorlog={}", log.display());
+    let args = [&args[..], &EXEC[..], &["workers=1", &to_log]].concat();
     let server = Server::start(Path::new("/usr/bin/env"), &args);
     server.get("/");
     // What a worker compares has the version in it.
     assert!(other_version(&mut octets) > 0, "the library does not say its version");
     put(&library, &octets);
     kill(processes_of(server.pid())[0], SIGKILL);
-    until("others are refused", || processes_of(server.pid()).is_empty());
+    let refused = "exited with code 3";
+    until("one is refused", || std::fs::read_to_string(&log).is_ok_and(|it| it.contains(refused)));
     put(&library, &std::fs::read(support::library()).unwrap());
     server.get("/");
     let ended = server.stop();

@@ -70,6 +70,8 @@ fn a_new_generation_that_does_not_boot_goes_back() {
             let limit = if under() == Under::Valgrind { "10s" } else { "1s" };
             let limit = format!("boot_timeout={limit}");
             let mut server = start(&[model, "workers=2", &limit]);
+            // A first worker that does not boot would be the end of it.
+            until("both are ready", || state(&server, "readies") == 2);
             server.stdin(how);
             let load = Load::during(server.address(), |_| {
                 server.signal(SIGHUP);
@@ -124,6 +126,16 @@ fn a_new_configuration_has_its_application_options_and_listeners() {
         assert_eq!(ended.status, Some(0), "{ended:?}");
         assert_eq!(said(&ended, "nworkers_changed 3 2"), 1, "{ended:?}");
     }
+}
+
+/// They make their configuration in the program.
+#[test]
+fn workers_that_are_started_again_take_no_configuration() {
+    let mut server = start(&["worker_model=exec", "workers=1"]);
+    server.stdin("reload name=second\nreload\n");
+    until("it has reloaded without one", || state(&server, "reloads") == 1);
+    let ended = stop(server);
+    assert_eq!((said(&ended, "GW_ERR_UNSUPPORTED"), said(&ended, "GW_OK")), (1, 1), "{ended:?}");
 }
 
 #[test]

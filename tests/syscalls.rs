@@ -72,15 +72,15 @@ fn round(worker: i32, clients: impl FnOnce() -> Vec<Client>, close: &str) -> Vec
     clients
 }
 
-fn hello() -> Server {
-    let server = Server::start(&program(&["examples/hello.c"]), &["{}", "1"]);
+fn hello(address: &str) -> Server {
+    let server = Server::start(&program(&["examples/hello.c"]), &[address, "1"]);
     assert_eq!(server.get("/"), "hello, world\n");
     server
 }
 
 #[test]
 fn a_warm_request_is_one_read_and_one_write() {
-    let server = hello();
+    let server = hello("{}");
     let worker = serving(&server);
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
     clients = round(worker, || clients, "");
@@ -99,7 +99,17 @@ fn a_warm_request_is_one_read_and_one_write() {
 
 #[test]
 fn a_short_connection_is_four_calls() {
-    let server = hello();
+    four_calls("{}");
+}
+
+/// What connections are told they inherit.
+#[test]
+fn options_of_a_listener_cost_its_connections_nothing() {
+    four_calls("{}?nodelay=1&defer_accept=5&fastopen=16&rcvbuf=64k&sndbuf=64k");
+}
+
+fn four_calls(address: &str) {
+    let server = hello(address);
     let worker = serving(&server);
     let connect = || (0..CONNECTIONS).map(|_| server.connect()).collect();
     let short = || {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use harness::again::{dir, lives, processes_of, put, release};
 use harness::load::{Load, connect, until};
-use harness::{SIGKILL, SIGTERM, Server, kill, support};
+use harness::{PATIENCE, SIGKILL, SIGTERM, Server, kill, support};
 
 const SIGHUP: i32 = 1;
 const SIGUSR2: i32 = 12;
@@ -304,4 +304,96 @@ fn it_can_be_asked_for_by_a_function() {
     kill(new, SIGTERM);
     let _ = site.server.end();
     std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn the_pid_file_names_the_one_that_counts() {
+    for (model, kills) in [(MODELS[0], false), (MODELS[1], true), (MODELS[2], false)] {
+        let place = dir(&format!("pid-{}", &model[13..]));
+        let (path, second) = (place.join("pid"), place.join("pid.2"));
+        let named = |path: &Path| std::fs::read_to_string(path).ok();
+        let line = |pid: i32| Some(format!("{pid}\n"));
+        let pidfile = format!("pidfile={}", path.display());
+        let site = Site::start(&format!("pid-of-{}", &model[13..]), &[model, &pidfile]);
+        let old = site.server.pid();
+        // One that goes again takes its own.
+        let new = site.upgrade(old, 2, 1);
+        assert_eq!([named(&path), named(&second)], [line(old), line(new)]);
+        kill(new, SIGTERM);
+        until("its file has gone", || named(&second).is_none());
+        until("it has ended", || !lives(new));
+        assert_eq!(named(&path), line(old));
+        let new = site.upgrade(old, 2, 2);
+        assert_eq!([named(&path), named(&second)], [line(old), line(new)]);
+        // One that was killed has no time to remove its own.
+        kill(old, if kills { SIGKILL } else { SIGTERM });
+        until("it is promoted", || named(&path) == line(new));
+        until("there is one file", || named(&second).is_none());
+        if kills {
+            until("the old one has ended", || !lives(old));
+            kill(new, SIGTERM);
+            let _ = site.server.end();
+        } else {
+            site.end(new);
+        }
+        assert_eq!(named(&path), None);
+        std::fs::remove_dir_all(place).unwrap();
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_who_counts_by_the_one_that_does() {
+    let place = dir("upgrade-notify");
+    let socket = std::env::temp_dir().join(format!("gw-upgrade-{}", std::process::id()));
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut octets = [0; 4096];
+        let n = manager.recv(&mut octets).expect("a message");
+        String::from_utf8_lossy(&octets[..n]).into_owned()
+    };
+    let program = place.join("again");
+    release(1, &program);
+    let ready = format!("ready={}", place.join("ready").display());
+    let args = ["{}", "worker_model=exec", "errorlog=-", "workers=1", &ready];
+    let environment = [("NOTIFY_SOCKET", socket.to_str().unwrap())];
+    let server = Server::launch_with(&program, &args, &environment);
+    let site = Site { dir: place, server };
+    let old = site.server.pid();
+    assert!(hear().starts_with(&format!("READY=1\nMAINPID={old}\n")));
+    // Nobody but the old one is the service, until that says so.
+    let new = site.upgrade(old, 2, 1);
+    site.server.signal(SIGHUP);
+    assert!(hear().starts_with("RELOADING=1\n"));
+    assert!(hear().starts_with("READY=1\n"));
+    site.server.signal(SIGTERM);
+    assert_eq!(hear(), format!("MAINPID={new}\nSTATUS=Handed over"));
+    assert!(hear().starts_with(&format!("READY=1\nMAINPID={new}\n")));
+    site.end(new);
+    assert_eq!(hear(), "STOPPING=1\nSTATUS=Stopping");
+    std::fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn sockets_that_systemd_has_passed_are_passed_on() {
+    for model in MODELS {
+        let place = dir(&format!("passed-{}", &model[13..]));
+        let program = place.join("again");
+        release(1, &program);
+        let ready = format!("ready={}", place.join("ready").display());
+        let path = program.to_str().unwrap();
+        let args = ["-l", "{}", path, "systemd:", model, "errorlog=-", "workers=2", &ready];
+        let server = Server::launch(Path::new("systemd-socket-activate"), &args).listening();
+        let site = Site { dir: place, server };
+        site.nth_arbiter(0);
+        let mut new = 0;
+        let load = Load::during(site.server.address(), |_| {
+            new = site.upgrade(site.server.pid(), 2, 1);
+            site.server.signal(SIGTERM);
+            until("the old one has ended", || !lives(site.server.pid()));
+            site.until_all_are("release-2");
+        });
+        load.assert_no_failure();
+        site.end(new);
+    }
 }

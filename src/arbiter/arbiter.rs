@@ -90,6 +90,8 @@ pub struct Arbiter {
     /// When the loop was last seen to come late: it was stopped itself, and nobody can be blamed for
     /// what he did not do meanwhile.
     pub(super) overslept_ms: u64,
+    /// When it begins to stop, if that was put off.
+    pub(super) lame_until_ms: Option<u64>,
     /// When the loop was to turn again at the latest.
     pub(super) due_ms: u64,
     /// When time is told again.
@@ -171,6 +173,7 @@ impl Arbiter {
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
+        handle.set_listeners(&listeners);
         let news = Waker::new().map_err(os)?;
         poller.add(news.fd(), TOKEN_NEWS).map_err(os)?;
         let goal = Arc::new(Generation {
@@ -210,6 +213,7 @@ impl Arbiter {
             was_ready: false,
             warned_of_threads: false,
             overslept_ms: 0,
+            lame_until_ms: None,
             due_ms: u64::MAX,
             tick_ms: 0,
             orphans_ms: 0,
@@ -271,7 +275,7 @@ impl Arbiter {
             self.signals = Some(signals);
         }
         log!(self.log, Info, TARGET, "Starting libgateway {}", env!("CARGO_PKG_VERSION"));
-        for listening in &self.goal.listeners {
+        for listening in self.goal.listeners.iter().filter(|it| it.seat().unwrap_or(0) == 0) {
             log!(self.log, Info, TARGET, "Listening at: {} ({})", listening.local(), self.creator);
         }
         self.phase = Phase::Running;
@@ -328,6 +332,7 @@ impl Arbiter {
         // those that are gone already are not to be replaced.
         self.hear_signals();
         self.hear_requests();
+        self.end_lame_duck();
         self.reap();
         self.reap_orphans();
         self.tick();
@@ -397,6 +402,9 @@ impl Arbiter {
         }
         if running && let Some(due) = self.next_deadline() {
             at_most(due.saturating_sub(now));
+        }
+        if running && let Some(until) = self.lame_until_ms {
+            at_most(until.saturating_sub(now));
         }
         if self.successor.as_ref().is_some_and(Successor::ends_silently) {
             at_most(POLL_MS as u64);

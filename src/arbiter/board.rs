@@ -7,7 +7,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::exec::Memory;
 use super::settings::WORKERS_MAX;
@@ -18,7 +18,7 @@ use crate::sys::shm::{Mapped, Mapping, Shared, shared_record};
 
 /// What a worker that was started knows the two parts by.
 const SLOTS: &CStr = c"slots";
-const TICKETS: &CStr = c"tickets";
+const COMMON: &CStr = c"common";
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +47,19 @@ shared_record! {
         retires: AtomicU32,
         /// 0, or 1 more than the status that it says it ends with.
         said: AtomicU32,
+        rests: AtomicU32,
+        seat: AtomicU32,
     }
 }
 
 shared_record! {
-    /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
-    struct Tickets {
+    /// What is not one worker's.
+    struct Common {
+        /// How many places were ever used.
+        used: AtomicU32,
+        /// The arbiter was told to stop, and has not begun.
+        lame: AtomicU32,
+        /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
         holders: [AtomicU64; WORKERS_MAX],
     }
 }
@@ -62,8 +69,7 @@ shared_record! {
 #[derive(Debug)]
 pub struct Board {
     slots: Shared<WorkerSlot>,
-    tickets: Shared<Tickets>,
-    used: AtomicUsize,
+    common: Shared<Common>,
 }
 
 impl Board {
@@ -71,38 +77,48 @@ impl Board {
     pub const PLACES: usize = 2 * WORKERS_MAX;
 
     pub(super) fn new(used: usize) -> io::Result<Self> {
-        let (slots, tickets) = (Shared::new(Self::PLACES)?, Shared::new(1)?);
-        Ok(Board { slots, tickets, used: AtomicUsize::new(used) })
+        let board = Board { slots: Shared::new(Self::PLACES)?, common: Shared::new(1)? };
+        board.common[0].used.store(used as u32, Ordering::Release);
+        Ok(board)
     }
 
     /// For workers that are started, and not forked.
     pub(super) fn with_files(used: usize) -> io::Result<Self> {
         let slots = Shared::with_file(SLOTS, Self::PLACES)?;
-        let tickets = Shared::with_file(TICKETS, 1)?;
-        Ok(Board { slots, tickets, used: AtomicUsize::new(used) })
+        let common: Shared<Common> = Shared::with_file(COMMON, 1)?;
+        common[0].used.store(used as u32, Ordering::Release);
+        Ok(Board { slots, common })
     }
 
     /// In such a worker.
     pub(super) fn of_arbiter(take: &Memory) -> Result<Self> {
-        let slots: Shared<WorkerSlot> = take.shared(SLOTS)?;
-        let used = AtomicUsize::new(slots.len());
-        Ok(Board { slots, tickets: take.shared(TICKETS)?, used })
+        Ok(Board { slots: take.shared(SLOTS)?, common: take.shared(COMMON)? })
     }
 
     /// What such a worker is to map.
     pub(super) fn mappings(&self) -> impl Iterator<Item = Mapping> {
-        [self.slots.mapping(), self.tickets.mapping()].into_iter().flatten()
+        [self.slots.mapping(), self.common.mapping()].into_iter().flatten()
     }
 
     /// In the arbiter: the place is used from now on.
     pub(super) fn reach(&self, slot: usize) {
-        self.used.fetch_max(slot + 1, Ordering::AcqRel);
+        self.common[0].used.fetch_max(slot as u32 + 1, Ordering::AcqRel);
+    }
+
+    /// Whether all of them are about to stop, and serve until then.
+    pub fn is_lame(&self) -> bool {
+        self.common[0].lame.load(Ordering::Acquire) != 0
+    }
+
+    /// In the arbiter.
+    pub(super) fn set_lame(&self) {
+        self.common[0].lame.store(1, Ordering::Release);
     }
 
     /// In a worker, or for it: whether it may leave, so that no more than `most` are away at once.
     /// It is one word of memory, so that nobody can die in the middle of it.
     pub(super) fn take_ticket(&self, age: u64, most: usize) -> bool {
-        let holders = &self.tickets[0].holders;
+        let holders = &self.common[0].holders;
         holders[..most.min(WORKERS_MAX)].iter().any(|holder| {
             holder.compare_exchange(0, age + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
         })
@@ -110,13 +126,13 @@ impl Board {
 
     /// Whether the worker has one.
     pub(super) fn has_ticket(&self, age: u64) -> bool {
-        let holders = &self.tickets[0].holders;
+        let holders = &self.common[0].holders;
         holders.iter().any(|holder| holder.load(Ordering::Acquire) == age + 1)
     }
 
     /// In the arbiter, when there is somebody in that worker's place.
     pub(super) fn return_ticket(&self, age: u64) {
-        for holder in &self.tickets[0].holders {
+        for holder in &self.common[0].holders {
             let _ = holder.compare_exchange(age + 1, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
@@ -126,7 +142,8 @@ impl Deref for Board {
     type Target = [WorkerSlot];
 
     fn deref(&self) -> &[WorkerSlot] {
-        &self.slots[..self.used.load(Ordering::Acquire).min(Self::PLACES)]
+        let used = self.common[0].used.load(Ordering::Acquire) as usize;
+        &self.slots[..used.min(Self::PLACES)]
     }
 }
 
@@ -198,12 +215,33 @@ impl WorkerSlot {
         self.held_up.store(0, Ordering::Release);
         self.retires.store(0, Ordering::Release);
         self.said.store(0, Ordering::Release);
+        self.rests.store(0, Ordering::SeqCst);
         self.state.store(State::Booting as u32, Ordering::Release);
     }
 
     /// Whether others serve on while it stops.
     pub fn retires(&self) -> bool {
         self.retires.load(Ordering::Acquire) != 0
+    }
+
+    /// Which of several sockets at one address is its own.
+    pub fn seat(&self) -> u32 {
+        self.seat.load(Ordering::Acquire)
+    }
+
+    /// In the arbiter, before the start.
+    pub(super) fn set_seat(&self, seat: u32) {
+        self.seat.store(seat, Ordering::Release);
+    }
+
+    /// Whether it accepts nothing for a moment, for others have less to do.
+    pub fn rests(&self) -> bool {
+        self.rests.load(Ordering::SeqCst) != 0
+    }
+
+    /// In the worker.
+    pub fn set_rests(&self, rests: bool) {
+        self.rests.store(u32::from(rests), Ordering::SeqCst);
     }
 
     /// In the arbiter, before it tells the worker to stop.

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::settings::{Plan, WORKERS_MAX};
 use crate::base::error::{Error, Kind, Result};
+use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
 use crate::sys::signal::{
     SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -37,8 +38,8 @@ pub struct Handle {
 
 #[derive(Debug)]
 struct Control {
-    graceful: AtomicBool,
     /// How often: the second time is more urgent.
+    graceful: AtomicU32,
     quick: AtomicU32,
     kill: AtomicBool,
     reload: AtomicBool,
@@ -56,6 +57,7 @@ struct Control {
     waker: Waker,
     ended: Mutex<Option<Result<()>>>,
     end: Condvar,
+    listeners: Mutex<Vec<Weak<Listening>>>,
 }
 
 /// What an arbiter has counted.
@@ -73,12 +75,14 @@ pub struct Tally {
     pub reloads_failed: AtomicU64,
     /// Places whose worker failed to boot and is not tried again yet, now.
     pub failing: AtomicU64,
+    /// 1: the first workers were ready, and it was not told to stop.
+    pub ready: AtomicU64,
 }
 
 /// What was asked for since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Requests {
-    pub(super) graceful: bool,
+    pub(super) graceful: u32,
     pub(super) quick: u32,
     pub(super) kill: bool,
     pub(super) reload: bool,
@@ -93,7 +97,7 @@ pub(super) struct Requests {
 impl Handle {
     pub(super) fn new() -> io::Result<Self> {
         let control = Control {
-            graceful: AtomicBool::new(false),
+            graceful: AtomicU32::new(0),
             quick: AtomicU32::new(0),
             kill: AtomicBool::new(false),
             reload: AtomicBool::new(false),
@@ -109,15 +113,19 @@ impl Handle {
             waker: Waker::new()?,
             ended: Mutex::new(None),
             end: Condvar::new(),
+            listeners: Mutex::default(),
         };
         Ok(Handle { control: Arc::new(control) })
     }
 
     /// Asks the arbiter to stop.  From any thread, and async-signal-safe.  A second
+    /// [`StopMode::Graceful`] ends the time for which `lame_duck` puts the first one off; a second
     /// [`StopMode::Quick`] is more urgent than the first: what is left after 2 s is killed.
     pub fn stop(&self, how: StopMode) {
         match how {
-            StopMode::Graceful => self.control.graceful.store(true, Ordering::Release),
+            StopMode::Graceful => {
+                self.control.graceful.fetch_add(1, Ordering::Release);
+            }
             StopMode::Quick => {
                 self.control.quick.fetch_add(1, Ordering::Release);
             }
@@ -233,13 +241,22 @@ impl Handle {
         }
     }
 
+    /// The sockets of its configuration.
+    pub fn listeners(&self) -> Vec<Weak<Listening>> {
+        lock(&self.control.listeners).clone()
+    }
+
+    pub(super) fn set_listeners(&self, listeners: &[Arc<Listening>]) {
+        *lock(&self.control.listeners) = listeners.iter().map(Arc::downgrade).collect();
+    }
+
     pub(super) fn waker(&self) -> &Waker {
         &self.control.waker
     }
 
     pub(super) fn take(&self) -> Requests {
         Requests {
-            graceful: self.control.graceful.swap(false, Ordering::AcqRel),
+            graceful: self.control.graceful.swap(0, Ordering::AcqRel),
             quick: self.control.quick.swap(0, Ordering::AcqRel),
             kill: self.control.kill.swap(false, Ordering::AcqRel),
             reload: self.control.reload.load(Ordering::Acquire),
@@ -289,7 +306,7 @@ mod tests {
         handle.stop(StopMode::Quick);
         handle.stop(StopMode::Graceful);
         assert!(wait_readable(handle.waker().fd(), 0).unwrap());
-        assert_eq!(handle.take(), Requests { graceful: true, quick: 2, ..Requests::default() });
+        assert_eq!(handle.take(), Requests { graceful: 1, quick: 2, ..Requests::default() });
         handle.stop(StopMode::Kill);
         assert_eq!(handle.take(), Requests { kill: true, ..Requests::default() });
         assert_eq!(handle.take(), Requests::default());

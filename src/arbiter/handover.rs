@@ -93,6 +93,9 @@ impl Handover {
         }
         self.fds.push(listening.fd());
         self.put_octets("listener", value);
+        if let Some(seat) = listening.seat() {
+            self.put_octets("seat", format!("{} {seat}", listening.fd()).into_bytes());
+        }
         if let Some((path, device, inode)) = listening.file() {
             let mut value = format!("{} {device} {inode} ", listening.fd()).into_bytes();
             value.extend(path.as_os_str().as_bytes());
@@ -166,14 +169,20 @@ impl Handover {
     /// The sockets; once.  Their files are for a successor.
     pub(super) fn listeners(&self, who: For) -> Result<Vec<Listening>> {
         let files: Vec<_> = self.all("socket_file").filter_map(socket_file).collect();
+        let seats: Vec<_> = self.all("seat").filter_map(seat).collect();
         let adopt = |value: &[u8]| {
             let mut words = value.splitn(2, |octet| *octet == b' ');
             let number: RawFd = words.next().and_then(parsed).unwrap_or(-1);
             let asked = words.next().and_then(address);
             let fd = inherited(number, "listener")?;
             let file = files.iter().find(|it| it.0 == number && who == For::Successor);
-            Listening::inherited(fd, asked, file.map(|it| it.1.clone()))
-                .map_err(|error| Error::os("take a listener over", &error))
+            let listening = Listening::inherited(fd, asked.clone(), file.map(|it| it.1.clone()))
+                .map_err(|error| Error::os("take a listener over", &error))?;
+            let seat = seats.iter().find(|it| it.0 == number).map(|it| it.1);
+            Ok(match (seat, asked) {
+                (Some(seat), Some(asked)) => listening.in_seat(seat, asked),
+                _ => listening,
+            })
         };
         self.all("listener").map(adopt).collect()
     }
@@ -196,6 +205,12 @@ pub(super) fn replaced(how: &str) -> Error {
 
 fn parsed<T: FromStr>(octets: &[u8]) -> Option<T> {
     std::str::from_utf8(octets).ok()?.parse().ok()
+}
+
+/// Of which descriptor, and whose.
+fn seat(octets: &[u8]) -> Option<(RawFd, u32)> {
+    let mut words = octets.splitn(2, |octet| *octet == b' ');
+    Some((parsed(words.next()?)?, parsed(words.next()?)?))
 }
 
 /// Of which descriptor, where, device and inode.
@@ -279,5 +294,12 @@ mod tests {
         handover.put_listening(&any);
         let shown = format!("{} tcp:127.0.0.1:0", any.fd());
         assert_eq!(handover.texts("listener").collect::<Vec<_>>(), [shown]);
+        assert_eq!(handover.texts("seat").count(), 0);
+        let asked = any.asked().unwrap().clone();
+        let any = any.in_seat(3, asked);
+        handover.put_listening(&any);
+        let shown = format!("{} 3", any.fd());
+        assert_eq!(handover.texts("seat").next(), Some(shown.as_str()));
+        assert_eq!(seat(shown.as_bytes()), Some((any.fd(), 3)));
     }
 }

@@ -77,6 +77,8 @@ impl Arbiter {
         let ready = self.places.iter().filter(|place| place.is_ready()).count();
         if !self.was_ready && ready >= self.target {
             self.was_ready = true;
+            let ready = u64::from(self.lame_until_ms.is_none());
+            self.handle.tally().ready.store(ready, Ordering::Relaxed);
             self.tell(Event::Ready);
             self.tell_predecessor();
         }
@@ -153,6 +155,22 @@ impl Arbiter {
         free
     }
 
+    /// The socket of its own for the next worker, if each has one: nobody's, or that of the worker
+    /// that is the next to go.
+    pub(super) fn free_seat(&self, generation: &Generation) -> u32 {
+        let seats = generation.listeners.iter().filter_map(|it| Some(it.seat()? + 1)).max();
+        let users = |seat: u32| {
+            let workers = self.places.iter().zip(self.board.iter());
+            let there = workers.filter_map(|(place, slot)| Some((place.worker.as_ref()?, slot)));
+            let users = there.filter(|(it, slot)| it.told.is_none() && slot.seat() == seat);
+            users.fold((0, 0), |(n, oldest): (u32, u64), (it, _)| match n {
+                0 => (1, it.age),
+                n => (n + 1, oldest.min(it.age)),
+            })
+        };
+        (0..seats.unwrap_or(0)).min_by_key(|seat| users(*seat)).unwrap_or(0)
+    }
+
     /// Whoever is in the place is to go when what is in flight is done; nobody comes after.
     fn retire(&mut self, slot: usize) {
         self.places[slot].wanted = None;
@@ -187,6 +205,10 @@ impl Arbiter {
         }
         self.reload_asked = false;
         let plan = self.handle.take_reload();
+        if self.lame_until_ms.is_some() {
+            let text = "reload: the arbiter was told to stop";
+            return self.tell_reloaded(Some(Error::new(Kind::State, text)));
+        }
         log!(self.log, Info, TARGET, "Hang up: Master");
         self.tell(Event::Reloading);
         let (number, from) = (self.generations + 1, Arc::clone(&self.goal));
@@ -210,7 +232,9 @@ impl Arbiter {
             Err(failure) => self.tell_reloaded(Some(failure)),
             Ok((to, observer, target)) => {
                 for listening in &to.listeners {
-                    if !from.listeners.iter().any(|it| Arc::ptr_eq(it, listening)) {
+                    if listening.seat().unwrap_or(0) == 0
+                        && !from.listeners.iter().any(|it| Arc::ptr_eq(it, listening))
+                    {
                         log!(self.log, Info, TARGET, "Listening at: {}", listening.local());
                     }
                 }
@@ -234,6 +258,7 @@ impl Arbiter {
 
     fn aim_at(&mut self, goal: &Arc<Generation>) {
         self.goal = Arc::clone(goal);
+        self.handle.set_listeners(&goal.listeners);
         self.settings = goal.settings.clone();
         self.log = goal.log.clone();
     }

@@ -65,6 +65,8 @@ pub struct Settings {
     pub told: Vec<String>,
     /// What it shares, beside the board.
     pub shared: Vec<Arc<dyn Mapped>>,
+    /// How long it serves on, and says that it is not ready, when it was told to stop gracefully.
+    pub lame_duck: Duration,
     /// How often [`Event::Tick`] is told; 0: never.
     pub tick: Duration,
     /// Whether all children of this process that are no workers are nobody's, and waited for.
@@ -90,6 +92,7 @@ impl Default for Settings {
             forgets: false,
             told: Vec::new(),
             shared: Vec::new(),
+            lame_duck: Duration::ZERO,
             tick: Duration::ZERO,
             reap_orphans: false,
         }

@@ -205,6 +205,7 @@ impl Arbiter {
         let spawned_ms = monotonic_ms();
         self.board.reach(slot);
         self.board[slot].assign(generation.number);
+        self.board[slot].set_seat(self.free_seat(&generation));
         let started = match self.settings.way {
             Way::Fork => self.fork(slot, &generation),
             Way::Exec => self.exec(slot, &generation),

@@ -1,5 +1,7 @@
 //! Stopping: gracefully, quickly, at once; and the deadlines that make it end.
 
+use std::sync::atomic::Ordering;
+
 use super::arbiter::{Arbiter, Phase};
 use super::control::{Requests, StopMode};
 use super::settings::{Event, TARGET, Way};
@@ -31,8 +33,8 @@ impl Arbiter {
             let name = signal::name(signal).trim_start_matches("SIG").to_lowercase();
             log!(self.log, Info, TARGET, "Handling signal: {name}");
             match signal {
-                SIGTERM => self.stop(StopMode::Graceful),
                 // More than two are no more urgent than two; none: it was counted with the one before.
+                SIGTERM => (0..times.min(2)).for_each(|_| self.stop(StopMode::Graceful)),
                 SIGINT | SIGQUIT => (0..times.min(2)).for_each(|_| self.stop(StopMode::Quick)),
                 SIGHUP => {
                     self.wake_up();
@@ -93,10 +95,10 @@ impl Arbiter {
             self.set_target(workers as usize);
         }
         self.change_target(more, fewer);
-        if graceful {
+        // More than two are no more urgent than two.
+        for _ in 0..graceful.min(2) {
             self.stop(StopMode::Graceful);
         }
-        // More than two are no more urgent than two.
         for _ in 0..quick.min(2) {
             self.stop(StopMode::Quick);
         }
@@ -109,6 +111,10 @@ impl Arbiter {
     fn stop(&mut self, how: StopMode) {
         let now = monotonic_ms();
         let graceful_ms = self.settings.graceful_timeout.as_millis() as u64;
+        let is_running = matches!(self.phase, Phase::Running);
+        if is_running && how == StopMode::Graceful && self.put_off(now) {
+            return;
+        }
         match &mut self.phase {
             Phase::Idle | Phase::Stopped => return,
             Phase::Running => self.begin_to_stop(how, now + graceful_ms + GRACE_MS, None),
@@ -126,6 +132,26 @@ impl Arbiter {
         }
     }
 
+    /// The first graceful stop may begin later: those who send requests are to hear of it before.
+    fn put_off(&mut self, now: u64) -> bool {
+        let ms = self.settings.lame_duck.as_millis() as u64;
+        if ms == 0 || self.lame_until_ms.is_some() {
+            return false;
+        }
+        log!(self.log, Info, TARGET, "Shutting down in {ms} ms (lame_duck); serving until then");
+        self.lame_until_ms = Some(now.saturating_add(ms));
+        self.board.set_lame();
+        self.handle.tally().ready.store(0, Ordering::Relaxed);
+        true
+    }
+
+    pub(super) fn end_lame_duck(&mut self) {
+        let is_over = self.lame_until_ms.is_some_and(|until| monotonic_ms() >= until);
+        if is_over && matches!(self.phase, Phase::Running) {
+            self.stop(StopMode::Graceful);
+        }
+    }
+
     pub(super) fn begin_to_stop(
         &mut self,
         how: StopMode,
@@ -140,6 +166,7 @@ impl Arbiter {
         if let Some(successor) = self.successor.as_ref().filter(|it| it.is_ready) {
             self.tell(Event::HandsOver(successor.pid));
         }
+        self.handle.tally().ready.store(0, Ordering::Relaxed);
         self.tell(Event::Stopping);
         self.abandon_reload();
         // Clients are to be refused as soon as the last worker has closed its copy, and not to wait

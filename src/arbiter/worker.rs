@@ -119,6 +119,11 @@ impl<'a> WorkerContext<'a> {
         self.board
     }
 
+    /// The records of all workers.
+    pub fn all(&self) -> &Arc<Board> {
+        &self.ticket.board
+    }
+
     /// The sockets to accept from: this worker's own descriptors of those that were given to the
     /// arbiter.  To be closed
     /// ([`Listening::close`]) when the worker begins to stop: while one worker has a socket open,

@@ -8,7 +8,10 @@
 //! systemd:         the sockets that systemd has passed to this process
 //! systemd:web      those of the name "web" (FileDescriptorName=); also written fd://web
 //! http://127.0.0.1:8000, http+unix:/run/x.sock        the same with the protocol
+//! 127.0.0.1:8000?backlog=64&nodelay=0                 and with options, see `options`
 //! ```
+
+mod options;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -19,6 +22,7 @@ use std::str::FromStr;
 
 use super::Quoted;
 use crate::base::error::{Error, Kind, Result};
+use crate::sys::listen::Tuning;
 
 /// What is spoken on a listener.  The C constants `GW_PROTO_*` are these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,33 +180,59 @@ pub struct Listener {
     /// Other programs may listen on the same address (SO_REUSEPORT), and the system chooses
     /// between them; the workers of this one share a socket.
     pub reuse_port: bool,
+    /// User and group that a unix socket is given, by name or number; empty: as it is made.
+    pub owner: Option<(String, String)>,
+    /// What an internet socket is told.
+    pub socket: Tuning,
 }
 
 impl Listener {
     /// HTTP at `address`, everything else as preset.
     pub fn new(address: Address) -> Self {
-        Listener { protocol: Protocol::Http, address, backlog: 0, mode: 0, reuse_port: false }
+        Listener {
+            protocol: Protocol::Http,
+            address,
+            backlog: 0,
+            mode: 0,
+            reuse_port: false,
+            owner: None,
+            socket: Tuning::default(),
+        }
+    }
+
+    fn is_unix(&self) -> bool {
+        matches!(self.address, Address::Unix(_))
+    }
+
+    fn is_tcp(&self) -> bool {
+        matches!(self.address, Address::Tcp { .. })
     }
 }
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.protocol {
-            Protocol::Http => self.address.fmt(f),
+            Protocol::Http => self.address.fmt(f)?,
         }
+        self.show_options(f)
     }
 }
 
 impl FromStr for Listener {
     type Err = Error;
 
-    /// Read an address, with or without its protocol.  No name is looked up.
-    fn from_str(text: &str) -> Result<Listener> {
+    /// Read an address, with or without its protocol and options.  No name is looked up.
+    fn from_str(whole: &str) -> Result<Listener> {
+        let (text, options) = whole.split_once('?').unwrap_or((whole, ""));
         let (protocol, address) = split_protocol(text)?;
         let address = parse_address(address).map_err(|(kind, problem)| {
             Error::new(kind, format!("address {}: {problem}", Quoted(text)))
         })?;
-        Ok(Listener { protocol, ..Listener::new(address) })
+        let mut listener = Listener { protocol, ..Listener::new(address) };
+        listener.set_options(options, |c| c == '&').map_err(|error| {
+            Error::new(error.kind(), format!("address {}: {}", Quoted(whole), error.message()))
+        })?;
+        Ok(listener)
     }
 }
 

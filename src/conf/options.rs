@@ -197,7 +197,7 @@ impl Opt {
             Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
             Slot::Listeners(_) => {
                 "host:port, :port, [address]:port, unix:/path, fd://N or systemd:name, with http:// \
-                 or http+ before it, separated by commas"
+                 or http+ before it and ?key=value&... behind it, separated by commas"
                     .into()
             }
         }

@@ -27,6 +27,16 @@ pub enum WorkerModel {
     Exec = 3,
 }
 
+/// From which sockets workers accept.  The C constants `GW_ACCEPT_*` are these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum AcceptMode {
+    /// All from one for each address.
+    Shared = 0,
+    /// Each from one of its own (SO_REUSEPORT): the system chooses among them.
+    Reuseport = 1,
+}
+
 /// All that can be set by name.  The fields are the options; the table in [`super::options`] has
 /// their meaning and bounds.  A field that was written directly is held against them by
 /// [`Settings::check`].
@@ -78,6 +88,10 @@ pub struct Settings {
     pub reap_orphans: bool,
     pub memory_soft: u64,
     pub memory_hard: u64,
+    pub accept_mode: AcceptMode,
+    pub worker_requests: u32,
+    pub health_path: String,
+    pub lame_duck: Duration,
 }
 
 impl Default for Settings {
@@ -128,6 +142,10 @@ impl Default for Settings {
             reap_orphans: false,
             memory_soft: 0,
             memory_hard: 0,
+            accept_mode: AcceptMode::Shared,
+            worker_requests: 0,
+            health_path: String::new(),
+            lame_duck: Duration::ZERO,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -211,6 +229,14 @@ impl Settings {
         }
     }
 
+    /// How many sockets there are for each internet address; 0: one, which all workers share.
+    pub fn seats(&self) -> u32 {
+        match (self.accept_mode, self.worker_count()) {
+            (AcceptMode::Reuseport, workers @ 2..) => workers,
+            _ => 0,
+        }
+    }
+
     /// Octets that a request body may have.
     pub fn body_limit(&self) -> u64 {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
@@ -256,6 +282,9 @@ impl Settings {
                 ));
             }
         }
+        if !self.health_path.is_empty() && !self.health_path.starts_with('/') {
+            report(format!("health_path = {}: a path begins with /", self.health_path));
+        }
         if self.memory_hard > 0 && self.memory_soft >= self.memory_hard {
             report(format!(
                 "memory_soft = {}: a worker would be killed first (memory_hard = {})",
@@ -279,26 +308,17 @@ impl Settings {
             other.address == listener.address && !(other.reuse_port && listener.reuse_port)
         };
         let any_port = matches!(listener.address, Address::Tcp { port: 0, .. });
+        let at = &listener.address;
         if !any_port && self.listeners[..n].iter().any(is_shared) {
-            report(format!("bind: {listener} twice"));
+            report(format!("bind: {at} twice"));
         }
-        let is_unix = matches!(listener.address, Address::Unix(_));
-        if listener.mode != 0 && !is_unix {
-            report(format!("bind: {listener}: only a unix socket has a mode"));
-        }
-        if listener.mode > 0o777 {
-            report(format!("bind: {listener}: mode {:o} is more than 777", listener.mode));
-        }
-        if listener.reuse_port && !matches!(listener.address, Address::Tcp { .. }) {
-            report(format!("bind: {listener}: only a TCP address can be bound more than once"));
-        }
-        if listener.backlog > 65_535 {
-            report(format!("bind: {listener}: backlog {} is more than 65535", listener.backlog));
+        for problem in listener.contradictions() {
+            report(format!("bind: {at}: {problem}"));
         }
         if let Address::Fd(fd) = listener.address
             && fd < 0
         {
-            report(format!("bind: {listener}: a descriptor is not negative"));
+            report(format!("bind: {at}: a descriptor is not negative"));
         }
     }
 }

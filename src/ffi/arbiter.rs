@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::config::gw_config;
 use super::guard::{fill, guard, guard_with, out, quietly};
+use super::listener::{self, gw_listener_info};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
-use crate::arbiter::{self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way};
+use crate::arbiter::{
+    self, Arbiter, Board, Handle as Control, State, StopMode, Turn, Way, WorkerSlot,
+};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
@@ -19,10 +22,13 @@ use crate::serve::{self, Common, Process};
 use crate::sys::proc::Exit;
 
 /// [one] Serve until told to stop; takes cfg.  By default it handles TERM (graceful), INT and QUIT
-/// (quick), logs errors to standard error, listens on 127.0.0.1:8000 and forks a worker per CPU:
-/// the options `signals`, `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
+/// (quick), tells systemd of itself if that has started it, logs errors to standard error, listens on
+/// 127.0.0.1:8000 or what systemd has bound, and forks a worker per CPU: the options `signals`,
+/// `systemd`, `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
 ///
-/// Forked workers live and end inside: only the caller's process returns, GW_OK after a stop.
+/// Forked workers live and end inside: only the caller's process returns, GW_OK after a stop.  With
+/// GW_MODEL_EXEC workers are this program, started again: in those this call is the worker, with the
+/// options of the arbiter and the callbacks of the program, and returns when the worker has ended.
 /// GW_ERR_TIMEOUT: it has stopped, and left threads behind in which an application does not return
 /// (GW_MODEL_THREADS).  err->exit_status is what main should return.
 #[unsafe(no_mangle)]
@@ -52,7 +58,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
 }
 
 /// [any] Whether this process is a worker that an arbiter started; one whose threads are workers is
-/// not.
+/// not.  With GW_MODEL_EXEC it is from the start of the program.
 #[unsafe(no_mangle)]
 pub extern "C" fn gw_is_worker() -> i32 {
     i32::from(serve::is_worker())
@@ -97,7 +103,8 @@ pub(super) fn arbiter_of(supervisor: &Supervisor) -> *mut gw_arbiter {
     std::ptr::with_exposed_provenance_mut(supervisor.token)
 }
 
-/// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.
+/// [one] Takes cfg.  Binds its listeners, of which there must be one; starts nothing.  GW_ERR_STATE in
+/// a worker of GW_MODEL_EXEC: where gw_is_worker says so, a program calls gw_serve instead.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_new(
     cfg: *mut gw_config,
@@ -117,7 +124,7 @@ pub unsafe extern "C" fn gw_arbiter_new(
 }
 
 /// [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process that has threads: a fork
-/// would leave them behind with whatever they hold.
+/// would leave them behind with whatever they hold (GW_OPT_FORK_UNSAFE).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_start(a: *mut gw_arbiter, err: *mut gw_error) -> gw_result {
     // SAFETY: the rules page.
@@ -159,7 +166,8 @@ pub unsafe extern "C" fn gw_arbiter_turn(a: *mut gw_arbiter, wait_ms: *mut i64) 
     })
 }
 
-/// [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK hurries the first.
+/// [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_GRACEFUL ends lame_duck, a second
+/// GW_STOP_QUICK hurries the first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_stop(a: *mut gw_arbiter, how: u32) -> gw_result {
     guard(|| {
@@ -189,8 +197,9 @@ pub const GW_STOP_KILL: u32 = 2;
 ///
 /// Takes cfg: the application, hooks, log and options of the new workers; what it does not listen on
 /// any more is closed when the old ones are gone.  worker_model and signals stay.  NULL: the same
-/// configuration, in new processes or threads; [sig] then.  An error: there is something wrong with
-/// cfg, and nothing begins.
+/// configuration, in new processes or threads; [sig] then.  With GW_MODEL_EXEC it must be NULL
+/// (GW_ERR_UNSUPPORTED): the program is started again as it is by then.  An error: there is something
+/// wrong with cfg, and nothing begins.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_reload(a: *mut gw_arbiter, cfg: *mut gw_config) -> gw_result {
     guard(|| {
@@ -275,6 +284,7 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
         let arbiter = unsafe { borrow(a) }?;
         let workers = arbiter.common.counters.iter().zip(arbiter.board.iter());
         let workers = workers.map(|(counters, slot)| (counters, slot.state() != State::Empty));
+        let serves = |slot: &WorkerSlot| slot.state() == State::Ready;
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let tally = arbiter.control.tally();
         let stats = gw_stats {
@@ -284,11 +294,24 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
             reloads: of(&tally.reloads),
             reloads_failed: of(&tally.reloads_failed),
             failing: of(&tally.failing),
+            ready: u64::from(of(&tally.ready) != 0 && arbiter.board.iter().any(serves)),
             ..stats_of(workers, arbiter.since)
         };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
+}
+
+/// [any] One of its sockets at a time, as the kernel has it: start with *cursor = 0; GW_EOF at the end.
+/// One that is closed is left out.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_listeners(
+    a: *const gw_arbiter,
+    cursor: *mut u32,
+    out: *mut gw_listener_info,
+) -> gw_result {
+    // SAFETY: the rules page.
+    guard(|| unsafe { listener::next(&borrow(a)?.control.listeners(), cursor, out) })
 }
 
 /// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.

@@ -219,6 +219,9 @@ pub struct gw_listener {
     pub flags: u32,
     /// of a unix socket, 0: umask decides
     pub mode: u32,
+    /// "key=value ...": backlog, nodelay, defer_accept, fastopen, rcvbuf, sndbuf, reuse_port, mode,
+    /// owner; NULL
+    pub options: *const c_char,
 }
 
 /// HTTP/1.0 and 1.1
@@ -251,7 +254,7 @@ pub unsafe extern "C" fn gw_config_listen(
 }
 
 /// # Safety
-/// The address is NULL or a C string.
+/// The address is NULL or a C string, and so are the options.
 unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
     let invalid = |text: String| Err(Error::new(Kind::Invalid, text));
     let protocol = Protocol::from_code(raw.protocol)?;
@@ -267,11 +270,21 @@ unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
     if raw.flags != 0 {
         return invalid(format!("listener: flags are {:#x}: unknown", raw.flags));
     }
-    listener.backlog = match u32::try_from(raw.backlog) {
-        Ok(backlog) => backlog,
+    if !raw.options.is_null() {
+        // SAFETY: the caller's promise.
+        let options = unsafe { cstr(raw.options, "listener->options") }?;
+        listener.set_options(options, char::is_whitespace).map_err(|error| {
+            Error::new(error.kind(), format!("listener->options: {}", error.message()))
+        })?;
+    }
+    match u32::try_from(raw.backlog) {
+        Ok(0) => {}
+        Ok(backlog) => listener.backlog = backlog,
         Err(_) => return invalid(format!("listener: backlog is {}", raw.backlog)),
-    };
-    listener.mode = raw.mode;
+    }
+    if raw.mode != 0 {
+        listener.mode = raw.mode;
+    }
     Ok(listener)
 }
 

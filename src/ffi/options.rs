@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char};
 use super::guard::{Growing, fill, guard, out, reference};
 use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::conf::options::options;
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{AcceptMode, WorkerModel};
 
 /// processes, or threads
 pub const GW_OPT_WORKERS: u32 = 1;
@@ -93,6 +93,14 @@ pub const GW_OPT_UMASK: u32 = 42;
 pub const GW_OPT_SYSTEMD: u32 = 43;
 /// 0 or 1
 pub const GW_OPT_REAP_ORPHANS: u32 = 44;
+/// ms
+pub const GW_OPT_LAME_DUCK: u32 = 50;
+/// GW_ACCEPT_*
+pub const GW_OPT_ACCEPT_MODE: u32 = 51;
+/// of one worker
+pub const GW_OPT_WORKER_REQUESTS: u32 = 52;
+/// by name only
+pub const GW_OPT_HEALTH_PATH: u32 = 53;
 /// octets
 pub const GW_OPT_MEMORY_SOFT: u32 = 60;
 /// octets
@@ -106,6 +114,16 @@ pub const GW_MODEL_THREADS: u32 = 1;
 pub const GW_MODEL_FORK: u32 = 2;
 /// processes are this program, started again: in those gw_serve is the worker
 pub const GW_MODEL_EXEC: u32 = 3;
+
+/// all workers from one socket for each address
+pub const GW_ACCEPT_SHARED: u32 = 0;
+/// each from one of its own (SO_REUSEPORT)
+pub const GW_ACCEPT_REUSEPORT: u32 = 1;
+
+const _: () = assert!(
+    GW_ACCEPT_SHARED == AcceptMode::Shared as u32
+        && GW_ACCEPT_REUSEPORT == AcceptMode::Reuseport as u32
+);
 
 const _: () = assert!(
     GW_MODEL_INLINE == WorkerModel::Inline as u32

@@ -8,6 +8,7 @@ use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
 use super::deferred::{self, gw_deferred};
 use super::guard::{fill, guard, guard_with, out, quietly};
+use super::listener::{self, gw_listener_info};
 use super::object::{Entered, Exclusive, borrow, give, handle, take};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
@@ -302,10 +303,25 @@ pub unsafe extern "C" fn gw_server_stats(s: *const gw_server, out: *mut gw_stats
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        let stats = stats_of([((*server.remote.counters).as_ref(), true)], server.since);
+        let stats = gw_stats {
+            ready: server.remote.control.is_ready().into(),
+            ..stats_of([((*server.remote.counters).as_ref(), true)], server.since)
+        };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
     })
+}
+
+/// [any] One of its sockets at a time, as gw_arbiter_listeners; what an arbiter's worker accepts from,
+/// too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_listeners(
+    s: *const gw_server,
+    cursor: *mut u32,
+    out: *mut gw_listener_info,
+) -> gw_result {
+    // SAFETY: the rules page.
+    guard(|| unsafe { listener::next(&borrow(s)?.remote.listeners, cursor, out) })
 }
 
 /// A server goes from thread to thread: calls into it come from any, one at a time.

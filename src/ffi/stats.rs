@@ -56,6 +56,10 @@ pub struct gw_stats {
     pub reloads_failed: u64,
     /// places whose worker fails to boot, and is tried again later; now
     pub failing: u64,
+    /// answered with 503, since the application had worker_requests of them
+    pub requests_full: u64,
+    /// 1: it serves, and was not told to stop; 0: tell whoever sends requests to send no more
+    pub ready: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -95,6 +99,7 @@ pub(super) fn stats_of<'a>(
         sum.shed += counters.shed.get();
         sum.full += counters.connections_full.get();
         sum.accept_errors += counters.accept_errors.get();
+        sum.requests_full += counters.requests_full.get();
         sum.spool_errors += counters.spool_errors.get();
     }
     sum

@@ -51,6 +51,10 @@ shared_record! {
         pub rejected: Counter,
         /// Breaches by [`Limit`].
         pub limits: [Counter; 6],
+        /// Requests that the application has, if `worker_requests` limits them, now.
+        pub running: Counter,
+        /// Requests that were answered with 503 since it had `worker_requests` of them.
+        pub requests_full: Counter,
     }
 }
 
@@ -73,7 +77,7 @@ impl AsRef<Counters> for OneOf {
 impl Counters {
     /// For a worker that counts on where another has ended: nothing of what is "now" is its own.
     pub fn begin(&self) {
-        for now in [&self.connections, &self.in_flight] {
+        for now in [&self.connections, &self.in_flight, &self.running] {
             now.plus(now.get().wrapping_neg());
         }
     }

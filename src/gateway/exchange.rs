@@ -137,6 +137,8 @@ pub struct Exchange {
     asked: Cell<Asked>,
     /// The client waits for a 100 before it sends its body.
     expects: Cell<bool>,
+    /// It is counted among those that the application has.
+    admitted: Cell<bool>,
     input: RefCell<RequestBody>,
     head: RefCell<Head>,
     framed: Cell<Option<Framed>>,
@@ -176,6 +178,7 @@ impl Exchange {
             request_id: Cell::new(0),
             asked: Cell::default(),
             expects: Cell::new(false),
+            admitted: Cell::new(false),
             input: RefCell::default(),
             head: RefCell::default(),
             framed: Cell::new(None),
@@ -480,6 +483,28 @@ impl Exchange {
         self.answer_error(link, 503, "too busy");
     }
 
+    /// It is one of those that the application has.
+    pub fn admit(&self) {
+        self.admitted.set(true);
+        self.service.counters().running.plus(1);
+    }
+
+    /// The application has enough requests.
+    pub fn turn_away(&self, link: &dyn Link) {
+        self.service.counters().requests_full.up();
+        self.answer_error(link, 503, "too busy");
+    }
+
+    /// The client asked whether to send more.
+    pub fn say_lame(&self, link: &dyn Link) {
+        self.answer_error(link, 503, "about to stop");
+    }
+
+    /// Whether it asks for this path.
+    pub fn path_is(&self, path: &[u8]) -> bool {
+        self.env.borrow().path_info() == path
+    }
+
     /// The client is gone: nothing more can reach it.
     pub fn abort(&self, link: &dyn Link) {
         match self.phase.get() {
@@ -521,6 +546,9 @@ impl Exchange {
             counters.sent.plus(self.queued.get());
             counters.received.plus(self.input.get_mut().received());
             counters.in_flight.down();
+        }
+        if self.admitted.take() {
+            self.service.counters().running.down();
         }
         debug_assert!(matches!(self.phase.get(), Phase::Done | Phase::Idle));
         self.env.get_mut().unbind();

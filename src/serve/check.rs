@@ -3,8 +3,9 @@
 
 use std::mem::ManuallyDrop;
 
+use super::Process;
+use super::entry::Entry;
 use super::presence::Presence;
-use super::{Entry, Process};
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
 use crate::conf::settings::{Settings, WorkerModel};
@@ -14,6 +15,7 @@ use crate::server::access::Format;
 use crate::server::setup::{Draft, STDERR, STDOUT, addresses_of, check_app};
 use crate::sys::file::can_create_in;
 use crate::sys::listen::probe;
+use crate::sys::user;
 
 /// What is to be done with the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,23 +26,26 @@ pub(super) enum Scope {
     Start {
         /// What that is there for.
         process: Process,
-        /// It takes the place of another, whose addresses and pid file are there.
+        /// It takes the place of another, which has bound the addresses.
         is_second: bool,
     },
     /// To change to it: some of its addresses are bound already.
     Reload,
 }
 
-/// Every problem.  `settings` are those of `config`, with what is taken for granted.
-pub(super) fn problems(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Error> {
+/// Every problem.  `settings` are those of `config`, with what is taken for granted; `presence` is
+/// what the server shows of itself, or is to show.
+pub(super) fn problems(
+    settings: &Settings,
+    config: &mut Config,
+    scope: Scope,
+    presence: &Presence,
+) -> Vec<Error> {
     let mut problems = settings.check();
     problems.extend(places(settings, config.has_log()));
-    let is_second = matches!(scope, Scope::Start { is_second: true, .. });
-    if !is_second {
-        problems.extend(Presence::check(settings));
-    }
-    if scope != Scope::Reload && !is_second {
-        problems.extend(settings.listeners.iter().filter_map(|one| bindable(one).err()));
+    problems.extend(presence.check(settings));
+    if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
+        problems.extend(settings.listeners.iter().filter_map(|one| bindable(settings, one).err()));
     }
     problems.extend(fits(settings, scope).err());
     problems.extend(application(settings, config, scope));
@@ -72,16 +77,20 @@ fn places(settings: &Settings, has_log: bool) -> Vec<Error> {
 }
 
 /// Whether it could be listened on.
-fn bindable(listener: &Listener) -> Result<()> {
+fn bindable(settings: &Settings, listener: &Listener) -> Result<()> {
     let named = |error: Error| {
         // What the system calls "bind", the option is called, too.
         match error.message().starts_with("bind") {
             true => error,
-            false => error.within(format_args!("bind {listener}")),
+            false => error.within(format_args!("bind {}", listener.address)),
         }
     };
     let addresses = addresses_of(listener).map_err(named)?;
-    addresses.iter().try_for_each(|it| probe(it, listener.reuse_port)).map_err(named)
+    if let Some((user, group)) = &listener.owner {
+        user::ids(user, group).map_err(named)?;
+    }
+    let reuse_port = listener.reuse_port || settings.seats() > 0;
+    addresses.iter().try_for_each(|it| probe(it, reuse_port)).map_err(named)
 }
 
 /// What contradicts the call that the configuration is given to.

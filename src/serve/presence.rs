@@ -78,9 +78,10 @@ impl Presence {
         Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
     }
 
-    /// Whether all of that could succeed.
-    pub(crate) fn check(settings: &Settings) -> Vec<Error> {
-        let pidfile = pidfile_of(settings).map(PidFile::check).transpose();
+    /// Whether all of that could succeed, under the names that it has at present.
+    pub(crate) fn check(&self, settings: &Settings) -> Vec<Error> {
+        let name = pidfile_of(settings).map(|path| self.now.lock().name(path));
+        let pidfile = name.map(|name| PidFile::check(&name)).transpose();
         let notifier = match settings.systemd {
             Some(true) => Notifier::from_env().map(drop),
             _ => Ok(()),
@@ -88,12 +89,9 @@ impl Presence {
         pidfile.err().into_iter().chain(notifier.err()).collect()
     }
 
-    /// Before anything is bound or started: whether that could succeed under this name.
+    /// Before anything is bound or started.
     pub(crate) fn prepare(&self, settings: &Settings) -> Result<()> {
         let mut now = self.now.lock();
-        if let Some(path) = pidfile_of(settings) {
-            PidFile::check(&now.name(path))?;
-        }
         if settings.systemd == Some(true) && !now.has_begun && now.notifier.is_none() {
             now.notifier = Notifier::from_env()?;
         }

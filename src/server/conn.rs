@@ -17,7 +17,7 @@ use crate::sys::{clock, listen::Listening};
 use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
 
 use super::crew::{Job, Task};
-use super::engine::Core;
+use super::engine::{Core, Verdict};
 use super::record;
 use timing::Waiting;
 
@@ -89,6 +89,8 @@ pub(super) struct Conn {
     closing: bool,
     /// What is closed may still have octets of the client in its buffer.
     lingers: bool,
+    /// It is closed unless its next request is there.
+    gives_way: bool,
     /// Octets thrown away since the last request.
     discarded: u64,
     /// The request's count, for identities.
@@ -138,6 +140,7 @@ impl Conn {
             ended: false,
             closing: false,
             lingers: false,
+            gives_way: false,
             discarded: 0,
             requests: 0,
         }
@@ -187,6 +190,16 @@ impl Conn {
     /// Whether nothing of a request is there.
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.waiting, Waiting::Idle | Waiting::First)
+    }
+
+    /// Whether it waits for another request.
+    pub(super) fn is_kept(&self) -> bool {
+        self.waiting == Waiting::Idle
+    }
+
+    /// Another connection needs its place.
+    pub(super) fn give_way(&mut self) {
+        self.gives_way = true;
     }
 
     /// Something arrived, or the peer's end did (`ended`), perhaps behind it.
@@ -405,18 +418,17 @@ impl Conn {
             }
             return Some(Fate::Close);
         }
-        if core.context.stopping && !core.context.retiring && self.requests > 0 {
-            if idle {
-                // Unless a request has come that nobody has looked at: it is there, and answered.
-                return match slot.fill(self.fd()) {
-                    Ok(true) => None,
-                    Ok(false) | Err(_) => Some(Fate::Close),
-                };
-            }
-            if !slot.decoder.borrow().is_in_head() {
-                // A body that nobody reads, for the sake of a request that nobody would answer.
-                return self.begin_linger(slot);
-            }
+        if std::mem::take(&mut self.gives_way) && idle {
+            // Unless a request has come that nobody has looked at: it is there, and answered.
+            return match slot.fill(self.fd()) {
+                Ok(true) => None,
+                Ok(false) | Err(_) => Some(Fate::Close),
+            };
+        }
+        let stops = core.context.stopping && !core.context.retiring;
+        if stops && self.requests > 0 && !idle && !slot.decoder.borrow().is_in_head() {
+            // A body that nobody reads, for the sake of a request that nobody would answer.
+            return self.begin_linger(slot);
         }
         if !slot.drained.get() {
             return match slot.fill(self.fd()) {
@@ -443,6 +455,7 @@ impl Conn {
         };
         buf.pin(head_len, room);
         self.requests += 1;
+        self.gives_way = false;
         self.progress = true;
         core.count_request();
         let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
@@ -521,6 +534,9 @@ impl Conn {
 
     #[inline(always)]
     fn call(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        if core.gate.is_some() && !self.pass_gate(slot, core) {
+            return None;
+        }
         if core.has_crew() {
             return Some(Fate::Away);
         }
@@ -537,6 +553,20 @@ impl Conn {
             Phase::Done => self.complete(slot),
             _ => None,
         }
+    }
+
+    /// Whether the request reaches the application.
+    #[inline(never)]
+    fn pass_gate(&mut self, slot: &Slot, core: &Core) -> bool {
+        let Some(gate) = &core.gate else { return true };
+        let x = &slot.exchange;
+        let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        match gate.verdict(x, &core.context.service) {
+            Verdict::Enter => x.admit(),
+            Verdict::Full => x.turn_away(&wire),
+            Verdict::Lame => x.say_lame(&wire),
+        }
+        x.phase() == Phase::Reading
     }
 
     /// The application has been called: take from it what the client takes from us.

@@ -5,14 +5,17 @@
 
 mod accept;
 mod core;
+mod gate;
 mod notices;
+mod share;
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::gateway::counters::Counters;
 use crate::run::pool::Pool;
@@ -24,7 +27,10 @@ use crate::sys::{clock, send};
 
 pub(super) use core::Core;
 use core::PARKED;
+pub(super) use gate::Verdict;
 use notices::{Notices, What};
+pub use share::Peers;
+use share::Share;
 
 use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
@@ -46,6 +52,11 @@ const TIMER_STOP: u64 = 2 << 56;
 /// The key of the timer that tells of what happened many times.
 const TIMER_NOTICE: u64 = 3 << 56;
 
+/// The key of the timer that looks after sockets whose worker is gone.
+const TIMER_SEATS: u64 = 4 << 56;
+/// The key of the timer that ends the time for which a stop was put off.
+const TIMER_LAME: u64 = 6 << 56;
+
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
@@ -64,6 +75,10 @@ pub struct Control {
     stop: AtomicU32,
     /// Whether others serve on while this one stops: see [`Control::retire`].
     retires: AtomicBool,
+    /// The first graceful stop is put off, for a while.
+    has_patience: AtomicBool,
+    /// It was.
+    lame: AtomicBool,
     /// The thread that is in a turn; 0: none.
     turning: AtomicUsize,
 }
@@ -76,6 +91,8 @@ impl Control {
             waker,
             stop: AtomicU32::new(0),
             retires: AtomicBool::new(false),
+            has_patience: AtomicBool::new(false),
+            lame: AtomicBool::new(false),
             turning: AtomicUsize::new(0),
         })
     }
@@ -83,6 +100,11 @@ impl Control {
     /// Whether the engine stops, or is about to.
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it serves, and no stop was asked for.
+    pub fn is_ready(&self) -> bool {
+        !self.is_stopping() && !self.lame.load(Ordering::Relaxed)
     }
 
     /// Whether it stops at once.
@@ -105,11 +127,23 @@ impl Control {
     /// A client of an engine that stops for good would gain nothing by it.
     pub fn retire(&self) {
         self.retires.store(true, Ordering::SeqCst);
-        self.stop(Stop::Graceful);
+        self.begin_stop(Stop::Graceful);
     }
 
-    /// Ask the engine to stop; a later call may only hurry it.  Async-signal-safe.
+    /// Ask the engine to stop; a later call may only hurry it.  With `lame_duck` the first graceful stop
+    /// begins after that time, or with the second call.  Async-signal-safe.
     pub fn stop(&self, how: Stop) {
+        if how == Stop::Graceful
+            && self.has_patience.load(Ordering::SeqCst)
+            && !self.is_stopping()
+            && !self.lame.swap(true, Ordering::SeqCst)
+        {
+            return self.waker.wake();
+        }
+        self.begin_stop(how);
+    }
+
+    fn begin_stop(&self, how: Stop) {
         self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
         self.waker.wake();
     }
@@ -126,6 +160,8 @@ pub struct Remote {
     pub counters: Arc<dyn AsRef<Counters> + Send + Sync>,
     /// See [`Engine::fd`].
     pub fd: RawFd,
+    /// Where it listens.
+    pub listeners: Arc<[Weak<Listening>]>,
 }
 
 impl fmt::Debug for Remote {
@@ -148,8 +184,13 @@ pub struct Engine {
     core: Core,
     conns: Slab<Conn>,
     listeners: Vec<Arc<Listening>>,
-    /// The listeners are watched.
+    /// Those of them that are watched now.
+    watched: Vec<bool>,
+    /// They are watched, but for those of other workers.
     accepting: bool,
+    /// Whoever is in the queue is accepted, however many there are.
+    drains: bool,
+    share: Share,
     /// When accepting goes on after a failure.
     rests_until: u64,
     /// Why it rested last.
@@ -158,6 +199,8 @@ pub struct Engine {
     control: Arc<Control>,
     stopping: Option<Stop>,
     stop_at: u64,
+    /// When a stop begins that was put off.
+    lame_until: u64,
     /// The host's own descriptor has something.
     noticed: bool,
     /// Connections that were interrupted for the sake of the others.
@@ -207,14 +250,18 @@ impl Engine {
         let mut engine = Engine {
             core,
             conns: Slab::with_capacity(0),
+            watched: vec![false; listeners.len()],
             listeners,
             accepting: false,
+            drains: false,
+            share: Share::default(),
             rests_until: 0,
             rested_for: String::new(),
             notices,
             control,
             stopping: None,
             stop_at: u64::MAX,
+            lame_until: u64::MAX,
             noticed: false,
             again: Vec::new(),
             inbox,
@@ -223,6 +270,10 @@ impl Engine {
             ready: Vec::new(),
             jobs: Vec::new(),
         };
+        let has_patience = !engine.core.context.setup.settings.lame_duck.is_zero();
+        engine.control.has_patience.store(has_patience, Ordering::SeqCst);
+        let control = Arc::clone(&engine.control);
+        engine.tell_lame(move || !control.is_ready());
         engine.core.context.tell_time();
         engine.resume_accepting();
         Ok(engine)
@@ -250,6 +301,7 @@ impl Engine {
             pulled: self.core.context.pulled.clone(),
             counters: Arc::clone(&self.core.context.service.counters),
             fd: self.fd(),
+            listeners: self.listeners.iter().map(Arc::downgrade).collect(),
         }
     }
 
@@ -278,6 +330,18 @@ impl Engine {
     /// whether the engine retires: that request is answered and no other is accepted.
     pub fn retire_after(&mut self, requests: u64, may_retire: impl Fn() -> bool + Send + 'static) {
         self.core.limit_requests(requests, Box::new(may_retire));
+    }
+
+    /// Others know whether it is about to stop, and put stops off themselves.
+    pub fn lame_when(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
+        self.control.has_patience.store(false, Ordering::SeqCst);
+        self.tell_lame(is_lame);
+    }
+
+    fn tell_lame(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
+        if let Some(gate) = &mut self.core.gate {
+            gate.is_lame = Some(Box::new(is_lame));
+        }
     }
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.
@@ -367,6 +431,10 @@ impl Engine {
         let (most, rested_for) = (settings.worker_connections, &self.rested_for);
         let text = |what| match what {
             What::Full => format!("worker_connections = {most} reached: new connections wait"),
+            What::Busy => format!(
+                "worker_requests = {} reached: a request was answered with 503",
+                settings.worker_requests
+            ),
             What::Rest => format!("accept: {rested_for}; new connections wait"),
             What::Shed => format!(
                 "answered with 503: a request found no thread or taker in time (queue_limit = {}, queue_timeout = {} ms)",
@@ -539,7 +607,8 @@ impl Engine {
         for key in due.drain(..) {
             match key {
                 TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
-                TIMER_ACCEPT | TIMER_STOP | TIMER_NOTICE => {}
+                TIMER_SEATS if self.stopping.is_none() => self.take_seats(),
+                TIMER_SEATS | TIMER_ACCEPT | TIMER_STOP | TIMER_LAME | TIMER_NOTICE => {}
                 key => self.expire_conn(key, now),
             }
         }
@@ -565,6 +634,9 @@ impl Engine {
 
     /// Do what [`Control::stop`] asked for.
     fn obey(&mut self) {
+        if self.control.lame.load(Ordering::SeqCst) && self.stopping.is_none() {
+            self.put_off();
+        }
         let asked = match self.control.stop.load(Ordering::SeqCst) {
             0 => return,
             1 => Stop::Graceful,
@@ -583,17 +655,36 @@ impl Engine {
         }
     }
 
+    /// The stop was asked for, and begins later.
+    fn put_off(&mut self) {
+        let (now, settings) = (self.core.context.now, &self.core.context.setup.settings);
+        if self.lame_until == u64::MAX {
+            let ms = settings.lame_duck.as_millis() as u64;
+            self.lame_until = now.saturating_add(ms);
+            self.core.wheel.insert(TIMER_LAME, self.lame_until);
+            let log = &self.core.context.service.log;
+            log!(log, Info, "server", "Stops in {ms} ms (lame_duck); serves until then");
+        }
+        if now >= self.lame_until {
+            self.control.begin_stop(Stop::Graceful);
+        }
+    }
+
     fn begin_stop(&mut self, how: Stop) {
         let now = self.core.context.now;
         let grace = self.core.context.setup.settings.graceful_timeout;
         self.stop_at = now + grace.as_millis() as u64;
         self.core.wheel.insert(TIMER_STOP, self.stop_at);
         // A connection that comes from here on wakes another worker, if there is one.
-        for listener in &self.listeners {
-            let _ = self.core.poller.remove(listener.fd());
-        }
-        // Who is in the queue already was promised an answer.
-        for index in 0..self.listeners.len() {
+        let accepted = std::mem::take(&mut self.accepting);
+        self.unwatch_listeners();
+        // Who is in the queue already was promised an answer.  Others have room, if there are any.
+        self.drains = !self.control.retires.load(Ordering::SeqCst);
+        self.accepting = accepted || self.drains;
+        let own: Vec<bool> =
+            self.listeners.iter().map(|it| self.drains || self.serves(it)).collect();
+        self.stop_sharing();
+        for (index, _) in own.into_iter().enumerate().filter(|(_, own)| *own) {
             while how == Stop::Graceful
                 && self.core.context.now < self.stop_at
                 && self.accept(index)
@@ -602,7 +693,7 @@ impl Engine {
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;
         self.core.context.retiring = self.control.retires.load(Ordering::SeqCst);
-        self.pause_accepting();
+        self.accepting = false;
         for listener in self.listeners.drain(..) {
             // Also for the connections that know it: nobody may wait in a queue without a server.
             listener.close();

@@ -16,10 +16,10 @@ use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
 use crate::gateway::service::Service;
-use crate::sys::listen::{self, Listening, listen};
+use crate::sys::listen::{self, How, Listening, listen_as};
 use crate::sys::localtime;
 use crate::sys::notify;
-use crate::sys::user::Identity;
+use crate::sys::user::{self, Identity};
 use crate::wire::Limits;
 
 use super::access::Format;
@@ -140,16 +140,42 @@ impl<S> Setup<S> {
         listener: &Listener,
         there: &mut Vec<Arc<Listening>>,
     ) -> Result<Vec<Arc<Listening>>> {
-        let backlog = self.settings.backlog_of(listener) as i32;
+        let how = self.how(listener)?;
         let addresses = addresses_of(listener)?;
-        let mode = (listener.mode != 0).then_some(listener.mode);
+        let seats = self.settings.seats();
+        if seats > 0 && matches!(listener.address, Address::Tcp { .. }) {
+            let seated = addresses.iter().map(|at| bind_seats(at, &how, seats, there));
+            return seated
+                .collect::<Result<Vec<_>>>()
+                .map(|all| all.into_iter().flatten().collect());
+        }
         let kept_or_bound = |address| {
-            if let Some(at) = there.iter().position(|it| it.asked() == Some(address)) {
+            if let Some(at) =
+                there.iter().position(|it| it.asked() == Some(address) && it.seat().is_none())
+            {
                 return Ok(there.swap_remove(at));
             }
-            listen(address, backlog, listener.reuse_port, mode).map(Arc::new)
+            listen_as(address, &how).map(Arc::new)
         };
         addresses.iter().map(kept_or_bound).collect()
+    }
+
+    fn how(&self, listener: &Listener) -> Result<How> {
+        let owner = match &listener.owner {
+            Some((user, group)) => user::ids(user, group).map_err(|error| {
+                let text = format!("bind {}: {}", listener.address, error.message());
+                Error::new(error.kind(), text)
+            })?,
+            None => (None, None),
+        };
+        Ok(How {
+            backlog: self.settings.backlog_of(listener) as i32,
+            reuse_port: listener.reuse_port,
+            unix_mode: (listener.mode != 0).then_some(listener.mode),
+            owner,
+            socket: listener.socket,
+            resize: listener.backlog > 0,
+        })
     }
 
     /// Open the files of the logs again: in each process that writes to them.
@@ -219,6 +245,25 @@ impl Setup {
     pub fn may_block(&self) -> bool {
         self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
     }
+}
+
+/// A socket for each seat at one address; those that are there stay, also more than there are to be:
+/// somebody may wait in their queues.
+fn bind_seats(
+    address: &listen::Address,
+    how: &How,
+    seats: u32,
+    there: &mut Vec<Arc<Listening>>,
+) -> Result<Vec<Arc<Listening>>> {
+    let is_one = |it: &mut Arc<Listening>| it.asked() == Some(address) && it.seat().is_some();
+    let mut bound: Vec<_> = there.extract_if(.., is_one).collect();
+    for seat in bound.len() as u32..seats {
+        // Where the first one is, if the system chose the port.
+        let at = bound.first().and_then(|it| it.internet()).map(listen::Address::Tcp);
+        let one = listen_as(at.as_ref().unwrap_or(address), &How { reuse_port: true, ..*how })?;
+        bound.push(Arc::new(one.in_seat(seat, address.clone())));
+    }
+    Ok(bound)
 }
 
 /// What contradicts an application; `pulled`: there is none, and requests are taken.

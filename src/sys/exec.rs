@@ -12,6 +12,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::check;
 use super::proc::{self, Pid};
@@ -31,6 +32,22 @@ pub struct Program {
     /// Where it was called.
     dir: Option<CString>,
 }
+
+/// The arguments as they were when the library was loaded.  A program may write over them while it
+/// reads them (strtok), and then the system has what it has written.
+static ARGS: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// Before `main`, or in dlopen: reads a file into memory, no more.
+extern "C" fn remember_args() {
+    if let Ok(line) = std::fs::read("/proc/self/cmdline") {
+        let _ = ARGS.set(line);
+    }
+}
+
+// SAFETY: the section is an array of such functions, which the dynamic linker calls once each.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER_ARGS: extern "C" fn() = remember_args;
 
 /// What a start adds to the program.
 #[derive(Debug)]
@@ -52,15 +69,15 @@ pub struct Start<'a> {
 }
 
 impl Program {
-    /// The program, its arguments, its environment and its directory as they are now.
+    /// The program as it was called, and its environment and its directory as they are now.
     ///
     /// The path is the one that it was called by, where that still leads to it: a link that is
     /// changed to another release leads there.
     pub fn current() -> io::Result<Program> {
         let text = |octets: Vec<u8>| CString::new(octets).map_err(io::Error::other);
-        let args: io::Result<Vec<CString>> = match std::fs::read("/proc/self/cmdline") {
-            Ok(line) if !line.is_empty() => {
-                let line = line.strip_suffix(b"\0").unwrap_or(&line);
+        let args: io::Result<Vec<CString>> = match ARGS.get() {
+            Some(line) if !line.is_empty() => {
+                let line = line.strip_suffix(b"\0").unwrap_or(line);
                 line.split(|octet| *octet == 0).map(|arg| text(arg.to_vec())).collect()
             }
             _ => std::env::args_os().map(|arg| text(arg.into_vec())).collect(),
@@ -368,8 +385,8 @@ mod tests {
              [ \"$MARKED\" = stays ] || exit 3
              [ \"$(cat /proc/$$/fd/{0})\" = hello ] || exit 4
              [ \"$(pwd)\" = / ] || exit 5
-             grep -q '^SigBlk:.*0000000000000000$' /proc/$$/status || exit 6
-             grep -q '^SigIgn:.*[13579bdf]...$' /proc/$$/status && exit 7
+             grep -q '^SigBlk:.*0000000000000000$' /proc/self/status || exit 6
+             grep -q '^SigIgn:.*[13579bdf]...$' /proc/self/status && exit 7
              echo told >/proc/$$/fd/{1}",
             word.as_raw_fd(),
             write.as_raw_fd()

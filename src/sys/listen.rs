@@ -38,6 +38,70 @@ impl fmt::Display for Address {
     }
 }
 
+/// What a socket is told before it listens; what is `None` stays as the system has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// TCP_NODELAY of the connections; `None`: on.
+    pub nodelay: Option<bool>,
+    /// TCP_DEFER_ACCEPT: seconds for which a connection is not shown before it says something.
+    pub defer_accept: Option<u32>,
+    /// TCP_FASTOPEN: connections that may bring octets with their first packet and wait.
+    pub fastopen: Option<u32>,
+    /// SO_RCVBUF of the connections, in octets.
+    pub rcvbuf: Option<u32>,
+    /// SO_SNDBUF of the connections, in octets.
+    pub sndbuf: Option<u32>,
+}
+
+impl Tuning {
+    /// Connections inherit all of it on Linux, which saves a call for each of them.
+    fn apply(&self, fd: RawFd) -> Result<(), (&'static str, io::Error)> {
+        let nodelay = i32::from(self.nodelay.unwrap_or(true));
+        let value = |n: Option<u32>| n.map(|n| i32::try_from(n).unwrap_or(i32::MAX));
+        for (what, level, name, value) in [
+            ("nodelay", libc::IPPROTO_TCP, libc::TCP_NODELAY, Some(nodelay)),
+            ("defer_accept", libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value(self.defer_accept)),
+            ("fastopen", libc::IPPROTO_TCP, libc::TCP_FASTOPEN, value(self.fastopen)),
+            ("rcvbuf", libc::SOL_SOCKET, libc::SO_RCVBUF, value(self.rcvbuf)),
+            ("sndbuf", libc::SOL_SOCKET, libc::SO_SNDBUF, value(self.sndbuf)),
+        ] {
+            if let Some(value) = value {
+                set_option(fd, level, name, value).map_err(|error| (what, error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A listening socket as the kernel has it, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// Its port; 0: it is a unix socket.
+    pub port: u16,
+    /// How many connections may wait for accept; 0: a unix socket, of which the kernel does not tell.
+    pub backlog: u32,
+    /// How many wait.
+    pub waiting: u32,
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_DEFER_ACCEPT in seconds: what was asked for, rounded up to a retransmission.
+    pub defer_accept: u32,
+    /// TCP_FASTOPEN.
+    pub fastopen: u32,
+    /// SO_RCVBUF: twice what was asked for, as the kernel counts.
+    pub rcvbuf: u32,
+    /// SO_SNDBUF: the same.
+    pub sndbuf: u32,
+    /// SO_REUSEPORT.
+    pub reuse_port: bool,
+    /// Permissions of a unix socket's file.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
 /// A socket that listens.  Dropping it closes it, and removes the file of a unix socket if this
 /// process made it (a forked child does not) and nobody replaced it since.
 #[derive(Debug)]
@@ -50,6 +114,8 @@ pub struct Listening {
     server: Peer,
     /// What [`listen`] was asked for.
     asked: Option<Address>,
+    /// Of several sockets at one address, which one.
+    seat: Option<u32>,
 }
 
 /// The file of a unix socket that we made.
@@ -101,6 +167,54 @@ impl Listening {
         self.asked.as_ref()
     }
 
+    /// Whose it is, of several sockets at one address: the seat's, from 0; `None`: everybody's.
+    pub fn seat(&self) -> Option<u32> {
+        self.seat
+    }
+
+    /// The same, for one seat, made when there was to be a socket at `asked`.
+    pub fn in_seat(self, seat: u32, asked: Address) -> Self {
+        Listening { seat: Some(seat), asked: Some(asked), ..self }
+    }
+
+    /// The internet address where it listens.
+    pub fn internet(&self) -> Option<SocketAddr> {
+        local(self.fd()).ok()?.internet()
+    }
+
+    /// What the kernel says of it.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub fn info(&self) -> io::Result<Info> {
+        let fd = self.fd();
+        let of = |level, name| option(fd, level, name).map(|value| value.max(0) as u32);
+        if of(libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 0 {
+            return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+        }
+        let mut info = Info {
+            rcvbuf: of(libc::SOL_SOCKET, libc::SO_RCVBUF)?,
+            sndbuf: of(libc::SOL_SOCKET, libc::SO_SNDBUF)?,
+            ..Info::default()
+        };
+        let name = local(fd)?;
+        if let Some(address) = name.internet() {
+            let tcp = tcp_info(fd)?;
+            info.port = address.port();
+            // Of a listener the kernel keeps its queue in these two.
+            (info.waiting, info.backlog) = (tcp.tcpi_unacked, tcp.tcpi_sacked);
+            info.nodelay = of(libc::IPPROTO_TCP, libc::TCP_NODELAY)? != 0;
+            info.defer_accept = of(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT)?;
+            info.fastopen = of(libc::IPPROTO_TCP, libc::TCP_FASTOPEN)?;
+            info.reuse_port = of(libc::SOL_SOCKET, libc::SO_REUSEPORT)? != 0;
+        } else if let Some(path) = name.path()
+            && let Ok(is) = std::fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path)))
+        {
+            (info.mode, info.uid, info.gid) = (is.mode() & 0o7777, is.uid(), is.gid());
+        }
+        Ok(info)
+    }
+
     /// The file of a unix socket that goes when this is dropped.
     pub fn owned_path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
@@ -109,7 +223,7 @@ impl Listening {
     /// Another descriptor of the same socket, for a worker of its own in this process: the socket is
     /// closed when all of them are.  The file of a unix socket stays this one's.
     pub fn duplicate(&self) -> io::Result<Listening> {
-        Listening::new(duplicate(self.fd())?, None)
+        Ok(Listening { seat: self.seat, ..Listening::new(duplicate(self.fd())?, None)? })
     }
 
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
@@ -168,7 +282,7 @@ impl Listening {
                 format!("unix:{}", path.display())
             }
         };
-        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None })
+        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None, seat: None })
     }
 }
 
@@ -206,11 +320,36 @@ pub fn listen(
     reuse_port: bool,
     unix_mode: Option<u32>,
 ) -> Result<Listening> {
+    let how = How { backlog, reuse_port, unix_mode, ..How::default() };
+    listen_as(address, &how)
+}
+
+/// How to listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// As [`listen`] has them.
+    pub backlog: i32,
+    /// As [`listen`] has it.
+    pub reuse_port: bool,
+    /// As [`listen`] has it.
+    pub unix_mode: Option<u32>,
+    /// User and group of a unix socket's file.
+    pub owner: (Option<u32>, Option<u32>),
+    /// What an internet socket is told.
+    pub socket: Tuning,
+    /// The backlog is to be so also for an inherited socket that listens already.
+    pub resize: bool,
+}
+
+/// As [`listen`], with everything that can be said.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_as(address: &Address, how: &How) -> Result<Listening> {
     let listening = match address {
-        Address::Tcp(to) => listen_tcp(to, backlog, reuse_port)
-            .map_err(|error| Error::os(format_args!("bind {address}"), &error)),
-        Address::Unix(path) => listen_unix(path, backlog, unix_mode),
-        Address::Fd(fd) => listen_inherited(*fd, backlog),
+        Address::Tcp(to) => listen_tcp(to, how),
+        Address::Unix(path) => listen_unix(path, how),
+        Address::Fd(fd) => listen_inherited(*fd, how),
     };
     listening.map(|listening| Listening { asked: Some(address.clone()), ..listening })
 }
@@ -230,13 +369,14 @@ pub fn probe(address: &Address, reuse_port: bool) -> Result<()> {
     }
 }
 
-fn listen_tcp(address: &SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<Listening> {
-    let fd = bind_tcp(address, reuse_port)?;
-    let raw = fd.as_raw_fd();
-    // Accepted sockets inherit it on Linux, which saves a call for each of them.
-    set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    start_listening(raw, backlog)?;
-    Listening::new(fd, None)
+fn listen_tcp(address: &SocketAddr, how: &How) -> Result<Listening> {
+    let action = format!("bind {address}");
+    let fd = bind_tcp(address, how.reuse_port).map_err(|error| Error::os(&action, &error))?;
+    let told = how.socket.apply(fd.as_raw_fd());
+    told.map_err(|(what, error)| Error::os(format_args!("{action}: {what}"), &error))?;
+    let listening =
+        start_listening(fd.as_raw_fd(), how.backlog).and_then(|()| Listening::new(fd, None));
+    listening.map_err(|error| Error::os(&action, &error))
 }
 
 fn bind_tcp(address: &SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
@@ -277,7 +417,7 @@ fn bind_tcp(address: &SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening> {
+fn listen_unix(path: &Path, how: &How) -> Result<Listening> {
     let action = format!("bind unix:{}", path.display());
     let (name, len) = unix_name(path)
         .map_err(|reason| Error::new(Kind::Invalid, format!("{action}: {reason}")))?;
@@ -301,11 +441,16 @@ fn listen_unix(path: &Path, backlog: i32, mode: Option<u32>) -> Result<Listening
         kept: AtomicBool::new(false),
     };
     // Nobody can connect before listen(2), so there is no moment with other permissions.
-    if let Some(mode) = mode {
+    if how.owner != (None, None) {
+        let (user, group) = how.owner;
+        std::os::unix::fs::lchown(path, user, group)
+            .map_err(|error| Error::os(format_args!("{action}: owner"), &error))?;
+    }
+    if let Some(mode) = how.unix_mode {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .map_err(|error| os(&error))?;
     }
-    start_listening(fd.as_raw_fd(), backlog).map_err(|error| os(&error))?;
+    start_listening(fd.as_raw_fd(), how.backlog).map_err(|error| os(&error))?;
     Listening::new(fd, Some(file)).map_err(|error| os(&error))
 }
 
@@ -346,18 +491,19 @@ fn inspect(fd: RawFd, action: &str) -> Result<(libc::c_int, bool)> {
     Ok((family, listens))
 }
 
-fn listen_inherited(fd: RawFd, backlog: i32) -> Result<Listening> {
+fn listen_inherited(fd: RawFd, how: &How) -> Result<Listening> {
     let action = format!("listen on inherited descriptor {fd}");
     let os = |error: io::Error| Error::os(&action, &error);
     let (family, listens) = inspect(fd, &action)?;
     let copy = duplicate(fd).map_err(os)?;
     let raw = copy.as_raw_fd();
-    if !listens {
-        start_listening(raw, backlog).map_err(os)?;
+    if !listens || how.resize {
+        start_listening(raw, how.backlog).map_err(os)?;
     }
     set_flags(raw).map_err(os)?;
     if family != libc::AF_UNIX {
-        set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).map_err(os)?;
+        let told = how.socket.apply(raw);
+        told.map_err(|(what, error)| Error::os(format_args!("{action}: {what}"), &error))?;
     }
     Listening::new(copy, None).map_err(os)
 }
@@ -376,6 +522,16 @@ fn bind<T>(fd: RawFd, name: &T, len: usize) -> io::Result<()> {
     // SAFETY: the kernel reads `len` octets of `name`, and it has as many.
     check(unsafe { libc::bind(fd, (&raw const *name).cast(), len as libc::socklen_t) })?;
     Ok(())
+}
+
+fn tcp_info(fd: RawFd) -> io::Result<libc::tcp_info> {
+    // SAFETY: a tcp_info is plain numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let at = (&raw mut info).cast();
+    // SAFETY: `info` has the `len` octets that may be written.
+    check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, at, &mut len) })?;
+    Ok(info)
 }
 
 fn start_listening(fd: RawFd, backlog: i32) -> io::Result<()> {
@@ -548,6 +704,60 @@ mod tests {
         assert!(!both(&dir.address(), false));
         assert!(!both(&Address::Unix("/nonexistent/s".into()), false));
         assert!(!both(&Address::Unix("/".repeat(200).into()), false));
+    }
+
+    #[test]
+    fn a_socket_is_told_what_was_said_and_tells_it() {
+        let socket = Tuning {
+            nodelay: Some(false),
+            defer_accept: Some(3),
+            fastopen: Some(17),
+            rcvbuf: Some(20_000),
+            sndbuf: Some(30_000),
+        };
+        let how = How { backlog: 33, reuse_port: true, socket, ..How::default() };
+        let listening = listen_as(&tcp("127.0.0.1:0"), &how).unwrap();
+        let info = listening.info().unwrap();
+        assert_eq!(format!("127.0.0.1:{}", info.port), listening.local());
+        assert_eq!((info.backlog, info.waiting), (33, 0));
+        assert_eq!((info.nodelay, info.fastopen, info.reuse_port), (false, 17, true));
+        // Rounded up to a retransmission, and doubled.
+        assert!((3..=7).contains(&info.defer_accept), "{info:?}");
+        assert_eq!((info.rcvbuf, info.sndbuf), (40_000, 60_000));
+
+        let plain = listen(&tcp("127.0.0.1:0"), 9, false, None).unwrap();
+        let _waits = TcpStream::connect(plain.local()).unwrap();
+        let info = plain.info().unwrap();
+        assert_eq!((info.backlog, info.waiting, info.nodelay), (9, 1, true));
+        // An inherited one is told, too.
+        let how = How { backlog: 5, resize: true, socket, ..How::default() };
+        let info = listen_as(&Address::Fd(plain.fd()), &how).unwrap().info().unwrap();
+        assert_eq!((info.backlog, info.fastopen, info.sndbuf), (5, 17, 60_000));
+        plain.close();
+        assert!(plain.info().is_err());
+    }
+
+    #[test]
+    fn the_file_of_a_socket_is_given_away() {
+        let dir = Dir::new("owner");
+        let is = std::fs::metadata(&dir.0).unwrap();
+        let how = How {
+            backlog: 4,
+            unix_mode: Some(0o640),
+            owner: (Some(is.uid()), Some(is.gid())),
+            ..How::default()
+        };
+        let info = listen_as(&dir.address(), &how).unwrap().info().unwrap();
+        assert_eq!((info.mode, info.uid, info.gid), (0o640, is.uid(), is.gid()));
+        // To somebody else only root may give it; and then it is removed again.
+        let how = How { owner: (Some(54_321), None), ..how };
+        match listen_as(&dir.address(), &how) {
+            Ok(listening) => assert_eq!(listening.info().unwrap().uid, 54_321),
+            Err(error) => {
+                assert!(error.message().contains(": owner"), "{error}");
+                assert!(!dir.path().exists());
+            }
+        }
     }
 
     #[test]

@@ -149,6 +149,24 @@ fn os(action: &str, error: Errno) -> Error {
     Error::os(action, &error.into())
 }
 
+/// The numbers of a user and a group, by name or number; of an empty name there is none.
+///
+/// # Errors
+/// As [`Identity::named`].
+pub fn ids(user: &str, group: &str) -> Result<(Option<u32>, Option<u32>)> {
+    let uid = match (user, number("user", user)?) {
+        ("", _) => None,
+        (_, Some(uid)) => Some(uid),
+        (name, None) => Some(user_named(name)?.uid.as_raw()),
+    };
+    let gid = match (group, number("group", group)?) {
+        ("", _) => None,
+        (_, Some(gid)) => Some(gid),
+        (name, None) => Some(group_named(name)?.as_raw()),
+    };
+    Ok((uid, gid))
+}
+
 /// A number, if it is one.  All bits set mean "as before" to the system, and so are nobody's.
 fn number(option: &str, text: &str) -> Result<Option<u32>> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -157,6 +175,15 @@ fn number(option: &str, text: &str) -> Result<Option<u32>> {
     match text.parse() {
         Ok(number) if number != u32::MAX => Ok(Some(number)),
         _ => Err(Error::new(Kind::Invalid, format!("{option} = {text}: nobody has this number"))),
+    }
+}
+
+fn user_named(user: &str) -> Result<User> {
+    let action = format!("user = {user}");
+    match found(User::from_name(user)) {
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(Error::new(Kind::Invalid, format!("{action}: there is no such user"))),
+        Err(error) => Err(os(&action, error)),
     }
 }
 
@@ -190,6 +217,17 @@ mod tests {
         let error = Identity::named(user, group).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         error.message().to_owned()
+    }
+
+    #[test]
+    fn the_numbers_of_names_are_found() {
+        assert_eq!(ids("root", "root").unwrap(), (Some(0), Some(0)));
+        assert_eq!(ids("", "1234").unwrap(), (None, Some(1234)));
+        assert_eq!(ids("4321", "").unwrap(), (Some(4321), None));
+        assert_eq!(ids("", "").unwrap(), (None, None));
+        for (user, group) in [("no-such-user", ""), ("root", "no-such-group"), ("4294967295", "")] {
+            assert_eq!(ids(user, group).unwrap_err().kind(), Kind::Invalid);
+        }
     }
 
     #[test]

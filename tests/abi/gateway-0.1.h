@@ -471,6 +471,9 @@ typedef struct gw_listener {        /* where connections come from */
     int32_t     backlog;            /* 0: the option */
     uint32_t    flags;              /* 0 */
     uint32_t    mode;               /* of a unix socket, 0: umask decides */
+    const char *options;            /* "key=value ...": backlog, nodelay,
+                                       defer_accept, fastopen, rcvbuf,
+                                       sndbuf, reuse_port, mode, owner; NULL */
 } gw_listener;
 
 #define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
@@ -535,6 +538,10 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_SYSTEMD                  43  /* 1 in gw_serve, else 0, unless
                                                set */
 #define GW_OPT_REAP_ORPHANS             44  /* 0 or 1 */
+#define GW_OPT_LAME_DUCK                50  /* ms */
+#define GW_OPT_ACCEPT_MODE              51  /* GW_ACCEPT_* */
+#define GW_OPT_WORKER_REQUESTS          52  /* of one worker */
+#define GW_OPT_HEALTH_PATH              53  /* by name only */
 #define GW_OPT_MEMORY_SOFT              60  /* octets */
 #define GW_OPT_MEMORY_HARD              61  /* octets */
 
@@ -544,6 +551,11 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_MODEL_EXEC    3          /* processes are this program, started
                                        again: in those gw_serve is the
                                        worker */
+
+#define GW_ACCEPT_SHARED    0       /* all workers from one socket for each
+                                       address */
+#define GW_ACCEPT_REUSEPORT 1       /* each from one of its own
+                                       (SO_REUSEPORT) */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;
@@ -727,28 +739,68 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t reloads_failed;        /* after which the old workers served on */
     uint64_t failing;               /* places whose worker fails to boot,
                                        and is tried again later; now */
+    uint64_t requests_full;         /* answered with 503, since the
+                                       application had worker_requests of
+                                       them */
+    uint64_t ready;                 /* 1: it serves, and was not told to
+                                       stop; 0: tell whoever sends requests
+                                       to send no more */
 } gw_stats;
 
+/* a socket that listens, as the kernel has it now */
+typedef struct gw_listener_info {
+    uint32_t size;
+    uint32_t protocol;              /* GW_PROTO_* */
+    char     address[120];          /* "127.0.0.1:8000", "unix:/path", with
+                                       the port that the system chose */
+    uint32_t port;                  /* 0: a unix socket */
+    uint32_t seat;                  /* which of several sockets at this
+                                       address, from 0:
+                                       accept_mode=reuseport */
+    uint32_t backlog;               /* how many connections may wait; 0: a
+                                       unix socket, the kernel does not tell */
+    uint32_t waiting;               /* how many do */
+    uint32_t nodelay;               /* TCP_NODELAY */
+    uint32_t defer_accept;          /* TCP_DEFER_ACCEPT, in seconds */
+    uint32_t fastopen;              /* TCP_FASTOPEN */
+    uint32_t reuse_port;            /* SO_REUSEPORT */
+    uint32_t rcvbuf;                /* SO_RCVBUF: the kernel doubles what is
+                                       asked for */
+    uint32_t sndbuf;                /* SO_SNDBUF */
+    uint32_t mode;                  /* of the file of a unix socket; here
+                                       and below */
+    uint32_t uid;                   /* its owner */
+    uint32_t gid;
+} gw_listener_info;
+
 /* [one] Serve until told to stop; takes cfg.  By default it handles TERM
-   (graceful), INT and QUIT (quick), logs errors to standard error, listens
-   on 127.0.0.1:8000 and forks a worker per CPU: the options `signals`,
-   `errorlog`, `bind`, `workers` and `worker_model` say otherwise.
+   (graceful), INT and QUIT (quick), tells systemd of itself if that has
+   started it, logs errors to standard error, listens on 127.0.0.1:8000 or
+   what systemd has bound, and forks a worker per CPU: the options
+   `signals`, `systemd`, `errorlog`, `bind`, `workers` and `worker_model`
+   say otherwise.
    Forked workers live and end inside: only the caller's process returns,
-   GW_OK after a stop.  GW_ERR_TIMEOUT: it has stopped, and left threads
-   behind in which an application does not return (GW_MODEL_THREADS).
-   err->exit_status is what main should return. */
+   GW_OK after a stop.  With GW_MODEL_EXEC workers are this program, started
+   again: in those this call is the worker, with the options of the arbiter
+   and the callbacks of the program, and returns when the worker has ended.
+   GW_ERR_TIMEOUT: it has stopped, and left threads behind in which an
+   application does not return (GW_MODEL_THREADS). err->exit_status is what
+   main should return. */
 gw_result gw_serve(gw_config *cfg, gw_error *err);
 
 /* [any] Whether this process is a worker that an arbiter started; one whose
-   threads are workers is not. */
+   threads are workers is not.  With GW_MODEL_EXEC it is from the start of
+   the program. */
 int32_t gw_is_worker(void);
 
 /* [one] Takes cfg.  Binds its listeners, of which there must be one; starts
-   nothing. */
+   nothing.  GW_ERR_STATE in a worker of GW_MODEL_EXEC: where gw_is_worker
+   says so, a program calls gw_serve instead. */
 gw_result gw_arbiter_new(gw_config *cfg, gw_arbiter **out, gw_error *err);
 
 /* [one] Start the workers.  With GW_MODEL_FORK GW_ERR_STATE in a process
-   that has threads: a fork would leave them behind with whatever they hold. */
+   that has threads: a fork would leave them behind with whatever they hold
+   (GW_OPT_FORK_UNSAFE). */
 gw_result gw_arbiter_start(gw_arbiter *a, gw_error *err);
 
 /* [one] Watch the workers until stopped; starts them if that was not done.
@@ -762,8 +814,9 @@ int32_t gw_arbiter_fd(const gw_arbiter *a);
    a host with a loop of its own, as gw_server_turn. */
 gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
 
-/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second GW_STOP_QUICK
-   hurries the first. */
+/* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second
+   GW_STOP_GRACEFUL ends lame_duck, a second GW_STOP_QUICK hurries the
+   first. */
 gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
 
 #define GW_STOP_GRACEFUL 0          /* requests that are there are answered,
@@ -780,8 +833,9 @@ gw_result gw_arbiter_stop(gw_arbiter *a, uint32_t how);
    Takes cfg: the application, hooks, log and options of the new workers;
    what it does not listen on any more is closed when the old ones are gone.
    worker_model and signals stay.  NULL: the same configuration, in new
-   processes or threads; [sig] then.  An error: there is something wrong
-   with cfg, and nothing begins. */
+   processes or threads; [sig] then.  With GW_MODEL_EXEC it must be NULL
+   (GW_ERR_UNSUPPORTED): the program is started again as it is by then.  An
+   error: there is something wrong with cfg, and nothing begins. */
 gw_result gw_arbiter_reload(gw_arbiter *a, gw_config *cfg);
 
 /* [sig] From now on there are to be so many workers, 1 to 1024: the oldest
@@ -812,6 +866,11 @@ gw_result gw_arbiter_reaped(gw_arbiter *a, int32_t pid, int32_t status);
 
 /* [any] The counters of all workers, those that have ended included. */
 gw_result gw_arbiter_stats(const gw_arbiter *a, gw_stats *out);
+
+/* [any] One of its sockets at a time, as the kernel has it: start with
+   *cursor = 0; GW_EOF at the end.  One that is closed is left out. */
+gw_result gw_arbiter_listeners(const gw_arbiter *a, uint32_t *cursor,
+                               gw_listener_info *out);
 
 /* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
    another thread, has ended.  What it returned; GW_AGAIN when time is up. */
@@ -881,6 +940,11 @@ gw_result gw_server_events(gw_server *s, gw_event *out, size_t cap,
 
 /* [any] The counters of this server. */
 gw_result gw_server_stats(const gw_server *s, gw_stats *out);
+
+/* [any] One of its sockets at a time, as gw_arbiter_listeners; what an
+   arbiter's worker accepts from, too. */
+gw_result gw_server_listeners(const gw_server *s, uint32_t *cursor,
+                              gw_listener_info *out);
 
 /* ---- 13. application modules ------------------------------------------- */
 

@@ -117,7 +117,7 @@ AT(gw_option, kind, 16);
 AT(gw_option, preset, 24);
 AT(gw_option, help, 32);
 
-SIZE(gw_listener, 32);
+SIZE(gw_listener, 40);
 AT(gw_listener, size, 0);
 AT(gw_listener, protocol, 4);
 AT(gw_listener, address, 8);
@@ -125,6 +125,7 @@ AT(gw_listener, fd, 16);
 AT(gw_listener, backlog, 20);
 AT(gw_listener, flags, 24);
 AT(gw_listener, mode, 28);
+AT(gw_listener, options, 32);
 
 SIZE(gw_access, 96);
 AT(gw_access, size, 0);
@@ -182,7 +183,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 232);
+SIZE(gw_stats, 248);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -208,6 +209,26 @@ AT(gw_stats, killed, 200);
 AT(gw_stats, reloads, 208);
 AT(gw_stats, reloads_failed, 216);
 AT(gw_stats, failing, 224);
+AT(gw_stats, requests_full, 232);
+AT(gw_stats, ready, 240);
+
+SIZE(gw_listener_info, 180);
+AT(gw_listener_info, size, 0);
+AT(gw_listener_info, protocol, 4);
+AT(gw_listener_info, address, 8);
+AT(gw_listener_info, port, 128);
+AT(gw_listener_info, seat, 132);
+AT(gw_listener_info, backlog, 136);
+AT(gw_listener_info, waiting, 140);
+AT(gw_listener_info, nodelay, 144);
+AT(gw_listener_info, defer_accept, 148);
+AT(gw_listener_info, fastopen, 152);
+AT(gw_listener_info, reuse_port, 156);
+AT(gw_listener_info, rcvbuf, 160);
+AT(gw_listener_info, sndbuf, 164);
+AT(gw_listener_info, mode, 168);
+AT(gw_listener_info, uid, 172);
+AT(gw_listener_info, gid, 176);
 
 SIZE(gw_module_args, 24);
 AT(gw_module_args, size, 0);

@@ -10,14 +10,24 @@ use crate::harness::{SIGKILL, SIGSTOP, SIGTERM, kill};
 /// Requests in flight, and connections that the system has queued for the listener: the loops are
 /// all busy, so that nobody has accepted these.
 pub(crate) fn term_answers_what_is_there_and_what_waits(model: Model) {
-    let mut host = Host::start(model, 2, &["app=loop"]);
+    term_answers(model, 2, &["app=loop"]);
+}
+
+/// The same, where the workers have as many connections as they take.
+pub(crate) fn term_answers_those_for_whom_there_is_no_room(model: Model) {
+    term_answers(model, 4, &["threads=2", "worker_connections=2"]);
+}
+
+/// `busy` clients are being served.
+fn term_answers(model: Model, busy: i32, options: &[&str]) {
+    let mut host = Host::start(model, 2, options);
     let ask = |path: &str| {
         let mut client = host.server.connect();
         client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         client
     };
-    let mut clients: Vec<Client> = (0..2).map(|_| ask("/hang")).collect();
-    host.until("inside", 2);
+    let mut clients: Vec<Client> = (0..busy).map(|_| ask("/hang")).collect();
+    host.until("inside", busy);
     clients.extend((0..20).map(|_| ask("/")));
     host.server.signal(SIGTERM);
     until("it has heard", || host.log().contains("Shutting down: Master"));

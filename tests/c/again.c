@@ -37,7 +37,7 @@
 /* Tests write another number over this one. */
 static const char  release[] = "release-1";
 
-static char        *const *args;
+static char        *args[64];
 static int          count, own_status;
 static int          was_marked, child_was_worker = -1;
 static const char  *boot = "well", *upgrade, *ready;
@@ -66,12 +66,15 @@ schedule(void *self)
 static void
 start_runtime(void)
 {
+    static char       room[65536];
     static pthread_t  self;
+    stack_t           stack = { .ss_sp = room, .ss_size = sizeof room };
     struct sigaction  act = { .sa_handler = preempt,
                               .sa_flags = SA_ONSTACK | SA_RESTART };
     pthread_t         thread;
 
     self = pthread_self();
+    sigaltstack(&stack, NULL);
     sigaction(SIGURG, &act, NULL);
     if (pthread_create(&thread, NULL, schedule, &self) == 0) {
         pthread_setname_np(thread, "scheduler");
@@ -309,21 +312,27 @@ main(int argc, char **argv)
     int        i, status = 0, in_thread = 0;
     pthread_t  thread;
 
-    args = argv;
-    count = argc;
-    if (argc > 1 && strcmp(argv[1], "whoami") == 0) {
+    /* As those do that hide what stands there. */
+    for (i = 0; i < argc && i < 64; i++) {
+        args[i] = strdup(argv[i]);
+        count = i + 1;
+        if (i > 0) {
+            memset(argv[i], 'x', strlen(argv[i]));
+        }
+    }
+    if (count > 1 && strcmp(args[1], "whoami") == 0) {
         printf("%d\n", gw_is_worker());
         return 0;
     }
-    for (i = 2; i < argc; i++) {
-        if (strcmp(argv[i], "runtime=1") == 0) {
+    for (i = 2; i < count; i++) {
+        if (strcmp(args[i], "runtime=1") == 0) {
             start_runtime();
         }
-        in_thread |= strcmp(argv[i], "serve=thread") == 0;
+        in_thread |= strcmp(args[i], "serve=thread") == 0;
     }
     was_marked = getenv("GATEWAY_WORKER") != NULL;
     if (gw_is_worker()) {
-        child_was_worker = ask_child(argv[0]);
+        child_was_worker = ask_child(args[0]);
     }
     if (in_thread && pthread_create(&thread, NULL, serve, &status) == 0) {
         pthread_join(thread, NULL);

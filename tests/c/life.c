@@ -198,33 +198,34 @@ main(int argc, char **argv)
     app.name = "life";
     app.flags = GW_APP_THREADSAFE;
     for (i = 1; i < argc; i++) {
-        char  *value = strchr(argv[i], '=');
+        /* What the process was started with stays: it may be started again. */
+        char  *name = strdup(argv[i]), *value = strchr(name, '=');
 
         if (value == NULL) {
-            fprintf(stderr, "%s: no value\n", argv[i]);
+            fprintf(stderr, "%s: no value\n", name);
             return 2;
         }
         *value++ = '\0';
-        if (strcmp(argv[i], "as") == 0) {
+        if (strcmp(name, "as") == 0) {
             as = value;
 
-        } else if (strcmp(argv[i], "app") == 0) {
+        } else if (strcmp(name, "app") == 0) {
             with = value;
 
-        } else if (strcmp(argv[i], "module") == 0) {
+        } else if (strcmp(name, "module") == 0) {
             module = value;
 
-        } else if (strcmp(argv[i], "run") == 0) {
+        } else if (strcmp(name, "run") == 0) {
             command = value;
 
-        } else if (strcmp(argv[i], "subreaper") == 0) {
+        } else if (strcmp(name, "subreaper") == 0) {
             prctl(PR_SET_CHILD_SUBREAPER, 1);
 
-        } else if (strcmp(argv[i], "middleware") == 0) {
+        } else if (strcmp(name, "middleware") == 0) {
             wrapped = 1;
 
         } else {
-            need(gw_config_set(cfg, argv[i], value, &err), &err);
+            need(gw_config_set(cfg, name, value, &err), &err);
         }
     }
     if (strcmp(with, "loop") == 0) {

@@ -40,13 +40,18 @@ make_arbiter(const char *bind, const char *model, const char *workers)
     return arbiter;
 }
 
+/* Its client leaves meanwhile: an idle one is waited for. */
 static void
-stop_server(gw_server *server)
+stop_server(gw_server *server, int client)
 {
     struct pollfd  fd = { gw_server_fd(server), POLLIN, 0 };
     int64_t        wait_ms;
 
     gw_server_stop(server, GW_STOP_GRACEFUL);
+    if (gw_server_turn(server, &wait_ms) != GW_OK) {
+        die("a client is there");
+    }
+    close(client);
     while (gw_server_turn(server, &wait_ms) == GW_OK) {
         poll(&fd, 1, (int) wait_ms);
     }
@@ -97,9 +102,11 @@ one_round(int number)
     /* Some servers are stopped first, others freed with their connections; and
        so are arbiters, with their workers. */
     if (number % 2 == 0) {
-        stop_server(bound);
+        stop_server(bound, fd);
+
+    } else {
+        close(fd);
     }
-    close(fd);
     fd = connect_at_last(socket_a);
     ask(fd, NULL);
     close(fd);

@@ -11,6 +11,9 @@
  *     signal N                    gw_arbiter_signal
  *     boot well|fails|hangs       what workers do that are started from now on
  *     stats                       gw_arbiter_stats
+ *     limits                      what was refused, of the same
+ *     listeners                   gw_arbiter_listeners
+ *     release                     let those go that hang in the application
  *
  * What it answers, and what the hooks of the arbiter hear, is said on standard
  * output; GET /state says what was counted.  The arbiter is turned beside the
@@ -71,13 +74,15 @@ schedule(void *main_thread)
 static void
 start_runtime(void)
 {
+    static char       room[65536];
     static pthread_t  self;
+    stack_t           stack = { .ss_sp = room, .ss_size = sizeof room };
     struct sigaction  act = { .sa_handler = preempt,
                               .sa_flags = SA_ONSTACK | SA_RESTART };
     pthread_t         thread;
 
     self = pthread_self();
-    if (sigaction(SIGURG, &act, NULL) != 0
+    if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGURG, &act, NULL) != 0
         || pthread_create(&thread, NULL, schedule, &self) != 0)
     {
         exit(2);
@@ -129,6 +134,10 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
                  shared->reloads, shared->failures, shared->readies,
                  shared->spawned, shared->exits, shared->forked, shared->most,
                  shared->least, shared->ints, shared->aborts, shared->inside, shared->wrong);
+
+    } else if (strcmp(path, "/who") == 0) {
+        /* With a thread for the application: the worker, whatever it is. */
+        snprintf(text, sizeof text, "%d", (int) gettid());
 
     } else if (strcmp(path, "/hang") == 0) {
         atomic_fetch_add(&shared->inside, 1);
@@ -438,6 +447,38 @@ stats(void)
 }
 
 static void
+limits(void)
+{
+    char      text[100];
+    gw_stats  s = GW_INIT(gw_stats);
+
+    gw_arbiter_stats(arbiter, &s);
+    snprintf(text, sizeof text, "limits: requests %d connections %d ready %d",
+             (int) s.requests_full, (int) s.full, (int) s.ready);
+    say(text);
+}
+
+static void
+listeners(void)
+{
+    char              text[300];
+    gw_listener_info  at = GW_INIT(gw_listener_info);
+    uint32_t          cursor = 0;
+
+    while (gw_arbiter_listeners(arbiter, &cursor, &at) == GW_OK) {
+        snprintf(text, sizeof text,
+                 "listener: %s port %u seat %u backlog %u nodelay %u "
+                 "defer_accept %u fastopen %u reuse_port %u rcvbuf %u "
+                 "sndbuf %u mode %o",
+                 at.address, at.port, at.seat, at.backlog, at.nodelay,
+                 at.defer_accept != 0, at.fastopen, at.reuse_port, at.rcvbuf,
+                 at.sndbuf, at.mode);
+        say(text);
+    }
+    say("listeners: all");
+}
+
+static void
 obey(char *line)
 {
     char  *rest = strchr(line, ' ');
@@ -457,6 +498,15 @@ obey(char *line)
 
     } else if (strcmp(line, "stats") == 0) {
         stats();
+
+    } else if (strcmp(line, "limits") == 0) {
+        limits();
+
+    } else if (strcmp(line, "listeners") == 0) {
+        listeners();
+
+    } else if (strcmp(line, "release") == 0) {
+        shared->silenced = 1;
 
     } else {
         fprintf(stderr, "%s: what?\n", line);

@@ -157,3 +157,71 @@ fn addresses_resolve_when_they_are_bound() {
     assert_eq!(error.kind(), Kind::Io);
     assert!(error.message().starts_with("look up the network interface nosuchif: "));
 }
+
+#[test]
+fn options_are_read_and_shown() {
+    let all = "127.0.0.1:80?backlog=64&nodelay=0&defer_accept=5&fastopen=16&rcvbuf=65536&\
+               sndbuf=131072&reuse_port=1";
+    let listener: Listener = all.parse().unwrap();
+    assert_eq!((listener.backlog, listener.reuse_port, listener.mode), (64, true, 0));
+    let socket = Tuning {
+        nodelay: Some(false),
+        defer_accept: Some(5),
+        fastopen: Some(16),
+        rcvbuf: Some(65_536),
+        sndbuf: Some(131_072),
+    };
+    assert_eq!(listener.socket, socket);
+    assert_eq!(listener.to_string(), all);
+    let text = "unix:/x?mode=660&owner=www-data:adm";
+    let listener: Listener = text.parse().unwrap();
+    assert_eq!((listener.mode, listener.address.clone()), (0o660, Address::Unix("/x".into())));
+    assert_eq!(listener.owner, Some(("www-data".into(), "adm".into())));
+    assert_eq!(listener.to_string(), text);
+    // As the text of the struct has it.
+    let mut other = Listener::new(Address::Unix("/x".into()));
+    other.set_options("  mode=660\towner=www-data:adm\n", char::is_whitespace).unwrap();
+    assert_eq!(other, listener);
+    for (text, shown) in [
+        ("unix:/x?", "unix:/x"),
+        ("http://:80?nodelay=off&rcvbuf=8k", "0.0.0.0:80?nodelay=0&rcvbuf=8192"),
+        ("fd://3?backlog=7&defer_accept=1m", "fd://3?backlog=7&defer_accept=60"),
+        ("unix:/x?owner=:33&mode=0600", "unix:/x?mode=600&owner=:33"),
+    ] {
+        let listener: Listener = text.parse().unwrap();
+        assert_eq!(listener.to_string(), shown);
+        assert_eq!(shown.parse::<Listener>().unwrap(), listener);
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    for (text, kind, message) in [
+        (":1?backlog=0", Kind::Invalid, "backlog = '0': expected a whole number from 1 to 65535"),
+        (":1?backlog=65536", Kind::Invalid, "expected a whole number from 1 to 65535"),
+        (":1?nodelay=maybe", Kind::Invalid, "nodelay = 'maybe': expected 1 or 0"),
+        (":1?defer_accept=500ms", Kind::Invalid, "expected whole seconds, up to 1h"),
+        (":1?defer_accept=2h", Kind::Invalid, "expected whole seconds, up to 1h"),
+        (":1?fastopen=-1", Kind::Invalid, "expected a whole number from 0 to 65535"),
+        (":1?rcvbuf=100", Kind::Invalid, "rcvbuf = '100': expected a size from 1k to 1g"),
+        (":1?sndbuf=2g", Kind::Invalid, "expected a size from 1k to 1g"),
+        ("unix:/x?mode=8", Kind::Invalid, "mode = '8': expected octal digits up to 777"),
+        ("unix:/x?mode=1777", Kind::Invalid, "expected octal digits up to 777"),
+        ("unix:/x?mode=0", Kind::Invalid, "expected octal digits up to 777"),
+        ("unix:/x?owner=", Kind::Invalid, "owner = '': expected user, user:group or :group"),
+        ("unix:/x?owner=:", Kind::Invalid, "expected user, user:group or :group"),
+        ("unix:/x?owner=a:b:c", Kind::Invalid, "expected user, user:group or :group"),
+        (":1?backlog", Kind::Invalid, "'backlog': write key=value"),
+        (
+            ":1?reuseport=1",
+            Kind::Unknown,
+            "no listener option 'reuseport': known are backlog, nodelay, defer_accept, fastopen, \
+             rcvbuf, sndbuf, reuse_port, mode, owner",
+        ),
+    ] {
+        let error = text.parse::<Listener>().expect_err(text);
+        assert_eq!(error.kind(), kind, "{text}");
+        assert!(error.message().starts_with(&format!("address '{text}': ")), "{error}");
+        assert!(error.message().ends_with(message), "{error}");
+    }
+}

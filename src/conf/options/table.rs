@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use crate::base::log::Level;
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{AcceptMode, WorkerModel};
 
 use super::{Choices, Field, MEMORY_MAX, Opt, Slot, here};
 
@@ -14,6 +14,10 @@ const MODELS: Choices = &[
     here("fork", WorkerModel::Fork as i64),
     here("exec", WorkerModel::Exec as i64),
 ];
+
+/// From which sockets workers accept.
+const ACCEPT_MODES: Choices =
+    &[here("shared", AcceptMode::Shared as i64), here("reuseport", AcceptMode::Reuseport as i64)];
 
 /// The levels, and gunicorn's word for one of them.
 const LEVELS: Choices = &[
@@ -52,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 44] = [
+pub(super) static OPTIONS: [Opt; 48] = [
     opt(
         1,
         c"workers",
@@ -130,7 +134,8 @@ pub(super) static OPTIONS: [Opt; 44] = [
         Slot::AutoBool(field!(signals)),
         c"auto",
         c"Whether the library handles signals: TERM, INT and QUIT stop it, HUP reloads, TTIN and TTOU \
-          change the number of workers, USR1 opens the logs again. auto: in gw_serve only.",
+          change the number of workers, USR1 opens the logs again, USR2 begins an upgrade. auto: in \
+          gw_serve only.",
     ),
     opt(
         10,
@@ -353,7 +358,7 @@ pub(super) static OPTIONS: [Opt; 44] = [
         c"user",
         Slot::Text(field!(user)),
         c"",
-        c"Who serves, by name or number: workers that are forked become that before they have an \
+        c"Who serves, by name or number: workers that are processes become that before they have an \
           application, with all groups of the user; with inline and threads, which gw_serve alone \
           allows, the process itself does. Empty: whoever starts it.",
     ),
@@ -388,6 +393,48 @@ pub(super) static OPTIONS: [Opt; 44] = [
         c"0",
         c"Whether all children of the process that are no workers are nobody's, and are waited for: \
           for process 1 of a container. What the program itself waits for loses its status.",
+    ),
+    opt(
+        50,
+        c"lame_duck",
+        Slot::Duration(field!(lame_duck)),
+        c"0",
+        c"How long a server that was told to stop gracefully serves on as before, and says only that it \
+          is not ready, so that no more is sent to it; a second TERM ends that time. 0: it stops at \
+          once.",
+    ),
+    opt(
+        51,
+        c"accept_mode",
+        Slot::Enum {
+            choices: ACCEPT_MODES,
+            get: |settings| settings.accept_mode as i64,
+            set: |settings, n| {
+                settings.accept_mode =
+                    if n == 0 { AcceptMode::Shared } else { AcceptMode::Reuseport };
+            },
+        },
+        c"shared",
+        c"shared: all workers accept from one socket for each address, and whoever has more \
+          connections than the others lets them go first. reuseport: a socket for each worker at \
+          each internet address, between which the system chooses without a look at the load.",
+    ),
+    opt(
+        52,
+        c"worker_requests",
+        int!(worker_requests, 0, 1 << 20),
+        c"0",
+        c"Requests that the application of one worker has at once, those that wait for a thread \
+          included; more are answered with 503. 0: no limit of its own.",
+    ),
+    opt(
+        53,
+        c"health_path",
+        Slot::Text(field!(health_path)),
+        c"",
+        c"Where a load balancer asks whether the server is well: one request for this path is let \
+          through beside worker_requests, connections that are idle give way at worker_connections, \
+          and in lame_duck it is answered with 503. Empty: there is none.",
     ),
     opt(
         60,

@@ -49,6 +49,10 @@ fn numbers_and_names_are_fixed() {
             (42, "umask", "int"),
             (43, "systemd", "bool"),
             (44, "reap_orphans", "bool"),
+            (50, "lame_duck", "ms"),
+            (51, "accept_mode", "enum"),
+            (52, "worker_requests", "int"),
+            (53, "health_path", "text"),
             (60, "memory_soft", "size"),
             (61, "memory_hard", "size"),
         ]

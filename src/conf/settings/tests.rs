@@ -288,3 +288,28 @@ fn the_same_address_twice_is_right_when_both_share_it() {
     }
     assert!(settings.check().is_empty());
 }
+
+#[test]
+fn options_that_a_socket_cannot_have_are_found() {
+    let mut settings = Settings::default();
+    let bind = "unix:/x?nodelay=1&defer_accept=1&fastopen=1&rcvbuf=4k&sndbuf=4k,\
+                127.0.0.1:1?mode=600&owner=root,fd://3?nodelay=0&reuse_port=1&owner=:root";
+    settings.set("bind", bind).unwrap();
+    assert_eq!(settings.get("bind").unwrap().replace("4096", "4k"), bind);
+    let found = settings.check();
+    let found: Vec<_> = found.iter().map(Error::message).collect();
+    assert_eq!(
+        found,
+        [
+            "bind: unix:/x: nodelay has no meaning for a unix socket",
+            "bind: unix:/x: defer_accept has no meaning for a unix socket",
+            "bind: unix:/x: fastopen has no meaning for a unix socket",
+            "bind: unix:/x: rcvbuf has no meaning for a unix socket",
+            "bind: unix:/x: sndbuf has no meaning for a unix socket",
+            "bind: 127.0.0.1:1: only a unix socket has a mode",
+            "bind: 127.0.0.1:1: only a unix socket has an owner",
+            "bind: fd://3: only a unix socket has an owner",
+            "bind: fd://3: only a TCP address can be bound more than once",
+        ]
+    );
+}

@@ -236,6 +236,7 @@ fn listeners_come_as_text_and_as_descriptors() {
         backlog: 7,
         flags: 0,
         mode: 0,
+        options: std::ptr::null(),
     };
     let null = std::ptr::null();
     let unix = c"unix:/tmp/a".as_ptr();
@@ -250,10 +251,20 @@ fn listeners_come_as_text_and_as_descriptors() {
         (gw_listener { flags: 8, ..plain }, GW_ERR_INVALID),
         (gw_listener { backlog: -1, ..plain }, GW_ERR_INVALID),
         (gw_listener { size: 31, ..plain }, GW_ERR_INVALID),
+        // One of before there were options.
+        (gw_listener { size: 32, options: c"backlok=1".as_ptr(), ..plain }, GW_OK),
+        (gw_listener { options: c"backlok=1".as_ptr(), ..plain }, GW_ERR_UNKNOWN),
+        (gw_listener { options: c"nodelay=x".as_ptr(), ..plain }, GW_ERR_INVALID),
+        (gw_listener { options: c"backlog=9 nodelay=0".as_ptr(), ..plain }, GW_OK),
+        (gw_listener { backlog: 0, options: c"backlog=9".as_ptr(), ..plain }, GW_OK),
     ] {
         // SAFETY: a live configuration and a whole struct.
         let got = unsafe { gw_config_listen(host.cfg, &raw const listener, &raw mut host.err) };
         assert_eq!(got, rc, "{listener:?}: {}", host.message());
     }
-    assert_eq!(host.get(c"bind", 100).1, "127.0.0.1:8000,unix:/tmp/a,fd://5");
+    assert_eq!(
+        host.get(c"bind", 300).1,
+        "127.0.0.1:8000?backlog=7,unix:/tmp/a?backlog=7&mode=660,fd://5?backlog=7,\
+         127.0.0.1:8000?backlog=7,127.0.0.1:8000?backlog=7&nodelay=0,127.0.0.1:8000?backlog=9"
+    );
 }

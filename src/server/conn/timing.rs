@@ -14,8 +14,9 @@ use super::{Conn, Fate, LINGER_MS};
 /// How long a connection that never asked for anything may still do so when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is kept may ask for something when the server retires: gunicorn's time.
-const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a connection that is kept may ask for something when the server stops: gunicorn's time.
+/// Its client may have done so already, and cannot know that nobody would answer.
+const KEPT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a connection waits for, and so which deadline is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Conn {
                     settings.header_timeout.min(STOP_PATIENCE)
                 }
                 Waiting::First | Waiting::Head => settings.header_timeout,
-                Waiting::Idle if core.context.retiring => settings.keepalive.min(RETIRE_PATIENCE),
+                Waiting::Idle if core.context.stopping => settings.keepalive.min(KEPT_PATIENCE),
                 Waiting::Idle => settings.keepalive,
                 Waiting::Body => settings.body_timeout,
                 Waiting::Write => settings.write_timeout,

@@ -12,6 +12,9 @@ use super::{Engine, TIMER_ACCEPT, TOKEN_LISTENER};
 /// Connections that are accepted in one go, before those that are there get their turn.
 const ACCEPT_BATCH: usize = 64;
 
+/// Idle connections that give way at once.
+const ROOM_MAX: usize = 1024;
+
 /// How long accepting rests when the system has no descriptors or memory for another connection.
 const ACCEPT_REST_MS: u64 = 100;
 
@@ -29,9 +32,15 @@ impl Engine {
                 Ok((fd, peer)) => {
                     self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
                     self.check_room();
+                    if listener.seat().is_none() {
+                        self.take_turn();
+                    }
                 }
                 Err(error) => match sock::accept_failure(&error) {
-                    AcceptFailure::Empty => return false,
+                    AcceptFailure::Empty => {
+                        self.give_seat_back(&listener);
+                        return false;
+                    }
                     AcceptFailure::Lost => {}
                     AcceptFailure::Exhausted | AcceptFailure::Broken => {
                         self.rest(&error);
@@ -46,9 +55,32 @@ impl Engine {
     /// At `worker_connections`, others wait in the listeners' queues.
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.conns.len() >= most {
-            self.pause_accepting();
+        if self.conns.len() >= most && !self.drains {
             self.counters().connections_full.up();
+            self.make_room();
+        }
+        if self.conns.len() >= most && !self.drains {
+            self.pause_accepting();
+        }
+    }
+
+    /// For the sake of probes, connections that have been idle for longest give way.
+    fn make_room(&mut self) {
+        if !self.core.gate.as_ref().is_some_and(|gate| gate.has_probes()) {
+            return;
+        }
+        let idle = self.conns.iter().filter(|(_, conn)| conn.is_kept());
+        let mut idle: Vec<_> = idle.map(|(key, conn)| (conn.deadline, key)).collect();
+        // As many as make the next look worth while.
+        let most = (self.conns.len() / 8).clamp(1, ROOM_MAX).min(idle.len());
+        if most > 0 {
+            idle.select_nth_unstable(most - 1);
+        }
+        for (_, key) in idle.drain(..most) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.give_way();
+                self.drive(key);
+            }
         }
     }
 
@@ -56,26 +88,50 @@ impl Engine {
     pub(super) fn rest(&mut self, error: &io::Error) {
         self.counters().accept_errors.up();
         self.rested_for = error.to_string();
+        self.rest_for(ACCEPT_REST_MS);
+    }
+
+    pub(super) fn rest_for(&mut self, ms: u64) {
         self.pause_accepting();
-        self.rests_until = self.core.context.now + ACCEPT_REST_MS;
+        self.rests_until = self.core.context.now + ms;
         self.core.wheel.insert(TIMER_ACCEPT, self.rests_until);
     }
 
     pub(super) fn pause_accepting(&mut self) {
         if std::mem::take(&mut self.accepting) {
-            for listener in &self.listeners {
-                let _ = self.core.poller.remove(listener.fd());
-            }
+            self.unwatch_listeners();
         }
     }
 
     pub(super) fn resume_accepting(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
+        self.end_rest();
         if self.accepting || self.conns.len() >= most {
             return;
         }
         self.accepting = true;
+        self.watch_listeners();
+    }
+
+    pub(super) fn unwatch_listeners(&mut self) {
+        for (listener, watched) in self.listeners.iter().zip(&mut self.watched) {
+            if std::mem::take(watched) {
+                let _ = self.core.poller.remove(listener.fd());
+            }
+        }
+    }
+
+    /// Those that are its own; others no more.
+    pub(super) fn watch_listeners(&mut self) {
         for (index, listener) in self.listeners.iter().enumerate() {
+            let serves = self.serves(listener);
+            if std::mem::replace(&mut self.watched[index], serves) == serves {
+                continue;
+            }
+            if !serves {
+                let _ = self.core.poller.remove(listener.fd());
+                continue;
+            }
             let token = TOKEN_LISTENER | index as u64;
             if let Err(error) = self.core.poller.add_listener(listener.fd(), token) {
                 let local = listener.local();

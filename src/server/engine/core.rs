@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::gate::Gate;
 use crate::base::error::Result;
 use crate::base::log::log;
 use crate::base::slab::Slab;
@@ -38,6 +39,7 @@ pub(in crate::server) struct Core {
     /// How many requests may still begin before the engine is to retire.
     left: u64,
     may_retire: Option<MayRetire>,
+    pub(in crate::server) gate: Option<Box<Gate>>,
 }
 
 /// Says whether an engine that has served as many requests as it should may retire.
@@ -55,6 +57,7 @@ impl Core {
         let threads = context.setup.threads()?;
         let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
         let wheel = Wheel::new(context.now);
+        let gate = Gate::new(&context.setup.settings);
         Ok(Core {
             context,
             poller,
@@ -66,6 +69,7 @@ impl Core {
             id: seed(),
             left: u64::MAX,
             may_retire: None,
+            gate,
         })
     }
 

@@ -9,10 +9,11 @@ use crate::gateway::counters::Counters;
 const EVERY_MS: u64 = 10_000;
 
 /// All of it, and how often it has happened.
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind { what: What::Full, counter: |all| &all.connections_full, level: Level::Warn },
     Kind { what: What::Rest, counter: |all| &all.accept_errors, level: Level::Error },
     Kind { what: What::Shed, counter: |all| &all.shed, level: Level::Warn },
+    Kind { what: What::Busy, counter: |all| &all.requests_full, level: Level::Warn },
 ];
 
 /// What is told that way.
@@ -24,6 +25,8 @@ pub(super) enum What {
     Rest,
     /// A request was answered with 503.
     Shed,
+    /// The same, at `worker_requests`.
+    Busy,
 }
 
 struct Kind {

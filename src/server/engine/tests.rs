@@ -32,3 +32,55 @@ fn a_connection_has_few_timers_however_its_deadline_moves() {
     }
     assert!(most <= 8, "{most} timers");
 }
+
+/// One other worker, which has nothing.
+#[derive(Debug)]
+struct Idle {
+    accepts: bool,
+    rested: Arc<AtomicUsize>,
+}
+
+impl Peers for Idle {
+    fn load(&self) -> (usize, u64) {
+        (2, 0)
+    }
+
+    fn others_accept(&self) -> bool {
+        self.accepts
+    }
+
+    fn set_resting(&self, rests: bool) {
+        self.rested.fetch_add(usize::from(rests), Ordering::Relaxed);
+    }
+
+    fn serves(&self, _seat: u32) -> bool {
+        true
+    }
+}
+
+#[test]
+fn who_has_more_than_the_others_rests_unless_nobody_else_accepts() {
+    for accepts in [false, true] {
+        let mut config = Config::new();
+        config.set("bind", "127.0.0.1:0").unwrap();
+        let app = |_: &Environ, _: &StartResponse<'_>| Ok(Body::empty());
+        config.application(Application::new(app).nonblocking());
+        let setup = Arc::new(Setup::new(config).unwrap());
+        let listeners = setup.bind().unwrap();
+        let address = listeners[0].local().to_owned();
+        let mut engine = Engine::new(setup, listeners, Arc::new(Counters::default())).unwrap();
+        let rested = Arc::new(AtomicUsize::new(0));
+        engine.share_with(Box::new(Idle { accepts, rested: Arc::clone(&rested) }));
+        let _clients: Vec<_> =
+            (0..20).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+        engine.turn(-1).unwrap();
+        assert_eq!(engine.conns.len(), if accepts { 5 } else { 20 });
+        // They are not left to nobody.
+        let mut wait = 0;
+        while engine.conns.len() < 20 {
+            wait = engine.turn(wait).unwrap().unwrap();
+            assert!(wait >= 0, "it would wait for ever");
+        }
+        assert!(accepts || !engine.share.rests);
+    }
+}

@@ -1,0 +1,134 @@
+//! A server without an arbiter: the calling thread is the only worker, and does itself what an arbiter
+//! would do for it.
+
+use std::sync::Arc;
+
+use super::check::{self, Scope};
+use super::entry::Entry;
+use super::presence::{Presence, Status};
+use super::{Process, hooked};
+use crate::arbiter::Event;
+use crate::base::error::{Error, Result};
+use crate::base::log::log;
+use crate::gateway::config::Config;
+use crate::gateway::counters::Counters;
+use crate::gateway::service::Worker;
+use crate::server::engine::{Engine, Stop};
+use crate::server::setup::{Draft, Setup};
+use crate::sys::clock;
+use crate::sys::proc;
+use crate::sys::signal::{SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Signals};
+
+/// The calling thread is the only worker.
+pub(super) fn serve_inline(mut config: Config) -> Result<()> {
+    let (settings, presence) = (config.settings().clone(), Presence::default());
+    let scope = Scope::Start { process: Process::Server, is_second: false };
+    Error::all(check::problems(&settings, &mut config, scope, &presence))?;
+    let draft = Draft::draft(config)?;
+    presence.prepare(&draft.settings)?;
+    let entry = Entry::of(&draft.settings)?;
+    let listeners = draft.bind()?;
+    presence.bound(&draft.settings)?;
+    entry.enter_process()?;
+    let setup = Arc::new(draft.load()?);
+    let signals = match setup.settings.signals {
+        // A log that nobody reads any more must not end the server.
+        Some(true) => {
+            let mut caught = vec![SIGTERM, SIGINT, SIGQUIT, SIGUSR1];
+            caught.extend(setup.settings.reap_orphans.then_some(SIGCHLD));
+            Some(Signals::install(&caught)?.ignoring(SIGPIPE)?)
+        }
+        _ => None,
+    };
+    let counters = Arc::new(Counters::default());
+    let engine = Engine::new(Arc::clone(&setup), listeners, Arc::clone(&counters) as _)?;
+    let worker = Worker { server: Some(Arc::new(engine.remote())), ..Worker::default() };
+    let tell = |event: Event<'_>| {
+        let requests = || counters.requests.get();
+        let status = || Status { workers: 1, reloads: 0, requests: requests() };
+        presence.tell(event, status, &setup.log);
+    };
+    let tick_ms = presence.tick().as_millis() as i64;
+    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
+    let served = hooked(&setup.stack.hooks, &worker, serve);
+    tell(Event::Ended);
+    served?
+}
+
+/// Tells of what happens as an arbiter would.
+fn turn_here(
+    setup: &Setup,
+    mut engine: Engine,
+    signals: Option<Signals>,
+    tick_ms: i64,
+    tell: &dyn Fn(Event<'_>),
+) -> Result<()> {
+    if let Some(signals) = &signals {
+        engine.watch(signals.fd())?;
+    }
+    for listener in engine.listeners() {
+        log!(setup.log, Info, "server", "Listening at: {}", listener.local());
+    }
+    tell(Event::Ready);
+    let stop = |engine: &Engine, how| {
+        tell(Event::Stopping);
+        engine.control().stop(how);
+    };
+    let mut tick = Timer::every(tick_ms);
+    let reaps = setup.settings.reap_orphans;
+    let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
+    let mut wait = 0;
+    while let Some(next) = engine.turn(wait)? {
+        wait = next;
+        if tick.is_due(&mut wait) {
+            tell(Event::Tick { is_well: true });
+        }
+        if orphans.is_due(&mut wait) {
+            proc::reap_orphans(|_| false);
+        }
+        if !engine.take_notice() {
+            continue;
+        }
+        for signal in signals.iter().flat_map(Signals::take) {
+            match signal {
+                SIGUSR1 => setup.reopen_logs(),
+                SIGCHLD => drop(proc::reap_orphans(|_| false)),
+                SIGTERM => stop(&engine, Stop::Graceful),
+                _ => stop(&engine, Stop::Quick),
+            }
+            wait = 0;
+        }
+    }
+    Ok(())
+}
+
+/// How often to look for children that are nobody's, also where SIGCHLD tells of them.
+const ORPHANS_MS: i64 = 1000;
+
+/// Something that is done now and then by a loop.
+struct Timer {
+    /// 0: never.
+    every_ms: i64,
+    due_ms: i64,
+}
+
+impl Timer {
+    fn every(every_ms: i64) -> Timer {
+        Timer { every_ms, due_ms: clock::monotonic_ms() as i64 + every_ms }
+    }
+
+    /// Whether it is to be done; the loop is to wait no longer than until the next time.
+    fn is_due(&mut self, wait_ms: &mut i64) -> bool {
+        if self.every_ms <= 0 {
+            return false;
+        }
+        let now = clock::monotonic_ms() as i64;
+        let is_due = now >= self.due_ms;
+        if is_due {
+            self.due_ms = now + self.every_ms;
+        }
+        let left = self.due_ms - now;
+        *wait_ms = if *wait_ms < 0 { left } else { left.min(*wait_ms) };
+        is_due
+    }
+}

@@ -1,0 +1,63 @@
+//! Which requests reach the application: `worker_requests` of them at once, and one for `health_path`
+//! beside them.
+
+use std::fmt;
+
+use crate::conf::settings::Settings;
+use crate::gateway::exchange::Exchange;
+use crate::gateway::service::Service;
+
+/// Stands before the application, if there is anything to guard.
+pub(in crate::server) struct Gate {
+    /// How many requests the application may have; 0: any number.
+    most: u64,
+    /// Where a load balancer asks whether it should send more; empty: nowhere.
+    health: Box<[u8]>,
+    /// Whether the server is about to stop.
+    pub(super) is_lame: Option<Box<dyn Fn() -> bool + Send>>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Verdict {
+    /// The application is called.
+    Enter,
+    /// It has enough to do.
+    Full,
+    /// Whoever asks whether to send more is told not to.
+    Lame,
+}
+
+impl Gate {
+    /// None: there is nothing to guard, and nothing to count.
+    pub(super) fn new(settings: &Settings) -> Option<Box<Gate>> {
+        let (most, health) = (u64::from(settings.worker_requests), &settings.health_path);
+        let health = health.as_bytes().into();
+        (most > 0 || !settings.health_path.is_empty())
+            .then(|| Box::new(Gate { most, health, is_lame: None }))
+    }
+
+    /// Whether connections are kept free for whoever asks for the server's health.
+    pub(super) fn has_probes(&self) -> bool {
+        !self.health.is_empty()
+    }
+
+    /// What becomes of this request, while the application has `running`.
+    pub(in crate::server) fn verdict(&self, x: &Exchange, service: &Service) -> Verdict {
+        let is_probe = self.has_probes() && x.path_is(&self.health);
+        if is_probe && self.is_lame.as_ref().is_some_and(|is_lame| is_lame()) {
+            return Verdict::Lame;
+        }
+        let running = service.counters().running.get();
+        if self.most > 0 && running >= self.most + u64::from(is_probe) {
+            return Verdict::Full;
+        }
+        Verdict::Enter
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("most", &self.most).finish_non_exhaustive()
+    }
+}
