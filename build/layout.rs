@@ -62,7 +62,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "hooks, log",
         intro: "",
         first: &["gw_server", "gw_arbiter"],
-        sources: &["src/ffi/hooks.rs"],
+        sources: &["src/ffi/requests.rs", "src/ffi/hooks.rs"],
     },
     Section {
         title: "the arbiter",

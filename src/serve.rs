@@ -4,6 +4,7 @@ mod check;
 mod entry;
 mod inline;
 mod presence;
+mod watcher;
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -21,6 +22,7 @@ use crate::base::log::{Logger, log};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
+use crate::gateway::flight::{Flights, Recorder};
 use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
 use crate::server::engine::{Engine, Peers, Stop};
 use crate::server::setup::{Draft, Setup};
@@ -31,6 +33,7 @@ use crate::sys::shm::Shared;
 use crate::sys::signal;
 use entry::Entry;
 use presence::{Presence, Status};
+use watcher::Watcher;
 
 /// What a worker returns that could not prepare itself: gunicorn's.
 const BOOT_ERROR: i32 = 3;
@@ -96,6 +99,8 @@ pub(crate) struct Common {
     pub(crate) way: Way,
     /// Before the first fork, so that they are everybody's.
     pub(crate) counters: Arc<Shared<Counters>>,
+    /// As these.
+    pub(crate) flights: Arc<Flights>,
     /// What hooks are told that the arbiter is called.
     pub(crate) token: Arc<AtomicUsize>,
     /// What they show of themselves.
@@ -122,10 +127,13 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
         WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
     };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
+    let flights = Flights::new(Board::PLACES, way == Way::Exec);
+    let flights = flights.map_err(|error| Error::os("make records", &error))?;
     let before = Predecessor::take()?;
     let common = Common {
         way,
         counters,
+        flights: Arc::new(flights),
         token: Arc::default(),
         presence: Arc::new(Presence::new(before.is_some())),
         process,
@@ -141,6 +149,7 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
     if let Some(observer) = plan.observer {
         arbiter.observe(observer);
     }
+    arbiter.watch_with(Box::new(Watcher(Arc::clone(&common.flights))));
     Ok((arbiter, common))
 }
 
@@ -178,19 +187,21 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         max_recycling: settings.max_recycling as usize,
         reload_parallel: settings.reload_parallel as usize,
         lame_duck: settings.lame_duck,
+        request_timeout: settings.request_timeout,
         tick: common.presence.tick(),
         reap_orphans: settings.reap_orphans,
         fork_unsafe: settings.fork_unsafe,
         forgets: entry.forgets,
         told: settings.scalars(),
-        shared: vec![Arc::clone(&common.counters) as _],
+        shared: watcher::shared(&common.counters, &common.flights),
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
+    let flights = Arc::clone(&common.flights);
     let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&source, &entry, &workers_log, Arc::new(one), context)
+        work(&source, &entry, &workers_log, Arc::new(one), &flights, context)
     });
     let Common { counters, token, presence, .. } = common.clone();
     let observers_log = log.clone();
@@ -372,10 +383,11 @@ fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
         worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
     let counters = told.and_then(|()| worker.shared(COUNTERS)).map(Arc::new);
     let made = counters.and_then(|it| {
+        let flights = Arc::new(Flights::given(&watcher::Handed(&worker))?);
         let draft = Draft::draft(config)?;
-        Ok((Entry::of(&draft.settings)?, draft, it))
+        Ok((Entry::of(&draft.settings)?, draft, it, flights))
     });
-    let (entry, draft, counters) = match made {
+    let (entry, draft, counters, flights) = match made {
         Ok(made) => made,
         Err(error) => {
             let status = worker.give_up(&error);
@@ -387,7 +399,7 @@ fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
     let status = worker.live(&log, |context| {
         let one = OneOf(counters, context.slot());
         one.as_ref().begin();
-        work(&source, &entry, &log, Arc::new(one), context)
+        work(&source, &entry, &log, Arc::new(one), &flights, context)
     });
     if status == 0 {
         return Ok(());
@@ -402,6 +414,7 @@ fn work(
     entry: &Entry,
     log: &Logger,
     counters: Arc<OneOf>,
+    flights: &Arc<Flights>,
     context: &WorkerContext<'_>,
 ) -> i32 {
     let is_process = context.pid() != 0;
@@ -415,9 +428,12 @@ fn work(
             return Err(check::no_application());
         }
         if is_process {
-            begin_process(&setup, context)?;
+            begin_process(&setup, flights, context)?;
         }
-        let engine = Engine::new(Arc::clone(&setup), context.listeners().to_vec(), shared)?;
+        let (slot, generation) = (context.slot(), context.generation());
+        let recorder = Recorder::new(Arc::clone(flights), slot, generation, clock::monotonic_ns());
+        let listeners = context.listeners().to_vec();
+        let engine = Engine::recorded(Arc::clone(&setup), listeners, shared, recorder)?;
         engine.watch(context.stop_fd())?;
         Ok((setup, engine))
     });
@@ -491,7 +507,11 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
 }
 
 /// First in a worker that is a process.
-fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> {
+fn begin_process(
+    setup: &Arc<Setup>,
+    flights: &Arc<Flights>,
+    context: &WorkerContext<'_>,
+) -> Result<()> {
     if let Some(post_fork) = &setup.stack.hooks.post_fork
         && context.was_forked()
     {
@@ -500,10 +520,13 @@ fn begin_process(setup: &Arc<Setup>, context: &WorkerContext<'_>) -> Result<()> 
     if setup.stack.hooks.worker_abort.is_none() {
         return Ok(());
     }
-    let (setup, Worker { pid, slot, generation, .. }) = (Arc::clone(setup), worker_of(context));
+    let (setup, flights) = (Arc::clone(setup), Arc::clone(flights));
+    let Worker { pid, slot, generation, .. } = worker_of(context);
     let aborts = move || {
         if let Some(worker_abort) = &setup.stack.hooks.worker_abort {
-            worker_abort(&Worker { pid, slot, generation, ..Worker::default() });
+            let culprit = flights.culprit(slot as usize, clock::monotonic_ns());
+            let worker = Worker { pid, slot, generation, ..Worker::default() };
+            worker_abort(&worker, culprit.as_ref());
         }
     };
     signal::on_abort(Box::new(aborts)).map_err(|error| Error::os("catch ABRT", &error))
@@ -564,6 +587,9 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
                 log!(setup.log, Error, "worker", "{error}");
                 return SERVE_ERROR;
             }
+        }
+        if engine.take_stuck() {
+            context.lacks_thread();
         }
         if engine.take_notice() {
             match context.stop_mode() {

@@ -181,6 +181,8 @@ fn the_watchdog_is_fed_while_the_loop_turns() {
         }
         server.stop();
         manager.hear_of("STOPPING=1");
+        // While it stopped, it was fed.
+        while !manager.all_is_heard() {}
         // One that is meant for another process is not ours.
         let another = [("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
         let server = manager.launch(&options, &another);

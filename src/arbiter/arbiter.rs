@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use super::board::Board;
 use super::control::{Handle, StopMode};
+use super::culprit::Witness;
 use super::roll::{Generation, Roll};
 use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Way, Who};
 use super::spawn::Body;
@@ -65,6 +66,7 @@ pub struct Arbiter {
     pub(super) successor: Option<Successor>,
     pub(super) predecessor: Option<Predecessor>,
     pub(super) observer: Option<Observer>,
+    pub(super) witness: Option<Box<dyn Witness>>,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
     pub(super) poller: RefCell<Poller>,
@@ -200,6 +202,7 @@ impl Arbiter {
             successor: None,
             predecessor: None,
             observer: None,
+            witness: None,
             news,
             handle,
             poller: RefCell::new(poller),

@@ -45,6 +45,7 @@ shared_record! {
         heartbeat_ms: AtomicU64,
         held_up: AtomicU32,
         retires: AtomicU32,
+        lacks: AtomicU32,
         /// 0, or 1 more than the status that it says it ends with.
         said: AtomicU32,
         rests: AtomicU32,
@@ -214,6 +215,7 @@ impl WorkerSlot {
         self.heartbeat_ms.store(now, Ordering::Release);
         self.held_up.store(0, Ordering::Release);
         self.retires.store(0, Ordering::Release);
+        self.lacks.store(0, Ordering::Release);
         self.said.store(0, Ordering::Release);
         self.rests.store(0, Ordering::SeqCst);
         self.state.store(State::Booting as u32, Ordering::Release);
@@ -247,6 +249,16 @@ impl WorkerSlot {
     /// In the arbiter, before it tells the worker to stop.
     pub(super) fn set_retires(&self) {
         self.retires.store(1, Ordering::Release);
+    }
+
+    /// Whether it lacks a thread that does not come back, and wants to be replaced.
+    pub fn lacks_thread(&self) -> bool {
+        self.lacks.load(Ordering::Acquire) != 0
+    }
+
+    /// In the worker.
+    pub(super) fn set_lacks_thread(&self) {
+        self.lacks.store(1, Ordering::Release);
     }
 
     /// In the arbiter and in the worker: which of them comes first after the fork is chance.

@@ -111,6 +111,7 @@ impl Arbiter {
                 );
             }
         }
+        self.name_lost(slot, worker, exit);
         let who = self.who(slot, worker);
         self.tell(Event::Exited(who, exit, cause));
         if !matches!(self.phase, Phase::Running) {
@@ -161,7 +162,8 @@ impl Arbiter {
         let out_of_memory = killed && self.system_killed();
         match (worker.verdict, worker.told) {
             (Some(Verdict::Boot), _) => Cause::Boot,
-            (Some(Verdict::Silent), _) => Cause::Silent,
+            (Some(Verdict::Silent | Verdict::Stuck), _) => Cause::Silent,
+            (Some(Verdict::Overdue), _) => Cause::Overdue,
             (Some(Verdict::Memory), _) => Cause::Memory,
             (Some(Verdict::Late | Verdict::Lost), _) => Cause::Late,
             (None, Some(StopMode::Kill)) if killed => Cause::Late,

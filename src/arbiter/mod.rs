@@ -7,6 +7,7 @@
 //! burial    what the death of a worker means
 //! roll      how many workers, of which configuration: reload and scale
 //! watch     deadlines of single workers: to boot, to give signs of life, to end
+//! culprit   which requests a worker hangs in, or has died with
 //! memory    how much of it a worker may have
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
@@ -23,6 +24,7 @@ mod arbiter;
 mod board;
 mod burial;
 mod control;
+mod culprit;
 mod exec;
 mod handover;
 mod memory;
@@ -37,6 +39,7 @@ mod worker;
 pub use arbiter::Arbiter;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
+pub use culprit::{Tell, Witness};
 pub use exec::{Started, is_started};
 pub use settings::{
     Bind, Cause, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who,

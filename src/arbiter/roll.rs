@@ -172,7 +172,7 @@ impl Arbiter {
     }
 
     /// Whoever is in the place is to go when what is in flight is done; nobody comes after.
-    fn retire(&mut self, slot: usize) {
+    pub(super) fn retire(&mut self, slot: usize) {
         self.places[slot].wanted = None;
         if self.places[slot].worker.is_none() {
             return self.vacate(slot);

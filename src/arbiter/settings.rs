@@ -57,6 +57,8 @@ pub struct Settings {
     pub max_recycling: usize,
     /// How many workers more than usual there may be during a reload.
     pub reload_parallel: usize,
+    /// How long the loop of a worker may be in one request that has no answer; 0: any time.
+    pub request_timeout: Duration,
     /// Whether to fork although there are threads.
     pub fork_unsafe: bool,
     /// Whether workers that are programs of their own hear nothing of the service manager.
@@ -88,6 +90,7 @@ impl Default for Settings {
             memory_hard: 0,
             max_recycling: 1,
             reload_parallel: 1,
+            request_timeout: Duration::ZERO,
             fork_unsafe: false,
             forgets: false,
             told: Vec::new(),
@@ -130,7 +133,7 @@ pub enum Cause {
     Told = 1,
     /// It was not ready within `boot_timeout`.
     Boot = 2,
-    /// It gave no sign of life for `heartbeat_timeout`.
+    /// Its loop, or a thread of it, gave no sign of life for `heartbeat_timeout`.
     Silent = 3,
     /// It did not end within `graceful_timeout`.
     Late = 4,
@@ -138,6 +141,8 @@ pub enum Cause {
     Memory = 5,
     /// The system killed it, since its control group had no memory left.
     OutOfMemory = 6,
+    /// Its loop was in a request for longer than `request_timeout`.
+    Overdue = 7,
 }
 
 /// What an arbiter tells of, in its own thread.

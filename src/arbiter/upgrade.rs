@@ -30,6 +30,8 @@ pub(super) struct Successor {
     line: UnixStream,
     /// Its first workers are.
     pub(super) is_ready: bool,
+    /// The arbiter has ended, and its process has not.
+    has_ended: bool,
 }
 
 /// The arbiter whose place this one is to take.
@@ -154,7 +156,7 @@ impl Arbiter {
         if let Some(pidfd) = &pidfd {
             let _ = self.poller.get_mut().add(pidfd.as_raw_fd(), TOKEN_UPGRADE);
         }
-        Ok(Successor { pid, pidfd, line, is_ready: false })
+        Ok(Successor { pid, pidfd, line, is_ready: false, has_ended: false })
     }
 
     /// Hears of the one that comes after this one, and of the one before.
@@ -173,10 +175,17 @@ impl Arbiter {
             self.lose_successor(exit);
             return;
         }
-        let mut octet = [0];
-        if !successor.is_ready && matches!(recv(successor.line.as_raw_fd(), &mut octet), Ok(1)) {
-            successor.is_ready = true;
-            log!(self.log, Info, TARGET, "Upgrade: arbiter (pid:{pid}) is ready");
+        match recv(successor.line.as_raw_fd(), &mut [0]) {
+            Ok(1..) => {
+                successor.is_ready = true;
+                log!(self.log, Info, TARGET, "Upgrade: arbiter (pid:{pid}) is ready");
+            }
+            Ok(0) if !successor.has_ended => {
+                (successor.is_ready, successor.has_ended) = (false, true);
+                self.keep_files(false);
+                self.wake_up();
+            }
+            _ => {}
         }
         if self.rest_asked && self.successor.as_ref().is_some_and(|it| it.is_ready) {
             self.rest_asked = false;

@@ -25,6 +25,10 @@ pub(super) enum Verdict {
     Boot,
     /// It gave no sign of life for `heartbeat_timeout`.
     Silent,
+    /// A thread of it was in the application for `heartbeat_timeout`.
+    Stuck,
+    /// Its loop was in a request for `request_timeout`.
+    Overdue,
     /// It had more than `memory_hard`.
     Memory,
     /// It did not end within `graceful_timeout`.
@@ -38,6 +42,8 @@ impl Verdict {
         match self {
             Verdict::Boot => " By the arbiter: it was not ready within boot_timeout.",
             Verdict::Silent => " By the arbiter: it gave no sign of life for heartbeat_timeout.",
+            Verdict::Stuck => " By the arbiter: a thread was stuck for heartbeat_timeout.",
+            Verdict::Overdue => " By the arbiter: its loop was in a request for request_timeout.",
             Verdict::Memory => " By the arbiter: it had more than memory_hard.",
             Verdict::Late | Verdict::Lost => " It did not stop in time.",
         }
@@ -95,7 +101,8 @@ impl Arbiter {
         self.tick_ms = now + tick_ms;
         // Of processes that hang others take the place; threads stay, and may be all that there is.
         let hangs = |worker: &Worker| {
-            matches!(worker.verdict, Some(Verdict::Silent | Verdict::Lost | Verdict::Boot))
+            let hung = [Verdict::Silent, Verdict::Overdue, Verdict::Lost, Verdict::Boot];
+            worker.verdict.is_some_and(|verdict| hung.contains(&verdict))
         };
         let mut workers = self.places.iter().filter_map(|place| place.worker.as_ref()).peekable();
         let is_well = workers.peek().is_none() || !workers.all(hangs);
@@ -130,6 +137,10 @@ impl Arbiter {
                 let beat_ms = self.board[slot].heartbeat_ms().max(self.overslept_ms);
                 if let Some(silent) = worker.is_silent_for(beat_ms, now) {
                     self.is_silent(slot, silent, now);
+                } else if let Some((verdict, since)) = self.hangs(slot, worker, now) {
+                    self.is_stuck(slot, verdict, since, now);
+                } else if self.board[slot].lacks_thread() {
+                    self.lacks_thread(slot);
                 } else if now >= worker.expires_ms {
                     self.is_old(slot);
                 }
@@ -154,6 +165,12 @@ impl Arbiter {
                 if !timeout.is_zero() {
                     next = next.min(from + timeout.as_millis() as u64 + 1);
                 }
+                if worker.ready {
+                    next = next.min(self.hangs_at(slot, worker));
+                    if self.board[slot].lacks_thread() {
+                        next = next.min(now + RETRY_MS);
+                    }
+                }
                 if worker.ready && worker.expires_ms != u64::MAX {
                     let retry = if worker.expires_ms <= now { RETRY_MS } else { 0 };
                     next = next.min(worker.expires_ms.max(now + retry));
@@ -169,6 +186,7 @@ impl Arbiter {
 
     /// It had its time: to end, after ABRT, or even after KILL.
     fn end_by_force(&mut self, slot: usize, now: u64) {
+        self.name_culprits(slot, now);
         let Some(worker) = &mut self.places[slot].worker else { return };
         let who = &worker.body;
         let was_killed = worker.told == Some(StopMode::Kill);
@@ -224,7 +242,7 @@ impl Arbiter {
     }
 
     fn is_silent(&mut self, slot: usize, silent_ms: u64, now: u64) {
-        let Some(worker) = &mut self.places[slot].worker else { return };
+        let Some(worker) = &self.places[slot].worker else { return };
         let who = &worker.body;
         log!(
             self.log,
@@ -232,7 +250,40 @@ impl Arbiter {
             TARGET,
             "Worker ({who}) gave no sign of life for {silent_ms} ms: heartbeat_timeout"
         );
-        worker.verdict = Some(Verdict::Silent);
+        self.name_culprits(slot, now);
+        self.abort(slot, Verdict::Silent, now);
+    }
+
+    /// A thread of it, or its loop, does not come back from the application.
+    fn is_stuck(&mut self, slot: usize, verdict: Verdict, since: u64, now: u64) {
+        let Some(worker) = &self.places[slot].worker else { return };
+        let (who, ms) = (&worker.body, now.saturating_sub(since));
+        let what = match verdict {
+            Verdict::Overdue => "loop has been in a request for",
+            _ => "threads: one has been in the application for",
+        };
+        let settings = &worker.generation.settings;
+        let (option, timeout) = match verdict {
+            Verdict::Overdue => ("request", settings.request_timeout),
+            _ => ("heartbeat", settings.heartbeat_timeout),
+        };
+        // And others that are no better.
+        let until = since.max(now.saturating_sub(timeout.as_millis() as u64 + 1));
+        log!(self.log, Error, TARGET, "Worker ({who}), its {what} {ms} ms: {option}_timeout");
+        if verdict == Verdict::Stuck && worker.body.is_thread() {
+            // Its loop turns: what the other threads do need not end with it.
+            self.board[slot].set_lacks_thread();
+            return self.lacks_thread(slot);
+        }
+        self.name_culprits(slot, until);
+        self.abort(slot, verdict, now);
+    }
+
+    /// ABRT, and KILL a second later.
+    fn abort(&mut self, slot: usize, verdict: Verdict, now: u64) {
+        let Some(worker) = &mut self.places[slot].worker else { return };
+        let who = &worker.body;
+        worker.verdict = Some(verdict);
         if worker.body.is_thread() {
             log!(
                 self.log,
@@ -248,6 +299,25 @@ impl Arbiter {
         }
         worker.body.signal(SIGABRT);
         worker.kill_at_ms = now + ABORT_MS;
+    }
+
+    /// It serves on with the threads that are left, until another may take its place: no more than
+    /// `max_recycling` are on their way out at once.
+    fn lacks_thread(&mut self, slot: usize) {
+        let Some(worker) = &self.places[slot].worker else { return };
+        let most = worker.generation.settings.max_recycling;
+        if !self.board.has_ticket(worker.age) && !self.board.take_ticket(worker.age, most) {
+            return;
+        }
+        let who = &worker.body;
+        log!(
+            self.log,
+            Error,
+            TARGET,
+            "Worker ({who}) lacks a thread that does not come back: another takes its place"
+        );
+        self.name_culprits(slot, monotonic_ms());
+        self.retire(slot);
     }
 
     fn is_old(&mut self, slot: usize) {

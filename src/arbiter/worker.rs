@@ -139,6 +139,12 @@ impl<'a> WorkerContext<'a> {
         self.news.wake();
     }
 
+    /// A thread of this worker does not come back: the arbiter replaces it when that may be.
+    pub fn lacks_thread(&self) {
+        self.board.set_lacks_thread();
+        self.news.wake();
+    }
+
     /// A function that says whether this worker may leave, since it has lived long enough: no more
     /// than `max_recycling` are away at once.  Who may, must.
     pub fn leave_permit(&self) -> impl Fn() -> bool + Send + Sync + 'static {

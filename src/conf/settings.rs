@@ -79,6 +79,8 @@ pub struct Settings {
     pub max_requests_jitter: u32,
     pub max_recycling: u32,
     pub max_lifetime: Duration,
+    pub request_timeout: Duration,
+    pub stream_timeout: Duration,
     pub fork_unsafe: bool,
     pub pidfile: PathBuf,
     pub user: String,
@@ -133,6 +135,8 @@ impl Default for Settings {
             max_requests_jitter: 0,
             max_recycling: 0,
             max_lifetime: Duration::ZERO,
+            request_timeout: Duration::ZERO,
+            stream_timeout: Duration::ZERO,
             fork_unsafe: false,
             pidfile: PathBuf::new(),
             user: String::new(),
@@ -240,6 +244,11 @@ impl Settings {
     /// Octets that a request body may have.
     pub fn body_limit(&self) -> u64 {
         if self.max_body == 0 { u64::MAX } else { self.max_body }
+    }
+
+    /// Whether there is a limit to the time of a request.
+    pub fn limits_requests(&self) -> bool {
+        !self.request_timeout.is_zero() || !self.stream_timeout.is_zero()
     }
 
     /// Where bodies are spooled.

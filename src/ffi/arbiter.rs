@@ -9,6 +9,7 @@ use super::config::gw_config;
 use super::guard::{fill, guard, guard_with, out, quietly};
 use super::listener::{self, gw_listener_info};
 use super::object::{Exclusive, borrow, give, handle, take};
+use super::requests::{Rows, gw_request_info};
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
 use crate::arbiter::{
@@ -17,8 +18,10 @@ use crate::arbiter::{
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
+use crate::gateway::flight::Which;
 use crate::gateway::service::Supervisor;
 use crate::serve::{self, Common, Process};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::proc::Exit;
 
 /// [one] Serve until told to stop; takes cfg.  By default it handles TERM (graceful), INT and QUIT
@@ -299,6 +302,37 @@ pub unsafe extern "C" fn gw_arbiter_stats(a: *const gw_arbiter, out: *mut gw_sta
         };
         // SAFETY: the rules page.
         unsafe { fill(out, &stats, "out") }
+    })
+}
+
+/// [any] The requests of all workers, up to `cap`, the oldest of each worker first: those in flight
+/// (recorder 0); or also the last 64 of each that have ended (1), also those of a worker that was
+/// killed, until its successor has served as many.  out[0].size is the size of each.  GW_AGAIN: there
+/// are more.  It asks no worker, and waits for none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_requests(
+    a: *const gw_arbiter,
+    recorder: u32,
+    out: *mut gw_request_info,
+    cap: usize,
+    n: *mut usize,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (arbiter, n) = unsafe { (borrow(a)?, self::out(n, "n")?) };
+        let which = match recorder {
+            0 => Which::InFlight,
+            1 => Which::Recent,
+            _ => return Err(Error::new(Kind::Invalid, "recorder is neither 0 nor 1")),
+        };
+        // SAFETY: the rules page.
+        let mut rows = unsafe { Rows::new(out, cap) }?;
+        let now = monotonic_ns();
+        for slot in 0..arbiter.board.len() {
+            arbiter.common.flights.each(slot, which, now, |info| rows.push(info));
+        }
+        n.set(rows.count);
+        Ok(if rows.is_full { GW_AGAIN } else { GW_OK })
     })
 }
 

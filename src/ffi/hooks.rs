@@ -8,6 +8,7 @@ use super::config::gw_config;
 use super::context::Context;
 use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference, report};
 use super::object::borrow_anywhere;
+use super::requests::{gw_request_info, info_of};
 use super::result::{gw_error, gw_result};
 use super::server::{gw_server, server_of};
 use crate::arbiter::Cause;
@@ -82,6 +83,8 @@ pub const GW_CAUSE_LATE: u32 = 4;
 pub const GW_CAUSE_MEMORY: u32 = 5;
 /// killed by the system: its control group had no memory left
 pub const GW_CAUSE_OUT_OF_MEMORY: u32 = 6;
+/// request_timeout, while its loop was in a request
+pub const GW_CAUSE_OVERDUE: u32 = 7;
 
 const _: () = assert!(
     GW_CAUSE_OWN == Cause::Own as u32
@@ -91,6 +94,7 @@ const _: () = assert!(
         && GW_CAUSE_LATE == Cause::Late as u32
         && GW_CAUSE_MEMORY == Cause::Memory as u32
         && GW_CAUSE_OUT_OF_MEMORY == Cause::OutOfMemory as u32
+        && GW_CAUSE_OVERDUE == Cause::Overdue as u32
 );
 
 /// Gunicorn's names; any may be NULL.
@@ -144,8 +148,15 @@ pub struct gw_hooks {
     /// in a worker that is to stop quickly, in the thread of its loop
     pub worker_int: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
     /// in a forked worker that was sent ABRT, since it is silent: in the signal handler, on any of its
-    /// threads; then the process ends
-    pub worker_abort: Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker)>,
+    /// threads; then the process ends.  culprit: the request that its application is in for the
+    /// longest time; NULL when it is in none
+    pub worker_abort: Option<
+        unsafe extern "C" fn(
+            ctx: *mut c_void,
+            w: *const gw_worker,
+            culprit: *const gw_request_info,
+        ),
+    >,
     /// in the arbiter, as on_starting: the program is about to be started again, for an upgrade
     pub pre_exec: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
 }
@@ -263,7 +274,15 @@ fn hooks_of_arbiter(hooks: &gw_hooks, context: &Arc<Context>, to: &mut Hooks) {
     }
     set! { to;
         worker_int: |it| |ctx, hook| worker(ctx, hook, it);
-        worker_abort: |it| |ctx, hook| worker(ctx, hook, it);
+    }
+    if let Some(worker_abort) = hooks.worker_abort {
+        let context = Arc::clone(context);
+        to.worker_abort = Some(Box::new(move |worker, culprit| {
+            let (worker, culprit) = (worker_of(worker), culprit.map(info_of));
+            let culprit = culprit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            // SAFETY: the host's function and context; the records live for the call.
+            unsafe { worker_abort(context.get(), &raw const worker, culprit) };
+        }));
     }
     if let Some(nworkers_changed) = hooks.nworkers_changed {
         let context = Arc::clone(context);

@@ -23,6 +23,7 @@ mod listener;
 mod module;
 mod object;
 mod options;
+mod requests;
 mod result;
 mod server;
 mod stats;

@@ -79,6 +79,10 @@ pub const GW_OPT_MAX_REQUESTS_JITTER: u32 = 33;
 pub const GW_OPT_MAX_RECYCLING: u32 = 34;
 /// ms
 pub const GW_OPT_MAX_LIFETIME: u32 = 35;
+/// ms
+pub const GW_OPT_REQUEST_TIMEOUT: u32 = 36;
+/// ms
+pub const GW_OPT_STREAM_TIMEOUT: u32 = 37;
 /// 0 or 1
 pub const GW_OPT_FORK_UNSAFE: u32 = 38;
 /// by name only

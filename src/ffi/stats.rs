@@ -56,6 +56,10 @@ pub struct gw_stats {
     pub reloads_failed: u64,
     /// places whose worker fails to boot, and is tried again later; now
     pub failing: u64,
+    /// answers that took longer than request_timeout or stream_timeout; here and below: of all
+    pub request_timeouts: u64,
+    /// requests that were not written down for gw_arbiter_requests, for want of room
+    pub unrecorded: u64,
     /// answered with 503, since the application had worker_requests of them
     pub requests_full: u64,
     /// 1: it serves, and was not told to stop; 0: tell whoever sends requests to send no more
@@ -101,6 +105,8 @@ pub(super) fn stats_of<'a>(
         sum.accept_errors += counters.accept_errors.get();
         sum.requests_full += counters.requests_full.get();
         sum.spool_errors += counters.spool_errors.get();
+        sum.request_timeouts += counters.request_timeouts.get();
+        sum.unrecorded += counters.unrecorded.get();
     }
     sum
 }

@@ -51,6 +51,10 @@ shared_record! {
         pub rejected: Counter,
         /// Breaches by [`Limit`].
         pub limits: [Counter; 6],
+        /// Answers that took longer than `request_timeout` or `stream_timeout`.
+        pub request_timeouts: Counter,
+        /// Requests that the flight recorder had no room for.
+        pub unrecorded: Counter,
         /// Requests that the application has, if `worker_requests` limits them, now.
         pub running: Counter,
         /// Requests that were answered with 503 since it had `worker_requests` of them.

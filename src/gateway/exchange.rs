@@ -37,6 +37,9 @@ const COPY: u64 = 4 * 1024;
 /// copied: a producer of small pieces then fills whole packets.
 const COPY_BORROWED: u64 = 16 * 1024;
 
+/// The status of an answer that took longer than it may.
+pub const TIMED_OUT: u16 = 504;
+
 /// Empty chunks that an iterator may give before the driver gets a word in.
 const FRUITLESS_MAX: u32 = 64;
 
@@ -59,6 +62,11 @@ pub trait Link {
     fn mailbox(&self) -> (Arc<dyn Mailbox>, u64);
     /// Give the request to whoever asks for requests; it comes back when too many wait already.
     fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred>;
+    /// The head is about to be committed; false: its time is over, and the client has another answer.
+    /// Asked where the service is `limited`.
+    fn may_commit(&self) -> bool {
+        true
+    }
     /// The request is over, and everything about it can still be read.
     fn finished(&self, x: &Exchange);
 }
@@ -157,6 +165,8 @@ pub struct Exchange {
     hungry: Cell<Option<u64>>,
     /// The application has returned.
     called: Cell<bool>,
+    /// Its time is over: the client has another answer.
+    expired: Cell<bool>,
     /// Scratch.
     batch: RefCell<Batch>,
 }
@@ -191,6 +201,7 @@ impl Exchange {
             starved: Cell::new(false),
             hungry: Cell::new(None),
             called: Cell::new(false),
+            expired: Cell::new(false),
             batch: RefCell::default(),
         }
     }
@@ -505,13 +516,34 @@ impl Exchange {
         self.env.borrow().path_info() == path
     }
 
+    /// The application was not called in time, and is not.
+    pub fn time_out(&self, link: &dyn Link) {
+        self.expired.set(true);
+        self.answer_error(link, TIMED_OUT, "request_timeout");
+    }
+
+    /// It was not done in time: the client has its 504, and whatever comes goes nowhere.
+    pub fn expire(&self) {
+        self.expired.set(true);
+    }
+
+    /// The status that the client was told; none when it was told nothing.
+    pub fn status(&self) -> Option<u16> {
+        match self.expired.get() {
+            true => Some(TIMED_OUT),
+            false => self.is_committed().then(|| self.head.borrow().status()),
+        }
+    }
+
     /// The client is gone: nothing more can reach it.
     pub fn abort(&self, link: &dyn Link) {
         match self.phase.get() {
             Phase::Idle | Phase::Done => return,
             Phase::Reading | Phase::Running | Phase::Draining => {}
         }
-        self.service.counters().aborted.up();
+        if !self.expired.get() {
+            self.service.counters().aborted.up();
+        }
         self.input().fail(Kind::Closed);
         if let Some(shared) = self.deferred.get() {
             shared.cut_off();
@@ -540,7 +572,9 @@ impl Exchange {
         }
         if self.phase.get() == Phase::Done {
             let counters = self.service.counters();
-            if self.framed.get().is_some() {
+            if self.expired.get() {
+                counters.count_status(TIMED_OUT);
+            } else if self.framed.get().is_some() {
                 counters.count_status(self.head.get_mut().status());
             }
             counters.sent.plus(self.queued.get());
@@ -562,6 +596,7 @@ impl Exchange {
         self.warned.set(false);
         self.expects.set(false);
         self.called.set(false);
+        self.expired.set(false);
         self.idle.set(false);
         self.phase.set(Phase::Idle);
     }

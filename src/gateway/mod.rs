@@ -8,6 +8,7 @@ pub mod counters;
 pub mod deferred;
 pub mod environ;
 pub mod exchange;
+pub mod flight;
 pub mod head;
 pub mod input;
 mod read;

@@ -13,6 +13,7 @@ use crate::base::octets::{Octets, Pair};
 use super::abi::Environ;
 use super::app::Application;
 use super::counters::Counters;
+use super::flight::Info;
 
 /// What all requests of a worker share.
 pub struct Service {
@@ -22,6 +23,8 @@ pub struct Service {
     pub env_flags: u32,
     /// The application is called at the head and reads while the body arrives.
     pub streaming: bool,
+    /// There is a limit to how long a request may take.
+    pub limited: bool,
     /// Octets of a request body that stay in memory.
     pub body_buffer: usize,
     /// Where longer ones are spooled.
@@ -61,6 +64,9 @@ pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
 
 /// A function that is told of a worker.
 pub type OnWorker = Box<dyn Fn(&Worker) + Send + Sync>;
+
+/// A function that is told of a worker that aborts, and of the request that it hangs in.
+pub type OnAbort = Box<dyn Fn(&Worker, Option<&Info>) + Send + Sync>;
 
 /// A function that is told of the arbiter.
 pub type OnArbiter = Box<dyn Fn(&Supervisor) + Send + Sync>;
@@ -142,7 +148,7 @@ pub struct Hooks {
     /// In a worker that stops quickly.
     pub worker_int: Option<OnWorker>,
     /// In a forked worker that is sent ABRT, in the handler of that signal.
-    pub worker_abort: Option<OnWorker>,
+    pub worker_abort: Option<OnAbort>,
     /// Before the worker's loop turns, in the thread of that.
     pub worker_init: Option<WorkerInit>,
     /// After its loop, in the same thread.
@@ -180,7 +186,13 @@ impl Hooks {
             arbiter: self.arbiter,
             post_fork: both_agree(self.post_fork, inner.post_fork),
             worker_int: both(self.worker_int, inner.worker_int),
-            worker_abort: both(self.worker_abort, inner.worker_abort),
+            worker_abort: match (self.worker_abort, inner.worker_abort) {
+                (Some(first), Some(second)) => Some(Box::new(move |worker, culprit| {
+                    first(worker, culprit);
+                    second(worker, culprit);
+                })),
+                (first, second) => first.or(second),
+            },
             worker_init: both_agree(self.worker_init, inner.worker_init),
             worker_exit: both(inner.worker_exit, self.worker_exit),
             pre_request: match (self.pre_request, inner.pre_request) {

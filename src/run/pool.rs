@@ -37,10 +37,10 @@ struct Queue<J> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// `threads` threads, each of which does the work that `make` makes for it.  They have all
+    /// `threads` threads, each of which does the work that `make` makes for it by its number, from 0.  They have all
     /// signals blocked but faults: those are for the threads of the host.  Must be made after the
     /// last fork.
-    pub fn new(threads: usize, limit: usize, make: impl Fn() -> Work<J>) -> Result<Self> {
+    pub fn new(threads: usize, limit: usize, make: impl Fn(usize) -> Work<J>) -> Result<Self> {
         let waker = Waker::new().map_err(|source| Error::os("make a thread pool", &source))?;
         let queue = Queue { jobs: VecDeque::new(), limit, closed: false };
         let shared = Arc::new(Shared {
@@ -54,7 +54,7 @@ impl<J: Send + 'static> Pool<J> {
         let spawned = (0..threads).try_for_each(|index| {
             let shared = Arc::clone(&pool.shared);
             let thread = Builder::new().name(format!("gateway-{index}"));
-            let work = make();
+            let work = make(index);
             pool.threads.push(thread.spawn(move || shared.run(work))?);
             Ok(())
         });
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_job_is_done_once_and_comes_back() {
-        let pool = Pool::new(4, 10_000, || Box::new(|job: &mut u32| *job += 1)).unwrap();
+        let pool = Pool::new(4, 10_000, |_| Box::new(|job: &mut u32| *job += 1)).unwrap();
         for job in 0..1000 {
             pool.submit(job, false).unwrap();
         }
@@ -185,7 +185,7 @@ mod tests {
     fn a_full_queue_gives_the_job_back() {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock();
-        let work = || -> Work<u32> {
+        let work = |_| -> Work<u32> {
             let gate = Arc::clone(&gate);
             Box::new(move |_| drop(gate.lock()))
         };
@@ -205,7 +205,7 @@ mod tests {
     fn what_waits_can_be_withdrawn_and_what_is_done_cannot() {
         let gate = Arc::new(Mutex::new(()));
         let held = gate.lock();
-        let work = || -> Work<u32> {
+        let work = |_| -> Work<u32> {
             let gate = Arc::clone(&gate);
             Box::new(move |_| drop(gate.lock()))
         };
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_nothing_but_the_job() {
-        let work = || -> Work<u32> { Box::new(|job| assert_ne!(*job, 7, "on purpose")) };
+        let work = |_| -> Work<u32> { Box::new(|job| assert_ne!(*job, 7, "on purpose")) };
         let pool = Pool::new(1, 100, work).unwrap();
         for job in 5..10 {
             pool.submit(job, false).unwrap();

@@ -3,6 +3,7 @@
 //! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
 //! as it can without waiting, and says what to wait for.
 
+mod overdue;
 mod timing;
 
 use std::io;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::base::error::Kind;
 use crate::gateway::environ::Origin;
 use crate::gateway::exchange::{Outcome, Phase, Progress};
+use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
@@ -19,6 +21,7 @@ use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
 use super::record;
+use overdue::Limits;
 use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
@@ -81,6 +84,8 @@ pub(super) struct Conn {
     doom: Option<Fate>,
     /// Something arrived meanwhile.
     missed: bool,
+    /// When its request takes too long.
+    limits: Limits,
     /// Nobody has taken the request; after this time of the loop nobody may.
     take_until: u64,
     /// The peer's end is in the socket, perhaps behind octets.
@@ -136,6 +141,7 @@ impl Conn {
             uncalled: false,
             doom: None,
             missed: false,
+            limits: Limits::default(),
             take_until: u64::MAX,
             ended: false,
             closing: false,
@@ -254,7 +260,10 @@ impl Conn {
                 self.drained = slot.drained.get();
                 core.give_slot(slot);
             }
-            Fate::Wait | Fate::Again | Fate::Away => self.slot = Some(slot),
+            Fate::Wait | Fate::Again | Fate::Away => {
+                note_phase(&slot, core);
+                self.slot = Some(slot);
+            }
         }
         self.schedule(key, before, core);
         fate
@@ -265,6 +274,10 @@ impl Conn {
         let begun = slot.exchange.phase() != Phase::Reading;
         if !begun {
             slot.queued.set(clock::monotonic_ns());
+            core.context.seat.set_phase(slot.flight.get(), flight::Phase::Queue);
+        }
+        if core.context.limited {
+            self.leave_to_thread(&slot, core);
         }
         let job = Job::new(key, self.fd(), slot, Task::Go);
         core.submit(job, begun).map_err(|job| job.slot)?;
@@ -324,7 +337,7 @@ impl Conn {
                 Phase::Idle => self.between(slot, core),
                 Phase::Reading => self.read_body(slot, core),
                 Phase::Running | Phase::Draining => self.produce(slot, core),
-                Phase::Done => self.complete(slot),
+                Phase::Done => self.complete(slot, core),
             };
             if let Some(fate) = step {
                 return fate;
@@ -459,20 +472,29 @@ impl Conn {
         self.progress = true;
         core.count_request();
         let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
-        x.begin(head, buf, &origin, core.next_id());
+        let id = core.next_id();
+        x.begin(head, buf, &origin, id);
         buf.consume(head_len);
+        let mut now = core.context.now * 1_000_000;
         if core.context.timed {
-            began.set(clock::monotonic_ns());
+            now = clock::monotonic_ns();
+            began.set(now);
         }
-        if head.framing != Framing::None {
+        let framing = head.framing;
+        if framing != Framing::None {
             let streams = x.expect_body();
-            if let Framing::Length(len) = head.framing
+            if let Framing::Length(len) = framing
                 && len <= VIEW_MAX
                 && !streams
             {
                 x.input().expect_view(len);
             }
         }
+        if core.context.limited {
+            self.limits = Limits::of(head.is_head, id);
+            slot.gate.open();
+        }
+        core.record(slot, id, now, &self.peer);
     }
 
     /// The request waits for its body, if it has one.
@@ -537,6 +559,9 @@ impl Conn {
         if core.gate.is_some() && !self.pass_gate(slot, core) {
             return None;
         }
+        if core.context.limited {
+            self.limits.begin(&core.context);
+        }
         if core.has_crew() {
             return Some(Fate::Away);
         }
@@ -548,9 +573,15 @@ impl Conn {
             self.take_until = if patience > 0 { core.context.now + patience } else { u64::MAX };
         }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        let (seat, request) = (&core.context.seat, slot.flight.get());
+        seat.enter(request, core.context.now);
         slot.exchange.run(&wire);
+        seat.leave();
+        if core.context.limited {
+            self.limits.look_back(slot, core);
+        }
         match slot.exchange.phase() {
-            Phase::Done => self.complete(slot),
+            Phase::Done => self.complete(slot, core),
             _ => None,
         }
     }
@@ -575,7 +606,13 @@ impl Conn {
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         let progress = match away {
             true => slot.exchange.idles().unwrap_or(Progress::Flush),
-            false => slot.exchange.advance(&wire),
+            false => {
+                let seat = &core.context.seat;
+                seat.enter(slot.flight.get(), core.context.now);
+                let progress = slot.exchange.advance(&wire);
+                seat.leave();
+                progress
+            }
         };
         if progress == Progress::Done {
             return None;
@@ -620,7 +657,8 @@ impl Conn {
 
     /// A request is over.
     #[inline(always)]
-    fn complete(&mut self, slot: &mut Slot) -> Option<Fate> {
+    fn complete(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
+        core.forget(slot);
         let outcome = slot.exchange.outcome();
         let unread = {
             let input = slot.exchange.input();
@@ -710,4 +748,16 @@ impl Conn {
         self.progress |= slot.exchange.out().len() < before;
         Ok(sent)
     }
+}
+
+/// What waits is seen to wait for the right thing.
+fn note_phase(slot: &Slot, core: &Core) {
+    let x = &slot.exchange;
+    let phase = match x.phase() {
+        Phase::Idle | Phase::Reading | Phase::Done => return,
+        Phase::Running | Phase::Draining if x.is_committed() => flight::Phase::Write,
+        Phase::Running | Phase::Draining if x.is_later() => flight::Phase::Later,
+        Phase::Running | Phase::Draining => flight::Phase::App,
+    };
+    core.context.seat.set_phase(slot.flight.get(), phase);
 }

@@ -9,10 +9,11 @@ use std::os::fd::RawFd;
 
 use crate::base::error::Result;
 use crate::gateway::exchange::{Phase, Progress};
+use crate::gateway::flight::{self, Recorder, Seat};
 use crate::run::pool::{Pool, Work};
 use crate::sys::clock;
 
-use super::slot::{self, Context, Sent, Slot, Wire};
+use super::slot::{Context, Sent, Slot, Wire};
 
 /// What a thread is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +43,14 @@ impl Job {
 }
 
 /// The threads of a worker.
-pub(super) fn hire(threads: usize, context: &Context) -> Result<Pool<Job>> {
+pub(super) fn hire(threads: usize, context: &Context, recorder: &Recorder) -> Result<Pool<Job>> {
     let limit = context.setup.settings.queue_limit as usize;
-    Pool::new(threads, limit, || -> Work<Job> {
-        let mut context = context.clone();
+    Pool::new(threads, limit, |index| -> Work<Job> {
+        let mut context = Context { seat: recorder.seat(1 + index), ..context.clone() };
         Box::new(move |job| {
             context.tell_time();
+            context.seat.enter(job.slot.flight.get(), context.now);
+            let _inside = Inside(&context.seat);
             // Stays so after a panic.
             job.broken = true;
             job.broken = work(job, &context);
@@ -55,18 +58,45 @@ pub(super) fn hire(threads: usize, context: &Context) -> Result<Pool<Job>> {
     })
 }
 
+/// In the application, also if that panics.
+struct Inside<'a>(&'a Seat);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// Says whether the connection is broken.
 fn work(job: &mut Job, context: &Context) -> bool {
-    let slot = &*job.slot;
+    let wire = Wire { fd: job.fd, slot: &job.slot, context };
+    let broken = do_it(job.task, &wire);
+    if !wire.is_taken() {
+        return broken;
+    }
+    // Nobody waits for what has come of it.
+    let x = &job.slot.exchange;
+    if !x.is_committed() {
+        x.expire();
+    }
+    // A handle that is still out has to be given up first: the loop sees to that.
+    if !x.must_stay() {
+        x.abort(&wire);
+    }
+    x.out().clear();
+    true
+}
+
+fn do_it(task: Task, wire: &Wire<'_>) -> bool {
+    let Wire { slot, context, .. } = *wire;
     let x = &slot.exchange;
-    let wire = Wire { fd: job.fd, slot, context };
     {
         let mut out = x.out();
         out.defer_releases(false);
         out.release_spent();
     }
-    if job.task == Task::Abort || context.control.is_quick() {
-        x.abort(&wire);
+    if task == Task::Abort || context.control.is_quick() {
+        x.abort(wire);
         return false;
     }
     if x.phase() == Phase::Reading {
@@ -74,10 +104,10 @@ fn work(job: &mut Job, context: &Context) -> bool {
         slot.called.set(now);
         let limit = context.setup.settings.queue_timeout;
         if !limit.is_zero() && u128::from(now - slot.queued.get()) > limit.as_nanos() {
-            x.shed(&wire);
+            x.shed(wire);
             return false;
         }
-        x.run(&wire);
+        x.run(wire);
         if x.is_later() {
             // The rest is the loop's.
             return false;
@@ -85,22 +115,27 @@ fn work(job: &mut Job, context: &Context) -> bool {
     }
     loop {
         if context.control.is_quick() {
-            x.abort(&wire);
+            x.abort(wire);
             return false;
         }
-        if x.advance(&wire) != Progress::Flush {
+        if x.advance(wire) != Progress::Flush {
             break;
         }
-        match slot::flush(wire.fd, x, context.sigpipe_ignored) {
+        let sent = wire.send();
+        if x.is_committed() {
+            context.seat.set_phase(slot.flight.get(), flight::Phase::Write);
+        }
+        context.seat.stay(clock::monotonic_ms());
+        match sent {
             Ok(Sent::All) => {}
             // The loop waits for the client.
             Ok(Sent::Blocked | Sent::Enough) => return false,
             Err(_) => {
-                x.abort(&wire);
+                x.abort(wire);
                 return true;
             }
         }
     }
     // What is left goes out from here: it need not wait for the loop.
-    slot::flush(wire.fd, x, context.sigpipe_ignored).is_err()
+    wire.send().is_err()
 }

@@ -18,6 +18,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::gateway::counters::Counters;
+use crate::gateway::flight::Recorder;
 use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
@@ -220,6 +221,18 @@ impl Engine {
         listeners: Vec<Arc<Listening>>,
         counters: Arc<dyn AsRef<Counters> + Send + Sync>,
     ) -> Result<Self> {
+        let recorder = Recorder::alone(clock::monotonic_ns());
+        let recorder = recorder.map_err(|source| Error::os("make records", &source))?;
+        Engine::recorded(setup, listeners, counters, recorder)
+    }
+
+    /// The same; others see its requests in what `recorder` writes down.
+    pub fn recorded(
+        setup: Arc<Setup>,
+        listeners: Vec<Arc<Listening>>,
+        counters: Arc<dyn AsRef<Counters> + Send + Sync>,
+        recorder: Recorder,
+    ) -> Result<Self> {
         let made = |source| Error::os("make an event loop", &source);
         let poller = Poller::new().map_err(made)?;
         let control = Arc::new(Control::new()?);
@@ -239,10 +252,12 @@ impl Engine {
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
             timed: setup.access.is_some() || setup.stack.hooks.access.is_some(),
+            limited: setup.settings.limits_requests(),
+            seat: recorder.seat(0),
             service,
             setup,
         };
-        let core = Core::new(context, poller)?;
+        let core = Core::new(context, poller, recorder)?;
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
         }
@@ -342,6 +357,12 @@ impl Engine {
         if let Some(gate) = &mut self.core.gate {
             gate.is_lame = Some(Box::new(is_lame));
         }
+    }
+
+    /// Whether a thread did not come back from a request whose time was over, since the last call: the
+    /// worker lacks it.
+    pub fn take_stuck(&mut self) -> bool {
+        std::mem::take(&mut self.core.stuck)
     }
 
     /// Whether an application still runs on a thread, which dropping the engine would wait for.

@@ -4,6 +4,7 @@ pub mod access;
 mod conn;
 mod crew;
 pub mod engine;
+mod gate;
 mod inbox;
 pub mod pulled;
 mod record;

@@ -119,7 +119,7 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
     let took_ns = now.saturating_sub(began);
     let env = x.environ().borrow();
     let head = x.head();
-    let status = if x.is_committed() { head.status() } else { CLIENT_LEFT };
+    let status = x.status().unwrap_or(CLIENT_LEFT);
     if let Some((format, file)) = &wire.context.setup.access {
         let source = Source { env: &env, head: &head, status, sent: x.body_sent(), took_ns };
         write_line(format, file, &source);

@@ -227,6 +227,7 @@ impl Setup {
             app: Arc::clone(&self.stack.app),
             env_flags,
             streaming: !self.settings.request_buffering,
+            limited: self.settings.limits_requests(),
             body_buffer: self.settings.body_buffer as usize,
             spool_dir: self.spool_dir.clone(),
             output_buffer: self.settings.output_buffer,

@@ -14,11 +14,13 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::gateway::deferred::{Deferred, Mailbox};
 use crate::gateway::exchange::{Exchange, Link, Phase};
+use crate::gateway::flight::{self, Number, Seat};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
 use crate::wire::{Decoder as _, Event, Limits, http1};
 
 use super::engine::Control;
+use super::gate::Gate;
 use super::inbox::Inbox;
 use super::pulled::Pulled;
 use super::record;
@@ -52,6 +54,10 @@ pub(super) struct Slot {
     pub(super) began: Cell<u64>,
     pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
+    /// Its record in the flight recorder.
+    pub(super) flight: Cell<Number>,
+    /// Who answers it, where its time is limited.
+    pub(super) gate: Arc<Gate>,
     /// The peer will send no more.
     pub(super) eof: Cell<bool>,
     /// There is nothing to read until the next event.
@@ -70,6 +76,8 @@ impl Slot {
             began: Cell::new(0),
             queued: Cell::new(0),
             called: Cell::new(0),
+            flight: Cell::new(0),
+            gate: Arc::default(),
             eof: Cell::new(false),
             drained: Cell::new(false),
             ended: Cell::new(false),
@@ -309,6 +317,10 @@ pub(super) struct Context {
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
     pub(super) timed: bool,
+    /// Whether there is a limit to it.
+    pub(super) limited: bool,
+    /// Where this thread says what it does.
+    pub(super) seat: Seat,
 }
 
 impl Context {
@@ -344,6 +356,29 @@ enum Waited {
 }
 
 impl Wire<'_> {
+    /// Whether the loop has answered meanwhile.
+    pub(super) fn is_taken(&self) -> bool {
+        self.context.limited && self.slot.gate.is_taken()
+    }
+
+    /// Send what waits, unless the client has another answer.
+    pub(super) fn send(&self) -> io::Result<Sent> {
+        let (x, gate) = (&self.slot.exchange, &self.slot.gate);
+        if !self.context.limited {
+            return flush(self.fd, x, self.context.sigpipe_ignored);
+        }
+        let is_early = gate.committed().is_none();
+        if gate.is_taken() || (is_early && !gate.begin()) {
+            x.out().clear();
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "answered meanwhile"));
+        }
+        let sent = flush(self.fd, x, self.context.sigpipe_ignored);
+        if is_early {
+            gate.end(x.out().is_empty());
+        }
+        sent
+    }
+
     /// Block this thread until `ready` says that the client did something, `timeout` at most; zero
     /// is any time.
     fn wait(&self, ready: fn(RawFd, i64) -> io::Result<bool>, timeout: Duration) -> Result<Waited> {
@@ -352,9 +387,11 @@ impl Wire<'_> {
             ms => ms,
         };
         while left > 0 {
-            if self.context.control.is_quick() {
+            if self.context.control.is_quick() || self.is_taken() {
                 return Ok(Waited::Stopped);
             }
+            // That a client is slow is not the application's fault.
+            self.context.seat.stay(clock::monotonic_ms());
             let slice = left.min(STOP_MS);
             let is_ready = ready(self.fd, slice);
             if is_ready.map_err(|source| Error::os("wait for the client", &source))? {
@@ -382,11 +419,14 @@ impl Link for Wire<'_> {
     }
 
     fn is_gone(&self) -> bool {
-        self.slot.eof.get() || sock::peer_gone(self.fd)
+        self.slot.eof.get() || self.is_taken() || sock::peer_gone(self.fd)
     }
 
     fn wait_input(&self, x: &Exchange) -> Result<()> {
         let timeout = self.context.setup.settings.body_timeout;
+        if self.context.may_block {
+            self.context.seat.stay(clock::monotonic_ms());
+        }
         loop {
             match self.slot.feed() {
                 Fed::More(false) => {}
@@ -440,7 +480,13 @@ impl Link for Wire<'_> {
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
         let timeout = self.context.setup.settings.write_timeout;
         loop {
-            let sent = flush(self.fd, x, self.context.sigpipe_ignored);
+            let sent = self.send();
+            if x.is_committed() {
+                self.context.seat.set_phase(self.slot.flight.get(), flight::Phase::Write);
+            }
+            if self.context.may_block {
+                self.context.seat.stay(clock::monotonic_ms());
+            }
             match sent {
                 Ok(Sent::All) => return Ok(()),
                 Ok(Sent::Blocked | Sent::Enough)
@@ -475,6 +521,10 @@ impl Link for Wire<'_> {
             Some(pulled) => pulled.offer(request),
             None => Err(request),
         }
+    }
+
+    fn may_commit(&self) -> bool {
+        self.slot.gate.commit(clock::monotonic_ms())
     }
 
     fn finished(&self, x: &Exchange) {

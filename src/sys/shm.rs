@@ -153,7 +153,8 @@ impl<T: Record> Shared<T> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let (flags, fd) = match &file {
             Some((file, _)) => (libc::MAP_SHARED, file.as_raw_fd()),
-            None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
+            // Most of it is never touched, and is not to count as if it were.
+            None => (libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1),
         };
         // SAFETY: a new mapping, wherever the kernel likes; a file is as large as it says, and sealed.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, fd, 0) };

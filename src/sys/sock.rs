@@ -72,6 +72,23 @@ impl Peer {
         &self.port[..usize::from(self.port_len)]
     }
 
+    /// The address as words, little-endian, with zeros behind it; the first two, and the others.
+    #[inline]
+    pub fn address_words(&self) -> ([u64; 2], impl Iterator<Item = u64> + '_) {
+        let word = |n: usize| match self.address.as_chunks::<8>() {
+            (words, _) if n < words.len() => u64::from_le_bytes(words[n]),
+            (_, rest) => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
+        };
+        ([word(0), word(1)], (2..ADDRESS_MAX.div_ceil(8)).map(word))
+    }
+
+    /// The port as a word.
+    #[inline]
+    pub fn port_word(&self) -> u64 {
+        let [a, b, c, d, e] = self.port;
+        u64::from(u32::from_le_bytes([a, b, c, d])) | u64::from(e) << 32
+    }
+
     pub(super) fn address_text(&self) -> &str {
         std::str::from_utf8(self.address()).unwrap_or("")
     }

@@ -530,6 +530,8 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_MAX_REQUESTS_JITTER      33  /* requests */
 #define GW_OPT_MAX_RECYCLING            34  /* workers */
 #define GW_OPT_MAX_LIFETIME             35  /* ms */
+#define GW_OPT_REQUEST_TIMEOUT          36  /* ms */
+#define GW_OPT_STREAM_TIMEOUT           37  /* ms */
 #define GW_OPT_FORK_UNSAFE              38  /* 0 or 1 */
 #define GW_OPT_PIDFILE                  39  /* by name only */
 #define GW_OPT_USER                     40  /* by name only */
@@ -577,6 +579,41 @@ typedef struct gw_server gw_server; /* one worker's loop */
 
 typedef struct gw_arbiter gw_arbiter; /* workers, and who watches them */
 
+/* a request, as its worker has written it down */
+typedef struct gw_request_info {
+    uint32_t size;
+    uint32_t worker;                /* its worker's place, from 0 */
+    int32_t  pid;                   /* its worker's process */
+    uint32_t generation;            /* counts reloads */
+    uint32_t thread;                /* of the worker, from 1, that is in the
+                                       application with it; 0: none, or the
+                                       loop */
+    uint32_t phase;                 /* GW_PHASE_* */
+    uint32_t status;                /* of the answer, when it has ended; 504
+                                       also while its application still
+                                       runs; else 0 */
+    uint32_t reserved;              /* 0 */
+    uint64_t age_ns;                /* since its head was there */
+    uint64_t took_ns;               /* from then to its end; 0: it has not
+                                       ended */
+    char     method[16];            /* these are cut to what there is room
+                                       for, and end in a NUL */
+    char     target[256];
+    char     id[40];                /* what names it in log lines:
+                                       gateway.request_id */
+    char     peer[64];              /* address:port; [address]:port; unix: */
+} gw_request_info;
+
+#define GW_PHASE_READ  1            /* its body is awaited */
+#define GW_PHASE_QUEUE 2            /* it waits for a thread */
+#define GW_PHASE_APP   3            /* its application was called, and has
+                                       not begun to answer */
+#define GW_PHASE_WRITE 4            /* the answer has begun */
+#define GW_PHASE_LATER 5            /* whoever has its gw_deferred is to
+                                       answer, or to take it */
+#define GW_PHASE_ENDED 6            /* it has ended */
+#define GW_PHASE_LOST  7            /* its worker has ended, and it had not */
+
 typedef struct gw_access {          /* one finished request */
     uint32_t          size;
     uint16_t          status;       /* of the response; 499: there was none,
@@ -620,6 +657,8 @@ typedef struct gw_worker {          /* what hooks are told of a worker */
 #define GW_CAUSE_MEMORY        5    /* memory_hard */
 #define GW_CAUSE_OUT_OF_MEMORY 6    /* killed by the system: its control
                                        group had no memory left */
+#define GW_CAUSE_OVERDUE       7    /* request_timeout, while its loop was
+                                       in a request */
 
 typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     uint32_t    size;
@@ -665,8 +704,11 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     /* in a worker that is to stop quickly, in the thread of its loop */
     void      (*worker_int)(void *ctx, const gw_worker *w);
     /* in a forked worker that was sent ABRT, since it is silent: in the
-       signal handler, on any of its threads; then the process ends */
-    void      (*worker_abort)(void *ctx, const gw_worker *w);
+       signal handler, on any of its threads; then the process ends.
+       culprit: the request that its application is in for the longest time;
+       NULL when it is in none */
+    void      (*worker_abort)(void *ctx, const gw_worker *w,
+                              const gw_request_info *culprit);
     /* in the arbiter, as on_starting: the program is about to be started
        again, for an upgrade */
     void      (*pre_exec)(void *ctx, gw_arbiter *a);
@@ -739,6 +781,12 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t reloads_failed;        /* after which the old workers served on */
     uint64_t failing;               /* places whose worker fails to boot,
                                        and is tried again later; now */
+    uint64_t request_timeouts;      /* answers that took longer than
+                                       request_timeout or stream_timeout;
+                                       here and below: of all */
+    uint64_t unrecorded;            /* requests that were not written down
+                                       for gw_arbiter_requests, for want of
+                                       room */
     uint64_t requests_full;         /* answered with 503, since the
                                        application had worker_requests of
                                        them */
@@ -866,6 +914,14 @@ gw_result gw_arbiter_reaped(gw_arbiter *a, int32_t pid, int32_t status);
 
 /* [any] The counters of all workers, those that have ended included. */
 gw_result gw_arbiter_stats(const gw_arbiter *a, gw_stats *out);
+
+/* [any] The requests of all workers, up to `cap`, the oldest of each worker
+   first: those in flight (recorder 0); or also the last 64 of each that
+   have ended (1), also those of a worker that was killed, until its
+   successor has served as many. out[0].size is the size of each.  GW_AGAIN:
+   there are more.  It asks no worker, and waits for none. */
+gw_result gw_arbiter_requests(const gw_arbiter *a, uint32_t recorder,
+                              gw_request_info *out, size_t cap, size_t *n);
 
 /* [any] One of its sockets at a time, as the kernel has it: start with
    *cursor = 0; GW_EOF at the end.  One that is closed is left out. */

@@ -151,6 +151,22 @@ AT(gw_worker, server, 16);
 AT(gw_worker, exit_status, 24);
 AT(gw_worker, cause, 28);
 
+SIZE(gw_request_info, 424);
+AT(gw_request_info, size, 0);
+AT(gw_request_info, worker, 4);
+AT(gw_request_info, pid, 8);
+AT(gw_request_info, generation, 12);
+AT(gw_request_info, thread, 16);
+AT(gw_request_info, phase, 20);
+AT(gw_request_info, status, 24);
+AT(gw_request_info, reserved, 28);
+AT(gw_request_info, age_ns, 32);
+AT(gw_request_info, took_ns, 40);
+AT(gw_request_info, method, 48);
+AT(gw_request_info, target, 64);
+AT(gw_request_info, id, 320);
+AT(gw_request_info, peer, 360);
+
 SIZE(gw_hooks, 168);
 AT(gw_hooks, size, 0);
 AT(gw_hooks, reserved, 4);
@@ -183,7 +199,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 248);
+SIZE(gw_stats, 264);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -209,8 +225,10 @@ AT(gw_stats, killed, 200);
 AT(gw_stats, reloads, 208);
 AT(gw_stats, reloads_failed, 216);
 AT(gw_stats, failing, 224);
-AT(gw_stats, requests_full, 232);
-AT(gw_stats, ready, 240);
+AT(gw_stats, request_timeouts, 232);
+AT(gw_stats, unrecorded, 240);
+AT(gw_stats, requests_full, 248);
+AT(gw_stats, ready, 256);
 
 SIZE(gw_listener_info, 180);
 AT(gw_listener_info, size, 0);

@@ -12,6 +12,7 @@
  *     app=workers          the arbiter has no application
  *     boot=fails           worker_init refuses
  *     status=own           main returns 7 after an error
+ *     lingers=file         main does not return while it is there
  *     binds=file           further addresses, which stand there
  *     ready=file           where an arbiter writes its process when it is ready
  *     upgrade=file         gw_arbiter_upgrade when it is ready, if that can be
@@ -40,7 +41,7 @@ static const char  release[] = "release-1";
 static char        *args[64];
 static int          count, own_status;
 static int          was_marked, child_was_worker = -1;
-static const char  *boot = "well", *upgrade, *ready;
+static const char  *boot = "well", *upgrade, *ready, *lingers;
 
 /* ---- a runtime ---- */
 
@@ -252,6 +253,9 @@ configured(void)
         } else if (strncmp(it, "ready=", 6) == 0) {
             ready = it + 6;
 
+        } else if (strncmp(it, "lingers=", 8) == 0) {
+            lingers = it + 8;
+
         } else if (strncmp(it, "boot=", 5) == 0) {
             boot = it + 5;
 
@@ -339,6 +343,9 @@ main(int argc, char **argv)
 
     } else {
         serve(&status);
+    }
+    while (lingers != NULL && access(lingers, F_OK) == 0) {
+        usleep(5000);
     }
     return status;
 }

@@ -56,7 +56,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 48] = [
+pub(super) static OPTIONS: [Opt; 50] = [
     opt(
         1,
         c"workers",
@@ -97,8 +97,9 @@ pub(super) static OPTIONS: [Opt; 48] = [
         c"heartbeat_timeout",
         Slot::Duration(field!(heartbeat_timeout)),
         c"30s",
-        c"How long the loop of a worker may give no sign of life: then it is sent ABRT, and KILL a \
-          second later. A thread cannot be killed; it is told to stop. 0: any time.",
+        c"How long the loop of a worker may give no sign of life, and a thread of it be in the \
+          application without reading or writing: then the worker is sent ABRT, and KILL a second \
+          later. A worker that is a thread cannot be killed; it is told to stop. 0: any time.",
     ),
     opt(
         5,
@@ -335,6 +336,22 @@ pub(super) static OPTIONS: [Opt; 48] = [
         c"0",
         c"How long a worker lives before it is replaced; up to a tenth is added at random. 0: as \
           long as it can.",
+    ),
+    opt(
+        36,
+        c"request_timeout",
+        Slot::Duration(field!(request_timeout)),
+        c"0",
+        c"How long a request may take from when the application is to be called until its answer \
+          begins; then it is answered with 504. A worker of whose threads one does not come back is \
+          replaced. 0: any time.",
+    ),
+    opt(
+        37,
+        c"stream_timeout",
+        Slot::Duration(field!(stream_timeout)),
+        c"0",
+        c"How long an answer may take from its head to its end; then it is cut. 0: any time.",
     ),
     opt(
         38,

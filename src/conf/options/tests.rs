@@ -42,6 +42,8 @@ fn numbers_and_names_are_fixed() {
             (33, "max_requests_jitter", "int"),
             (34, "max_recycling", "int"),
             (35, "max_lifetime", "ms"),
+            (36, "request_timeout", "ms"),
+            (37, "stream_timeout", "ms"),
             (38, "fork_unsafe", "bool"),
             (39, "pidfile", "path"),
             (40, "user", "text"),

@@ -39,6 +39,10 @@ impl Exchange {
         {
             return Err(short(promised, known));
         }
+        if self.service.limited && !self.expired.get() && !link.may_commit() {
+            self.expired.set(true);
+            return Err(Error::new(Kind::Closed, "the answer comes too late: request_timeout"));
+        }
         // A client that was not told to go on may send the body, or the next request: nobody knows.
         asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
         let mut out = self.out.borrow_mut();
@@ -173,6 +177,9 @@ impl Exchange {
     pub(super) fn fail(&self, link: &dyn Link, error: &Error) {
         if self.phase.get() == Phase::Done {
             return;
+        }
+        if self.expired.get() {
+            return self.abort(link);
         }
         self.service.counters().app_errors.up();
         self.complain(error);

@@ -80,6 +80,9 @@ impl Conn {
             };
         }
         self.deadline = self.limit.min(self.resume_at());
+        if core.context.limited {
+            self.deadline = self.deadline.min(self.overdue_at(core));
+        }
         core.arm(key, self);
         core.watch(key, self, self.waiting == Waiting::Write);
     }
@@ -100,6 +103,11 @@ impl Conn {
 
     /// The deadline has passed.
     pub(in crate::server) fn expire(&mut self, key: u64, core: &mut Core) -> Fate {
+        if core.context.limited
+            && let Some(fate) = self.check_limits(key, core)
+        {
+            return fate;
+        }
         if self.limit > core.context.now {
             // Only an iterator's time has come.
             return self.expire_handle(key, core);

@@ -7,11 +7,14 @@ use crate::base::error::Result;
 use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
+use crate::gateway::flight::{Entry, Recorder};
 use crate::run::pool::Pool;
 use crate::server::conn::Conn;
 use crate::server::crew::{self, Job, Task};
+use crate::server::record::CLIENT_LEFT;
 use crate::server::slot::{Context, Slot, Wire};
 use crate::sys::poll::Poller;
+use crate::sys::sock::Peer;
 use crate::sys::{clock, sock};
 
 /// In the key of a parked request, beside its key in the slab.
@@ -36,6 +39,10 @@ pub(in crate::server) struct Core {
     pub(super) parked: Slab<Box<Slot>>,
     /// Of the last request.
     id: u64,
+    /// The records of the requests.
+    recorder: Recorder,
+    /// A thread does not come back from a request whose time is over.
+    pub(in crate::server) stuck: bool,
     /// How many requests may still begin before the engine is to retire.
     left: u64,
     may_retire: Option<MayRetire>,
@@ -53,9 +60,9 @@ impl std::fmt::Debug for MayRetire {
 
 impl Core {
     /// Made in the process and after the fork where it is used: it may start threads.
-    pub(super) fn new(context: Context, poller: Poller) -> Result<Self> {
+    pub(super) fn new(context: Context, poller: Poller, recorder: Recorder) -> Result<Self> {
         let threads = context.setup.threads()?;
-        let crew = if threads > 0 { Some(crew::hire(threads, &context)?) } else { None };
+        let crew = if threads > 0 { Some(crew::hire(threads, &context, &recorder)?) } else { None };
         let wheel = Wheel::new(context.now);
         let gate = Gate::new(&context.setup.settings);
         Ok(Core {
@@ -67,6 +74,8 @@ impl Core {
             away: 0,
             parked: Slab::new(),
             id: seed(),
+            recorder,
+            stuck: false,
             left: u64::MAX,
             may_retire: None,
             gate,
@@ -95,10 +104,17 @@ impl Core {
         }
     }
 
+    #[inline]
     pub(in crate::server) fn take_slot(&mut self) -> Box<Slot> {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| Slot::new(&self.context.service, self.context.setup.limits))
+        match self.spare.pop() {
+            Some(slot) => slot,
+            None => self.new_slot(),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&self) -> Box<Slot> {
+        Slot::new(&self.context.service, self.context.setup.limits)
     }
 
     /// Whether the application runs on threads.
@@ -180,6 +196,7 @@ impl Core {
             let Some(shared) = slot.exchange.deferred().cloned() else {
                 continue;
             };
+            self.context.seat.abandon(slot.flight.take(), clock::monotonic_ns());
             let context = self.context.clone();
             shared.orphan(Box::new(move || {
                 let mut slot = slot;
@@ -195,7 +212,38 @@ impl Core {
         fd.is_some_and(|fd| sock::wait_readable(fd, -1).unwrap_or(false))
     }
 
+    /// The request in this slot has begun at `now_ns`, and gets a record.
+    // Its registers are not to be taken from others.
+    #[inline(never)]
+    pub(in crate::server) fn record(&mut self, slot: &Slot, id: u64, now_ns: u64, peer: &Peer) {
+        let env = slot.exchange.environ().borrow();
+        let (method, target) = (env.request_method.as_slice(), env.request_uri.as_slice());
+        let number = self.recorder.begin(&Entry { id, began_ns: now_ns, method, target, peer });
+        if number == 0 {
+            self.context.service.counters().unrecorded.plus(1);
+        }
+        slot.flight.set(number);
+    }
+
+    /// The request in this slot is over, or there was none.
+    #[inline]
+    pub(in crate::server) fn forget(&mut self, slot: &Slot) {
+        let number = slot.flight.take();
+        if number == 0 {
+            return;
+        }
+        // The loop's time will do where nothing can have taken long.
+        let now = match self.context.may_block {
+            true => clock::monotonic_ns(),
+            false => self.context.now * 1_000_000,
+        };
+        let status = slot.exchange.status().unwrap_or(CLIENT_LEFT);
+        self.context.seat.finish(number, status, now);
+        self.recorder.give_back(number);
+    }
+
     pub(in crate::server) fn give_slot(&mut self, mut slot: Box<Slot>) {
+        self.forget(&slot);
         // Counts the request that it had.
         slot.clear();
         if self.spare.len() < SPARE_MAX {

@@ -147,6 +147,47 @@ fn the_old_one_comes_back() {
     }
 }
 
+/// What counts is the arbiter, and not the process that it was in.
+#[test]
+fn a_process_may_outlive_its_arbiter() {
+    let place = dir("lingers");
+    let file = place.join("lingers");
+    let lingers = format!("lingers={}", file.display());
+    let site = Site::start("outlives", &["worker_model=threads", &lingers]);
+    std::fs::write(&file, "").unwrap();
+    let load = Load::during(site.server.address(), |_| {
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGWINCH);
+        site.until_all_are("release-2");
+        kill(new, SIGTERM);
+        site.until_all_are("release-1");
+        assert!(lives(new));
+        std::fs::remove_file(&file).unwrap();
+        until("it has ended", || !lives(new));
+        // And the other way round.
+        let new = site.upgrade(site.server.pid(), 2, 2);
+        std::fs::write(&file, "").unwrap();
+        site.server.signal(SIGTERM);
+        site.until_all_are("release-2");
+        // It is promoted: it can be upgraded itself.
+        let next = site.upgrade(new, 3, 3);
+        kill(new, SIGTERM);
+        site.until_all_are("release-3");
+        assert!(lives(site.server.pid()) && lives(new));
+        std::fs::remove_file(&file).unwrap();
+        until("they have ended", || !lives(new) && !lives(site.server.pid()));
+        kill(next, SIGTERM);
+        until("the last one has ended", || !lives(next));
+    });
+    // The last ones were asked when there was nobody.
+    drop(load);
+    let ended = site.server.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("this one is the arbiter").count(), 2, "{ended:?}");
+    std::fs::remove_dir_all(place).unwrap();
+    std::fs::remove_dir_all(site.dir).unwrap();
+}
+
 #[test]
 fn one_that_does_not_boot_leaves_the_old_one_serving() {
     for model in MODELS {
