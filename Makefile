@@ -2,6 +2,7 @@
 #
 #   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
 #   make test         install what the tests need, then run all of them
+#   make soak         all kinds of clients and faults for SOAK_SECONDS (600): nothing may grow
 #   make bench        speed, beside the hand-written limit and other servers (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
 #                     MANDIR=$PREFIX/share/man
@@ -21,10 +22,11 @@ RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ru
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
 # Tests that start compiled C programs; test-c runs them again under the checkers.
-C_TESTS := $(basename $(notdir $(wildcard tests/examples.rs tests/http_*.rs tests/pool_c.rs)))
+C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
+                                      tests/pool_c.rs)))
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops test-budget test-cross \
+        test-install test-loops test-budget test-cross test-soak soak \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -52,9 +54,9 @@ $(OUT)/%: examples/%.c include/gateway.h | library
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 23 minutes in all ----
+# ---- tests: 26 minutes in all ----
 
-test: setup test-serve test-core test-c test-budget test-cross
+test: setup test-serve test-core test-c test-budget test-cross test-soak
 
 # Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
 test-core:
@@ -104,6 +106,16 @@ ifeq ($(shell uname -m),x86_64)
 else
 	@echo "test-cross: only x86-64 builds for other machines"
 endif
+
+# All kinds of clients and faults: nothing grows, nothing is lost.  3 minutes.
+test-soak:
+	$(CARGO) clippy --test soak -- -D warnings
+	SOAK_SECONDS=60 $(CARGO) test --test soak -- --nocapture
+
+# The same for longer.  12 minutes.
+SOAK_SECONDS ?= 600
+soak:
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --test soak -- --nocapture
 
 # The ABI has changed on purpose: CHANGELOG.md says what callers must do.  2 minutes.
 abi-baseline:

@@ -14,7 +14,7 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
     "clock",
     "echo",
     "embed",
@@ -26,6 +26,7 @@ const EXAMPLES: [&str; 13] = [
     "middleware",
     "module",
     "pull",
+    "serve",
     "shout",
     "stream",
 ];
@@ -59,7 +60,7 @@ fn examples_are_known_short_and_explained() {
 fn what_the_documents_name_exists() {
     let root = support::root();
     let mut count = 0;
-    for name in ["README.md", "docs/embedding.md", "docs/threads.md"] {
+    for name in ["README.md", "docs/embedding.md", "docs/operations.md", "docs/threads.md"] {
         let document = root.join(name);
         let text = fs::read_to_string(&document).expect("a document");
         let is_path = |c: char| c.is_alphanumeric() || "_-./".contains(c);
@@ -102,6 +103,16 @@ fn hello() {
 
     assert_eq!(wait_for_workers(&server, 2).len(), 2);
     server.stop();
+}
+
+#[test]
+fn serve() {
+    let server = Server::start(&example("serve"), &["bind={}", "workers=2", "accesslog=-"]);
+    let workers = wait_for_workers(&server, 2);
+    let answer = curl(&[&server.url("/")]);
+    assert!(workers.iter().any(|pid| answer == format!("worker {pid}\n")), "{answer}");
+    let ended = server.stop();
+    assert!(ended.stdout.contains("\"GET / HTTP/1.1\" 200"), "{ended:?}");
 }
 
 #[test]

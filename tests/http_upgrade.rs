@@ -4,7 +4,6 @@
 mod harness;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use harness::again::{dir, lives, processes_of, put, release};
 use harness::load::{Load, connect, until};
@@ -102,8 +101,8 @@ fn a_new_release_takes_the_place_of_the_old_one_and_loses_no_request() {
             site.until_all_are("release-2");
             site.server.signal(SIGTERM);
             until("the old one has ended", || !lives(site.server.pid()));
-            let enough = load.answers.load(Ordering::Relaxed) + 100;
-            until("some requests", || load.answers.load(Ordering::Relaxed) > enough);
+            let enough = load.answers() + 100;
+            until("some requests", || load.answers() > enough);
         });
         load.assert_no_failure();
         // It is an arbiter as the first one was: also of a third.
@@ -133,11 +132,9 @@ fn the_old_one_comes_back() {
                 release(1, &site.program());
                 if asked {
                     site.server.signal(SIGHUP);
-                    load.bodies.lock().unwrap().clear();
+                    load.forget_who_answered();
                     let is_old = |body: &String| body.starts_with("release-1 ");
-                    until("its workers are back", || {
-                        load.bodies.lock().unwrap().iter().any(is_old)
-                    });
+                    until("its workers are back", || load.answered().keys().any(is_old));
                 }
                 kill(new, SIGTERM);
                 until("the new one has ended", || !lives(new));

@@ -131,6 +131,8 @@ pub(super) struct Worker {
     pub(super) spawned_ms: u64,
     /// It was seen to be ready.
     pub(super) ready: bool,
+    /// It is to open logs again as soon as it is.
+    pub(super) reopens: bool,
     /// When it is to be replaced.
     pub(super) expires_ms: u64,
     /// When it is killed, unless it has ended.

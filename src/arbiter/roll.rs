@@ -18,6 +18,7 @@ use crate::base::log::{Logger, log};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::listen::Listening;
 use crate::sys::proc::Exit;
+use crate::sys::signal::SIGUSR1;
 
 /// One configuration.
 pub(super) struct Generation {
@@ -65,6 +66,9 @@ impl Arbiter {
                 continue;
             }
             worker.ready = true;
+            if std::mem::take(&mut worker.reopens) {
+                worker.body.signal(SIGUSR1);
+            }
             if let Some(worker) = &self.places[slot].worker {
                 self.tell(Event::WorkerReady(self.who(slot, worker)));
             }

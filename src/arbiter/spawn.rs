@@ -219,6 +219,7 @@ impl Arbiter {
             age,
             spawned_ms,
             ready: false,
+            reopens: false,
             expires_ms: self.lifetime_from(spawned_ms, &generation),
             kill_at_ms: u64::MAX,
             verdict: None,

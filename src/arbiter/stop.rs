@@ -61,12 +61,18 @@ impl Arbiter {
         }
     }
 
-    /// Opens logs again: here, then in the workers that are processes.
+    /// Opens logs again: here, then in the workers that are processes.  One that boots hears of it
+    /// when it is ready: until then the signal may have its default effect, and it may have opened
+    /// what is moved now.
     fn reopen(&mut self) {
         self.tell(Event::Reopen);
         self.tell_new(Event::Reopen);
-        for worker in self.places.iter().filter_map(|place| place.worker.as_ref()) {
-            worker.body.signal(SIGUSR1);
+        for worker in self.places.iter_mut().filter_map(|place| place.worker.as_mut()) {
+            if worker.ready {
+                worker.body.signal(SIGUSR1);
+            } else {
+                worker.reopens = true;
+            }
         }
     }
 

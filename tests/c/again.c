@@ -109,6 +109,7 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
        gw_body *body)
 {
     const char  *path = gw_environ_cstr(env, env->path_info);
+    const char  *query = gw_environ_cstr(env, env->query_string);
     gw_response  ok = { .status = 200 };
     char         text[500];
     gw_result    rc;
@@ -126,8 +127,9 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
         if (strcmp(path, "/slow") == 0) {
             usleep(20000);
         }
-        snprintf(text, sizeof text, "%s %d %d", release, (int) getpid(),
-                 (int) (gw_is_worker() ? getppid() : getpid()));
+        snprintf(text, sizeof text, query[0] == '\0' ? "%s %d %d" : "%s %d %d %s\n",
+                 release, (int) getpid(),
+                 (int) (gw_is_worker() ? getppid() : getpid()), query);
     }
     rc = start(sr, &ok, NULL);
     return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));

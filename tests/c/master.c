@@ -14,8 +14,6 @@
  *     limits                      what was refused, of the same
  *     listeners                   gw_arbiter_listeners
  *     release                     let those go that hang in the application
- *     reap                        wait for all children, as a host would that
- *                                 owns SIGCHLD
  *
  * What it answers, and what the hooks of the arbiter hear, is said on standard
  * output; GET /state says what was counted.  The arbiter is turned beside the
@@ -122,11 +120,13 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
        gw_body *body)
 {
     const char  *path = gw_environ_cstr(env, env->path_info);
+    const char  *query = gw_environ_cstr(env, env->query_string);
     gw_response  ok = { .status = 200 };
     char         text[500];
     gw_result    rc;
 
-    snprintf(text, sizeof text, "%s %d", (char *) ctx, (int) getpid());
+    snprintf(text, sizeof text, query[0] == '\0' ? "%s %d" : "%s %d %s\n",
+             (char *) ctx, (int) getpid(), query);
     if (strcmp(path, "/state") == 0) {
         snprintf(text, sizeof text,
                  "reloads %d failures %d readies %d spawned %d exits %d "
@@ -434,18 +434,6 @@ reload(char *options)
 }
 
 static void
-reap(void)
-{
-    int    status;
-    pid_t  pid;
-
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        gw_arbiter_reaped(arbiter, pid, status);
-        say("reaped");
-    }
-}
-
-static void
 stats(void)
 {
     char      text[200];
@@ -551,7 +539,7 @@ main(int argc, char **argv)
 {
     gw_error   err = GW_INIT(gw_error);
     int64_t    wait_ms = 0;
-    int        i, reaps = 0, boot = WELL;
+    int        i, boot = WELL;
     gw_result  rc;
 
     for (i = 2; i < argc; i++) {
@@ -563,10 +551,7 @@ main(int argc, char **argv)
     share();
     address = argv[1];
     for (i = 2; i < argc && firsts < 30; i++) {
-        if (strcmp(argv[i], "host=reaps") == 0) {
-            reaps = 1;
-
-        } else if (strcmp(argv[i], "boot=hangs") == 0) {
+        if (strcmp(argv[i], "boot=hangs") == 0) {
             boot = HANGS;
 
         } else {
@@ -590,9 +575,6 @@ main(int argc, char **argv)
                                  { 0, POLLIN, 0 } };
 
         poll(fds, 2, wait_ms < 0 || wait_ms > 1000 ? 1000 : (int) wait_ms);
-        if (reaps) {
-            reap();
-        }
         if (fds[1].revents & POLLIN) {
             listen_to(0);
         }

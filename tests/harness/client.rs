@@ -67,11 +67,16 @@ impl Response {
 
 impl Client {
     pub fn connect(address: &str) -> Client {
-        let stream = TcpStream::connect(address).expect("connect to the server");
+        Client::try_connect(address).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The same; why not, if nobody listens.
+    pub fn try_connect(address: &str) -> Result<Client, String> {
+        let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
         stream.set_nodelay(true).expect("set an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("set an option");
         stream.set_write_timeout(Some(PATIENCE)).expect("set an option");
-        Client { stream, ahead: Vec::new() }
+        Ok(Client { stream, ahead: Vec::new() })
     }
 
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
