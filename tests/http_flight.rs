@@ -196,7 +196,8 @@ fn what_is_in_flight_is_seen_where_it_is() {
 
 #[test]
 fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
-    let mut server = start(&["worker_model=fork", "workers=1", "threads=20", "app=threads"]);
+    let options = ["worker_model=fork", "workers=1", "threads=20", "app=threads", "loglevel=debug"];
+    let mut server = start(&options);
     let mut client = server.connect();
     for n in 0..100 {
         assert_eq!(client.get(&format!("/n{n}")).status, 200);
@@ -229,6 +230,14 @@ fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
     assert!(all[16].ends_with("and 4 more"), "{all:?}");
     let one = all.iter().find(|line| line.contains("GET /hang?0 (id ")).expect("the first");
     assert!(one.contains(") from 127.") && one.ends_with(" ms: in the application"), "{one}");
+    // What it did before that is for whoever looks closely.
+    let served = lines(&ended, &[&format!("Worker (pid:{victim}) had served: GET /n")]);
+    assert_eq!(served.len(), 44, "{ended:?}");
+    let last = served.last().expect("there are some");
+    assert!(
+        last.contains("GET /n99 (id ") && last.ends_with(": it was answered with 200"),
+        "{last}"
+    );
 }
 
 /// Of workers that are the program started again, too.

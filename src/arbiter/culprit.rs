@@ -6,7 +6,7 @@ use std::fmt;
 use super::arbiter::{Arbiter, Worker};
 use super::settings::TARGET;
 use super::watch::Verdict;
-use crate::base::log::log;
+use crate::base::log::{Level, log};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::Exit;
 
@@ -29,6 +29,8 @@ pub trait Witness: Send + Sync {
     fn culprits(&self, slot: usize, until_ms: u64, tell: Tell<'_>);
     /// All that it has in flight.
     fn in_flight(&self, slot: usize, tell: Tell<'_>);
+    /// The last that it has answered.
+    fn served(&self, slot: usize, tell: Tell<'_>);
     /// It is dead, and has nothing in flight any more.
     fn bury(&self, slot: usize);
 }
@@ -52,6 +54,12 @@ impl Arbiter {
         let Some(witness) = &self.witness else { return };
         if matches!(exit, Exit::Signal(_)) {
             self.list(worker, "had in flight", |tell| witness.in_flight(slot, tell));
+            if self.log.enabled(Level::Debug) {
+                let who = &worker.body;
+                witness.served(slot, &mut |request| {
+                    log!(self.log, Debug, TARGET, "Worker ({who}) had served: {request}");
+                });
+            }
         }
         witness.bury(slot);
     }

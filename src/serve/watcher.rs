@@ -79,6 +79,14 @@ impl Witness for Watcher {
         self.0.each(slot, Which::InFlight, clock::monotonic_ns(), |info| tell(info));
     }
 
+    fn served(&self, slot: usize, tell: Tell<'_>) {
+        self.0.each(slot, Which::Recent, clock::monotonic_ns(), |info| {
+            if !info.phase.is_in_flight() {
+                tell(info);
+            }
+        });
+    }
+
     fn bury(&self, slot: usize) {
         self.0.bury(slot, clock::monotonic_ns());
     }

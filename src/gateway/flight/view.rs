@@ -229,17 +229,17 @@ impl fmt::Display for Info {
             port if self.address().contains(&b':') => write!(f, "[{address}]:{port}")?,
             port => write!(f, "{address}:{port}")?,
         }
-        let place = match self.phase {
+        let ms = if self.phase.is_in_flight() { self.age_ns } else { self.took_ns } / 1_000_000;
+        write!(f, ", {ms} ms: ")?;
+        f.write_str(match self.phase {
             Phase::Read => "its body is awaited",
             Phase::Queue => "it waits for a thread",
             Phase::App => "in the application",
             Phase::Write => "it is being answered",
             Phase::Later => "it is answered later",
-            Phase::Ended => "it has ended",
+            Phase::Ended => return write!(f, "it was answered with {}", self.status),
             Phase::Lost => "it was lost",
-        };
-        let ms = if self.phase.is_in_flight() { self.age_ns } else { self.took_ns } / 1_000_000;
-        write!(f, ", {ms} ms: {place}")
+        })
     }
 }
 
