@@ -16,7 +16,7 @@ use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
-use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1};
+use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1, uwsgi};
 
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
@@ -393,6 +393,12 @@ impl Conn {
             Event::End => {
                 slot.buf.borrow_mut().consume(step.consumed);
                 self.discarded = 0;
+                None
+            }
+            Event::Pong => {
+                slot.buf.borrow_mut().consume(step.consumed);
+                slot.exchange.out().buffer().extend_from_slice(&uwsgi::PONG);
+                self.closing = true;
                 None
             }
             Event::Reject(reject) if in_head => {

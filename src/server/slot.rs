@@ -213,7 +213,7 @@ impl Slot {
                     return Fed::End;
                 }
                 Event::Reject(reject) => return Fed::Rejected(reject),
-                Event::More | Event::Head => {
+                Event::More | Event::Head | Event::Pong => {
                     buf.consume(step.consumed);
                     return Fed::More(progress);
                 }

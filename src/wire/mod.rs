@@ -5,7 +5,13 @@
 //! [`Encoder`] appends octets to a buffer.  A listener's protocol is a choice of two constructors.
 
 pub mod http1;
+pub mod packet;
+pub mod params;
 pub mod percent;
+pub mod scgi;
+pub mod uwsgi;
+
+pub use params::Params;
 
 use std::ops::Range;
 
@@ -187,6 +193,8 @@ pub enum Event {
     Data(Span),
     /// The request is complete; the next octet belongs to another one.
     End,
+    /// Somebody asks whether anybody is there (uwsgi): the answer is all that follows.
+    Pong,
     /// The request is refused and nothing more can be read from this connection.
     Reject(Reject),
 }

@@ -22,30 +22,30 @@ const TRAILER_OCTETS_MAX: usize = 8 * 1024;
 
 /// A body with a length, or none.
 #[derive(Debug)]
-pub(super) struct Fixed {
+pub(crate) struct Fixed {
     remaining: u64,
 }
 
 impl Fixed {
     /// `len` octets are to come.
     #[inline]
-    pub(super) fn new(len: u64) -> Self {
+    pub(crate) fn new(len: u64) -> Self {
         Fixed { remaining: len }
     }
 
     /// Octets that are still to come.
-    pub(super) fn remaining(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         self.remaining
     }
 
     /// `n` of them came another way.
-    pub(super) fn skip(&mut self, n: u64) {
+    pub(crate) fn skip(&mut self, n: u64) {
         debug_assert!(n <= self.remaining);
         self.remaining = self.remaining.saturating_sub(n);
     }
 
     #[inline]
-    pub(super) fn read(&mut self, unread: &[u8]) -> Step {
+    pub(crate) fn read(&mut self, unread: &[u8]) -> Step {
         if self.remaining == 0 {
             return Step { consumed: 0, event: Event::End };
         }

@@ -4,7 +4,7 @@
 //! There is no leniency: what RFC 9112 lets a server guess about is refused, since two servers that
 //! guess differently are how requests are smuggled.
 
-mod body;
+pub(super) mod body;
 mod encode;
 mod fields;
 mod grammar;
