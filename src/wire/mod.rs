@@ -8,6 +8,7 @@ pub mod http1;
 pub mod packet;
 pub mod params;
 pub mod percent;
+pub mod proxy;
 pub mod scgi;
 pub mod uwsgi;
 
