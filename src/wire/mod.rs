@@ -4,6 +4,7 @@
 //! A [`Decoder`] looks at the unread octets of a connection and says what comes next; an
 //! [`Encoder`] appends octets to a buffer.  A listener's protocol is a choice of two constructors.
 
+pub mod cgi;
 pub mod http1;
 pub mod packet;
 pub mod params;

@@ -111,16 +111,16 @@ pub fn error_response(
 }
 
 /// How a response is framed, and what its head says about it.
-struct Framing {
+pub(crate) struct Framing {
     /// What Content-Length says.
-    length: Option<u64>,
-    body: BodyMode,
-    keep_alive: bool,
+    pub(crate) length: Option<u64>,
+    pub(crate) body: BodyMode,
+    pub(crate) keep_alive: bool,
 }
 
 /// RFC 9110 sections 8.6 and 15, RFC 9112 section 6.
 #[inline]
-fn framing(asked: &Asked, head: &ResponseHead<'_>, known: Option<u64>) -> Framing {
+pub(crate) fn framing(asked: &Asked, head: &ResponseHead<'_>, known: Option<u64>) -> Framing {
     let keep_alive = asked.keep_alive && !asked.is_connect;
     let length = head.content_length.or(known);
     let absent = |length| Framing { length, body: BodyMode::Absent, keep_alive };
@@ -159,6 +159,17 @@ fn status(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     let digits = digits.format(head.status).as_bytes();
     // The space stays where there is no phrase: RFC 9112 section 4.
     append(out, [b"HTTP/1.1 ", digits, b" ", head.reason, b"\r\n", head.fields]);
+}
+
+/// The same behind another word than the version's.
+pub(crate) fn put_status(out: &mut Vec<u8>, word: &[u8], head: &ResponseHead<'_>) {
+    let phrase = match head.reason {
+        b"" => reason_phrase(head.status).as_bytes(),
+        reason => reason,
+    };
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(head.status).as_bytes();
+    append(out, [word, digits, b" ", phrase, b"\r\n", head.fields]);
 }
 
 /// `len` in hexadecimal, and CRLF.

@@ -13,6 +13,7 @@ mod request_line;
 mod status;
 
 pub use encode::{Encoder, error_response};
+pub(crate) use encode::{framing, put_status};
 pub(crate) use grammar::{decimal, is_field_value, is_token};
 pub use status::reason_phrase;
 
