@@ -5,6 +5,7 @@
 //! [`Encoder`] appends octets to a buffer.  A listener's protocol is a choice of two constructors.
 
 pub mod cgi;
+pub mod fastcgi;
 pub mod http1;
 pub mod packet;
 pub mod params;
@@ -314,4 +315,10 @@ pub trait Encoder {
 
     /// What ends a body that is complete.
     fn end(&self, out: &mut Vec<u8>, mode: BodyMode);
+
+    /// The most octets of body that [`Encoder::before`] can announce at once.
+    #[inline]
+    fn piece(&self) -> u64 {
+        u64::MAX
+    }
 }

@@ -1,0 +1,16 @@
+//! FastCGI 1.0 (the specification of 1996): records in both directions, several requests on one
+//! connection, told apart by their ids.
+//!
+//! ```text
+//! record  one record's head: version, type, id, lengths
+//! decode  records to requests, and what the protocol answers by itself
+//! encode  responses to records
+//! ```
+
+mod decode;
+mod encode;
+mod record;
+
+pub use decode::{Decoder, Event, Request, Step};
+pub use encode::{Encoder, End, end_request, stderr};
+pub use record::{Head, Kind};
