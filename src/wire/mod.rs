@@ -6,6 +6,7 @@
 
 pub mod cgi;
 pub mod fastcgi;
+pub mod forwarded;
 pub mod http1;
 pub mod packet;
 pub mod params;

@@ -201,7 +201,7 @@ impl Decoder {
             // DATA is for filters, and what else there is has no request that it belongs to.
             kind => {
                 if head.id == 0 {
-                    replies.extend_from_slice(&Head::new(Kind::UnknownType, 0, 8));
+                    replies.extend_from_slice(&Head::octets(Kind::UnknownType, 0, 8));
                     replies.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
                 }
                 self.state = State::Skip(left + padding);
@@ -347,7 +347,7 @@ impl Decoder {
                 content.extend_from_slice(value.as_bytes());
             }
         }
-        replies.extend_from_slice(&Head::new(Kind::GetValuesResult, 0, content.len()));
+        replies.extend_from_slice(&Head::octets(Kind::GetValuesResult, 0, content.len()));
         replies.extend_from_slice(&content);
     }
 

@@ -27,14 +27,14 @@ pub struct Encoder {
 /// The end of request `id`; `status` as a process that exits.
 pub fn end_request(out: &mut Vec<u8>, id: u16, status: u32, end: End) {
     let [a, b, c, d] = status.to_be_bytes();
-    out.extend_from_slice(&Head::new(Kind::EndRequest, id, 8));
+    out.extend_from_slice(&Head::octets(Kind::EndRequest, id, 8));
     out.extend_from_slice(&[a, b, c, d, end as u8, 0, 0, 0]);
 }
 
 /// A line for the web server's error log.
 pub fn stderr(out: &mut Vec<u8>, id: u16, text: &[u8]) {
     for piece in text.chunks(CONTENT_MAX) {
-        out.extend_from_slice(&Head::new(Kind::Stderr, id, piece.len()));
+        out.extend_from_slice(&Head::octets(Kind::Stderr, id, piece.len()));
         out.extend_from_slice(piece);
     }
 }
@@ -51,7 +51,7 @@ impl Encode for Encoder {
         date: &[u8; 29],
     ) -> Framed {
         let start = out.len();
-        out.extend_from_slice(&Head::new(Kind::Stdout, self.id, 0));
+        out.extend_from_slice(&Head::octets(Kind::Stdout, self.id, 0));
         let framed = cgi::Encoder::Field.head(out, asked, head, known, date);
         frame(out, start, self.id);
         // Without a length the record that ends STDOUT says where the body ends.
@@ -61,7 +61,7 @@ impl Encode for Encoder {
     #[inline]
     fn before(&self, out: &mut Vec<u8>, _mode: BodyMode, len: u64) {
         debug_assert!(len > 0 && len <= self.piece(), "an empty record would end the body");
-        out.extend_from_slice(&Head::new(Kind::Stdout, self.id, len as usize));
+        out.extend_from_slice(&Head::octets(Kind::Stdout, self.id, len as usize));
     }
 
     #[inline]
@@ -69,7 +69,7 @@ impl Encode for Encoder {
 
     #[inline]
     fn end(&self, out: &mut Vec<u8>, _mode: BodyMode) {
-        out.extend_from_slice(&Head::new(Kind::Stdout, self.id, 0));
+        out.extend_from_slice(&Head::octets(Kind::Stdout, self.id, 0));
         end_request(out, self.id, 0, End::Complete);
     }
 
@@ -85,7 +85,7 @@ fn frame(out: &mut Vec<u8>, start: usize, id: u16) {
     loop {
         let left = out.len() - at - HEAD;
         let len = left.min(CONTENT_MAX);
-        out[at..at + HEAD].copy_from_slice(&Head::new(Kind::Stdout, id, len));
+        out[at..at + HEAD].copy_from_slice(&Head::octets(Kind::Stdout, id, len));
         if len == left {
             return;
         }

@@ -52,7 +52,7 @@ impl Head {
 
     /// One of ours.
     #[inline]
-    pub fn new(kind: Kind, id: u16, len: usize) -> [u8; HEAD] {
+    pub fn octets(kind: Kind, id: u16, len: usize) -> [u8; HEAD] {
         debug_assert!(len <= usize::from(u16::MAX));
         let ([id1, id0], [len1, len0]) = (id.to_be_bytes(), (len as u16).to_be_bytes());
         [VERSION, kind as u8, id1, id0, len1, len0, 0, 0]

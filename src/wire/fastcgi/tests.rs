@@ -5,7 +5,7 @@ const LIMITS: Limits = Limits { line: 99, fields: 9, field_size: 999, head: 2000
 /// A record with padding.
 fn record(kind: Kind, id: u16, content: &[u8]) -> Vec<u8> {
     let padding = content.len().wrapping_neg() % 8;
-    let mut octets = Head::new(kind, id, content.len()).to_vec();
+    let mut octets = Head::octets(kind, id, content.len()).to_vec();
     octets[6] = padding as u8;
     octets.extend_from_slice(content);
     octets.extend(vec![0xff; padding]);
@@ -148,9 +148,9 @@ fn the_protocol_answers_by_itself() {
     let told = told(&values);
     assert_eq!(told.events, ["4 abort"]);
     let known = vars(&[("FCGI_MAX_REQS", "3"), ("FCGI_MPXS_CONNS", "1")]);
-    let mut expected = Head::new(Kind::GetValuesResult, 0, known.len()).to_vec();
+    let mut expected = Head::octets(Kind::GetValuesResult, 0, known.len()).to_vec();
     expected.extend(known);
-    expected.extend(Head::new(Kind::UnknownType, 0, 8));
+    expected.extend(Head::octets(Kind::UnknownType, 0, 8));
     expected.extend([8, 0, 0, 0, 0, 0, 0, 0]);
     end_request(&mut expected, 1, 0, End::UnknownRole);
     end_request(&mut expected, 5, 0, End::Overloaded);
@@ -158,7 +158,7 @@ fn the_protocol_answers_by_itself() {
 
     names.truncate(3);
     let cut = told_in(&record(Kind::GetValues, 0, &names), 99, 1);
-    assert_eq!(cut.replies, Head::new(Kind::GetValuesResult, 0, 0));
+    assert_eq!(cut.replies, Head::octets(Kind::GetValuesResult, 0, 0));
     let second = told_in(&[begin(1, 1, 1), begin(2, 1, 1)].concat(), 99, 1);
     let mut expected = Vec::new();
     end_request(&mut expected, 2, 0, End::CannotMultiplex);
