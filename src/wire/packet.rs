@@ -1,9 +1,10 @@
-//! Requests of which each has a connection: a head in one piece, then a body as long as that says.
-//! uwsgi and SCGI are that, and differ in the form of the head.
+//! Requests as web servers in front send them: all variables first, then a body.  uwsgi and SCGI are
+//! that, on a connection of its own for each request; so are the streams of one FastCGI request, once
+//! they are told apart from others.
 
 use super::http1::body::Fixed;
-use super::params::Repeats;
-use super::{Event, Limits, Params, Reject, Step, scgi, uwsgi};
+use super::params::{Repeats, over};
+use super::{Event, Limit, Limits, Params, Reject, Span, Step, fastcgi, scgi, uwsgi};
 
 /// The form of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum Form {
     Uwsgi,
     /// SCGI's.
     Scgi,
+    /// The PARAMS stream of FastCGI.
+    Params,
 }
 
 /// Octets of a connection to its request.
@@ -21,12 +24,18 @@ pub struct Decoder {
     limits: Limits,
     state: State,
     params: Params,
+    /// How many octets the variables have, where the octets themselves do not say.
+    head_len: Option<usize>,
+    /// No other octets of the body will come.
+    closed: bool,
 }
 
 #[derive(Debug)]
 enum State {
     Head,
     Body(Fixed),
+    /// A body until it is closed; so many octets were there.
+    Stream(u64),
     /// The request is over: this protocol has no other on the connection.
     Over,
     Rejected(Reject),
@@ -35,12 +44,27 @@ enum State {
 impl Decoder {
     /// At the start of a connection.
     pub fn new(form: Form, limits: Limits) -> Self {
-        Decoder { form, limits, state: State::Head, params: Params::default() }
+        let (state, params) = (State::Head, Params::default());
+        Decoder { form, limits, state, params, head_len: None, closed: false }
     }
 
     /// Start again for another connection, with the memory of this one.
     pub fn reset(&mut self) {
         self.state = State::Head;
+        self.head_len = None;
+        self.closed = false;
+    }
+
+    /// The variables are in the first `len` unread octets ([`Form::Params`]).
+    pub fn close_head(&mut self, len: usize) {
+        self.head_len = Some(len);
+    }
+
+    /// No other octets of the body will come than are there ([`Form::Params`]).  Says whether those
+    /// can be all: `unread` octets are not decoded yet.
+    pub fn close_body(&mut self, unread: usize) -> bool {
+        self.closed = true;
+        self.remaining().is_none_or(|left| left <= unread as u64)
     }
 
     /// What the last `Head` announced; after a `Reject` in its place, what is known.
@@ -79,6 +103,22 @@ impl Decoder {
                 }
                 step
             }
+            State::Stream(received) => {
+                let there = unread.len() as u64;
+                *received += there;
+                if self.limits.body > 0 && *received > self.limits.body {
+                    return self.refuse(over(413, "the body is too large", Limit::Body));
+                }
+                let event = match there {
+                    0 if self.closed => {
+                        self.state = State::Over;
+                        Event::End
+                    }
+                    0 => Event::More,
+                    len => Event::Data(Span { start: 0, len: len as u32 }),
+                };
+                Step { consumed: unread.len(), event }
+            }
             // What comes behind a request is nobody's.
             State::Over => Step { consumed: unread.len(), event: Event::More },
             State::Rejected(reject) => Step { consumed: 0, event: Event::Reject(*reject) },
@@ -86,10 +126,11 @@ impl Decoder {
     }
 
     fn decode_head(&mut self, unread: &[u8]) -> Step {
-        let (limit, params) = (self.limits.head, &mut self.params);
+        let limit = self.limits.head;
         let (found, repeats) = match self.form {
-            Form::Scgi => (scgi::head(unread, limit, params), Repeats::Refused),
-            Form::Uwsgi => match uwsgi::packet(unread, limit, params) {
+            Form::Params => (self.variables(unread), Repeats::LastWins),
+            Form::Scgi => (scgi::head(unread, limit, &mut self.params), Repeats::Refused),
+            Form::Uwsgi => match uwsgi::packet(unread, limit, &mut self.params) {
                 Ok(Some(uwsgi::Packet::Ping)) => {
                     self.state = State::Over;
                     return Step { consumed: 4, event: Event::Pong };
@@ -100,20 +141,39 @@ impl Decoder {
             },
         };
         let settled = found.and_then(|len| match len {
-            Some(len) => params.settle(unread, &self.limits, repeats).map(|()| Some(len)),
+            Some(len) => self.params.settle(unread, &self.limits, repeats).map(|()| Some(len)),
             None => Ok(None),
         });
         match settled {
             Ok(None) => Step { consumed: 0, event: Event::More },
             Ok(Some(consumed)) => {
-                self.state = State::Body(Fixed::new(self.params.content_length.unwrap_or(0)));
+                self.state = match (self.form, self.params.content_length) {
+                    (Form::Params, None) => State::Stream(0),
+                    (_, length) => State::Body(Fixed::new(length.unwrap_or(0))),
+                };
                 Step { consumed, event: Event::Head }
             }
-            Err(reject) => {
-                self.state = State::Rejected(reject);
-                Step { consumed: 0, event: Event::Reject(reject) }
-            }
+            Err(reject) => self.refuse(reject),
         }
+    }
+
+    fn variables(&mut self, unread: &[u8]) -> Result<Option<usize>, Reject> {
+        let there = self.head_len.unwrap_or(unread.len());
+        if self.limits.head > 0 && there > self.limits.head {
+            return Err(over(431, "the FastCGI params are too long", Limit::Head));
+        }
+        let Some(octets) = self.head_len.and_then(|len| unread.get(..len)) else {
+            return Ok(None);
+        };
+        self.params.clear();
+        fastcgi::variables(octets, &mut self.params)?;
+        Ok(self.head_len)
+    }
+
+    #[cold]
+    fn refuse(&mut self, reject: Reject) -> Step {
+        self.state = State::Rejected(reject);
+        Step { consumed: 0, event: Event::Reject(reject) }
     }
 }
 
@@ -170,6 +230,54 @@ mod tests {
     fn a_ping_is_all_of_its_connection() {
         let (events, body) = events(Form::Uwsgi, &[100, 0, 0, 0, 0, 0, 0, 0], 3);
         assert_eq!((events, body), (vec![Event::Pong], vec![]));
+    }
+
+    #[test]
+    fn streams_are_closed_by_somebody_else() {
+        let vars = |vars: &[&str]| {
+            vars.iter().fold(Vec::new(), |mut octets, pair| {
+                let (name, value) = pair.split_once('=').unwrap();
+                octets.extend([name.len() as u8, value.len() as u8]);
+                octets.extend([name, value].concat().into_bytes());
+                octets
+            })
+        };
+        let head = vars(&["REQUEST_METHOD=PUT"]);
+        let mut decoder = Decoder::new(Form::Params, LIMITS);
+        assert_eq!(decoder.decode(&head).event, Event::More);
+        decoder.close_head(head.len());
+        let step = Step { consumed: head.len(), event: Event::Head };
+        assert_eq!(decoder.decode(&head), step);
+        assert_eq!(decoder.remaining(), None);
+        let data = Event::Data(Span { start: 0, len: 3 });
+        assert_eq!(decoder.decode(b"abc"), Step { consumed: 3, event: data });
+        assert_eq!(decoder.decode(b"").event, Event::More);
+        assert!(decoder.close_body(0));
+        assert_eq!(decoder.decode(b"").event, Event::End);
+        assert_eq!(decoder.decode(b"more"), Step { consumed: 4, event: Event::More });
+
+        decoder.reset();
+        let head = vars(&["REQUEST_METHOD=PUT", "CONTENT_LENGTH=5"]);
+        decoder.close_head(head.len());
+        assert_eq!(decoder.decode(&head).event, Event::Head);
+        assert!(decoder.close_body(5) && !decoder.close_body(4), "it was cut short");
+
+        decoder.reset();
+        decoder.close_head(0);
+        assert!(matches!(decoder.decode(b"").event, Event::Reject(Reject { status: 400, .. })));
+        decoder.reset();
+        assert!(matches!(
+            decoder.decode(&[b'x'; 1000]).event,
+            Event::Reject(Reject { status: 431, .. })
+        ));
+        decoder.reset();
+        let head = vars(&["REQUEST_METHOD=PUT"]);
+        decoder.close_head(head.len());
+        decoder.decode(&head);
+        assert!(matches!(
+            decoder.decode(&[b'x'; 21]).event,
+            Event::Reject(Reject { status: 413, .. })
+        ));
     }
 
     #[test]

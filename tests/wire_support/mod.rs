@@ -92,6 +92,7 @@ pub(crate) fn drive_with(decoder: &mut Decoder, octets: &[u8], cut: Cut<'_>) -> 
                 rest = &rest[len..];
                 continue;
             }
+            Event::Pong => panic!("HTTP has no ping"),
             Event::Head => {
                 assert!(consumed > 0);
                 let request = copy(decoder.head(), &unread);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! record  one record's head: version, type, id, lengths
-//! decode  records to requests, and what the protocol answers by itself
+//! decode  records to streams of requests, and what the protocol answers by itself
 //! encode  responses to records
 //! ```
 
@@ -11,6 +11,6 @@ mod decode;
 mod encode;
 mod record;
 
-pub use decode::{Decoder, Event, Request, Step};
+pub use decode::{Decoder, Event, Step, Stream, variables};
 pub use encode::{Encoder, End, end_request, stderr};
 pub use record::{Head, Kind};

@@ -26,6 +26,27 @@ pub enum Kind {
     UnknownType = 11,
 }
 
+impl Kind {
+    /// The type with this number.
+    #[inline]
+    pub fn of(number: u8) -> Option<Kind> {
+        Some(match number {
+            1 => Kind::BeginRequest,
+            2 => Kind::AbortRequest,
+            3 => Kind::EndRequest,
+            4 => Kind::Params,
+            5 => Kind::Stdin,
+            6 => Kind::Stdout,
+            7 => Kind::Stderr,
+            8 => Kind::Data,
+            9 => Kind::GetValues,
+            10 => Kind::GetValuesResult,
+            11 => Kind::UnknownType,
+            _ => return None,
+        })
+    }
+}
+
 /// The head of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {

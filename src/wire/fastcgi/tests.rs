@@ -1,7 +1,5 @@
 use super::*;
 
-const LIMITS: Limits = Limits { line: 99, fields: 9, field_size: 999, head: 2000, body: 20 };
-
 /// A record with padding.
 fn record(kind: Kind, id: u16, content: &[u8]) -> Vec<u8> {
     let padding = content.len().wrapping_neg() % 8;
@@ -49,9 +47,9 @@ struct Told {
 
 /// What is told when the octets come in pieces of `size`; requests are finished at their end.
 fn told_in(octets: &[u8], size: usize, most: usize) -> Told {
-    let mut decoder = Decoder::new(LIMITS, most);
+    let mut decoder = Decoder::new(most);
     let (mut start, mut end, mut told) = (0, 0, Told::default());
-    let mut bodies = std::collections::BTreeMap::<u16, Vec<u8>>::new();
+    let mut streams = std::collections::BTreeMap::<_, Vec<u8>>::new();
     loop {
         let unread = &octets[start..end];
         let step = decoder.decode(unread, &mut told.replies);
@@ -59,25 +57,26 @@ fn told_in(octets: &[u8], size: usize, most: usize) -> Told {
         match step.event {
             Event::More if end == octets.len() => return told,
             Event::More => end = octets.len().min(end + size),
-            Event::Head(id) => {
-                let request = decoder.request(id).unwrap();
-                let method = String::from_utf8_lossy(request.params.method.of(&request.octets));
-                told.events.push(format!("{id} {method} keep {}", request.keep_alive));
+            Event::Begin { id, keep_alive } => told.events.push(format!("{id} keep {keep_alive}")),
+            Event::Data(id, stream, span) => {
+                streams.entry((id, stream)).or_default().extend_from_slice(span.of(unread));
             }
-            Event::Data(id, span) => {
-                bodies.entry(id).or_default().extend_from_slice(span.of(unread));
-            }
-            Event::End(id) => {
-                let body = bodies.remove(&id).unwrap_or_default();
-                told.events.push(format!("{id} end {:?}", String::from_utf8_lossy(&body)));
-                decoder.finish(id);
+            Event::End(id, stream) => {
+                let content = streams.remove(&(id, stream)).unwrap_or_default();
+                if stream == Stream::Params {
+                    let mut params = Params::default();
+                    variables(&content, &mut params).unwrap();
+                    let names: Vec<_> =
+                        params.others.iter().map(|it| it.name.of(&content)).collect();
+                    let names = String::from_utf8(names.join(&b' ')).unwrap();
+                    told.events.push(format!("{id} has {names}"));
+                } else {
+                    told.events.push(format!("{id} end {:?}", String::from_utf8_lossy(&content)));
+                    decoder.finish(id);
+                }
             }
             Event::Abort(id) => {
                 told.events.push(format!("{id} abort"));
-                decoder.finish(id);
-            }
-            Event::Refused(id, reject) => {
-                told.events.push(format!("{id} refused {}", reject.status));
                 decoder.finish(id);
             }
             Event::Broken(reject) => {
@@ -103,7 +102,14 @@ fn one_request_after_another() {
     let long = "x".repeat(300);
     let post = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "5"), ("X", &long)];
     let octets = [request(1, &GET, b""), request(1, &post, b"hello")].concat();
-    let expected = ["1 GET keep true", "1 end \"\"", "1 POST keep true", "1 end \"hello\""];
+    let expected = [
+        "1 keep true",
+        "1 has REQUEST_METHOD",
+        "1 end \"\"",
+        "1 keep true",
+        "1 has REQUEST_METHOD CONTENT_LENGTH X",
+        "1 end \"hello\"",
+    ];
     assert_eq!(told(&octets).events, expected);
 }
 
@@ -125,7 +131,14 @@ fn requests_are_told_apart() {
         record(Kind::Stdin, 1, b""),
     ]
     .concat();
-    let expected = ["2 PUT keep false", "1 PUT keep true", "2 end \"two too\"", "1 end \"one\""];
+    let expected = [
+        "1 keep true",
+        "2 keep false",
+        "2 has REQUEST_METHOD",
+        "1 has REQUEST_METHOD",
+        "2 end \"two too\"",
+        "1 end \"one\"",
+    ];
     assert_eq!(told(&octets).events, expected);
 }
 
@@ -146,7 +159,7 @@ fn the_protocol_answers_by_itself() {
     ]
     .concat();
     let told = told(&values);
-    assert_eq!(told.events, ["4 abort"]);
+    assert_eq!(told.events, ["2 keep true", "3 keep true", "4 keep true", "4 abort"]);
     let known = vars(&[("FCGI_MAX_REQS", "3"), ("FCGI_MPXS_CONNS", "1")]);
     let mut expected = Head::octets(Kind::GetValuesResult, 0, known.len()).to_vec();
     expected.extend(known);
@@ -166,36 +179,32 @@ fn the_protocol_answers_by_itself() {
 }
 
 #[test]
-fn a_body_is_as_long_as_was_promised() {
-    let with = |length, body: &[u8]| {
-        let params = [("REQUEST_METHOD", "PUT"), ("CONTENT_LENGTH", length)];
-        told(&request(7, &params, body)).events.remove(1)
-    };
-    assert_eq!(with("3", b"abc"), "7 end \"abc\"");
-    assert_eq!(with("3", b"ab"), "7 abort");
-    assert_eq!(with("", b"ab"), "7 end \"ab\"");
-    assert_eq!(with("", &[b'x'; 21]), "7 refused 413");
-    // How much of what is too much was told before depends on how it came.
-    let octets = request(7, &[("REQUEST_METHOD", "PUT"), ("CONTENT_LENGTH", "3")], b"abcd");
-    assert_eq!(told_in(&octets, 999, 3).events[1], "7 refused 400");
-    assert_eq!(told_in(&octets, 1, 3).events[1], "7 refused 400");
+fn lengths_that_do_not_fit_are_refused() {
+    for octets in [&[200][..], &[4, 0, b'a'], &[0], &[0x80, 0, 0], &[0xff, 255, 255, 255, 1, b'a']]
+    {
+        assert!(variables(octets, &mut Params::default()).is_err(), "{octets:?}");
+    }
+    let mut params = Params::default();
+    variables(&[0, 0, 1, 0, b'a', 0x80, 0, 0, 1, 1, b'b', b'c'], &mut params).unwrap();
+    assert_eq!(params.others.len(), 3);
 }
 
 #[test]
-fn one_request_that_is_refused_leaves_the_others_alone() {
-    let bad = [
-        request(1, &[("REQUEST_METHOD", "G ET")], b""),
-        [begin(1, 1, 1), record(Kind::Params, 1, &[200]), record(Kind::Params, 1, b"")].concat(),
-        [begin(1, 1, 1), record(Kind::Params, 1, &[4, 0, b'a']), record(Kind::Params, 1, b"")]
-            .concat(),
-        [begin(1, 1, 1), record(Kind::Params, 1, &[b'x'; 2001])].concat(),
-    ];
-    for (octets, status) in bad.iter().zip([400, 400, 400, 431]) {
-        let octets = [&octets[..], &request(2, &GET, b"")].concat();
-        let expected =
-            [format!("1 refused {status}"), "2 GET keep true".into(), "2 end \"\"".into()];
-        assert_eq!(told(&octets).events, expected);
-    }
+fn what_nobody_waits_for_is_skipped() {
+    let octets = [
+        record(Kind::Params, 9, b"abc"),
+        record(Kind::Stdin, 9, b"abc"),
+        begin(1, 1, 0),
+        record(Kind::Stdin, 1, b"before its time"),
+        record(Kind::Stdout, 1, b"abc"),
+        record(Kind::Params, 1, b""),
+        record(Kind::Params, 1, b"too late"),
+        record(Kind::Stdin, 1, b"body"),
+        record(Kind::Stdin, 1, b""),
+        record(Kind::Stdin, 1, b"too late"),
+    ]
+    .concat();
+    assert_eq!(told(&octets).events, ["1 keep false", "1 has ", "1 end \"body\""]);
 }
 
 #[test]
@@ -209,6 +218,6 @@ fn a_connection_that_makes_no_sense_is_broken() {
         (record(Kind::GetValues, 0, &[0; 5000]), "too long"),
     ] {
         let events = told(&octets).events;
-        assert!(events.len() == 1 && events[0].contains(reason), "{events:?}");
+        assert!(events.last().unwrap().contains(reason), "{events:?}");
     }
 }
