@@ -3,7 +3,8 @@
 
 #![allow(dead_code, reason = "each target is one of these")]
 
-use gateway::wire::{Limit, Limits};
+use gateway::wire::packet::{self, Form};
+use gateway::wire::{Event, Limit, Limits, fastcgi, forwarded, proxy};
 
 use crate::twin::{self, Verdict, chunked};
 use crate::wire_support::{Ending, Outcome, Random, drive};
@@ -70,4 +71,137 @@ fn same_however_cut(limits: Limits, octets: &[u8]) -> Outcome {
     let cut = drive(limits, octets, &mut || 1 + random.below(16));
     assert_eq!(cut, whole, "{}", octets.escape_ascii());
     whole
+}
+
+/// Octets of a connection that speaks uwsgi: no cut changes anything.
+pub(crate) fn uwsgi(octets: &[u8]) {
+    same_packet_however_cut(Form::Uwsgi, octets);
+}
+
+/// Octets of a connection that speaks SCGI: the same.
+pub(crate) fn scgi(octets: &[u8]) {
+    same_packet_however_cut(Form::Scgi, octets);
+}
+
+fn same_packet_however_cut(form: Form, octets: &[u8]) {
+    let limits = Limits { line: 64, fields: 4, field_size: 64, head: 4096, body: 64 };
+    for limits in [UNLIMITED, limits] {
+        let whole = packet(form, limits, octets, usize::MAX);
+        for size in [1, 2, 5, 33] {
+            let cut = packet(form, limits, octets, size);
+            assert_eq!(cut, whole, "in pieces of {size}: {}", octets.escape_ascii());
+        }
+    }
+}
+
+/// What is told of octets that come in pieces, data as one.
+fn packet(form: Form, limits: Limits, octets: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
+    let mut decoder = packet::Decoder::new(form, limits);
+    let (mut start, mut end, mut told, mut body) = (0, 0, Vec::new(), Vec::new());
+    loop {
+        let unread = &octets[start..end];
+        let step = decoder.decode(unread);
+        assert!(step.consumed <= unread.len());
+        match step.event {
+            Event::More => {
+                start += step.consumed;
+                if end == octets.len() {
+                    return (told, body);
+                }
+                end = octets.len().min(end.saturating_add(size));
+                continue;
+            }
+            Event::Data(span) => body.extend_from_slice(span.of(unread)),
+            Event::Head => {
+                let params = decoder.params();
+                let all = params.headers.iter().chain(&params.others);
+                for field in all {
+                    let _ = (field.name.of(unread), field.value.of(unread));
+                }
+                told.push(format!("{params:?}"));
+            }
+            event => told.push(format!("{event:?}")),
+        }
+        if let Event::Reject(_) = step.event {
+            return (told, body);
+        }
+        start += step.consumed;
+    }
+}
+
+/// Octets of a connection that speaks FastCGI: no cut changes anything.
+pub(crate) fn fastcgi(octets: &[u8]) {
+    let whole = records(octets, usize::MAX);
+    for size in [1, 2, 7, 8, 9, 100] {
+        assert_eq!(records(octets, size), whole, "in pieces of {size}: {}", octets.escape_ascii());
+    }
+}
+
+/// Events, what is answered, and the streams one behind the other.
+type Records = (Vec<String>, Vec<u8>, Vec<(u16, fastcgi::Stream, u8)>);
+
+fn records(octets: &[u8], size: usize) -> Records {
+    let mut decoder = fastcgi::Decoder::new(2);
+    let (mut start, mut end) = (0, 0);
+    let (mut told, mut replies, mut streams) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let unread = &octets[start..end];
+        let step = decoder.decode(unread, &mut replies);
+        assert!(step.consumed <= unread.len());
+        start += step.consumed;
+        match step.event {
+            fastcgi::Event::More if end == octets.len() => return (told, replies, streams),
+            fastcgi::Event::More => end = octets.len().min(end.saturating_add(size)),
+            fastcgi::Event::Data(id, stream, span) => {
+                assert!(span.len > 0);
+                streams.extend(span.of(unread).iter().map(|octet| (id, stream, *octet)));
+            }
+            fastcgi::Event::End(id, fastcgi::Stream::Stdin) | fastcgi::Event::Abort(id) => {
+                told.push(format!("{:?}", step.event));
+                decoder.finish(id);
+            }
+            fastcgi::Event::Broken(reject) => {
+                told.push(format!("{reject:?}"));
+                return (told, replies, streams);
+            }
+            event => told.push(format!("{event:?}")),
+        }
+    }
+}
+
+/// Octets at the front of a connection: a PROXY header is whole or not there.
+pub(crate) fn proxy(octets: &[u8]) {
+    let Ok(Some(header)) = proxy::header(octets) else { return };
+    assert!(header.len <= octets.len());
+    assert_eq!(proxy::header(&octets[..header.len]), Ok(Some(header)));
+    for cut in 0..header.len {
+        assert_eq!(proxy::header(&octets[..cut]), Ok(None), "{}", octets.escape_ascii());
+    }
+    for addition in proxy::additions(octets, header.additions) {
+        let (_, value) = addition.expect("they were checked");
+        assert!(value.range().end <= header.len);
+    }
+}
+
+/// Lines of header fields: what a list says does not depend on how many fields it is in.
+pub(crate) fn forwarded(octets: &[u8]) {
+    let fields: Vec<(&[u8], &[u8])> = octets
+        .split(|octet| *octet == b'\n')
+        .filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?))
+        .map(|(name, value)| (name, value[1..].trim_ascii()))
+        .collect();
+    let is_trusted = |ip: std::net::IpAddr| ip.is_ipv6() || ip.to_string().starts_with("10.");
+    let told = forwarded::forwarded(fields.iter().copied(), is_trusted);
+    let split: Vec<(&[u8], &[u8])> = fields
+        .iter()
+        .flat_map(|(name, value)| {
+            let is_list = name.eq_ignore_ascii_case(b"x-forwarded-for") && !value.contains(&b'"');
+            let pieces: Vec<_> = match is_list {
+                true => value.split(|octet| *octet == b',').collect(),
+                false => vec![*value],
+            };
+            pieces.into_iter().map(|piece| (*name, piece))
+        })
+        .collect();
+    assert_eq!(forwarded::forwarded(split.iter().copied(), is_trusted), told);
 }

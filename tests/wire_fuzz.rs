@@ -64,3 +64,28 @@ fn http1_head() {
 fn http1_body() {
     run("http1_body", bodies::http1_body);
 }
+
+#[test]
+fn uwsgi() {
+    run("uwsgi", bodies::uwsgi);
+}
+
+#[test]
+fn scgi() {
+    run("scgi", bodies::scgi);
+}
+
+#[test]
+fn fastcgi() {
+    run("fastcgi", bodies::fastcgi);
+}
+
+#[test]
+fn proxy() {
+    run("proxy", bodies::proxy);
+}
+
+#[test]
+fn forwarded() {
+    run("forwarded", bodies::forwarded);
+}
