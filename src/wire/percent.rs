@@ -30,6 +30,21 @@ pub fn decode_to_slice(path: &[u8], out: &mut [u8]) -> usize {
     len
 }
 
+/// Append `path`, encoded where an octet could not stand in the path of a target, to `out`.
+pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
+    for octet in path {
+        match octet {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => out.push(*octet),
+            // RFC 3986 section 3.3: pchar without "%", and "/".
+            _ if b"-._~!$&'()*+,;=:@/".contains(octet) => out.push(*octet),
+            _ => {
+                let digit = |n: u8| b"0123456789ABCDEF"[usize::from(n & 15)];
+                out.extend_from_slice(&[b'%', digit(octet >> 4), digit(*octet)]);
+            }
+        }
+    }
+}
+
 /// Hand out the runs between percent signs and the decoded octets, in order.
 #[inline]
 fn for_each_piece(path: &[u8], mut give: impl FnMut(&[u8])) {
@@ -101,6 +116,18 @@ mod tests {
             assert_eq!(decoded(format!("%{octet:02x}").as_bytes()), [octet]);
             assert_eq!(decoded(format!("%{octet:02X}").as_bytes()), [octet]);
         }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut encoded = Vec::new();
+        encode_path(&all, &mut encoded);
+        assert!(encoded.iter().all(u8::is_ascii_graphic));
+        assert!(!encoded.contains(&b'?'));
+        assert_eq!(decoded(&encoded), all);
+        encode_path(b"/a b%", &mut encoded);
+        assert!(encoded.ends_with(b"/a%20b%25"));
     }
 
     #[test]
