@@ -195,7 +195,7 @@ fn bodies() {
 fn error_responses() {
     let answer = |asked: Asked, status, why: &str, retry_after| {
         let mut out = Vec::new();
-        let framed = error_response(&mut out, &asked, status, why, retry_after, DATE);
+        let framed = error_response(&Encoder, &mut out, &asked, status, why, retry_after, DATE);
         (String::from_utf8(out).expect("text"), framed)
     };
     let (text, framed) = answer(last(GET), 400, "bare LF in the request head", None);

@@ -243,6 +243,14 @@ impl OwnedChunk {
         self.0.len = self.0.len.min(n);
     }
 
+    /// The first `n` octets as a chunk of their own, without release: valid until what is left is
+    /// dropped.
+    pub fn split(&mut self, n: u64) -> OwnedChunk {
+        let first = Chunk { len: n, release: None, ..self.0 };
+        self.advance(n);
+        OwnedChunk(first)
+    }
+
     /// Give up the duty to release.
     pub fn into_raw(self) -> Chunk {
         let raw = self.0;

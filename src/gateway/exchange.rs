@@ -20,6 +20,7 @@ use crate::base::arena::Arena;
 use crate::base::buf::{OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, OwnedChunk, Pair};
+use crate::wire::front::{AnyHead, Decoders, Speech};
 use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed};
 
 use super::abi::{BodyFrame, Environ, Handle};
@@ -143,6 +144,7 @@ pub struct Exchange {
     attached: RefCell<Vec<Attachment>>,
     request_id: Cell<u64>,
     asked: Cell<Asked>,
+    speech: Cell<Speech>,
     /// The client waits for a 100 before it sends its body.
     expects: Cell<bool>,
     /// It is counted among those that the application has.
@@ -187,6 +189,7 @@ impl Exchange {
             attached: RefCell::default(),
             request_id: Cell::new(0),
             asked: Cell::default(),
+            speech: Cell::default(),
             expects: Cell::new(false),
             admitted: Cell::new(false),
             input: RefCell::default(),
@@ -255,22 +258,28 @@ impl Exchange {
     }
 
     /// Begin a request whose head is pinned in `buf`.  `id` names it in log lines.
-    pub fn begin(&self, head: &wire::Head, buf: &ReadBuf, origin: &Origin<'_>, id: u64) {
+    #[inline]
+    pub fn begin(&self, front: &Decoders, buf: &ReadBuf, origin: &Origin<'_>, id: u64) {
         debug_assert_eq!(self.phase.get(), Phase::Idle);
         let service = &*self.service;
         let mut env = self.env.borrow_mut();
         env.flags = service.env_flags;
         let (mut headers, mut vars) = (self.headers.borrow_mut(), self.vars.borrow_mut());
-        environ::build(&mut env, head, buf, origin, &self.arena, &mut headers, &mut vars);
+        let (headers, vars) = (&mut *headers, &mut *vars);
+        match front.head() {
+            AnyHead::Http(head) => {
+                environ::build(&mut env, head, buf, origin, &self.arena, headers, vars);
+                self.expects.set(head.expect_continue);
+            }
+            AnyHead::Params(params) => {
+                let params = (params, front.framing());
+                environ::params::build(&mut env, params, buf, origin, &self.arena, headers, vars);
+            }
+        }
         env.bind(&self.handle, self);
         self.request_id.set(id);
-        self.asked.set(Asked {
-            version: head.version,
-            is_head: head.is_head,
-            is_connect: head.is_connect,
-            keep_alive: head.keep_alive,
-        });
-        self.expects.set(head.expect_continue);
+        self.asked.set(front.asked());
+        self.speech.set(front.speech());
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
         let counters = service.counters();

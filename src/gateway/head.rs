@@ -12,6 +12,7 @@ use memchr::memchr;
 use crate::base::buf::append;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::Pair;
+use crate::wire::front::Speech;
 use crate::wire::http1::{decimal, is_field_value, is_token};
 use crate::wire::{Asked, Encoder, Framed, ResponseHead};
 
@@ -75,6 +76,7 @@ struct Encoded {
 /// All that the encoding of a head depends on beside its status, reason and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Circumstances {
+    encoder: Speech,
     asked: Asked,
     content_length: Option<u64>,
     known: Option<u64>,
@@ -110,31 +112,27 @@ impl Head {
     #[inline]
     pub fn encode(
         &mut self,
-        encoder: &impl Encoder,
+        encoder: Speech,
         out: &mut Vec<u8>,
         asked: Asked,
         known: Option<u64>,
         date: &[u8; 29],
     ) -> Framed {
-        let now = Circumstances { asked, content_length: self.content_length, known, date: *date };
+        let content_length = self.content_length;
+        let now = Circumstances { encoder, asked, content_length, known, date: *date };
         match &self.encoded {
             Encoded { of: Some(of), framed: Some(framed), octets } if *of == now => {
                 out.extend_from_slice(octets);
                 *framed
             }
-            _ => self.encode_anew(encoder, out, now),
+            _ => self.encode_anew(out, now),
         }
     }
 
     #[inline(never)]
-    fn encode_anew(
-        &mut self,
-        encoder: &impl Encoder,
-        out: &mut Vec<u8>,
-        now: Circumstances,
-    ) -> Framed {
+    fn encode_anew(&mut self, out: &mut Vec<u8>, now: Circumstances) -> Framed {
         let before = out.len();
-        let framed = encoder.head(out, &now.asked, &self.as_wire(), now.known, &now.date);
+        let framed = now.encoder.head(out, &now.asked, &self.as_wire(), now.known, &now.date);
         let last = &mut self.encoded;
         last.framed = None;
         if last.of.replace(now) == Some(now) && out.len() - before <= KEEP {
@@ -570,7 +568,7 @@ mod tests {
         response.reason = case.reason.into();
         head.set(&response, false).ok()?;
         let mut out = b"before".to_vec();
-        let framed = head.encode(&http1::Encoder, &mut out, case.asked, case.known, case.date);
+        let framed = head.encode(Speech::Http, &mut out, case.asked, case.known, case.date);
         let mut direct = b"before".to_vec();
         let wire = head.as_wire();
         http1::Encoder.head(&mut direct, &case.asked, &wire, case.known, case.date);

@@ -16,7 +16,7 @@ use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
-use crate::wire::{Asked, BodyMode, Decoder as _, Event, Framing, Reject, http1, uwsgi};
+use crate::wire::{Asked, BodyMode, Event, Framing, Reject, http1, uwsgi};
 
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
@@ -402,7 +402,7 @@ impl Conn {
                 None
             }
             Event::Reject(reject) if in_head => {
-                let is_head = slot.decoder.borrow().head().is_head;
+                let is_head = slot.decoder.borrow().asked().is_head;
                 self.refuse(slot, core, reject, is_head);
                 None
             }
@@ -466,8 +466,9 @@ impl Conn {
     /// A head is complete: the first `head_len` unread octets.
     fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
         let Slot { decoder, buf, exchange: x, began, .. } = slot;
-        let (head, buf) = (decoder.get_mut().head(), buf.get_mut());
-        let room = match head.framing {
+        let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
+        let framing = front.framing();
+        let room = match framing {
             Framing::None => 0,
             Framing::Length(len) if len <= VIEW_MAX => len as usize,
             Framing::Length(_) | Framing::Chunked => VIEW_MAX as usize,
@@ -479,14 +480,13 @@ impl Conn {
         core.count_request();
         let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
         let id = core.next_id();
-        x.begin(head, buf, &origin, id);
+        x.begin(front, buf, &origin, id);
         buf.consume(head_len);
         let mut now = core.context.now * 1_000_000;
         if core.context.timed {
             now = clock::monotonic_ns();
             began.set(now);
         }
-        let framing = head.framing;
         if framing != Framing::None {
             let streams = x.expect_body();
             if let Framing::Length(len) = framing
@@ -497,7 +497,7 @@ impl Conn {
             }
         }
         if core.context.limited {
-            self.limits = Limits::of(head.is_head, id);
+            self.limits = Limits::of(front.asked(), front.speech(), id);
             slot.gate.open();
         }
         core.record(slot, id, now, &self.peer);
@@ -679,7 +679,7 @@ impl Conn {
                 self.closing = true;
                 // Whoever did not ask for the end may have sent more already (RFC 9112 9.6).
                 self.lingers |= unread
-                    || slot.decoder.borrow().head().keep_alive
+                    || slot.decoder.borrow().asked().keep_alive
                     || !slot.buf.borrow().unread().is_empty();
                 None
             }
@@ -694,7 +694,9 @@ impl Conn {
         counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
+        let speech = slot.decoder.borrow().speech();
         let framed = http1::error_response(
+            &speech,
             slot.exchange.out().buffer(),
             &asked,
             reject.status,

@@ -15,7 +15,8 @@ use crate::gateway::head::Head;
 use crate::gateway::service::Access;
 use crate::sys::sock::Peer;
 use crate::sys::{clock, localtime};
-use crate::wire::{self, Decoder as _, Limit, Reject, Version};
+use crate::wire::front::AnyHead;
+use crate::wire::{self, Limit, Reject, Version};
 
 use super::access::{AccessSource, Format};
 use super::slot::{Context, Slot, Wire};
@@ -53,8 +54,13 @@ pub(super) fn no_request(context: &Context, slot: &Slot, peer: &Peer, status: u1
     let decoder = slot.decoder.borrow();
     // Before a verdict the decoder still has the head of the request before.
     let unknown = wire::Head::default();
-    let head = if decoder.is_in_head() { &unknown } else { decoder.head() };
-    let source = NoRequest { octets: buf.unread(), head, peer, status, sent };
+    let (octets, head) = match decoder.head() {
+        AnyHead::Http(_) if decoder.is_in_head() => (buf.unread(), &unknown),
+        AnyHead::Http(head) => (buf.unread(), head),
+        // It is no line.
+        AnyHead::Params(_) => (&[][..], &unknown),
+    };
+    let source = NoRequest { octets, head, peer, status, sent };
     write_line(format, file, &source);
 }
 
@@ -255,6 +261,9 @@ impl AccessSource for NoRequest<'_> {
 
     fn request_line(&self) -> Option<&[u8]> {
         let octets = self.octets.trim_ascii_start();
+        if octets.is_empty() {
+            return None;
+        }
         let end = memchr(b'\n', octets).unwrap_or(octets.len());
         let line = octets[..end].trim_ascii_end();
         Some(&line[..line.len().min(LINE_MAX)])

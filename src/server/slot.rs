@@ -17,7 +17,8 @@ use crate::gateway::exchange::{Exchange, Link, Phase};
 use crate::gateway::flight::{self, Number, Seat};
 use crate::gateway::service::Service;
 use crate::sys::{clock, send, sock};
-use crate::wire::{Decoder as _, Event, Limits, http1};
+use crate::wire::front::Decoders;
+use crate::wire::{Event, Limits};
 
 use super::engine::Control;
 use super::gate::Gate;
@@ -47,7 +48,7 @@ pub(super) struct Slot {
     /// Its connection's key, or that of its place among the parked.
     pub(super) key: Cell<u64>,
     pub(super) buf: RefCell<ReadBuf>,
-    pub(super) decoder: RefCell<http1::Decoder>,
+    pub(super) decoder: RefCell<Decoders>,
     pub(super) exchange: Exchange,
     /// Nanoseconds of the monotonic clock: when the head was there, when the request was queued for
     /// a thread, when the application was called.
@@ -71,7 +72,7 @@ impl Slot {
         Box::new(Slot {
             key: Cell::new(0),
             buf: RefCell::default(),
-            decoder: RefCell::new(http1::Decoder::new(limits)),
+            decoder: RefCell::new(Decoders::new(limits)),
             exchange: Exchange::new(Arc::clone(service)),
             began: Cell::new(0),
             queued: Cell::new(0),

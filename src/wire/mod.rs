@@ -7,6 +7,7 @@
 pub mod cgi;
 pub mod fastcgi;
 pub mod forwarded;
+pub mod front;
 pub mod http1;
 pub mod packet;
 pub mod params;

@@ -4,7 +4,7 @@
 
 use super::http1::body::Fixed;
 use super::params::{Repeats, over};
-use super::{Event, Limit, Limits, Params, Reject, Span, Step, fastcgi, scgi, uwsgi};
+use super::{Event, Framing, Limit, Limits, Params, Reject, Span, Step, fastcgi, scgi, uwsgi};
 
 /// The form of the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,13 @@ impl Decoder {
 
     /// Start again for another connection, with the memory of this one.
     pub fn reset(&mut self) {
+        self.restart(self.form);
+    }
+
+    /// The same, with another form.
+    pub fn restart(&mut self, form: Form) {
+        self.form = form;
+        self.params.clear();
         self.state = State::Head;
         self.head_len = None;
         self.closed = false;
@@ -70,6 +77,20 @@ impl Decoder {
     /// What the last `Head` announced; after a `Reject` in its place, what is known.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// Other limits, from the next octet on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// How the body is delimited.  Without a length: by whoever closes it ([`Form::Params`]).
+    pub fn framing(&self) -> Framing {
+        match (self.form, self.params.content_length) {
+            (_, Some(length)) => Framing::Length(length),
+            (Form::Params, None) => Framing::Chunked,
+            (Form::Uwsgi | Form::Scgi, None) => Framing::None,
+        }
     }
 
     /// Whether what is awaited belongs to a head.
@@ -147,9 +168,10 @@ impl Decoder {
         match settled {
             Ok(None) => Step { consumed: 0, event: Event::More },
             Ok(Some(consumed)) => {
-                self.state = match (self.form, self.params.content_length) {
-                    (Form::Params, None) => State::Stream(0),
-                    (_, length) => State::Body(Fixed::new(length.unwrap_or(0))),
+                self.state = match self.framing() {
+                    Framing::Chunked => State::Stream(0),
+                    Framing::Length(length) => State::Body(Fixed::new(length)),
+                    Framing::None => State::Body(Fixed::new(0)),
                 };
                 Step { consumed, event: Event::Head }
             }

@@ -6,15 +6,16 @@ use crate::base::log::Level;
 use crate::base::octets::{OwnedChunk, Pair};
 use crate::gateway::abi::{BodyFrame, Response};
 use crate::gateway::app;
+use crate::wire::front::Speech;
 use crate::wire::{Asked, BodyMode, Encoder, Framed, http1};
 
 use super::{COPY, COPY_BORROWED, Exchange, Link, Outcome, Phase};
 
 impl Exchange {
-    /// The front's; there is one so far, which is known at compile time.
+    /// The front's.
     #[inline]
-    pub(super) fn encoder(&self) -> impl Encoder {
-        http1::Encoder
+    pub(super) fn encoder(&self) -> Speech {
+        self.speech.get()
     }
 
     /// Commit the head: from here on the status is the client's.
@@ -46,7 +47,7 @@ impl Exchange {
         // A client that was not told to go on may send the body, or the next request: nobody knows.
         asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
         let mut out = self.out.borrow_mut();
-        let framed = head.encode(&self.encoder(), out.buffer(), asked, known, link.date());
+        let framed = head.encode(self.encoder(), out.buffer(), asked, known, link.date());
         self.framed.set(Some(framed));
         Ok(framed)
     }
@@ -65,23 +66,34 @@ impl Exchange {
         chunk.truncate(len);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
-            let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
-            let mut out = self.out.borrow_mut();
-            self.encoder().before(out.buffer(), mode, len);
-            if len <= limit && !chunk.is_file() {
-                out.buffer().extend_from_slice(chunk.octets());
-                self.encoder().after(out.buffer(), mode);
-                drop(out);
-                drop(chunk);
-            } else {
-                out.push(chunk);
-                self.encoder().after(out.buffer(), mode);
+            let encoder = self.encoder();
+            while chunk.len() > encoder.piece() {
+                self.queue(mode, chunk.split(encoder.piece()));
             }
+            self.queue(mode, chunk);
         }
         if is_all {
             self.complete(link, framed);
         }
         Ok(())
+    }
+
+    /// Queue a piece of body that is announced as a whole.
+    #[inline(always)]
+    fn queue(&self, mode: BodyMode, chunk: OwnedChunk) {
+        let (encoder, len) = (self.encoder(), chunk.len());
+        let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
+        let mut out = self.out.borrow_mut();
+        encoder.before(out.buffer(), mode, len);
+        if len <= limit && !chunk.is_file() {
+            out.buffer().extend_from_slice(chunk.octets());
+            encoder.after(out.buffer(), mode);
+            drop(out);
+            drop(chunk);
+        } else {
+            out.push(chunk);
+            encoder.after(out.buffer(), mode);
+        }
     }
 
     /// A small piece of the answer's body, copied.
@@ -90,10 +102,13 @@ impl Exchange {
         let len = self.fit(mode, text.len() as u64);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
-            let mut out = self.out.borrow_mut();
-            self.encoder().before(out.buffer(), mode, len);
-            out.buffer().extend_from_slice(&text[..len as usize]);
-            self.encoder().after(out.buffer(), mode);
+            let (encoder, mut out) = (self.encoder(), self.out.borrow_mut());
+            let most = usize::try_from(encoder.piece()).unwrap_or(usize::MAX);
+            for text in text[..len as usize].chunks(most) {
+                encoder.before(out.buffer(), mode, text.len() as u64);
+                out.buffer().extend_from_slice(text);
+                encoder.after(out.buffer(), mode);
+            }
         }
         Ok(())
     }
@@ -216,8 +231,12 @@ impl Exchange {
         if let Ok(framed) = committed {
             if framed.body != BodyMode::Absent {
                 self.queued.set(text.len() as u64);
-                self.out().buffer().extend_from_slice(text.as_bytes());
+                let (encoder, mut out) = (self.encoder(), self.out.borrow_mut());
+                encoder.before(out.buffer(), framed.body, text.len() as u64);
+                out.buffer().extend_from_slice(text.as_bytes());
+                encoder.after(out.buffer(), framed.body);
             }
+            self.encoder().end(self.out().buffer(), framed.body);
             let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
             self.outcome.set(keep);
         }

@@ -9,6 +9,7 @@ use crate::server::engine::Core;
 use crate::server::gate::{Gate, Taken};
 use crate::server::slot::{Context, Slot, Wire};
 use crate::sys::{clock, send, sock};
+use crate::wire::front::Speech;
 use crate::wire::{Asked, http1};
 
 use super::{Conn, Fate};
@@ -27,19 +28,21 @@ pub(super) struct Limits {
     /// While a thread has it: who may answer, and its record.
     away: Option<(Arc<Gate>, u32)>,
     /// What is known of it then.
-    is_head: bool,
+    asked: Asked,
+    speech: Speech,
     id: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits::of(false, 0)
+        Limits::of(Asked::default(), Speech::Http, 0)
     }
 }
 
 impl Limits {
-    pub(super) fn of(is_head: bool, id: u64) -> Self {
-        Limits { respond_by: u64::MAX, away: None, is_head, id }
+    pub(super) fn of(asked: Asked, speech: Speech, id: u64) -> Self {
+        let asked = Asked { keep_alive: false, ..asked };
+        Limits { respond_by: u64::MAX, away: None, asked, speech, id }
     }
 
     /// The application is about to be called.
@@ -231,9 +234,9 @@ impl Conn {
 
     fn late_answer(&self, core: &Core) -> Vec<u8> {
         let mut answer = Vec::new();
-        let asked = Asked { keep_alive: false, is_head: self.limits.is_head, ..Asked::default() };
+        let (asked, speech) = (&self.limits.asked, &self.limits.speech);
         let (why, date) = ("request_timeout", &core.context.date);
-        http1::error_response(&mut answer, &asked, TIMED_OUT, why, None, date);
+        http1::error_response(speech, &mut answer, asked, TIMED_OUT, why, None, date);
         answer
     }
 

@@ -71,10 +71,11 @@ impl Encode for Encoder {
     }
 }
 
-/// Append a whole small response in plain text: the status, and why ("400 Bad Request: bare LF in
+/// Append with `encoder` a whole small response in plain text: the status, and why ("400 Bad Request: bare LF in
 /// the request head").  `why` may be empty, and holds neither secrets nor octets of the client.
 /// `retry_after` is in seconds.  `asked.keep_alive` decides about the connection.
 pub fn error_response(
+    encoder: &impl Encode,
     out: &mut Vec<u8>,
     asked: &Asked,
     status: u16,
@@ -103,10 +104,14 @@ pub fn error_response(
         content_length: None,
         has_date: false,
     };
-    let framed = Encoder.head(out, asked, &head, Some(body.len() as u64), date);
+    let len = body.len() as u64;
+    let framed = encoder.head(out, asked, &head, Some(len), date);
     if framed.body != BodyMode::Absent {
+        encoder.before(out, framed.body, len);
         out.extend_from_slice(&body);
+        encoder.after(out, framed.body);
     }
+    encoder.end(out, framed.body);
     framed
 }
 
