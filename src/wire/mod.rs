@@ -14,6 +14,7 @@ pub mod params;
 pub mod percent;
 pub mod proxy;
 pub mod scgi;
+pub mod script;
 pub mod uwsgi;
 
 pub use params::Params;
