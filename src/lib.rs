@@ -27,6 +27,7 @@
 //! ffi        C entry points: translation, no logic
 //! serve      both together: a server as a call
 //! arbiter    processes and threads: start, watch, stop workers
+//! apps       ready-made applications
 //! server     sockets and the event loop of one worker
 //! module     a module is tried in a process that is thrown away
 //! run        how an application call is executed
@@ -39,6 +40,8 @@
 
 #![warn(unreachable_pub)]
 
+#[doc(hidden)]
+pub mod apps;
 #[doc(hidden)]
 pub mod arbiter;
 #[doc(hidden)]

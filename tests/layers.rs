@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 /// From the lowest to the highest.
-const LAYERS: [&str; 11] = [
-    "base", "sys", "conf", "wire", "gateway", "run", "module", "server", "arbiter", "serve", "ffi",
+const LAYERS: [&str; 12] = [
+    "base", "sys", "conf", "wire", "gateway", "run", "apps", "module", "server", "arbiter",
+    "serve", "ffi",
 ];
 
 /// Files beside the layers: `lib.rs` names the modules and the Rust API, and so may use them all.

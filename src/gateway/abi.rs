@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
 
 use crate::base::error::{Error, Kind, Result};
+use crate::base::log::Level;
 use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 
 use super::deferred::Deferred;
@@ -272,6 +273,13 @@ impl Environ {
         unsafe { std::ptr::read(self) }
     }
 
+    /// A line in the error log about this request (wsgi.errors).
+    pub fn log(&self, level: Level, text: &[u8]) {
+        if let Ok(x) = self.exchange() {
+            x.log(level, text);
+        }
+    }
+
     /// The header fields, for what is kept in the request's memory.
     pub(crate) fn all_headers(&self) -> &[Pair<'static>] {
         // SAFETY: as in `headers`.
@@ -382,6 +390,14 @@ impl<'a> Response<'a> {
     /// The same, replacing a head that was not sent yet.
     pub fn replacing(mut self) -> Self {
         self.flags |= RESPONSE_REPLACE;
+        self
+    }
+
+    /// The same with a phrase of its own; empty: the standard one.
+    pub fn with_reason(mut self, reason: &'a [u8]) -> Self {
+        if !reason.is_empty() {
+            self.reason = Octets::new(reason);
+        }
         self
     }
 

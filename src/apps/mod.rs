@@ -1,0 +1,3 @@
+//! Applications that are ready to be mounted.
+
+pub mod cgi;
