@@ -31,17 +31,24 @@ pub enum Protocol {
     /// HTTP/1.0 and 1.1.
     #[default]
     Http = 0,
+    /// The uwsgi protocol.
+    Uwsgi = 1,
+    /// SCGI.
+    Scgi = 3,
 }
 
 /// Protocols whose names and numbers are taken, and which this version does not speak.
-const ABSENT: [(u32, &str); 4] = [(1, "uwsgi"), (2, "fastcgi"), (3, "scgi"), (4, "auto")];
+const ABSENT: [(u32, &str); 2] = [(2, "fastcgi"), (4, "auto")];
+
+/// Those that it speaks.
+const SPOKEN: [Protocol; 3] = [Protocol::Http, Protocol::Uwsgi, Protocol::Scgi];
 
 impl Protocol {
     /// The protocol with this name (in any case).  `Kind::Unsupported`: not in this version;
     /// `Kind::Unknown`: no such protocol.
     pub fn from_name(name: &str) -> Result<Protocol> {
-        if name.eq_ignore_ascii_case("http") {
-            return Ok(Protocol::Http);
+        if let Some(spoken) = SPOKEN.iter().find(|it| name.eq_ignore_ascii_case(it.name())) {
+            return Ok(*spoken);
         }
         if name.eq_ignore_ascii_case("https") {
             return Err(Error::new(Kind::Unsupported, "https (TLS) is not in this version"));
@@ -54,8 +61,8 @@ impl Protocol {
 
     /// The protocol with this number.  Errors as `from_name`.
     pub fn from_code(code: u32) -> Result<Protocol> {
-        if code == Protocol::Http as u32 {
-            return Ok(Protocol::Http);
+        if let Some(spoken) = SPOKEN.iter().find(|it| code == **it as u32) {
+            return Ok(*spoken);
         }
         Err(match ABSENT.iter().find(|(absent, _)| code == *absent) {
             Some((_, absent)) => not_in_this_version(absent),
@@ -67,6 +74,8 @@ impl Protocol {
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Http => "http",
+            Protocol::Uwsgi => "uwsgi",
+            Protocol::Scgi => "scgi",
         }
     }
 }
@@ -212,8 +221,11 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.protocol {
-            Protocol::Http => self.address.fmt(f)?,
+            Protocol::Http => {}
+            other if self.is_tcp() => write!(f, "{}://", other.name())?,
+            other => write!(f, "{}+", other.name())?,
         }
+        self.address.fmt(f)?;
         self.show_options(f)
     }
 }

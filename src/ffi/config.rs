@@ -227,7 +227,16 @@ pub struct gw_listener {
 /// HTTP/1.0 and 1.1
 pub const GW_PROTO_HTTP: u32 = 0;
 
-const _: () = assert!(GW_PROTO_HTTP == Protocol::Http as u32);
+/// the uwsgi protocol
+pub const GW_PROTO_UWSGI: u32 = 1;
+/// SCGI
+pub const GW_PROTO_SCGI: u32 = 3;
+
+const _: () = assert!(
+    GW_PROTO_HTTP == Protocol::Http as u32
+        && GW_PROTO_UWSGI == Protocol::Uwsgi as u32
+        && GW_PROTO_SCGI == Protocol::Scgi as u32
+);
 
 // SAFETY: repr(C), `size` first, numbers and pointers.
 unsafe impl Growing for gw_listener {

@@ -142,11 +142,11 @@ pub unsafe extern "C" fn gw_server_adopt(s: *mut gw_server, fd: i32, protocol: u
     guard(|| {
         // SAFETY: the rules page.
         let server = unsafe { borrow(s) }?;
-        let Protocol::Http = Protocol::from_code(protocol)?;
+        let protocol = Protocol::from_code(protocol)?;
         if fd < 0 {
             return Err(Error::new(Kind::Invalid, "fd is negative"));
         }
-        server.enter()?.adopt(fd)
+        server.enter()?.adopt_as(fd, protocol)
     })
 }
 

@@ -16,6 +16,7 @@ use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
+use crate::wire::front::Speech;
 use crate::wire::{Asked, BodyMode, Event, Framing, Reject, http1, uwsgi};
 
 use super::crew::{Job, Task};
@@ -59,6 +60,7 @@ pub(super) struct Conn {
     fd: OwnedFd,
     peer: Peer,
     local: Local,
+    speech: Speech,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
     /// There was progress: what is waited for has its whole time again.
@@ -121,11 +123,12 @@ impl Local {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local) -> Self {
+    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local, speech: Speech) -> Self {
         Conn {
             fd,
             peer,
             local,
+            speech,
             slot: None,
             waiting: Waiting::First,
             progress: false,
@@ -223,7 +226,10 @@ impl Conn {
         let mut slot = match self.slot.take() {
             Some(slot) => slot,
             None => {
-                let slot = core.take_slot();
+                let mut slot = core.take_slot();
+                if self.speech != Speech::Http {
+                    slot.decoder.get_mut().speak(self.speech, false);
+                }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
                 slot

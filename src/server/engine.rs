@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::base::slab::Slab;
+use crate::conf::listener::Protocol;
 use crate::gateway::counters::Counters;
 use crate::gateway::flight::Recorder;
 use crate::run::pool::Pool;
@@ -25,6 +26,7 @@ use crate::sys::poll::Poller;
 use crate::sys::sock::{self, Peer};
 use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
+use crate::wire::front::Speech;
 
 pub(super) use core::Core;
 use core::PARKED;
@@ -37,7 +39,7 @@ use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
 use super::inbox::Inbox;
 use super::pulled::Pulled;
-use super::setup::Setup;
+use super::setup::{Setup, speech_of};
 use super::slot::Context;
 
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
@@ -185,6 +187,8 @@ pub struct Engine {
     core: Core,
     conns: Slab<Conn>,
     listeners: Vec<Arc<Listening>>,
+    /// What is spoken on each of them.
+    speeches: Vec<Speech>,
     /// Those of them that are watched now.
     watched: Vec<bool>,
     /// They are watched, but for those of other workers.
@@ -257,6 +261,7 @@ impl Engine {
             service,
             setup,
         };
+        let speeches = listeners.iter().map(|it| context.setup.spoken_on(it)).collect();
         let core = Core::new(context, poller, recorder)?;
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
@@ -266,6 +271,7 @@ impl Engine {
             core,
             conns: Slab::with_capacity(0),
             watched: vec![false; listeners.len()],
+            speeches,
             listeners,
             accepting: false,
             drains: false,
@@ -474,9 +480,14 @@ impl Engine {
         self.stopping.is_some() && is_empty
     }
 
-    /// Serve a connection that somebody else accepted.  On failure the descriptor stays the
-    /// caller's.
+    /// Serve a connection that somebody else accepted, and on which HTTP is spoken.  On failure the
+    /// descriptor stays the caller's.
     pub fn adopt(&mut self, fd: RawFd) -> Result<()> {
+        self.adopt_as(fd, Protocol::Http)
+    }
+
+    /// The same with another protocol.
+    pub fn adopt_as(&mut self, fd: RawFd, protocol: Protocol) -> Result<()> {
         if self.stopping.is_some() {
             return Err(Error::new(Kind::State, "adopt: the server is stopping"));
         }
@@ -484,7 +495,7 @@ impl Engine {
         let local = sock::local_name(fd).map_err(refused)?;
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
         self.core.context.tell_time();
-        self.begin(fd, peer, Local::Adopted(local));
+        self.begin(fd, peer, Local::Adopted(local), speech_of(protocol));
         // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
         // left to do for it: the next turn says.
         self.control.wake();
@@ -613,11 +624,11 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local) {
+    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, speech: Speech) {
         let counters = self.counters();
         counters.accepted.plus(1);
         counters.connections.plus(1);
-        let key = self.conns.insert(Conn::new(fd, peer, local));
+        let key = self.conns.insert(Conn::new(fd, peer, local, speech));
         self.drive(key);
     }
 

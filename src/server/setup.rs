@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{LineFile, Logger, Sink, log};
-use crate::conf::listener::{Address, Listener};
+use crate::conf::listener::{Address, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
@@ -21,6 +21,7 @@ use crate::sys::localtime;
 use crate::sys::notify;
 use crate::sys::user::{self, Identity};
 use crate::wire::Limits;
+use crate::wire::front::Speech;
 
 use super::access::Format;
 
@@ -194,6 +195,31 @@ impl<S> Setup<S> {
         {
             complain(error);
         }
+    }
+}
+
+/// What is spoken on a connection of this protocol.
+pub fn speech_of(protocol: Protocol) -> Speech {
+    match protocol {
+        Protocol::Http => Speech::Http,
+        Protocol::Uwsgi => Speech::Uwsgi,
+        Protocol::Scgi => Speech::Scgi,
+    }
+}
+
+impl<S> Setup<S> {
+    /// What is spoken on a socket that listens.
+    pub fn spoken_on(&self, listening: &Listening) -> Speech {
+        let asked = listening.asked();
+        // Names are not looked up again for what is said anyway.
+        for listener in self.settings.listeners.iter().filter(|it| it.protocol != Protocol::Http) {
+            if asked
+                .is_some_and(|asked| addresses_of(listener).is_ok_and(|all| all.contains(asked)))
+            {
+                return speech_of(listener.protocol);
+            }
+        }
+        Speech::Http
     }
 }
 

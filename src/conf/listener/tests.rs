@@ -122,12 +122,11 @@ fn what_is_not_an_address_is_refused_with_a_hint() {
 fn protocols_are_known_by_name_and_number() {
     for (text, kind, message) in [
         (
-            "uwsgi://127.0.0.1:3031",
+            "fastcgi://127.0.0.1:3031",
             Kind::Unsupported,
-            "address 'uwsgi://127.0.0.1:3031': uwsgi is not in this version",
+            "address 'fastcgi://127.0.0.1:3031': fastcgi is not in this version",
         ),
         ("fastcgi+unix:/x", Kind::Unsupported, "fastcgi is not in this version"),
-        ("scgi+fd://3", Kind::Unsupported, "scgi is not in this version"),
         ("AUTO://:1", Kind::Unsupported, "auto is not in this version"),
         ("https://:443", Kind::Unsupported, "https (TLS) is not in this version"),
         ("gopher://:70", Kind::Unknown, "no protocol named 'gopher'"),
@@ -137,9 +136,16 @@ fn protocols_are_known_by_name_and_number() {
         assert_eq!(error.kind(), kind, "{text}");
         assert!(error.message().ends_with(message), "{}", error.message());
     }
-    assert_eq!(Protocol::from_code(0).unwrap(), Protocol::Http);
-    assert_eq!(Protocol::from_name(Protocol::Http.name()).unwrap(), Protocol::Http);
-    for (code, kind) in [(1, Kind::Unsupported), (4, Kind::Unsupported), (5, Kind::Unknown)] {
+    for (code, protocol) in [(0, Protocol::Http), (1, Protocol::Uwsgi), (3, Protocol::Scgi)] {
+        assert_eq!(Protocol::from_code(code).unwrap(), protocol);
+        assert_eq!(Protocol::from_name(protocol.name()).unwrap(), protocol);
+    }
+    for text in
+        ["uwsgi://127.0.0.1:3031", "uwsgi+unix:/run/app.sock", "scgi+fd://3", "scgi://[::1]:9"]
+    {
+        assert_eq!(text.parse::<Listener>().unwrap().to_string(), text);
+    }
+    for (code, kind) in [(2, Kind::Unsupported), (4, Kind::Unsupported), (5, Kind::Unknown)] {
         assert_eq!(Protocol::from_code(code).unwrap_err().kind(), kind);
     }
 }

@@ -30,7 +30,12 @@ impl Engine {
             }
             match sock::accept(listener.fd()) {
                 Ok((fd, peer)) => {
-                    self.begin(fd, peer, Local::Listener(Arc::clone(&listener)));
+                    self.begin(
+                        fd,
+                        peer,
+                        Local::Listener(Arc::clone(&listener)),
+                        self.speeches[index],
+                    );
                     self.check_room();
                     if listener.seat().is_none() {
                         self.take_turn();
