@@ -2,6 +2,8 @@
 
 mod check;
 mod entry;
+pub(crate) use cgi::is_one_request;
+mod cgi;
 mod inline;
 mod presence;
 mod watcher;
@@ -59,6 +61,9 @@ pub fn serve(mut config: Config) -> Result<()> {
         return serve_as_worker(config, worker);
     }
     config.settings_mut().serve_presets();
+    if is_one_request() {
+        return cgi::serve_once(config);
+    }
     match config.settings().worker_model {
         WorkerModel::Inline => inline::serve_inline(config),
         WorkerModel::Threads | WorkerModel::Fork | WorkerModel::Exec => {

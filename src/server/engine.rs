@@ -480,6 +480,11 @@ impl Engine {
         self.stopping.is_some() && is_empty
     }
 
+    /// Whether there is a connection, or somebody who still works for one.
+    pub fn has_connections(&self) -> bool {
+        !self.conns.is_empty() || self.core.away > 0 || !self.core.parked.is_empty()
+    }
+
     /// Serve a connection that somebody else accepted, and on which HTTP is spoken.  On failure the
     /// descriptor stays the caller's.
     pub fn adopt(&mut self, fd: RawFd) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::conf::listener::{Address, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
-    ENV_MULTITHREAD,
+    ENV_MULTITHREAD, ENV_RUN_ONCE,
 };
 use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
@@ -43,6 +43,8 @@ pub struct Setup<S = Stack> {
     pub access: Option<(Format, LineFile)>,
     /// Of a request's parts.
     pub limits: Limits,
+    /// There is one request, and then no other (wsgi.run_once).
+    pub once: bool,
     spool_dir: PathBuf,
     /// Who opens the logs again.
     owner: Option<Identity>,
@@ -97,7 +99,7 @@ impl Draft {
             body: settings.body_limit(),
         };
         let spool_dir = settings.spool_directory();
-        Setup { settings, stack, log, access, limits, spool_dir, owner: None }
+        Setup { settings, stack, log, access, limits, once: false, spool_dir, owner: None }
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -116,8 +118,8 @@ impl Draft {
 
     /// The setup, unchecked, when `stack` has been made of its own.
     pub fn with(self, stack: Stack) -> Setup {
-        let Setup { settings, log, access, limits, spool_dir, owner, .. } = self;
-        Setup { settings, stack, log, access, limits, spool_dir, owner }
+        let Setup { settings, log, access, limits, once, spool_dir, owner, .. } = self;
+        Setup { settings, stack, log, access, limits, once, spool_dir, owner }
     }
 }
 
@@ -237,6 +239,9 @@ impl Setup {
     /// What the requests of one worker share.
     pub fn service(&self, counters: Arc<dyn AsRef<Counters> + Send + Sync>) -> Service {
         let mut env_flags = ENV_MAY_DEFER;
+        if self.once {
+            env_flags |= ENV_RUN_ONCE;
+        }
         let several = self.settings.worker_count() > 1;
         let model = self.settings.worker_model;
         if several && matches!(model, WorkerModel::Fork | WorkerModel::Exec) {

@@ -18,6 +18,7 @@ pub mod pid;
 pub mod pidfile;
 pub mod poll;
 pub mod proc;
+pub mod relay;
 pub mod script;
 pub mod send;
 pub mod shm;

@@ -52,6 +52,19 @@ pub fn head(unread: &[u8], limit: usize, params: &mut Params) -> Result<Option<u
     Ok(Some(end + 1))
 }
 
+/// The head of a request with a body of `len` octets, as a web server sends it.
+pub fn encode(len: u64, vars: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut head = format!("CONTENT_LENGTH\0{len}\0SCGI\x001\0").into_bytes();
+    for text in vars.iter().flat_map(|(name, value)| [name, value]) {
+        head.extend_from_slice(text);
+        head.push(0);
+    }
+    let mut whole = format!("{}:", head.len()).into_bytes();
+    whole.append(&mut head);
+    whole.push(b',');
+    whole
+}
+
 /// Where the netstring begins, and its length.
 fn length(unread: &[u8]) -> Result<Option<(usize, usize)>, Reject> {
     let digits = unread.iter().take_while(|octet| octet.is_ascii_digit()).count();
