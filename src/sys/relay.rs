@@ -48,7 +48,8 @@ pub fn relay(
         let can_read = reads && !ready.next().unwrap_or(PollFlags::empty()).is_empty();
         let can_write = writes && !ready.next().unwrap_or(PollFlags::empty()).is_empty();
         if at_socket.contains(PollFlags::POLLOUT) {
-            match send(socket.as_raw_fd(), &there, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            match send(socket.as_raw_fd(), &there, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            {
                 Ok(n) => drop(there.drain(..n)),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 // It wants no more; its answer may still be there.

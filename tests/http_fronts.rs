@@ -1,0 +1,203 @@
+//! Every front that is not HTTP: the same application behind uwsgi and SCGI listeners, and as a CGI
+//! program.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use harness::{PATIENCE, Server, program, support};
+
+/// A server with a listener of each kind.
+struct Fronts {
+    server: Server,
+    uwsgi: PathBuf,
+    scgi: PathBuf,
+}
+
+impl Fronts {
+    fn start(options: &[&str]) -> Fronts {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = |kind: &str| {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("front-{}-{count}-{kind}", std::process::id());
+            support::scratch_dir().join(name)
+        };
+        let (uwsgi, scgi) = (path("uwsgi"), path("scgi"));
+        let binds = [
+            format!("bind=uwsgi+unix:{}", uwsgi.display()),
+            format!("bind=scgi+unix:{}", scgi.display()),
+        ];
+        let args = ["{}", &binds[0], &binds[1], "worker_model=inline"];
+        let server = Server::start(&program(&["tests/c/app.c"]), &[&args, options].concat());
+        Fronts { server, uwsgi, scgi }
+    }
+
+    /// All that is answered; `ends`: nothing more comes from us.
+    fn ask(path: &PathBuf, octets: &[u8], ends: bool) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(octets).unwrap();
+        if ends {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+type Vars<'a> = &'a [(&'a str, &'a str)];
+
+fn uwsgi(modifier: u8, vars: Vars<'_>, body: &str) -> Vec<u8> {
+    let mut octets = vec![modifier, 0, 0, 0];
+    for text in vars.iter().flat_map(|(name, value)| [name, value]) {
+        octets.extend((text.len() as u16).to_le_bytes());
+        octets.extend(text.as_bytes());
+    }
+    let len = (octets.len() - 4) as u16;
+    octets[1..3].copy_from_slice(&len.to_le_bytes());
+    octets.extend(body.as_bytes());
+    octets
+}
+
+fn scgi(vars: Vars<'_>, body: &str) -> Vec<u8> {
+    let mut head = format!("CONTENT_LENGTH\0{}\0SCGI\x001\0", body.len());
+    for (name, value) in vars.iter().filter(|(name, _)| *name != "CONTENT_LENGTH") {
+        head += &format!("{name}\0{value}\0");
+    }
+    format!("{}:{head},{body}", head.len()).into_bytes()
+}
+
+/// The variables of a request with a body, and those of the first argument.
+fn with<'a>(path: &'a str, length: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("REQUEST_METHOD", if length.is_empty() { "GET" } else { "POST" }),
+        ("REQUEST_URI", path),
+        ("PATH_INFO", path),
+        ("QUERY_STRING", ""),
+        ("CONTENT_LENGTH", length),
+        ("HTTP_HOST", "h"),
+    ]
+}
+
+/// The head's fields and the body.
+fn parts(answer: &str) -> (String, &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    (head.to_owned(), body)
+}
+
+#[test]
+fn an_application_does_not_see_which_front_it_has() {
+    let fronts = Fronts::start(&[]);
+    for (path, body, status, answer) in [
+        ("/", "", "200 OK", "hello, world\n"),
+        ("/echo", "some octets", "200 OK", "some octets"),
+        ("/nowhere", "", "404 Not Found", ""),
+        ("/fail", "", "500 Internal Server Error", "500 Internal Server Error\n"),
+    ] {
+        let length = body.len().to_string();
+        let vars = with(path, if body.is_empty() { "" } else { &length });
+        let told = Fronts::ask(&fronts.uwsgi, &uwsgi(0, &vars, body), false);
+        let (head, got) = parts(&told);
+        assert_eq!((head.lines().next(), got), (Some(&*format!("HTTP/1.1 {status}")), answer));
+        assert!(!head.to_lowercase().contains("connection") && !head.contains("Date"), "{head}");
+        let told = Fronts::ask(&fronts.scgi, &scgi(&vars, body), false);
+        let (head, got) = parts(&told);
+        assert_eq!((head.lines().next(), got), (Some(&*format!("Status: {status}")), answer));
+    }
+    // What has no length goes on to the end, in no chunks.
+    let http = fronts.server.get("/chunks");
+    let vars = with("/chunks", "");
+    for told in [
+        Fronts::ask(&fronts.uwsgi, &uwsgi(0, &vars, ""), false),
+        Fronts::ask(&fronts.scgi, &scgi(&vars, ""), false),
+    ] {
+        let (head, body) = parts(&told);
+        assert!(!head.contains("Transfer-Encoding"), "{head}");
+        assert_eq!(body, http);
+    }
+    fronts.server.stop();
+}
+
+#[test]
+fn what_is_no_request_is_answered_and_costs_nobody_else() {
+    let fronts = Fronts::start(&["max_body=100", "limit_request_field_size=400"]);
+    let long = "x".repeat(500);
+    let mut big = with("/", "101");
+    big.push(("X", "y"));
+    let mut odd = with("/", "");
+    odd[0] = ("REQUEST_METHOD", "G ET");
+    let mut wide = with("/", "");
+    wide.push(("HTTP_X", &long));
+    for (octets, status) in [
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "400"),
+        (uwsgi(173, &with("/", ""), ""), "400"),
+        (uwsgi(0, &odd, ""), "400"),
+        (uwsgi(0, &big, ""), "413"),
+        (uwsgi(0, &wide, ""), "431"),
+        (vec![0, 5, 0, 0, 9, 0, 1, 2, 3], "400"),
+    ] {
+        let told = Fronts::ask(&fronts.uwsgi, &octets, false);
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {told:?}");
+    }
+    for (octets, status) in [
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "400"),
+        (b"01:x,".to_vec(), "400"),
+        (b"5:hello;".to_vec(), "400"),
+        (scgi(&odd, ""), "400"),
+        (scgi(&[&odd[1..], &odd[1..]].concat(), ""), "400"),
+        (scgi(&with("/", "1"), &long), "413"),
+        (scgi(&wide, ""), "431"),
+    ] {
+        let told = Fronts::ask(&fronts.scgi, &octets, false);
+        assert!(told.starts_with(&format!("Status: {status} ")), "{status}: {told:?}");
+    }
+    // A request that is cut short is none, and a ping is answered.
+    let cut = uwsgi(0, &with("/echo", "9"), "five");
+    assert_eq!(Fronts::ask(&fronts.uwsgi, &cut, true), "");
+    assert_eq!(Fronts::ask(&fronts.uwsgi, &cut[..20], true), "");
+    assert_eq!(Fronts::ask(&fronts.scgi, b"99:CONTENT", true), "");
+    assert_eq!(Fronts::ask(&fronts.uwsgi, &[100, 0, 0, 0], false), "d\0\0\u{1}");
+    let vars = with("/", "");
+    assert!(Fronts::ask(&fronts.uwsgi, &uwsgi(0, &vars, ""), false).ends_with("hello, world\n"));
+    fronts.server.stop();
+}
+
+/// What the program says when a web server starts it for one request.
+fn cgi(vars: Vars<'_>, body: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(program(&["tests/c/app.c"]))
+        .arg("127.0.0.1:1")
+        .env("GATEWAY_INTERFACE", "CGI/1.1")
+        .envs(vars.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+#[test]
+fn the_same_program_is_a_cgi_program() {
+    let (status, answer, _) = cgi(&with("/", ""), "");
+    assert_eq!((status, parts(&answer).1), (Some(0), "hello, world\n"));
+    assert!(answer.starts_with("Status: 200 OK\r\n"), "{answer}");
+    let (status, answer, _) = cgi(&with("/echo", "4"), "four and more");
+    assert_eq!((status, parts(&answer).1), (Some(0), "four"));
+    let (status, answer, _) = cgi(&with("/echo", "9"), "four");
+    assert_eq!((status, &*answer), (Some(0), ""), "it was cut short");
+    let (status, answer, _) = cgi(&with("/fail", ""), "");
+    assert_eq!(status, Some(0));
+    assert!(answer.starts_with("Status: 500 Internal Server Error\r\n"), "{answer}");
+    let (status, answer, said) = cgi(&with("/", "many"), "");
+    assert_eq!((status, &*answer), (Some(1), ""));
+    assert!(said.contains("CONTENT_LENGTH is not a number"), "{said}");
+}
