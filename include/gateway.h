@@ -478,8 +478,9 @@ typedef struct gw_listener {        /* where connections come from */
 
 #define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
 
-#define GW_PROTO_UWSGI 1            /* the uwsgi protocol */
-#define GW_PROTO_SCGI  3            /* SCGI */
+#define GW_PROTO_UWSGI   1          /* the uwsgi protocol */
+#define GW_PROTO_FASTCGI 2          /* FastCGI, as a responder */
+#define GW_PROTO_SCGI    3          /* SCGI */
 
 /* [one] One more place to listen on; the option `bind` adds to the same
    list. */

@@ -17,6 +17,7 @@ struct Fronts {
     server: Server,
     uwsgi: PathBuf,
     scgi: PathBuf,
+    fastcgi: PathBuf,
 }
 
 impl Fronts {
@@ -27,18 +28,23 @@ impl Fronts {
             let name = format!("front-{}-{count}-{kind}", std::process::id());
             support::scratch_dir().join(name)
         };
-        let (uwsgi, scgi) = (path("uwsgi"), path("scgi"));
+        let (uwsgi, scgi, fastcgi) = (path("uwsgi"), path("scgi"), path("fastcgi"));
         let binds = [
             format!("bind=uwsgi+unix:{}", uwsgi.display()),
             format!("bind=scgi+unix:{}", scgi.display()),
+            format!("bind=fastcgi+unix:{}", fastcgi.display()),
         ];
-        let args = ["{}", &binds[0], &binds[1], "worker_model=inline"];
+        let args = ["{}", &binds[0], &binds[1], &binds[2], "worker_model=inline"];
         let server = Server::start(&program(&["tests/c/app.c"]), &[&args, options].concat());
-        Fronts { server, uwsgi, scgi }
+        Fronts { server, uwsgi, scgi, fastcgi }
     }
 
     /// All that is answered; `ends`: nothing more comes from us.
     fn ask(path: &PathBuf, octets: &[u8], ends: bool) -> String {
+        String::from_utf8(Fronts::octets(path, octets, ends)).unwrap()
+    }
+
+    fn octets(path: &PathBuf, octets: &[u8], ends: bool) -> Vec<u8> {
         let mut stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(octets).unwrap();
@@ -47,7 +53,7 @@ impl Fronts {
         }
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8(answer).unwrap()
+        answer
     }
 }
 
@@ -71,6 +77,51 @@ fn scgi(vars: Vars<'_>, body: &str) -> Vec<u8> {
         head += &format!("{name}\0{value}\0");
     }
     format!("{}:{head},{body}", head.len()).into_bytes()
+}
+
+/// A record, padded to eight octets.
+fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
+    let (id, len) = (id.to_be_bytes(), (content.len() as u16).to_be_bytes());
+    let padding = content.len().wrapping_neg() % 8;
+    let mut octets = vec![1, kind, id[0], id[1], len[0], len[1], padding as u8, 0];
+    octets.extend(content);
+    octets.extend(vec![0xff; padding]);
+    octets
+}
+
+/// Records up to the end of STDIN, its content in pieces of three octets.
+fn fastcgi(id: u16, keeps: bool, vars: Vars<'_>, body: &str) -> Vec<u8> {
+    let mut params = Vec::new();
+    for (name, value) in vars {
+        for len in [name.len(), value.len()] {
+            params.extend(((len as u32) | 1 << 31).to_be_bytes());
+        }
+        params.extend([name.as_bytes(), value.as_bytes()].concat());
+    }
+    let mut octets = record(1, id, &[0, 1, u8::from(keeps), 0, 0, 0, 0, 0]);
+    params.chunks(50).for_each(|piece| octets.extend(record(4, id, piece)));
+    octets.extend(record(4, id, b""));
+    body.as_bytes().chunks(3).for_each(|piece| octets.extend(record(5, id, piece)));
+    octets.extend(record(5, id, b""));
+    octets
+}
+
+/// What came on STDOUT of this request, and its end.
+fn output(mut octets: &[u8], id: u16) -> (String, Option<Vec<u8>>) {
+    let (mut stdout, mut end) = (Vec::new(), None);
+    while let [1, kind, id1, id0, len1, len0, padding, _, rest @ ..] = octets {
+        let len = usize::from(u16::from_be_bytes([*len1, *len0]));
+        if u16::from_be_bytes([*id1, *id0]) == id {
+            match kind {
+                6 => stdout.extend(&rest[..len]),
+                3 => end = Some(rest[..len].to_vec()),
+                _ => {}
+            }
+        }
+        octets = &rest[len + usize::from(*padding)..];
+    }
+    assert!(octets.is_empty(), "{octets:?}");
+    (String::from_utf8(stdout).unwrap(), end)
 }
 
 /// The variables of a request with a body, and those of the first argument.
@@ -109,6 +160,11 @@ fn an_application_does_not_see_which_front_it_has() {
         let told = Fronts::ask(&fronts.scgi, &scgi(&vars, body), false);
         let (head, got) = parts(&told);
         assert_eq!((head.lines().next(), got), (Some(&*format!("Status: {status}")), answer));
+        let told = Fronts::octets(&fronts.fastcgi, &fastcgi(7, false, &vars, body), false);
+        let (told, end) = output(&told, 7);
+        let (head, got) = parts(&told);
+        assert_eq!((head.lines().next(), got), (Some(&*format!("Status: {status}")), answer));
+        assert_eq!(end, Some(vec![0; 8]));
     }
     // What has no length goes on to the end, in no chunks.
     let http = fronts.server.get("/chunks");
@@ -200,4 +256,35 @@ fn the_same_program_is_a_cgi_program() {
     let (status, answer, said) = cgi(&with("/", "many"), "");
     assert_eq!((status, &*answer), (Some(1), ""));
     assert!(said.contains("CONTENT_LENGTH is not a number"), "{said}");
+}
+
+#[test]
+fn a_fastcgi_connection_has_one_request_after_another() {
+    let fronts = Fronts::start(&[]);
+    let post = with("/echo", "");
+    let many = [
+        fastcgi(1, true, &with("/", ""), ""),
+        fastcgi(2, true, &post, "a body without a length"),
+        record(9, 0, b"\x0f\0FCGI_MPXS_CONNS"),
+        record(1, 3, &[0, 3, 1, 0, 0, 0, 0, 0]),
+        fastcgi(1, false, &with("/echo", "5"), "hello"),
+    ]
+    .concat();
+    let told = Fronts::octets(&fronts.fastcgi, &many, false);
+    assert!(output(&told, 1).0.ends_with("hello") && output(&told, 1).0.contains("hello, world\n"));
+    assert!(output(&told, 2).0.ends_with("a body without a length"));
+    assert_eq!(output(&told, 3), (String::new(), Some(vec![0, 0, 0, 0, 3, 0, 0, 0])));
+    let values = b"\x0f\x01FCGI_MPXS_CONNS0";
+    assert!(told.windows(values.len()).any(|it| it == values));
+    // Wrong requests, a wrong connection, and one that is cut short.
+    let mut odd = with("/", "");
+    odd[0] = ("REQUEST_METHOD", "G ET");
+    let told = Fronts::octets(&fronts.fastcgi, &fastcgi(1, true, &odd, ""), false);
+    assert!(output(&told, 1).0.starts_with("Status: 400 "));
+    let told =
+        Fronts::octets(&fronts.fastcgi, &fastcgi(1, true, &with("/echo", "9"), "five"), false);
+    assert!(output(&told, 1).0.starts_with("Status: 400 "));
+    let half = fastcgi(1, true, &with("/echo", "9"), "five");
+    assert_eq!(Fronts::octets(&fronts.fastcgi, &half[..half.len() - 20], true), b"");
+    fronts.server.stop();
 }

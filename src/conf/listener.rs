@@ -33,15 +33,17 @@ pub enum Protocol {
     Http = 0,
     /// The uwsgi protocol.
     Uwsgi = 1,
+    /// FastCGI, as a responder.
+    FastCgi = 2,
     /// SCGI.
     Scgi = 3,
 }
 
 /// Protocols whose names and numbers are taken, and which this version does not speak.
-const ABSENT: [(u32, &str); 2] = [(2, "fastcgi"), (4, "auto")];
+const ABSENT: [(u32, &str); 1] = [(4, "auto")];
 
 /// Those that it speaks.
-const SPOKEN: [Protocol; 3] = [Protocol::Http, Protocol::Uwsgi, Protocol::Scgi];
+const SPOKEN: [Protocol; 4] = [Protocol::Http, Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi];
 
 impl Protocol {
     /// The protocol with this name (in any case).  `Kind::Unsupported`: not in this version;
@@ -75,6 +77,7 @@ impl Protocol {
         match self {
             Protocol::Http => "http",
             Protocol::Uwsgi => "uwsgi",
+            Protocol::FastCgi => "fastcgi",
             Protocol::Scgi => "scgi",
         }
     }

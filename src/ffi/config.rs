@@ -229,12 +229,15 @@ pub const GW_PROTO_HTTP: u32 = 0;
 
 /// the uwsgi protocol
 pub const GW_PROTO_UWSGI: u32 = 1;
+/// FastCGI, as a responder
+pub const GW_PROTO_FASTCGI: u32 = 2;
 /// SCGI
 pub const GW_PROTO_SCGI: u32 = 3;
 
 const _: () = assert!(
     GW_PROTO_HTTP == Protocol::Http as u32
         && GW_PROTO_UWSGI == Protocol::Uwsgi as u32
+        && GW_PROTO_FASTCGI == Protocol::FastCgi as u32
         && GW_PROTO_SCGI == Protocol::Scgi as u32
 );
 

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use crate::base::arena::Arena;
 use crate::base::buf::{OutQueue, ReadBuf};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, OwnedChunk, Pair};
+use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, Octets, OwnedChunk, Pair};
 use crate::wire::front::{AnyHead, Decoders, Speech};
-use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed};
+use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
@@ -272,8 +272,15 @@ impl Exchange {
                 self.expects.set(head.expect_continue);
             }
             AnyHead::Params(params) => {
-                let params = (params, front.framing());
-                environ::params::build(&mut env, params, buf, origin, &self.arena, headers, vars);
+                let (params, arena) = ((params, front.framing()), &self.arena);
+                let view = |span: Span| buf.view(span.start as usize, span.len as usize);
+                environ::params::build(&mut env, params, view, origin, arena, headers, vars);
+            }
+            AnyHead::Elsewhere(params, octets) => {
+                let (params, arena) = ((params, front.framing()), &self.arena);
+                let all = arena.copy(octets).as_slice();
+                let view = |span: Span| Octets::new(span.of(all));
+                environ::params::build(&mut env, params, view, origin, arena, headers, vars);
             }
         }
         env.bind(&self.handle, self);

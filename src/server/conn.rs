@@ -228,7 +228,7 @@ impl Conn {
             None => {
                 let mut slot = core.take_slot();
                 if self.speech != Speech::Http {
-                    slot.decoder.get_mut().speak(self.speech, false);
+                    slot.decoder.get_mut().speak(self.speech);
                 }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
@@ -376,9 +376,11 @@ impl Conn {
             }
         }
         let (in_head, step) = {
-            let Slot { buf, decoder, .. } = &mut **slot;
+            let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
-            (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()))
+            let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
+            decoder.take_replies(exchange.out().buffer());
+            found
         };
         match step.event {
             Event::Head => {
@@ -498,6 +500,7 @@ impl Conn {
             if let Framing::Length(len) = framing
                 && len <= VIEW_MAX
                 && !streams
+                && front.body_is_plain()
             {
                 x.input().expect_view(len);
             }
@@ -677,6 +680,7 @@ impl Conn {
             input.is_open() || input.failure().is_some()
         };
         slot.buf.get_mut().unpin();
+        slot.decoder.get_mut().finish();
         slot.exchange.reset();
         self.waiting = Waiting::App;
         match outcome {

@@ -58,7 +58,7 @@ pub(super) fn no_request(context: &Context, slot: &Slot, peer: &Peer, status: u1
         AnyHead::Http(_) if decoder.is_in_head() => (buf.unread(), &unknown),
         AnyHead::Http(head) => (buf.unread(), head),
         // It is no line.
-        AnyHead::Params(_) => (&[][..], &unknown),
+        AnyHead::Params(_) | AnyHead::Elsewhere(..) => (&[][..], &unknown),
     };
     let source = NoRequest { octets, head, peer, status, sent };
     write_line(format, file, &source);

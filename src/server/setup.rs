@@ -205,6 +205,7 @@ pub fn speech_of(protocol: Protocol) -> Speech {
     match protocol {
         Protocol::Http => Speech::Http,
         Protocol::Uwsgi => Speech::Uwsgi,
+        Protocol::FastCgi => Speech::FastCgi(0),
         Protocol::Scgi => Speech::Scgi,
     }
 }

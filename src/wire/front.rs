@@ -26,45 +26,77 @@ pub enum Speech {
 pub enum AnyHead<'a> {
     /// HTTP's.
     Http(&'a Head),
-    /// Variables.
+    /// Variables, in the octets that were read.
     Params(&'a Params),
+    /// Variables in these octets.
+    Elsewhere(&'a Params, &'a [u8]),
 }
 
 /// The decoders of a connection, of which one is in use.  Kept from one connection to the next, with
 /// their memory.
 #[derive(Debug)]
 pub struct Decoders {
-    speech: Speech,
+    limits: Limits,
+    used: Used,
     http: http1::Decoder,
     packet: Option<Box<packet::Decoder>>,
-    limits: Limits,
-    /// The web server wants to use the connection again (FastCGI).
-    keeps: bool,
+    serial: Option<Box<fastcgi::Serial>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Used {
+    Http,
+    Packet(Form),
+    Serial,
+}
+
+/// The decoder in use, by `$it`.
+macro_rules! used {
+    ($self:ident.$as:ident, http $http:ident => $a:expr, packet $packet:ident => $b:expr, serial $serial:ident => $c:expr) => {
+        match $self.used {
+            Used::Http => { let $http = used!(@ $as $self.http); $a }
+            Used::Packet(_) => match $self.packet.$as() { Some($packet) => $b, None => unreachable!("made with `speak`") },
+            Used::Serial => match $self.serial.$as() { Some($serial) => $c, None => unreachable!("made with `speak`") },
+        }
+    };
+    (@ as_deref $http:expr) => { &$http };
+    (@ as_deref_mut $http:expr) => { &mut $http };
 }
 
 impl Decoders {
     /// For HTTP, until [`Self::speak`] says otherwise.
     pub fn new(limits: Limits) -> Self {
         let http = http1::Decoder::new(limits);
-        Decoders { speech: Speech::Http, http, packet: None, limits, keeps: false }
+        Decoders { limits, used: Used::Http, http, packet: None, serial: None }
     }
 
     /// What is spoken.
+    #[inline]
     pub fn speech(&self) -> Speech {
-        self.speech
+        match (self.used, &self.serial) {
+            (Used::Http, _) => Speech::Http,
+            (Used::Packet(Form::Scgi), _) => Speech::Scgi,
+            (Used::Packet(_), _) => Speech::Uwsgi,
+            (Used::Serial, serial) => Speech::FastCgi(serial.as_ref().map_or(0, |it| it.id())),
+        }
     }
 
-    /// From now on this is spoken; at the start of a connection.  `keeps`: the connection stays open
-    /// after a request, where the protocol leaves that to the web server.
-    pub fn speak(&mut self, speech: Speech, keeps: bool) {
-        self.speech = speech;
-        self.keeps = keeps;
+    /// From now on this is spoken; at the start of a connection.
+    pub fn speak(&mut self, speech: Speech) {
         let form = match speech {
-            Speech::Http => return,
+            Speech::Http => return self.used = Used::Http,
             Speech::Uwsgi => Form::Uwsgi,
             Speech::Scgi => Form::Scgi,
-            Speech::FastCgi(_) => Form::Params,
+            Speech::FastCgi(_) => {
+                self.used = Used::Serial;
+                let limits = self.limits;
+                return self
+                    .serial
+                    .get_or_insert_with(|| Box::new(fastcgi::Serial::new(limits)))
+                    .reset();
+            }
         };
+        self.used = Used::Packet(form);
         match &mut self.packet {
             Some(packet) => packet.restart(form),
             None => self.packet = Some(Box::new(packet::Decoder::new(form, self.limits))),
@@ -78,108 +110,102 @@ impl Decoders {
         if let Some(packet) = &mut self.packet {
             packet.set_limits(limits);
         }
-    }
-
-    #[inline]
-    fn of_packet(&self) -> Option<&packet::Decoder> {
-        if self.speech == Speech::Http { None } else { self.packet.as_deref() }
-    }
-
-    /// The decoder of everything that is not HTTP.
-    #[inline]
-    pub fn packet(&mut self) -> Option<&mut packet::Decoder> {
-        if self.speech == Speech::Http { None } else { self.packet.as_deref_mut() }
+        if let Some(serial) = &mut self.serial {
+            serial.set_limits(limits);
+        }
     }
 
     /// Look at the unread octets.
     #[inline]
     pub fn decode(&mut self, unread: &[u8]) -> Step {
-        match self.packet() {
-            None => self.http.decode(unread),
-            Some(packet) => packet.decode(unread),
-        }
+        used!(self.as_deref_mut, http it => it.decode(unread), packet it => it.decode(unread), serial it => it.decode(unread))
     }
 
     /// The end of a body that has all its octets; false if this is not where we are.
     #[inline]
     pub fn end(&mut self) -> bool {
-        match self.packet() {
-            None => self.http.end(),
-            Some(packet) => packet.remaining() == Some(0) && packet.decode(b"").event == Event::End,
-        }
+        used!(self.as_deref_mut, http it => it.end(),
+            packet it => it.remaining() == Some(0) && it.decode(b"").event == Event::End,
+            serial it => it.end())
     }
 
     /// The head that the last `Head` event announced; after a `Reject` in its place, what is known.
     #[inline]
     pub fn head(&self) -> AnyHead<'_> {
-        match self.of_packet() {
-            None => AnyHead::Http(self.http.head()),
-            Some(packet) => AnyHead::Params(packet.params()),
-        }
+        used!(self.as_deref, http it => AnyHead::Http(it.head()),
+            packet it => AnyHead::Params(it.params()),
+            serial it => { let (params, octets) = it.params(); AnyHead::Elsewhere(params, octets) })
     }
 
     /// How the body of the request is delimited.
     #[inline]
     pub fn framing(&self) -> Framing {
-        match self.of_packet() {
-            None => self.http.head().framing,
-            Some(packet) => packet.framing(),
-        }
+        used!(self.as_deref, http it => it.head().framing, packet it => it.framing(), serial it => it.framing())
     }
 
     /// What an encoder must know of the request.
     #[inline]
     pub fn asked(&self) -> Asked {
-        match self.of_packet() {
-            None => self.http.head().asked(),
-            Some(packet) => Asked {
-                // What HTTP/1.1 has more (chunks, interim answers) has no place in a CGI response.
-                version: Version::Http10,
-                is_head: packet.params().is_head,
-                is_connect: false,
-                keep_alive: self.keeps,
-            },
-        }
+        // What HTTP/1.1 has more (chunks, interim answers) has no place in a CGI response.
+        let asked = |is_head, keep_alive| Asked {
+            version: Version::Http10,
+            is_head,
+            is_connect: false,
+            keep_alive,
+        };
+        used!(self.as_deref, http it => it.head().asked(),
+            packet it => asked(it.params().is_head, false),
+            serial it => asked(it.params().0.is_head, it.keeps()))
     }
 
     /// Whether nothing of a request has been seen yet.
     pub fn is_idle(&self) -> bool {
-        match self.of_packet() {
-            None => self.http.is_idle(),
-            Some(packet) => packet.is_in_head(),
-        }
+        used!(self.as_deref, http it => it.is_idle(), packet it => it.is_in_head(), serial it => it.is_idle())
     }
 
     /// Whether what is awaited belongs to a head.
     #[inline]
     pub fn is_in_head(&self) -> bool {
-        match self.of_packet() {
-            None => self.http.is_in_head(),
-            Some(packet) => packet.is_in_head(),
-        }
+        used!(self.as_deref, http it => it.is_in_head(), packet it => it.is_in_head(), serial it => it.is_in_head())
     }
 
-    /// Octets of the body that are still to come, when that is known.
+    /// Whether the octets of a body with a length follow each other as they are.
+    #[inline]
+    pub fn body_is_plain(&self) -> bool {
+        self.used != Used::Serial
+    }
+
+    /// Octets of the body that are still to come as they are, when that is known.
     #[inline]
     pub fn remaining(&self) -> Option<u64> {
-        match self.of_packet() {
-            None => self.http.remaining(),
-            Some(packet) => packet.remaining(),
-        }
+        used!(self.as_deref, http it => it.remaining(), packet it => it.remaining(), serial _it => None)
     }
 
     /// `n` octets of a body with a known length went past the decoder.
     pub fn skip(&mut self, n: u64) {
-        match self.packet() {
-            None => self.http.skip(n),
-            Some(packet) => packet.skip(n),
+        used!(self.as_deref_mut, http it => it.skip(n), packet it => it.skip(n), serial _it => {})
+    }
+
+    /// The request is over.
+    #[inline]
+    pub fn finish(&mut self) {
+        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
+            serial.finish();
+        }
+    }
+
+    /// What the protocol answers by itself, to be sent before whatever comes next.
+    #[inline]
+    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
+        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
+            serial.take_replies(out);
         }
     }
 
     /// Start again for another connection, with HTTP.
     pub fn reset(&mut self) {
         self.http.reset();
-        self.speech = Speech::Http;
+        self.used = Used::Http;
     }
 }
 

@@ -122,11 +122,10 @@ fn what_is_not_an_address_is_refused_with_a_hint() {
 fn protocols_are_known_by_name_and_number() {
     for (text, kind, message) in [
         (
-            "fastcgi://127.0.0.1:3031",
+            "auto://127.0.0.1:3031",
             Kind::Unsupported,
-            "address 'fastcgi://127.0.0.1:3031': fastcgi is not in this version",
+            "address 'auto://127.0.0.1:3031': auto is not in this version",
         ),
-        ("fastcgi+unix:/x", Kind::Unsupported, "fastcgi is not in this version"),
         ("AUTO://:1", Kind::Unsupported, "auto is not in this version"),
         ("https://:443", Kind::Unsupported, "https (TLS) is not in this version"),
         ("gopher://:70", Kind::Unknown, "no protocol named 'gopher'"),
@@ -136,16 +135,22 @@ fn protocols_are_known_by_name_and_number() {
         assert_eq!(error.kind(), kind, "{text}");
         assert!(error.message().ends_with(message), "{}", error.message());
     }
-    for (code, protocol) in [(0, Protocol::Http), (1, Protocol::Uwsgi), (3, Protocol::Scgi)] {
+    for (code, protocol) in
+        [(0, Protocol::Http), (1, Protocol::Uwsgi), (2, Protocol::FastCgi), (3, Protocol::Scgi)]
+    {
         assert_eq!(Protocol::from_code(code).unwrap(), protocol);
         assert_eq!(Protocol::from_name(protocol.name()).unwrap(), protocol);
     }
-    for text in
-        ["uwsgi://127.0.0.1:3031", "uwsgi+unix:/run/app.sock", "scgi+fd://3", "scgi://[::1]:9"]
-    {
+    for text in [
+        "uwsgi://127.0.0.1:3031",
+        "uwsgi+unix:/run/app.sock",
+        "fastcgi://[::1]:9000",
+        "scgi+fd://3",
+        "scgi://[::1]:9",
+    ] {
         assert_eq!(text.parse::<Listener>().unwrap().to_string(), text);
     }
-    for (code, kind) in [(2, Kind::Unsupported), (4, Kind::Unsupported), (5, Kind::Unknown)] {
+    for (code, kind) in [(4, Kind::Unsupported), (5, Kind::Unknown)] {
         assert_eq!(Protocol::from_code(code).unwrap_err().kind(), kind);
     }
 }

@@ -133,7 +133,7 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
         refused("worker_model", "prefork"),
         (Kind::Invalid, "worker_model = 'prefork': expected inline, threads, fork or exec".into())
     );
-    assert_eq!(refused("bind", "fastcgi://:1").0, Kind::Unsupported);
+    assert_eq!(refused("bind", "auto://:1").0, Kind::Unsupported);
     assert_eq!(
         refused("worker", "4"),
         (Kind::Unknown, "no option named 'worker'; did you mean 'workers'?".into())

@@ -246,7 +246,7 @@ fn listeners_come_as_text_and_as_descriptors() {
         (gw_listener { address: null, fd: 5, flags: 0, ..plain }, GW_OK),
         (gw_listener { address: null, fd: -1, ..plain }, GW_ERR_INVALID),
         (gw_listener { address: c"nowhere:".as_ptr(), ..plain }, GW_ERR_INVALID),
-        (gw_listener { protocol: 2, ..plain }, GW_ERR_UNSUPPORTED),
+        (gw_listener { protocol: 4, ..plain }, GW_ERR_UNSUPPORTED),
         (gw_listener { protocol: 99, ..plain }, GW_ERR_UNKNOWN),
         (gw_listener { flags: 8, ..plain }, GW_ERR_INVALID),
         (gw_listener { backlog: -1, ..plain }, GW_ERR_INVALID),

@@ -2,7 +2,6 @@
 //! its HTTP had come here.
 
 use crate::base::arena::Arena;
-use crate::base::buf::ReadBuf;
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::{ENV_HAS_BODY, Environ};
 use crate::wire::{Field, Framing, Params, Span, percent};
@@ -12,17 +11,16 @@ use super::{Origin, named_by};
 /// Variables that are ours to say, whoever else says them.
 const OURS: [&[u8]; 2] = [b"SERVER_SOFTWARE", b"GATEWAY_INTERFACE"];
 
-/// As [`super::build`], from variables whose octets are pinned in `buf`.
+/// As [`super::build`], from variables whose spans `view` shows, for as long as the request.
 pub(in crate::gateway) fn build(
     env: &mut Environ,
     (params, framing): (&Params, Framing),
-    buf: &ReadBuf,
+    view: impl Fn(Span) -> Octets<'static> + Copy,
     origin: &Origin<'_>,
     arena: &Arena,
     headers: &mut Vec<Pair<'static>>,
     vars: &mut Vec<Pair<'static>>,
 ) {
-    let view = |span: Span| buf.view(span.start as usize, span.len as usize);
     let or = |span: Option<Span>, other: Octets<'static>| span.map_or(other, view);
     env.request_method = view(params.method);
     env.query_string = view(params.query);
@@ -134,6 +132,7 @@ fn lower(name: Octets<'static>, arena: &Arena) -> Octets<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::buf::ReadBuf;
     use crate::sys::sock::Peer;
     use crate::wire::Limits;
     use crate::wire::params::Repeats;
@@ -160,7 +159,8 @@ mod tests {
         let origin = Origin { remote: &Peer::unix(), local, scheme: b"http" };
         let (arena, mut headers, mut vars) = (Arena::new(), Vec::new(), Vec::new());
         let mut env = Environ::EMPTY;
-        build(&mut env, (&params, framing), &buf, &origin, &arena, &mut headers, &mut vars);
+        let view = |span: Span| buf.view(span.start as usize, span.len as usize);
+        build(&mut env, (&params, framing), view, &origin, &arena, &mut headers, &mut vars);
         let values: Vec<_> = ask
             .split(' ')
             .map(|name| {
