@@ -106,6 +106,7 @@ impl Arbiter {
             return;
         }
         if let Some(predecessor) = &self.predecessor {
+            self.rest_asked = false;
             let pid = predecessor.pid;
             log!(
                 self.log,
@@ -124,7 +125,10 @@ impl Arbiter {
                 // While both live, neither removes what the other serves on.
                 self.keep_files(true);
             }
-            Err(error) => log!(self.log, Error, TARGET, "{error}; this arbiter serves on"),
+            Err(error) => {
+                self.rest_asked = false;
+                log!(self.log, Error, TARGET, "{error}; this arbiter serves on");
+            }
         }
     }
 
@@ -223,6 +227,8 @@ impl Arbiter {
                 }
                 self.rest_asked = true;
             }
+            // It was asked for, and is started when it is time for it.
+            None if self.upgrade_asked => self.rest_asked = true,
             None => log!(self.log, Info, TARGET, "WINCH ignored: no upgrade is on its way"),
         }
     }

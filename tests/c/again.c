@@ -7,6 +7,7 @@
  *
  *     runtime=1            threads run from the first line on, and signals come
  *     serve=thread         gw_serve is called in a thread
+ *     serve=deaf           the same, and the thread has all signals blocked
  *     worker:option=value  is set in workers alone
  *     module=path          the application, instead of its own
  *     app=workers          the arbiter has no application
@@ -313,7 +314,8 @@ ask_child(const char *program)
 int
 main(int argc, char **argv)
 {
-    int        i, status = 0, in_thread = 0;
+    int        i, status = 0, in_thread = 0, started;
+    sigset_t   all, before;
     pthread_t  thread;
 
     /* As those do that hide what stands there. */
@@ -333,12 +335,17 @@ main(int argc, char **argv)
             start_runtime();
         }
         in_thread |= strcmp(args[i], "serve=thread") == 0;
+        in_thread |= 2 * (strcmp(args[i], "serve=deaf") == 0);
     }
     was_marked = getenv("GATEWAY_WORKER") != NULL;
     if (gw_is_worker()) {
         child_was_worker = ask_child(args[0]);
     }
-    if (in_thread && pthread_create(&thread, NULL, serve, &status) == 0) {
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, in_thread == 2 ? &all : NULL, &before);
+    started = in_thread && pthread_create(&thread, NULL, serve, &status) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started) {
         pthread_join(thread, NULL);
 
     } else {
