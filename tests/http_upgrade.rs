@@ -305,6 +305,20 @@ fn what_one_thread_has_blocked_is_not_blocked_in_the_new_process() {
     }
 }
 
+/// The addresses are bound, and the pid file is there, of the arbiter that started it.
+#[test]
+fn a_program_may_check_its_configuration_in_each_of_its_processes() {
+    let place = dir("checks");
+    let pidfile = format!("pidfile={}", place.join("pid").display());
+    for model in &MODELS[..2] {
+        let site = Site::start(&format!("checks-{}", &model[13..]), &[model, "check=1", &pidfile]);
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.end(new);
+    }
+    std::fs::remove_dir_all(place).unwrap();
+}
+
 /// Both are there when the old one looks.
 #[test]
 fn workers_can_be_told_to_go_in_the_same_breath() {

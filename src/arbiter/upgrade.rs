@@ -50,6 +50,11 @@ impl Successor {
 }
 
 impl Predecessor {
+    /// Whether this process was started for an upgrade, and has not taken what it was handed over.
+    pub fn is_there() -> bool {
+        exec::marked(For::Successor.marker()).is_some()
+    }
+
     /// What this process was handed over, if it was started for an upgrade; once.
     ///
     /// # Errors
