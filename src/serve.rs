@@ -72,7 +72,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 pub fn check(config: &mut Config) -> Vec<Error> {
     let mut settings = config.settings().clone();
     settings.serve_presets();
-    check::problems(&settings, config, check::Scope::Whole, &Presence::default())
+    check::problems(&settings, config, check::Scope::Whole, &Presence::new(Predecessor::is_there()))
 }
 
 /// An arbiter with its sockets bound and nothing started.

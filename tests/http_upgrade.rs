@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use harness::again::{dir, lives, processes_of, put, release};
 use harness::load::{Load, connect, until};
-use harness::{PATIENCE, SIGKILL, SIGTERM, Server, kill, support};
+use harness::{PATIENCE, SIGKILL, SIGSTOP, SIGTERM, Server, kill, support};
 
 const SIGHUP: i32 = 1;
 const SIGUSR2: i32 = 12;
+const SIGCONT: i32 = 18;
+const SIGTTIN: i32 = 21;
 const SIGWINCH: i32 = 28;
 
 const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
@@ -290,6 +292,59 @@ fn there_is_one_at_a_time() {
     assert!(said.contains("is on its way"), "{said}");
     assert!(said.contains("whose place this one is to take, is there"), "{said}");
     assert_eq!(said.matches("Upgrade: started").count(), 1, "{said}");
+}
+
+/// A thread that hears no signals starts a process that does.
+#[test]
+fn what_one_thread_has_blocked_is_not_blocked_in_the_new_process() {
+    for model in &MODELS[1..] {
+        let site = Site::start(&format!("deaf-{}", &model[13..]), &[model, "serve=deaf"]);
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.end(new);
+    }
+}
+
+/// The addresses are bound, and the pid file is there, of the arbiter that started it.
+#[test]
+fn a_program_may_check_its_configuration_in_each_of_its_processes() {
+    let place = dir("checks");
+    let pidfile = format!("pidfile={}", place.join("pid").display());
+    for model in &MODELS[..2] {
+        let site = Site::start(&format!("checks-{}", &model[13..]), &[model, "check=1", &pidfile]);
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.end(new);
+    }
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+/// Both are there when the old one looks.
+#[test]
+fn workers_can_be_told_to_go_in_the_same_breath() {
+    let site = Site::start("breath", &["worker_model=fork"]);
+    let old = site.server.pid();
+    release(2, &site.program());
+    for signal in [SIGSTOP, SIGUSR2, SIGWINCH, SIGCONT] {
+        kill(old, signal);
+    }
+    let new = site.nth_arbiter(1);
+    until("its workers have gone", || processes_of(old) == [new]);
+    // It ends with the upgrade, and not with the next.
+    kill(new, SIGKILL);
+    until("they are back", || processes_of(old).len() == 2);
+    std::fs::remove_file(site.program()).unwrap();
+    for signal in [SIGSTOP, SIGUSR2, SIGWINCH, SIGCONT] {
+        kill(old, signal);
+    }
+    // Heard after both.
+    kill(old, SIGTTIN);
+    until("there is one more", || processes_of(old).len() == 3);
+    let new = site.upgrade(old, 2, 2);
+    kill(new, SIGTERM);
+    until("the new one has ended", || !lives(new));
+    let said = site.stop();
+    assert_eq!(said.matches("Workers are to go").count(), 1, "{said}");
 }
 
 /// With another library in place of the one that the old one has.

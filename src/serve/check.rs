@@ -6,6 +6,7 @@ use std::mem::ManuallyDrop;
 use super::Process;
 use super::entry::Entry;
 use super::presence::Presence;
+use crate::arbiter;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
 use crate::conf::settings::{Settings, WorkerModel};
@@ -43,8 +44,14 @@ pub(super) fn problems(
 ) -> Vec<Error> {
     let mut problems = settings.check();
     problems.extend(places(settings, config.has_log()));
-    problems.extend(presence.check(settings));
-    if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
+    // Both are its arbiter's, whose addresses are bound.
+    let is_worker = scope == Scope::Whole && arbiter::is_started();
+    if !is_worker {
+        problems.extend(presence.check(settings));
+    }
+    let is_second = scope == Scope::Whole && presence.is_second();
+    let bound = matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. });
+    if !(bound || is_worker || is_second) {
         problems.extend(settings.listeners.iter().filter_map(|one| bindable(settings, one).err()));
     }
     problems.extend(fits(settings, scope).err());

@@ -78,6 +78,11 @@ impl Presence {
         Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
     }
 
+    /// Whether there is another whose place it is to take.
+    pub(crate) fn is_second(&self) -> bool {
+        self.now.lock().is_second
+    }
+
     /// Whether all of that could succeed, under the names that it has at present.
     pub(crate) fn check(&self, settings: &Settings) -> Vec<Error> {
         let name = pidfile_of(settings).map(|path| self.now.lock().name(path));
