@@ -644,6 +644,20 @@ fn an_answer_that_does_not_end_is_cut() {
     }
 }
 
+/// Also when its thread does not come back.
+#[test]
+fn an_answer_is_cut_while_its_thread_hangs() {
+    let mut server =
+        start(&["worker_model=fork", "workers=1", "threads=2", "stream_timeout=400ms"]);
+    let mut early = ask(&server, "/early");
+    early.head();
+    assert_eq!(early.chunk(), b"early");
+    assert_eq!(early.end(), End::Reset);
+    assert_eq!(count(&mut server, "/early", WRITE), 1, "it hangs");
+    let ended = stop(server);
+    assert_eq!(stat(&ended, "timeouts"), 1, "{ended:?}");
+}
+
 /// Those that wait for it are bounded, and nothing else is: the rest goes unrecorded.
 #[test]
 fn a_crowd_is_recorded_as_far_as_there_is_room() {

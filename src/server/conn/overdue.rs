@@ -165,6 +165,8 @@ impl Conn {
             Taken::Committed(_) => {
                 self.tell_cut(core);
                 gate.close();
+                // The thread may not come back soon.
+                let _ = sock::cut(self.fd());
                 self.doom(Fate::Reset);
                 return Some(Fate::Wait);
             }
