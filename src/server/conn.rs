@@ -560,6 +560,8 @@ impl Conn {
             return None;
         }
         if core.context.limited {
+            // What ran before it in this turn took time of its own.
+            core.context.tell_time();
             self.limits.begin(&core.context);
         }
         if core.has_crew() {
@@ -603,6 +605,9 @@ impl Conn {
     /// The application has been called: take from it what the client takes from us.
     fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
         let away = core.has_crew() && slot.exchange.needs_app();
+        if core.context.limited {
+            core.context.tell_time();
+        }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         let progress = match away {
             true => slot.exchange.idles().unwrap_or(Progress::Flush),
@@ -622,6 +627,10 @@ impl Conn {
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Ok(Sent::Enough) => return Some(Fate::Again),
             Err(_) => return Some(Fate::Reset),
+        }
+        if core.context.limited {
+            // The arbiter sees that the answer has begun.
+            note_phase(slot, core);
         }
         match progress {
             Progress::Flush => return away.then_some(Fate::Away),

@@ -356,6 +356,20 @@ pub fn shutdown(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Resets the connection (RST on TCP, an end on others) while the descriptor stays, for whoever else
+/// uses it.  Not every system can.
+pub fn cut(fd: RawFd) -> io::Result<()> {
+    // SAFETY: a sockaddr is valid when zero.
+    let mut name: libc::sockaddr = unsafe { std::mem::zeroed() };
+    name.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: `name` has the `len` octets that are read.
+    match check(unsafe { libc::connect(fd, &raw const name, len) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => shutdown(fd),
+        cut => cut.map(drop),
+    }
+}
+
 /// Lets the next close reset the connection (RST on TCP) instead of ending it: a peer that has not
 /// got all of an answer can tell.
 pub fn set_linger_reset(fd: RawFd) -> io::Result<()> {

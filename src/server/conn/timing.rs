@@ -138,7 +138,14 @@ impl Conn {
                     self.returned(job);
                     self.overdue(key, core)
                 }
-                None => Fate::Wait,
+                None => {
+                    // A thread has it: only its own time is left.
+                    self.limit = u64::MAX;
+                    if core.context.limited {
+                        self.look_again(key, core, 0);
+                    }
+                    Fate::Wait
+                }
             },
             Waiting::App => self.expire_handle(key, core),
             Waiting::Head => {
