@@ -201,6 +201,8 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
             assert_eq!(site.answer(), "release-1", "{times}");
         };
         let load = Load::during(site.server.address(), |_| {
+            let real = site.dir.join("real");
+            std::fs::copy(site.program(), &real).unwrap();
             // What ends at once, what is no program, what is not there.
             put(&site.program(), &std::fs::read("/bin/false").unwrap());
             site.server.signal(SIGUSR2);
@@ -211,6 +213,11 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
             std::fs::remove_file(site.program()).unwrap();
             site.server.signal(SIGUSR2);
             failed(3, &site);
+            // What would leave the old one's sockets to nobody.
+            let text = format!("#!/bin/sh\nexec {} \"$@\" worker_model=inline\n", real.display());
+            put(&site.program(), text.as_bytes());
+            site.server.signal(SIGUSR2);
+            failed(4, &site);
             // It does not stand in the way of one that is well.
             let new = site.upgrade(site.server.pid(), 2, 1);
             // One that is killed is no more than one that ends.
@@ -222,6 +229,7 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
         let said = site.stop();
         assert!(said.contains("exited with code 1; this one serves on"), "{said}");
         assert!(said.contains("was ended by SIGKILL; this one serves on"), "{said}");
+        assert!(said.contains("worker_model = inline has no arbiter that could"), "{said}");
         let text = "again: No such file or directory";
         assert!(said.contains(text) && said.contains("; this arbiter serves on"), "{said}");
     }
