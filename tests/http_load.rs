@@ -256,6 +256,26 @@ fn idle_connections_give_way_to_a_probe() {
     server.stop();
 }
 
+/// The same when they become idle after the worker had no room any more.
+#[test]
+fn connections_that_become_idle_late_give_way_too() {
+    let options = ["workers=1", "worker_connections=3", "health_path=/who", "keepalive=1h"];
+    let server = start_some(&options, 1);
+    let mut busy: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\n");
+    }
+    // It waits in the queue for as long as nobody is idle.
+    let mut probe = server.connect();
+    ask(&mut probe, "/who");
+    for client in &mut busy {
+        client.send("Host: x\r\n\r\n");
+        assert_eq!(client.response("GET").status, 200);
+    }
+    assert_eq!(probe.response("GET").status, 200);
+    server.stop();
+}
+
 /// What is said of a listener reaches the kernel, which says so.
 #[test]
 fn listeners_have_the_options_that_they_were_given() {
