@@ -189,6 +189,30 @@ fn fewer_workers_and_new_ones_lose_no_connection() {
     }
 }
 
+/// A reload that lasts, since a worker of before has something to do, keeps nobody waiting at the new
+/// address: also not at the socket of the worker that is still to come.
+#[test]
+fn a_new_address_is_served_from_the_first_new_worker_on() {
+    let options = ["workers=2", "threads=16", "accept_mode=reuseport", "graceful_timeout=1h"];
+    let mut server = start_some(&options, 2);
+    // Each of the two has some.
+    let mut busy: Vec<_> = (0..16).map(|_| server.connect()).collect();
+    busy.iter_mut().for_each(|client| ask(client, "/hang"));
+    until("they are there", || server.get("/state").contains(" inside 16 "));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    server.stdin(&format!("reload bind={address}\n"));
+    until("it listens there", || Client::try_connect(&address).is_ok());
+    for _ in 0..20 {
+        assert_eq!(Client::connect(&address).get("/").status, 200);
+    }
+    server.stdin("release\n");
+    for client in &mut busy {
+        assert_eq!(client.response("GET").status, 200);
+    }
+    server.stop();
+}
+
 fn ask(client: &mut Client, path: &str) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
 }
