@@ -487,9 +487,15 @@ impl Peers for Crowd {
         others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
     }
 
+    /// Those of another configuration may listen elsewhere.
     fn serves(&self, seat: u32) -> bool {
-        let one_of = |slot: &WorkerSlot| slot.state() == State::Ready && slot.seat() == seat;
-        self.board[self.slot].seat() == seat || !self.board.iter().any(one_of)
+        let own = &self.board[self.slot];
+        let one_of = |slot: &WorkerSlot| {
+            slot.state() == State::Ready
+                && slot.seat() == seat
+                && slot.generation() == own.generation()
+        };
+        own.seat() == seat || !self.board.iter().any(one_of)
     }
 
     fn set_resting(&self, rests: bool) {

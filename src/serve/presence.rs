@@ -85,7 +85,10 @@ impl Presence {
 
     /// Whether all of that could succeed, under the names that it has at present.
     pub(crate) fn check(&self, settings: &Settings) -> Vec<Error> {
-        let name = pidfile_of(settings).map(|path| self.now.lock().name(path));
+        let now = self.now.lock();
+        let is_there =
+            |name: &PathBuf| now.pidfile.as_ref().is_some_and(|pidfile| pidfile.is_there(name));
+        let name = pidfile_of(settings).map(|path| now.name(path)).filter(|name| !is_there(name));
         let pidfile = name.map(|name| PidFile::check(&name)).transpose();
         let notifier = match settings.systemd {
             Some(true) => Notifier::from_env().map(drop),

@@ -191,6 +191,8 @@ pub struct Engine {
     accepting: bool,
     /// Whoever is in the queue is accepted, however many there are.
     drains: bool,
+    /// A connection has become idle while nobody was accepted.
+    has_idle: bool,
     share: Share,
     /// When accepting goes on after a failure.
     rests_until: u64,
@@ -269,6 +271,7 @@ impl Engine {
             listeners,
             accepting: false,
             drains: false,
+            has_idle: false,
             share: Share::default(),
             rests_until: 0,
             rested_for: String::new(),
@@ -430,13 +433,16 @@ impl Engine {
             self.again = again;
         }
         self.read_mail();
+        if std::mem::take(&mut self.has_idle) {
+            self.make_room_late();
+        }
         self.obey();
         self.tell(self.core.context.now);
         // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
         if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
         }
-        if !self.again.is_empty() || self.inbox.has_news() {
+        if !self.again.is_empty() || self.has_idle || self.inbox.has_news() {
             return Ok(Some(0));
         }
         let now = self.core.context.now;
@@ -523,6 +529,7 @@ impl Engine {
             return;
         };
         let fate = conn.drive(key, &mut self.core);
+        self.has_idle |= !self.accepting && fate == Fate::Wait && conn.is_kept();
         self.settle(key, fate);
     }
 
@@ -706,10 +713,9 @@ impl Engine {
             self.listeners.iter().map(|it| self.drains || self.serves(it)).collect();
         self.stop_sharing();
         for (index, _) in own.into_iter().enumerate().filter(|(_, own)| *own) {
-            while how == Stop::Graceful
-                && self.core.context.now < self.stop_at
-                && self.accept(index)
-            {}
+            if how == Stop::Graceful {
+                self.drain(index);
+            }
         }
         self.stopping = Some(Stop::Graceful);
         self.core.context.stopping = true;

@@ -60,9 +60,10 @@ impl Conn {
         if !goes_on {
             let timeout = match self.waiting {
                 // Who has just come was promised an answer, and must ask for it now.
-                Waiting::First if core.context.stopping => {
-                    settings.header_timeout.min(STOP_PATIENCE)
-                }
+                Waiting::First if core.context.stopping => match settings.header_timeout {
+                    Duration::ZERO => STOP_PATIENCE,
+                    timeout => timeout.min(STOP_PATIENCE),
+                },
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle if core.context.stopping => settings.keepalive.min(KEPT_PATIENCE),
                 Waiting::Idle => settings.keepalive,
