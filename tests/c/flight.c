@@ -169,10 +169,10 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
         return rc < 0 ? rc : GW_DEFERRED;
 
     } else if (strcmp(path, "/held") == 0) {
-        /* Its handle is not given up. */
-        gw_deferred  *d;
+        /* Its handle is not given up, and not lost either. */
+        static gw_deferred  *held;
 
-        rc = gw_defer(env, NULL, &d);
+        rc = gw_defer(env, NULL, &held);
         return rc < 0 ? rc : GW_DEFERRED;
 
     } else if (strcmp(path, "/trickle") == 0) {
