@@ -1,11 +1,9 @@
 //! All that is wrong with a configuration, before anything is started: one list, for those who ask
 //! and for those who serve.
 
-use std::mem::ManuallyDrop;
-
-use super::Process;
 use super::entry::Entry;
 use super::presence::Presence;
+use super::{LEFT, Process};
 use crate::arbiter;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
@@ -160,11 +158,20 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
             let mut config = std::mem::take(config);
             *config.settings_mut() = settings.clone();
             // What is the host's is dropped by nobody but the process that started all.
-            let mut draft = ManuallyDrop::new(Draft::on_trial(config));
+            let mut draft = Draft::on_trial(config);
             let log = draft.log.clone();
-            let stack = draft.stack.stack(&log)?;
-            let setup = ManuallyDrop::into_inner(draft).with(stack);
-            ManuallyDrop::new(setup).check()
+            match draft.stack.stack(&log) {
+                Ok(stack) => {
+                    let setup = draft.with(stack);
+                    let checked = setup.check();
+                    LEFT.lock().push(Box::new(setup));
+                    checked
+                }
+                Err(error) => {
+                    LEFT.lock().push(Box::new(draft));
+                    Err(error)
+                }
+            }
         })
     });
     tried.err().into_iter().collect()
