@@ -193,9 +193,9 @@ fn fewer_workers_and_new_ones_lose_no_connection() {
 /// address: also not at the socket of the worker that is still to come.
 #[test]
 fn a_new_address_is_served_from_the_first_new_worker_on() {
-    let options = ["workers=2", "threads=16", "accept_mode=reuseport", "graceful_timeout=1h"];
+    // Threads for all that hang, and more: one worker looks after the socket of another that is new.
+    let options = ["workers=2", "threads=18", "accept_mode=reuseport", "graceful_timeout=1h"];
     let mut server = start_some(&options, 2);
-    // Each of the two has some.
     let mut busy: Vec<_> = (0..16).map(|_| server.connect()).collect();
     busy.iter_mut().for_each(|client| ask(client, "/hang"));
     until("they are there", || server.get("/state").contains(" inside 16 "));

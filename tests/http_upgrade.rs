@@ -193,8 +193,12 @@ fn a_process_may_outlive_its_arbiter() {
 #[test]
 fn one_that_does_not_boot_leaves_the_old_one_serving() {
     for model in MODELS {
-        let site = Site::start(&format!("fails-{}", &model[13..]), &[model]);
+        let name = format!("fails-{}", &model[13..]);
+        let log = std::env::temp_dir().join(format!("upgrade-{name}-{}.log", std::process::id()));
+        let site = Site::start(&name, &[model, &format!("errorlog={}", log.display())]);
+        let said = || std::fs::read_to_string(&log).unwrap();
         let failed = |times: usize, site: &Site| {
+            until("it has been tried", || said().matches(" serves on").count() == times);
             // Not an orphan, nor a zombie.
             let workers = if model.ends_with("threads") { 0 } else { 2 };
             until("it has failed", || processes_of(site.server.pid()).len() == workers);
@@ -226,7 +230,8 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
             site.until_all_are("release-1");
         });
         drop(load);
-        let said = site.stop();
+        let said = site.stop() + &said();
+        std::fs::remove_file(log).unwrap();
         assert!(said.contains("exited with code 1; this one serves on"), "{said}");
         assert!(said.contains("was ended by SIGKILL; this one serves on"), "{said}");
         assert!(said.contains("worker_model = inline has no arbiter that could"), "{said}");
