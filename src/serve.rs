@@ -121,10 +121,10 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
              where it calls gw_serve",
         ));
     }
-    let (way, counters) = match config.settings().worker_model {
-        WorkerModel::Exec => (Way::Exec, Shared::with_file(COUNTERS, Board::PLACES)),
-        WorkerModel::Threads => (Way::Thread, Shared::new(Board::PLACES)),
-        WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
+    let way = way_of(config.settings().worker_model);
+    let counters = match way {
+        Way::Exec => Shared::with_file(COUNTERS, Board::PLACES),
+        Way::Fork | Way::Thread => Shared::new(Board::PLACES),
     };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
     let flights = Flights::new(Board::PLACES, way == Way::Exec);
@@ -153,6 +153,15 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
     Ok((arbiter, common))
 }
 
+fn way_of(model: WorkerModel) -> Way {
+    match model {
+        WorkerModel::Threads => Way::Thread,
+        WorkerModel::Exec => Way::Exec,
+        // Inline is refused where an arbiter is asked for.
+        WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
+    }
+}
+
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
 pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     config.settings_mut().activate();
@@ -165,11 +174,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
-    let way = match settings.worker_model {
-        WorkerModel::Threads => Way::Thread,
-        WorkerModel::Exec => Way::Exec,
-        WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
-    };
+    let way = way_of(settings.worker_model);
     common.presence.prepare(&settings)?;
     let entry = Entry::of(&settings)?;
     let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };

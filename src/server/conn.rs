@@ -556,7 +556,7 @@ impl Conn {
 
     #[inline(always)]
     fn call(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
-        if core.gate.is_some() && !self.pass_gate(slot, core) {
+        if core.admission.is_some() && !self.is_admitted(slot, core) {
             return None;
         }
         if core.context.limited {
@@ -590,11 +590,11 @@ impl Conn {
 
     /// Whether the request reaches the application.
     #[inline(never)]
-    fn pass_gate(&mut self, slot: &Slot, core: &Core) -> bool {
-        let Some(gate) = &core.gate else { return true };
+    fn is_admitted(&mut self, slot: &Slot, core: &Core) -> bool {
+        let Some(admission) = &core.admission else { return true };
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        match gate.verdict(x, &core.context.service) {
+        match admission.verdict(x, &core.context.service) {
             Verdict::Enter => x.admit(),
             Verdict::Full => x.turn_away(&wire),
             Verdict::Lame => x.say_lame(&wire),

@@ -101,7 +101,7 @@ impl Engine {
 
     /// For the sake of probes, connections that have been idle for longest give way.
     fn make_room(&mut self) {
-        if !self.core.gate.as_ref().is_some_and(|gate| gate.has_probes()) {
+        if !self.core.admission.as_ref().is_some_and(|it| it.has_probes()) {
             return;
         }
         let idle = self.conns.iter().filter(|(_, conn)| conn.is_kept());
