@@ -24,6 +24,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
                                       tests/pool_c.rs)))
+SLOW    := arbiter http_life http_load http_stop http_systemd http_upgrade http_user
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
         test-install test-loops test-budget test-cross test-soak soak \
@@ -54,11 +55,11 @@ $(OUT)/%: examples/%.c include/gateway.h | library
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 26 minutes in all ----
+# ---- tests: 38 minutes in all ----
 
 test: setup test-serve test-core test-c test-budget test-cross test-soak
 
-# Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
+# Format, lints, unit and integration tests; the C programs run plain.  12 minutes.
 test-core:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -67,16 +68,17 @@ test-core:
 	python3 benches/table.py --check
 	$(CARGO) test --no-fail-fast
 
-# The C programs once more, under each checker.  7 minutes.
+# The C programs once more, under each checker.  16 minutes.
 test-c: test-valgrind test-sanitize
 
-# 4 minutes.
+# Of the arbiter's tests those that ask for no more than it can do here: a worker that is twenty times slower
+# counts as hung, and a process that only tries a configuration leaves it where it is.  10 minutes.
 test-valgrind:
-	GATEWAY_UNDER=valgrind $(CARGO) test $(C_TESTS:%=--test %)
+	GATEWAY_UNDER=valgrind $(CARGO) test --no-fail-fast $(patsubst %,--test %,$(filter-out $(SLOW),$(C_TESTS)))
 
-# 3 minutes.
+# 6 minutes.
 test-sanitize:
-	GATEWAY_UNDER=sanitize $(CARGO) test $(C_TESTS:%=--test %)
+	GATEWAY_UNDER=sanitize $(CARGO) test --no-fail-fast $(C_TESTS:%=--test %)
 
 # What a request costs: instructions and system calls, within benches/budget.toml.  2 minutes.
 test-budget: $(OUT)/bench

@@ -77,7 +77,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 pub fn check(config: &mut Config) -> Vec<Error> {
     let mut settings = config.settings().clone();
     settings.serve_presets();
-    check::problems(&settings, config, check::Scope::Whole, &Presence::default())
+    check::problems(&settings, config, check::Scope::Whole, &Presence::new(Predecessor::is_there()))
 }
 
 /// An arbiter with its sockets bound and nothing started.
@@ -126,10 +126,10 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
              where it calls gw_serve",
         ));
     }
-    let (way, counters) = match config.settings().worker_model {
-        WorkerModel::Exec => (Way::Exec, Shared::with_file(COUNTERS, Board::PLACES)),
-        WorkerModel::Threads => (Way::Thread, Shared::new(Board::PLACES)),
-        WorkerModel::Fork | WorkerModel::Inline => (Way::Fork, Shared::new(Board::PLACES)),
+    let way = way_of(config.settings().worker_model);
+    let counters = match way {
+        Way::Exec => Shared::with_file(COUNTERS, Board::PLACES),
+        Way::Fork | Way::Thread => Shared::new(Board::PLACES),
     };
     let counters = Arc::new(counters.map_err(|error| Error::os("make counters", &error))?);
     let flights = Flights::new(Board::PLACES, way == Way::Exec);
@@ -158,6 +158,15 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
     Ok((arbiter, common))
 }
 
+fn way_of(model: WorkerModel) -> Way {
+    match model {
+        WorkerModel::Threads => Way::Thread,
+        WorkerModel::Exec => Way::Exec,
+        // Inline is refused where an arbiter is asked for.
+        WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
+    }
+}
+
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
 pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     config.settings_mut().activate();
@@ -170,11 +179,7 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
     let mut draft = Draft::draft(config)?;
     let hooks = draft.stack.take_arbiter_hooks();
     let (settings, log) = (draft.settings.clone(), draft.log.clone());
-    let way = match settings.worker_model {
-        WorkerModel::Threads => Way::Thread,
-        WorkerModel::Exec => Way::Exec,
-        WorkerModel::Inline | WorkerModel::Fork => Way::Fork,
-    };
+    let way = way_of(settings.worker_model);
     common.presence.prepare(&settings)?;
     let entry = Entry::of(&settings)?;
     let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
@@ -492,9 +497,15 @@ impl Peers for Crowd {
         others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
     }
 
+    /// Those of another configuration may listen elsewhere.
     fn serves(&self, seat: u32) -> bool {
-        let one_of = |slot: &WorkerSlot| slot.state() == State::Ready && slot.seat() == seat;
-        self.board[self.slot].seat() == seat || !self.board.iter().any(one_of)
+        let own = &self.board[self.slot];
+        let one_of = |slot: &WorkerSlot| {
+            slot.state() == State::Ready
+                && slot.seat() == seat
+                && slot.generation() == own.generation()
+        };
+        own.seat() == seat || !self.board.iter().any(one_of)
     }
 
     fn set_resting(&self, rests: bool) {

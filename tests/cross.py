@@ -37,12 +37,14 @@ def check(holds, *what):
         sys.exit(" ".join(["not so:", *map(str, what)]))
 
 
-def cargo(*arguments, target, linker, runner):
-    """cargo for another machine."""
+def cargo(*arguments, target, linker, runner, skip=()):
+    """cargo for another machine; unit tests but for those whose names are in `skip`."""
     name = target.upper().replace("-", "_")
     settings = {f"CARGO_TARGET_{name}_LINKER": linker, f"CARGO_TARGET_{name}_RUNNER": runner}
     environment = os.environ | {key: value for key, value in settings.items() if value}
-    return run(CARGO, *arguments, "--lib", "--target", target, env=environment)
+    skipped = [word for name in skip for word in ("--skip", name)]
+    rest = ["--", *skipped] if skipped else []
+    return run(CARGO, *arguments, "--lib", "--target", target, *rest, env=environment)
 
 
 def tested(said, target):
@@ -82,7 +84,10 @@ def serves(command, ready, stdin=None):
 def aarch64():
     linker, emulator = "aarch64-linux-gnu-gcc", ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]
     tools = {"target": AARCH64, "linker": linker, "runner": " ".join(emulator)}
-    tested(cargo("test", **tools), AARCH64)
+    # Programs that the emulator starts are not what they seem to be, and it knows nothing of a
+    # listener's queue (TCP_INFO).
+    skip = ["sys::exec::", "a_socket_is_told", "clients_that_always_come_again"]
+    tested(cargo("test", skip=skip, **tools), AARCH64)
     cargo("build", **tools)
 
     built = TARGET / AARCH64 / "debug"

@@ -561,6 +561,66 @@ fn a_loop_in_a_request_is_killed_after_its_time() {
     }
 }
 
+/// The time for which it may wait for a thread is shorter, and over when it hangs.
+#[test]
+fn a_thread_that_hangs_for_longer_than_others_may_wait_gets_504() {
+    let mut server = start(&[
+        "worker_model=threads",
+        "workers=1",
+        "threads=1",
+        "queue_timeout=300ms",
+        "request_timeout=900ms",
+    ]);
+    assert_eq!(ask(&server, "/hang").response("GET").status, 504);
+    server.stdin("release\n");
+    assert_eq!(stat(&stop(server), "timeouts"), 1);
+}
+
+/// One after the other, each in its time; all together take longer.
+#[test]
+fn a_loop_with_many_requests_is_not_in_one_of_them() {
+    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=600ms"]);
+    let mut client = server.connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50));
+    for _ in 0..50 {
+        assert_eq!(client.response("GET").status, 200);
+    }
+    let ended = stop(server);
+    assert_eq!((stat(&ended, "timeouts"), stat(&ended, "killed")), (0, 0), "{ended:?}");
+}
+
+#[test]
+fn a_loop_that_has_begun_to_answer_has_its_time() {
+    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=600ms"]);
+    let mut trickle = ask(&server, "/trickle");
+    trickle.head();
+    for _ in 0..40 {
+        assert_eq!(trickle.chunk(), b"drip\n");
+    }
+    drop(trickle);
+    let ended = stop(server);
+    assert_eq!((stat(&ended, "timeouts"), stat(&ended, "killed")), (0, 0), "{ended:?}");
+}
+
+/// It is still there, and seen to have its answer.
+#[test]
+fn a_handle_that_is_not_given_up_is_seen() {
+    for app in ["app=threads", "app=loop"] {
+        let mut server = start(&[
+            "worker_model=fork",
+            app,
+            "workers=1",
+            "request_timeout=300ms",
+            "graceful_timeout=300ms",
+        ]);
+        assert_eq!(ask(&server, "/held").response("GET").status, 504);
+        let all = requests(&mut server, 0);
+        let it = all.iter().find(|it| it.target() == "/held").expect("it is held");
+        assert_eq!((it.number("phase"), it.number("status")), (LATER, 504), "{app}");
+        stop(server);
+    }
+}
+
 #[test]
 fn an_answer_that_does_not_end_is_cut() {
     for model in MODELS {
@@ -582,6 +642,20 @@ fn an_answer_that_does_not_end_is_cut() {
             assert_eq!(lines(&ended, &["was cut: stream_timeout"]).len(), 1, "{ended:?}");
         }
     }
+}
+
+/// Also when its thread does not come back.
+#[test]
+fn an_answer_is_cut_while_its_thread_hangs() {
+    let mut server =
+        start(&["worker_model=fork", "workers=1", "threads=2", "stream_timeout=400ms"]);
+    let mut early = ask(&server, "/early");
+    early.head();
+    assert_eq!(early.chunk(), b"early");
+    assert_eq!(early.end(), End::Reset);
+    assert_eq!(count(&mut server, "/early", WRITE), 1, "it hangs");
+    let ended = stop(server);
+    assert_eq!(stat(&ended, "timeouts"), 1, "{ended:?}");
 }
 
 /// Those that wait for it are bounded, and nothing else is: the rest goes unrecorded.

@@ -189,6 +189,30 @@ fn fewer_workers_and_new_ones_lose_no_connection() {
     }
 }
 
+/// A reload that lasts, since a worker of before has something to do, keeps nobody waiting at the new
+/// address: also not at the socket of the worker that is still to come.
+#[test]
+fn a_new_address_is_served_from_the_first_new_worker_on() {
+    // Threads for all that hang, and more: one worker looks after the socket of another that is new.
+    let options = ["workers=2", "threads=18", "accept_mode=reuseport", "graceful_timeout=1h"];
+    let mut server = start_some(&options, 2);
+    let mut busy: Vec<_> = (0..16).map(|_| server.connect()).collect();
+    busy.iter_mut().for_each(|client| ask(client, "/hang"));
+    until("they are there", || server.get("/state").contains(" inside 16 "));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    server.stdin(&format!("reload bind={address}\n"));
+    until("it listens there", || Client::try_connect(&address).is_ok());
+    for _ in 0..20 {
+        assert_eq!(Client::connect(&address).get("/").status, 200);
+    }
+    server.stdin("release\n");
+    for client in &mut busy {
+        assert_eq!(client.response("GET").status, 200);
+    }
+    server.stop();
+}
+
 fn ask(client: &mut Client, path: &str) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
 }
@@ -253,6 +277,26 @@ fn idle_connections_give_way_to_a_probe() {
     for client in &mut last {
         assert_eq!(client.get("/who").status, 200);
     }
+    server.stop();
+}
+
+/// The same when they become idle after the worker had no room any more.
+#[test]
+fn connections_that_become_idle_late_give_way_too() {
+    let options = ["workers=1", "worker_connections=3", "health_path=/who", "keepalive=1h"];
+    let server = start_some(&options, 1);
+    let mut busy: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\n");
+    }
+    // It waits in the queue for as long as nobody is idle.
+    let mut probe = server.connect();
+    ask(&mut probe, "/who");
+    for client in &mut busy {
+        client.send("Host: x\r\n\r\n");
+        assert_eq!(client.response("GET").status, 200);
+    }
+    assert_eq!(probe.response("GET").status, 200);
     server.stop();
 }
 

@@ -143,6 +143,18 @@ fn idle_connections_end_by_themselves() {
     }
 }
 
+/// The same for those who never asked, also where a head may take for ever.
+#[test]
+fn who_never_asked_is_not_waited_for_however_long_a_head_may_take() {
+    let server = start(&["header_timeout=0", "graceful_timeout=1h"]);
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    server.signal(SIGTERM);
+    for client in &mut clients {
+        assert_eq!(client.end(), End::Closed);
+    }
+    is_well(&server.end());
+}
+
 /// Before the stop comes a time in which the server says that it is not ready, and serves.
 #[test]
 fn a_lame_duck_serves_and_says_so() {

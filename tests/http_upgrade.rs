@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use harness::again::{dir, lives, processes_of, put, release};
 use harness::load::{Load, connect, until};
-use harness::{PATIENCE, SIGKILL, SIGTERM, Server, kill, support};
+use harness::{PATIENCE, SIGKILL, SIGSTOP, SIGTERM, Server, kill, support};
 
 const SIGHUP: i32 = 1;
 const SIGUSR2: i32 = 12;
+const SIGCONT: i32 = 18;
+const SIGTTIN: i32 = 21;
 const SIGWINCH: i32 = 28;
 
 const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
@@ -191,14 +193,20 @@ fn a_process_may_outlive_its_arbiter() {
 #[test]
 fn one_that_does_not_boot_leaves_the_old_one_serving() {
     for model in MODELS {
-        let site = Site::start(&format!("fails-{}", &model[13..]), &[model]);
+        let name = format!("fails-{}", &model[13..]);
+        let log = std::env::temp_dir().join(format!("upgrade-{name}-{}.log", std::process::id()));
+        let site = Site::start(&name, &[model, &format!("errorlog={}", log.display())]);
+        let said = || std::fs::read_to_string(&log).unwrap();
         let failed = |times: usize, site: &Site| {
+            until("it has been tried", || said().matches(" serves on").count() == times);
             // Not an orphan, nor a zombie.
             let workers = if model.ends_with("threads") { 0 } else { 2 };
             until("it has failed", || processes_of(site.server.pid()).len() == workers);
             assert_eq!(site.answer(), "release-1", "{times}");
         };
         let load = Load::during(site.server.address(), |_| {
+            let real = site.dir.join("real");
+            std::fs::copy(site.program(), &real).unwrap();
             // What ends at once, what is no program, what is not there.
             put(&site.program(), &std::fs::read("/bin/false").unwrap());
             site.server.signal(SIGUSR2);
@@ -209,6 +217,11 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
             std::fs::remove_file(site.program()).unwrap();
             site.server.signal(SIGUSR2);
             failed(3, &site);
+            // What would leave the old one's sockets to nobody.
+            let text = format!("#!/bin/sh\nexec {} \"$@\" worker_model=inline\n", real.display());
+            put(&site.program(), text.as_bytes());
+            site.server.signal(SIGUSR2);
+            failed(4, &site);
             // It does not stand in the way of one that is well.
             let new = site.upgrade(site.server.pid(), 2, 1);
             // One that is killed is no more than one that ends.
@@ -217,9 +230,11 @@ fn one_that_does_not_boot_leaves_the_old_one_serving() {
             site.until_all_are("release-1");
         });
         drop(load);
-        let said = site.stop();
+        let said = site.stop() + &said();
+        std::fs::remove_file(log).unwrap();
         assert!(said.contains("exited with code 1; this one serves on"), "{said}");
         assert!(said.contains("was ended by SIGKILL; this one serves on"), "{said}");
+        assert!(said.contains("worker_model = inline has no arbiter that could"), "{said}");
         let text = "again: No such file or directory";
         assert!(said.contains(text) && said.contains("; this arbiter serves on"), "{said}");
     }
@@ -290,6 +305,59 @@ fn there_is_one_at_a_time() {
     assert!(said.contains("is on its way"), "{said}");
     assert!(said.contains("whose place this one is to take, is there"), "{said}");
     assert_eq!(said.matches("Upgrade: started").count(), 1, "{said}");
+}
+
+/// A thread that hears no signals starts a process that does.
+#[test]
+fn what_one_thread_has_blocked_is_not_blocked_in_the_new_process() {
+    for model in &MODELS[1..] {
+        let site = Site::start(&format!("deaf-{}", &model[13..]), &[model, "serve=deaf"]);
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.end(new);
+    }
+}
+
+/// The addresses are bound, and the pid file is there, of the arbiter that started it.
+#[test]
+fn a_program_may_check_its_configuration_in_each_of_its_processes() {
+    let place = dir("checks");
+    let pidfile = format!("pidfile={}", place.join("pid").display());
+    for model in &MODELS[..2] {
+        let site = Site::start(&format!("checks-{}", &model[13..]), &[model, "check=1", &pidfile]);
+        let new = site.upgrade(site.server.pid(), 2, 1);
+        site.server.signal(SIGTERM);
+        site.end(new);
+    }
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+/// Both are there when the old one looks.
+#[test]
+fn workers_can_be_told_to_go_in_the_same_breath() {
+    let site = Site::start("breath", &["worker_model=fork"]);
+    let old = site.server.pid();
+    release(2, &site.program());
+    for signal in [SIGSTOP, SIGUSR2, SIGWINCH, SIGCONT] {
+        kill(old, signal);
+    }
+    let new = site.nth_arbiter(1);
+    until("its workers have gone", || processes_of(old) == [new]);
+    // It ends with the upgrade, and not with the next.
+    kill(new, SIGKILL);
+    until("they are back", || processes_of(old).len() == 2);
+    std::fs::remove_file(site.program()).unwrap();
+    for signal in [SIGSTOP, SIGUSR2, SIGWINCH, SIGCONT] {
+        kill(old, signal);
+    }
+    // Heard after both.
+    kill(old, SIGTTIN);
+    until("there is one more", || processes_of(old).len() == 3);
+    let new = site.upgrade(old, 2, 2);
+    kill(new, SIGTERM);
+    until("the new one has ended", || !lives(new));
+    let said = site.stop();
+    assert_eq!(said.matches("Workers are to go").count(), 1, "{said}");
 }
 
 /// With another library in place of the one that the old one has.

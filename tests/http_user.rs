@@ -9,7 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use harness::life::{
-    SIGUSR1, WAYS, ask_unix, launch, life, named_by, own_directory, refused, start, unique, until,
+    SIGHUP, SIGUSR1, WAYS, ask_unix, launch, life, named_by, own_directory, refused, start, unique,
+    until,
 };
 use harness::{SIGKILL, Server, Under, kill, support, under};
 
@@ -117,6 +118,31 @@ fn a_process_that_serves_becomes_somebody_else_itself() {
         assert!(!Path::new(&pidfile).exists());
         fs::remove_dir_all(&dir).unwrap();
     }
+}
+
+/// Nobody could not write the pid file again, and need not.
+#[test]
+fn a_reload_as_somebody_else_leaves_the_pid_file_as_it_is() {
+    if !is_root("a_reload_as_somebody_else_leaves_the_pid_file_as_it_is") {
+        return;
+    }
+    let dir = own_directory();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let (pidfile, log) = (format!("{dir}/pid"), format!("{dir}/log"));
+    let [to_pidfile, to_log] = [format!("pidfile={pidfile}"), format!("errorlog={log}")];
+    let options = ["worker_model=threads", "user=nobody", "signals=1"];
+    let server = start(&[&options[..], &[&to_pidfile, &to_log]].concat());
+    server.signal(SIGHUP);
+    let said = || fs::read_to_string(&log).unwrap();
+    until("it has reloaded", || said().contains("Reloaded: "));
+    // Before the second one, what came of the pid file is in the log.
+    let pid = server.pid();
+    server.signal(SIGHUP);
+    until("it has reloaded", || said().matches("Reloaded: ").count() == 2);
+    assert!(!said().contains("Permission denied"), "{}", said());
+    assert_eq!(named_by(&pidfile), Some(pid));
+    server.stop();
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

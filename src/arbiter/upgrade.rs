@@ -50,6 +50,11 @@ impl Successor {
 }
 
 impl Predecessor {
+    /// Whether this process was started for an upgrade, and has not taken what it was handed over.
+    pub fn is_there() -> bool {
+        exec::marked(For::Successor.marker()).is_some()
+    }
+
     /// What this process was handed over, if it was started for an upgrade; once.
     ///
     /// # Errors
@@ -106,6 +111,7 @@ impl Arbiter {
             return;
         }
         if let Some(predecessor) = &self.predecessor {
+            self.rest_asked = false;
             let pid = predecessor.pid;
             log!(
                 self.log,
@@ -124,7 +130,10 @@ impl Arbiter {
                 // While both live, neither removes what the other serves on.
                 self.keep_files(true);
             }
-            Err(error) => log!(self.log, Error, TARGET, "{error}; this arbiter serves on"),
+            Err(error) => {
+                self.rest_asked = false;
+                log!(self.log, Error, TARGET, "{error}; this arbiter serves on");
+            }
         }
     }
 
@@ -223,6 +232,8 @@ impl Arbiter {
                 }
                 self.rest_asked = true;
             }
+            // It was asked for, and is started when it is time for it.
+            None if self.upgrade_asked => self.rest_asked = true,
             None => log!(self.log, Info, TARGET, "WINCH ignored: no upgrade is on its way"),
         }
     }

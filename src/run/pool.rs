@@ -37,9 +37,9 @@ struct Queue<J> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// `threads` threads, each of which does the work that `make` makes for it by its number, from 0.  They have all
-    /// signals blocked but faults: those are for the threads of the host.  Must be made after the
-    /// last fork.
+    /// `threads` threads, each of which does the work that `make` makes for it by its number, from 0.
+    /// They have all signals blocked but faults: those are for the threads of the host.  Must be made
+    /// after the last fork.
     pub fn new(threads: usize, limit: usize, make: impl Fn(usize) -> Work<J>) -> Result<Self> {
         let waker = Waker::new().map_err(|source| Error::os("make a thread pool", &source))?;
         let queue = Queue { jobs: VecDeque::new(), limit, closed: false };

@@ -1,11 +1,10 @@
 //! All that is wrong with a configuration, before anything is started: one list, for those who ask
 //! and for those who serve.
 
-use std::mem::ManuallyDrop;
-
-use super::Process;
 use super::entry::Entry;
 use super::presence::Presence;
+use super::{LEFT, Process};
+use crate::arbiter;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Listener;
 use crate::conf::settings::{Settings, WorkerModel};
@@ -43,8 +42,14 @@ pub(super) fn problems(
 ) -> Vec<Error> {
     let mut problems = settings.check();
     problems.extend(places(settings, config.has_log()));
-    problems.extend(presence.check(settings));
-    if !matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. }) {
+    // Both are its arbiter's, whose addresses are bound.
+    let is_worker = scope == Scope::Whole && arbiter::is_started();
+    if !is_worker {
+        problems.extend(presence.check(settings));
+    }
+    let is_second = scope == Scope::Whole && presence.is_second();
+    let bound = matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. });
+    if !(bound || is_worker || is_second) {
         problems.extend(settings.listeners.iter().filter_map(|one| bindable(settings, one).err()));
     }
     problems.extend(fits(settings, scope).err());
@@ -153,11 +158,20 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
             let mut config = std::mem::take(config);
             *config.settings_mut() = settings.clone();
             // What is the host's is dropped by nobody but the process that started all.
-            let mut draft = ManuallyDrop::new(Draft::on_trial(config));
+            let mut draft = Draft::on_trial(config);
             let log = draft.log.clone();
-            let stack = draft.stack.stack(&log)?;
-            let setup = ManuallyDrop::into_inner(draft).with(stack);
-            ManuallyDrop::new(setup).check()
+            match draft.stack.stack(&log) {
+                Ok(stack) => {
+                    let setup = draft.with(stack);
+                    let checked = setup.check();
+                    LEFT.lock().push(Box::new(setup));
+                    checked
+                }
+                Err(error) => {
+                    LEFT.lock().push(Box::new(draft));
+                    Err(error)
+                }
+            }
         })
     });
     tried.err().into_iter().collect()

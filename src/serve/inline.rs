@@ -7,8 +7,8 @@ use super::check::{self, Scope};
 use super::entry::Entry;
 use super::presence::{Presence, Status};
 use super::{Process, hooked};
-use crate::arbiter::Event;
-use crate::base::error::{Error, Result};
+use crate::arbiter::{Event, Predecessor};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
@@ -21,6 +21,13 @@ use crate::sys::signal::{SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, Si
 
 /// The calling thread is the only worker.
 pub(super) fn serve_inline(mut config: Config) -> Result<()> {
+    if Predecessor::is_there() {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "upgrade: worker_model = inline has no arbiter that could take the old one's place; stop the \
+             old server and start this one",
+        ));
+    }
     let (settings, presence) = (config.settings().clone(), Presence::default());
     let scope = Scope::Start { process: Process::Server, is_second: false };
     Error::all(check::problems(&settings, &mut config, scope, &presence))?;

@@ -78,9 +78,17 @@ impl Presence {
         Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
     }
 
+    /// Whether there is another whose place it is to take.
+    pub(crate) fn is_second(&self) -> bool {
+        self.now.lock().is_second
+    }
+
     /// Whether all of that could succeed, under the names that it has at present.
     pub(crate) fn check(&self, settings: &Settings) -> Vec<Error> {
-        let name = pidfile_of(settings).map(|path| self.now.lock().name(path));
+        let now = self.now.lock();
+        let is_there =
+            |name: &PathBuf| now.pidfile.as_ref().is_some_and(|pidfile| pidfile.is_there(name));
+        let name = pidfile_of(settings).map(|path| now.name(path)).filter(|name| !is_there(name));
         let pidfile = name.map(|name| PidFile::check(&name)).transpose();
         let notifier = match settings.systemd {
             Some(true) => Notifier::from_env().map(drop),

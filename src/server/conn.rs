@@ -571,10 +571,12 @@ impl Conn {
 
     #[inline(always)]
     fn call(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
-        if core.gate.is_some() && !self.pass_gate(slot, core) {
+        if core.admission.is_some() && !self.is_admitted(slot, core) {
             return None;
         }
         if core.context.limited {
+            // What ran before it in this turn took time of its own.
+            core.context.tell_time();
             self.limits.begin(&core.context);
         }
         if core.has_crew() {
@@ -603,11 +605,11 @@ impl Conn {
 
     /// Whether the request reaches the application.
     #[inline(never)]
-    fn pass_gate(&mut self, slot: &Slot, core: &Core) -> bool {
-        let Some(gate) = &core.gate else { return true };
+    fn is_admitted(&mut self, slot: &Slot, core: &Core) -> bool {
+        let Some(admission) = &core.admission else { return true };
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
-        match gate.verdict(x, &core.context.service) {
+        match admission.verdict(x, &core.context.service) {
             Verdict::Enter => x.admit(),
             Verdict::Full => x.turn_away(&wire),
             Verdict::Lame => x.say_lame(&wire),
@@ -618,6 +620,9 @@ impl Conn {
     /// The application has been called: take from it what the client takes from us.
     fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
         let away = core.has_crew() && slot.exchange.needs_app();
+        if core.context.limited {
+            core.context.tell_time();
+        }
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         let progress = match away {
             true => slot.exchange.idles().unwrap_or(Progress::Flush),
@@ -637,6 +642,10 @@ impl Conn {
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
             Ok(Sent::Enough) => return Some(Fate::Again),
             Err(_) => return Some(Fate::Reset),
+        }
+        if core.context.limited {
+            // The arbiter sees that the answer has begun.
+            note_phase(slot, core);
         }
         match progress {
             Progress::Flush => return away.then_some(Fate::Away),

@@ -4,18 +4,18 @@
 //! [`Engine::turn`]; a foreign loop watches [`Engine::fd`] and turns when it is readable.
 
 mod accept;
+mod admission;
 mod core;
-mod gate;
 mod notices;
 mod share;
+mod stop;
 
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::log::log;
 use crate::base::slab::Slab;
 use crate::conf::listener::Protocol;
 use crate::gateway::counters::Counters;
@@ -24,16 +24,17 @@ use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::sock::{self, Peer};
-use crate::sys::waker::Waker;
 use crate::sys::{clock, send};
 use crate::wire::front::Speech;
 
+pub(super) use admission::Verdict;
 pub(super) use core::Core;
 use core::PARKED;
-pub(super) use gate::Verdict;
 use notices::{Notices, What};
 pub use share::Peers;
 use share::Share;
+use stop::this_thread;
+pub use stop::{Control, Stop};
 
 use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
@@ -60,98 +61,6 @@ const TIMER_SEATS: u64 = 4 << 56;
 /// The key of the timer that ends the time for which a stop was put off.
 const TIMER_LAME: u64 = 6 << 56;
 
-/// How to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum Stop {
-    /// Requests that are there are answered, `graceful_timeout` at most.
-    Graceful = 0,
-    /// At once: connections are closed where they stand.
-    Quick = 1,
-}
-
-/// What other threads, and signal handlers, may do to an engine.
-#[derive(Debug)]
-pub struct Control {
-    waker: Waker,
-    /// 0, or 1 more than a [`Stop`].
-    stop: AtomicU32,
-    /// Whether others serve on while this one stops: see [`Control::retire`].
-    retires: AtomicBool,
-    /// The first graceful stop is put off, for a while.
-    has_patience: AtomicBool,
-    /// It was.
-    lame: AtomicBool,
-    /// The thread that is in a turn; 0: none.
-    turning: AtomicUsize,
-}
-
-impl Control {
-    fn new() -> Result<Self> {
-        let waker =
-            Waker::new().map_err(|source| Error::os("make an event descriptor", &source))?;
-        Ok(Control {
-            waker,
-            stop: AtomicU32::new(0),
-            retires: AtomicBool::new(false),
-            has_patience: AtomicBool::new(false),
-            lame: AtomicBool::new(false),
-            turning: AtomicUsize::new(0),
-        })
-    }
-
-    /// Whether the engine stops, or is about to.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) != 0
-    }
-
-    /// Whether it serves, and no stop was asked for.
-    pub fn is_ready(&self) -> bool {
-        !self.is_stopping() && !self.lame.load(Ordering::Relaxed)
-    }
-
-    /// Whether it stops at once.
-    pub fn is_quick(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) > Stop::Quick as u32
-    }
-
-    /// Whether the calling thread is in a turn of the engine.
-    pub fn is_inside(&self) -> bool {
-        self.turning.load(Ordering::Relaxed) == this_thread()
-    }
-
-    /// Let the loop turn.  Async-signal-safe.
-    pub fn wake(&self) {
-        self.waker.wake();
-    }
-
-    /// Ask the engine to stop gracefully, in favour of another that listens at the same place:
-    /// connections that are kept may still ask for something, for a moment, and then come back there.
-    /// A client of an engine that stops for good would gain nothing by it.
-    pub fn retire(&self) {
-        self.retires.store(true, Ordering::SeqCst);
-        self.begin_stop(Stop::Graceful);
-    }
-
-    /// Ask the engine to stop; a later call may only hurry it.  With `lame_duck` the first graceful stop
-    /// begins after that time, or with the second call.  Async-signal-safe.
-    pub fn stop(&self, how: Stop) {
-        if how == Stop::Graceful
-            && self.has_patience.load(Ordering::SeqCst)
-            && !self.is_stopping()
-            && !self.lame.swap(true, Ordering::SeqCst)
-        {
-            return self.waker.wake();
-        }
-        self.begin_stop(how);
-    }
-
-    fn begin_stop(&self, how: Stop) {
-        self.stop.fetch_max(how as u32 + 1, Ordering::SeqCst);
-        self.waker.wake();
-    }
-}
-
 /// What may be done to an engine from outside, while a thread turns it.
 #[derive(Clone)]
 pub struct Remote {
@@ -173,14 +82,6 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// A number that no other living thread has.
-fn this_thread() -> usize {
-    thread_local! {
-        static HERE: u8 = const { 0 };
-    }
-    HERE.with(|here| std::ptr::from_ref(here).addr())
-}
-
 /// The event loop of one worker.
 #[derive(Debug)]
 pub struct Engine {
@@ -195,6 +96,8 @@ pub struct Engine {
     accepting: bool,
     /// Whoever is in the queue is accepted, however many there are.
     drains: bool,
+    /// A connection has become idle while nobody was accepted.
+    has_idle: bool,
     share: Share,
     /// When accepting goes on after a failure.
     rests_until: u64,
@@ -275,6 +178,7 @@ impl Engine {
             listeners,
             accepting: false,
             drains: false,
+            has_idle: false,
             share: Share::default(),
             rests_until: 0,
             rested_for: String::new(),
@@ -353,18 +257,6 @@ impl Engine {
         self.core.limit_requests(requests, Box::new(may_retire));
     }
 
-    /// Others know whether it is about to stop, and put stops off themselves.
-    pub fn lame_when(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
-        self.control.has_patience.store(false, Ordering::SeqCst);
-        self.tell_lame(is_lame);
-    }
-
-    fn tell_lame(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
-        if let Some(gate) = &mut self.core.gate {
-            gate.is_lame = Some(Box::new(is_lame));
-        }
-    }
-
     /// Whether a thread did not come back from a request whose time was over, since the last call: the
     /// worker lacks it.
     pub fn take_stuck(&mut self) -> bool {
@@ -436,13 +328,16 @@ impl Engine {
             self.again = again;
         }
         self.read_mail();
+        if std::mem::take(&mut self.has_idle) {
+            self.make_room_late();
+        }
         self.obey();
         self.tell(self.core.context.now);
         // What a thread still runs cannot be cut: who is in a hurry does not wait for it.
         if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
         }
-        if !self.again.is_empty() || self.inbox.has_news() {
+        if !self.again.is_empty() || self.has_idle || self.inbox.has_news() {
             return Ok(Some(0));
         }
         let now = self.core.context.now;
@@ -539,6 +434,7 @@ impl Engine {
             return;
         };
         let fate = conn.drive(key, &mut self.core);
+        self.has_idle |= !self.accepting && fate == Fate::Wait && conn.is_kept();
         self.settle(key, fate);
     }
 
@@ -669,126 +565,8 @@ impl Engine {
         self.settle(key, fate);
     }
 
-    /// Do what [`Control::stop`] asked for.
-    fn obey(&mut self) {
-        if self.control.lame.load(Ordering::SeqCst) && self.stopping.is_none() {
-            self.put_off();
-        }
-        let asked = match self.control.stop.load(Ordering::SeqCst) {
-            0 => return,
-            1 => Stop::Graceful,
-            _ => Stop::Quick,
-        };
-        if self.stopping.is_none() {
-            self.begin_stop(asked);
-        }
-        if asked == Stop::Quick || self.core.context.now >= self.stop_at {
-            self.stopping = Some(Stop::Quick);
-            // The threads are to know, too.
-            self.control.stop.fetch_max(Stop::Quick as u32 + 1, Ordering::SeqCst);
-            for key in self.keys() {
-                self.remove(key, Fate::Close);
-            }
-        }
-    }
-
-    /// The stop was asked for, and begins later.
-    fn put_off(&mut self) {
-        let (now, settings) = (self.core.context.now, &self.core.context.setup.settings);
-        if self.lame_until == u64::MAX {
-            let ms = settings.lame_duck.as_millis() as u64;
-            self.lame_until = now.saturating_add(ms);
-            self.core.wheel.insert(TIMER_LAME, self.lame_until);
-            let log = &self.core.context.service.log;
-            log!(log, Info, "server", "Stops in {ms} ms (lame_duck); serves until then");
-        }
-        if now >= self.lame_until {
-            self.control.begin_stop(Stop::Graceful);
-        }
-    }
-
-    fn begin_stop(&mut self, how: Stop) {
-        let now = self.core.context.now;
-        let grace = self.core.context.setup.settings.graceful_timeout;
-        self.stop_at = now + grace.as_millis() as u64;
-        self.core.wheel.insert(TIMER_STOP, self.stop_at);
-        // A connection that comes from here on wakes another worker, if there is one.
-        let accepted = std::mem::take(&mut self.accepting);
-        self.unwatch_listeners();
-        // Who is in the queue already was promised an answer.  Others have room, if there are any.
-        self.drains = !self.control.retires.load(Ordering::SeqCst);
-        self.accepting = accepted || self.drains;
-        let own: Vec<bool> =
-            self.listeners.iter().map(|it| self.drains || self.serves(it)).collect();
-        self.stop_sharing();
-        for (index, _) in own.into_iter().enumerate().filter(|(_, own)| *own) {
-            while how == Stop::Graceful
-                && self.core.context.now < self.stop_at
-                && self.accept(index)
-            {}
-        }
-        self.stopping = Some(Stop::Graceful);
-        self.core.context.stopping = true;
-        self.core.context.retiring = self.control.retires.load(Ordering::SeqCst);
-        self.accepting = false;
-        for listener in self.listeners.drain(..) {
-            // Also for the connections that know it: nobody may wait in a queue without a server.
-            listener.close();
-        }
-        if how == Stop::Graceful {
-            self.conns.values_mut().for_each(Conn::hurry);
-            for key in self.keys() {
-                self.drive(key);
-            }
-        }
-    }
-
-    /// After a panic in it, whatever it did then: closes what clients would wait at.  The application
-    /// is not called, and threads that still run it keep what they use: all that is theirs, or a
-    /// request's, is left where it is for ever.
-    pub fn wreck(&mut self) {
-        self.control.stop(Stop::Quick);
-        for listener in &self.listeners {
-            listener.close();
-        }
-        if let Some(pulled) = &self.core.context.pulled {
-            pulled.close();
-        }
-        for key in self.keys() {
-            match self.conns.get(key) {
-                Some(conn) if conn.is_away() => {
-                    // Its descriptor is a thread's, too: not closed, lest it name another socket.
-                    let _ = sock::shutdown(conn.fd());
-                }
-                _ => self.conns.remove(key).into_iter().for_each(Conn::wreck),
-            }
-        }
-    }
-
     fn keys(&self) -> Vec<u64> {
         self.conns.keys().collect()
-    }
-}
-
-impl Drop for Engine {
-    /// Waits for applications that are running on threads.
-    fn drop(&mut self) {
-        self.control.stop(Stop::Quick);
-        for key in self.keys() {
-            self.remove(key, Fate::Close);
-        }
-        // What comes back may have to go once more, to be closed.
-        while self.core.away > 0 && self.core.wait_for_crew() {
-            self.take_back();
-        }
-        if let Some(crew) = &mut self.core.crew {
-            crew.close();
-        }
-        if let Some(pulled) = &self.core.context.pulled {
-            pulled.close();
-        }
-        self.core.leave_parked();
-        self.tell(u64::MAX / 2);
     }
 }
 

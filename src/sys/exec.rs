@@ -37,17 +37,22 @@ pub struct Program {
 /// reads them (strtok), and then the system has what it has written.
 static ARGS: OnceLock<Vec<u8>> = OnceLock::new();
 
+/// The signals that were blocked then: those of the process, and not of whatever thread starts it
+/// again, whose mask would be that of all threads of the new one.
+static MASK: OnceLock<proc::SignalMask> = OnceLock::new();
+
 /// Before `main`, or in dlopen: reads a file into memory, no more.
-extern "C" fn remember_args() {
+extern "C" fn remember_call() {
     if let Ok(line) = std::fs::read("/proc/self/cmdline") {
         let _ = ARGS.set(line);
     }
+    let _ = MASK.set(proc::SignalMask::current());
 }
 
 // SAFETY: the section is an array of such functions, which the dynamic linker calls once each.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static REMEMBER_ARGS: extern "C" fn() = remember_args;
+static REMEMBER_CALL: extern "C" fn() = remember_call;
 
 /// What a start adds to the program.
 #[derive(Debug)]
@@ -149,7 +154,7 @@ impl Program {
             ignored,
             parent: proc::pid(),
             bound,
-            mask: &mask,
+            mask: MASK.get().unwrap_or(&mask),
             failed: 0,
         };
         // Of whole pages, and more than what is called below needs.

@@ -74,6 +74,13 @@ impl PidFile {
         &self.path
     }
 
+    /// Whether it is at `path`, and names this process, so that there is nothing to write.
+    pub fn is_there(&self, path: &Path) -> bool {
+        self.owner == Some(proc::pid())
+            && std::path::absolute(path).is_ok_and(|path| path == self.path)
+            && named_by(path).is_ok_and(|named| named == self.owner)
+    }
+
     /// The name of this file while the one who has the name `path` still runs: `path.2`.
     pub fn second(path: &Path) -> PathBuf {
         let mut name = OsString::from(path);
@@ -87,6 +94,9 @@ impl PidFile {
     /// # Errors
     /// As [`PidFile::create`]; then it has the name that it had.
     pub fn rename(&mut self, to: &Path) -> Result<()> {
+        if self.is_there(to) {
+            return Ok(());
+        }
         self.replace(PidFile::create(to)?)
     }
 

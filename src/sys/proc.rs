@@ -97,6 +97,16 @@ pub const PANIC_STATUS: i32 = 70;
 pub struct SignalMask(libc::sigset_t);
 
 impl SignalMask {
+    /// What is blocked for this thread.
+    pub fn current() -> Self {
+        // SAFETY: as below; without a set nothing is changed.
+        unsafe {
+            let mut now: libc::sigset_t = std::mem::MaybeUninit::zeroed().assume_init();
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut now);
+            SignalMask(now)
+        }
+    }
+
     /// Blocks all signals for this thread; what was blocked before is returned.
     pub fn block_all() -> Self {
         // SAFETY: a sigset_t is plain numbers, for which zero is a value; the calls initialise and

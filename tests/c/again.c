@@ -7,6 +7,8 @@
  *
  *     runtime=1            threads run from the first line on, and signals come
  *     serve=thread         gw_serve is called in a thread
+ *     serve=deaf           the same, and the thread has all signals blocked
+ *     check=1              gw_config_check comes before gw_serve
  *     worker:option=value  is set in workers alone
  *     module=path          the application, instead of its own
  *     app=workers          the arbiter has no application
@@ -39,7 +41,7 @@
 static const char  release[] = "release-1";
 
 static char        *args[64];
-static int          count, own_status;
+static int          count, own_status, checks;
 static int          was_marked, child_was_worker = -1;
 static const char  *boot = "well", *upgrade, *ready, *lingers;
 
@@ -188,6 +190,12 @@ need(gw_result rc, const gw_error *err)
 }
 
 static void
+report(void *err, const gw_error *problem)
+{
+    *(gw_error *) err = *problem;
+}
+
+static void
 set(gw_config *cfg, const char *option)
 {
     char        name[40] = "";
@@ -262,6 +270,9 @@ configured(void)
         } else if (strcmp(it, "app=workers") == 0) {
             everywhere = 0;
 
+        } else if (strcmp(it, "check=1") == 0) {
+            checks = 1;
+
         } else if (strcmp(it, "status=own") == 0) {
             own_status = 1;
 
@@ -276,6 +287,9 @@ configured(void)
         app.call = answer;
         app.flags = GW_APP_THREADSAFE;
         need(gw_config_app(cfg, &app, &err), &err);
+    }
+    if (checks) {
+        need(gw_config_check(cfg, report, &err), &err);
     }
     return cfg;
 }
@@ -313,7 +327,8 @@ ask_child(const char *program)
 int
 main(int argc, char **argv)
 {
-    int        i, status = 0, in_thread = 0;
+    int        i, status = 0, in_thread = 0, started;
+    sigset_t   all, before;
     pthread_t  thread;
 
     /* As those do that hide what stands there. */
@@ -333,12 +348,17 @@ main(int argc, char **argv)
             start_runtime();
         }
         in_thread |= strcmp(args[i], "serve=thread") == 0;
+        in_thread |= 2 * (strcmp(args[i], "serve=deaf") == 0);
     }
     was_marked = getenv("GATEWAY_WORKER") != NULL;
     if (gw_is_worker()) {
         child_was_worker = ask_child(args[0]);
     }
-    if (in_thread && pthread_create(&thread, NULL, serve, &status) == 0) {
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, in_thread == 2 ? &all : NULL, &before);
+    started = in_thread && pthread_create(&thread, NULL, serve, &status) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started) {
         pthread_join(thread, NULL);
 
     } else {

@@ -64,6 +64,14 @@ drip(void *ctx, gw_chunk *out)
     return GW_OK;
 }
 
+/* The same, slowly. */
+static gw_result
+trickle(void *ctx, gw_chunk *out)
+{
+    usleep(45000);
+    return drip(ctx, out);
+}
+
 static gw_result
 never(void *ctx, gw_chunk *out)
 {
@@ -159,6 +167,17 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
             hang();
         }
         return rc < 0 ? rc : GW_DEFERRED;
+
+    } else if (strcmp(path, "/held") == 0) {
+        /* Its handle is not given up, and not lost either. */
+        static gw_deferred  *held;
+
+        rc = gw_defer(env, NULL, &held);
+        return rc < 0 ? rc : GW_DEFERRED;
+
+    } else if (strcmp(path, "/trickle") == 0) {
+        body->next = trickle;
+        return start(sr, &ok, NULL);
 
     } else if (strcmp(path, "/drip") == 0 || strcmp(path, "/never") == 0) {
         body->next = path[1] == 'd' ? drip : never;

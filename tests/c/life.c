@@ -193,16 +193,18 @@ main(int argc, char **argv)
     const char *as = "serve", *with = "", *module = NULL;
     gw_result   rc;
     int         i, wrapped = 0;
+    static char *volatile names[64];
 
     app.call = answer;
     app.name = "life";
     app.flags = GW_APP_THREADSAFE;
     for (i = 1; i < argc; i++) {
         /* What the process was started with stays: it may be started again. */
-        char  *name = strdup(argv[i]), *value = strchr(name, '=');
+        char  *name = names[i % 64] = strdup(argv[i]);
+        char  *value = strchr(name, '=');
 
-        if (value == NULL) {
-            fprintf(stderr, "%s: no value\n", name);
+        if (value == NULL || i >= 64) {
+            fprintf(stderr, "%s: no value, or too many\n", name);
             return 2;
         }
         *value++ = '\0';

@@ -170,6 +170,34 @@ fn a_successor_keeps_what_the_dead_have_left() {
     }
 }
 
+/// It may end while it is read.
+#[test]
+fn what_is_seen_in_flight_has_not_ended() {
+    let flights = Arc::new(Flights::new(1, false).unwrap());
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut recorder = Recorder::new(Arc::clone(&flights), 0, 0, 0);
+            let (seat, peer) = (recorder.seat(0), Peer::unix());
+            while !ends.load(Ordering::Relaxed) {
+                let all: [_; 50] = std::array::from_fn(|_| recorder.begin(&entry(1, b"/", &peer)));
+                for request in all {
+                    seat.finish(request, 200, 1);
+                    recorder.give_back(request);
+                }
+            }
+        });
+        let (mut seen, mut ended) = (0, 0);
+        while seen < 20_000 {
+            let all = all(&flights, 0, Which::InFlight, 0);
+            seen += all.len();
+            ended += all.iter().filter(|info| !info.phase.is_in_flight()).count();
+        }
+        ends.store(true, Ordering::Relaxed);
+        assert_eq!(ended, 0);
+    });
+}
+
 /// Whoever reads while it is written sees one request or another, and never a mixture.
 #[test]
 fn what_is_read_belongs_together() {

@@ -68,7 +68,10 @@ impl Flights {
         };
         found.sort_by_cached_key(began);
         for number in found {
-            if let Some(info) = self.look(slot, number, now_ns) {
+            // It may have ended meanwhile.
+            if let Some(info) = self.look(slot, number, now_ns)
+                && (which == Which::Recent || info.phase.is_in_flight())
+            {
                 see(&info);
             }
         }

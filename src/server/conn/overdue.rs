@@ -168,6 +168,8 @@ impl Conn {
             Taken::Committed(_) => {
                 self.tell_cut(core);
                 gate.close();
+                // The thread may not come back soon.
+                let _ = sock::cut(self.fd());
                 self.doom(Fate::Reset);
                 return Some(Fate::Wait);
             }
@@ -202,7 +204,7 @@ impl Conn {
         Some(Fate::Wait)
     }
 
-    fn look_again(&mut self, key: u64, core: &mut Core, after: u64) {
+    pub(super) fn look_again(&mut self, key: u64, core: &mut Core, after: u64) {
         let at = self.overdue_at(core).max(core.context.now + after);
         self.deadline = self.limit.min(at);
         core.arm(key, self);
@@ -212,6 +214,8 @@ impl Conn {
     fn answer_instead(&mut self, key: u64, slot: Box<Slot>, core: &mut Core) -> Fate {
         count(core);
         self.tell_late(&slot, core);
+        // A handle may keep it for long.
+        core.context.seat.set_status(slot.flight.get(), TIMED_OUT);
         let other = core.take_slot();
         for (to, from) in
             [(&other.eof, &slot.eof), (&other.drained, &slot.drained), (&other.ended, &slot.ended)]

@@ -60,9 +60,10 @@ impl Conn {
         if !goes_on {
             let timeout = match self.waiting {
                 // Who has just come was promised an answer, and must ask for it now.
-                Waiting::First if core.context.stopping => {
-                    settings.header_timeout.min(STOP_PATIENCE)
-                }
+                Waiting::First if core.context.stopping => match settings.header_timeout {
+                    Duration::ZERO => STOP_PATIENCE,
+                    timeout => timeout.min(STOP_PATIENCE),
+                },
                 Waiting::First | Waiting::Head => settings.header_timeout,
                 Waiting::Idle if core.context.stopping => settings.keepalive.min(KEPT_PATIENCE),
                 Waiting::Idle => settings.keepalive,
@@ -138,7 +139,14 @@ impl Conn {
                     self.returned(job);
                     self.overdue(key, core)
                 }
-                None => Fate::Wait,
+                None => {
+                    // A thread has it: only its own time is left.
+                    self.limit = u64::MAX;
+                    if core.context.limited {
+                        self.look_again(key, core, 0);
+                    }
+                    Fate::Wait
+                }
             },
             Waiting::App => self.expire_handle(key, core),
             Waiting::Head => {

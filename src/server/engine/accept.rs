@@ -12,6 +12,9 @@ use super::{Engine, TIMER_ACCEPT, TOKEN_LISTENER};
 /// Connections that are accepted in one go, before those that are there get their turn.
 const ACCEPT_BATCH: usize = 64;
 
+/// Connections that may wait where the kernel does not say how many: the most that `backlog` allows.
+const QUEUE_MAX: usize = 65_535;
+
 /// Idle connections that give way at once.
 const ROOM_MAX: usize = 1024;
 
@@ -67,6 +70,20 @@ impl Engine {
         }
     }
 
+    /// At a stop: accept whoever is in the queue, and no more than can have been there when it came.
+    /// Otherwise clients that come again as soon as they have their answer would put it off for ever.
+    pub(super) fn drain(&mut self, index: usize) {
+        let room = self.listeners[index].info().map_or(0, |info| info.backlog as usize);
+        let room = if room == 0 { QUEUE_MAX } else { room };
+        for _ in 0..=room / ACCEPT_BATCH {
+            let is_late = self.core.context.now >= self.stop_at || self.control.is_quick();
+            if is_late || !self.accept(index) {
+                return;
+            }
+            self.core.context.tell_time();
+        }
+    }
+
     /// At `worker_connections`, others wait in the listeners' queues.
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
@@ -79,9 +96,17 @@ impl Engine {
         }
     }
 
+    /// The same for those that have become idle since nobody is accepted.
+    pub(super) fn make_room_late(&mut self) {
+        let most = self.core.context.setup.settings.worker_connections as usize;
+        if self.stopping.is_none() && self.conns.len() >= most {
+            self.make_room();
+        }
+    }
+
     /// For the sake of probes, connections that have been idle for longest give way.
     fn make_room(&mut self) {
-        if !self.core.gate.as_ref().is_some_and(|gate| gate.has_probes()) {
+        if !self.core.admission.as_ref().is_some_and(|it| it.has_probes()) {
             return;
         }
         let idle = self.conns.iter().filter(|(_, conn)| conn.is_kept());

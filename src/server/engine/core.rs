@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::gate::Gate;
+use super::admission::Admission;
 use crate::base::error::Result;
 use crate::base::log::log;
 use crate::base::slab::Slab;
@@ -46,7 +46,7 @@ pub(in crate::server) struct Core {
     /// How many requests may still begin before the engine is to retire.
     left: u64,
     may_retire: Option<MayRetire>,
-    pub(in crate::server) gate: Option<Box<Gate>>,
+    pub(in crate::server) admission: Option<Box<Admission>>,
 }
 
 /// Says whether an engine that has served as many requests as it should may retire.
@@ -64,7 +64,7 @@ impl Core {
         let threads = context.setup.threads()?;
         let crew = if threads > 0 { Some(crew::hire(threads, &context, &recorder)?) } else { None };
         let wheel = Wheel::new(context.now);
-        let gate = Gate::new(&context.setup.settings);
+        let admission = Admission::new(&context.setup.settings);
         Ok(Core {
             context,
             poller,
@@ -78,7 +78,7 @@ impl Core {
             stuck: false,
             left: u64::MAX,
             may_retire: None,
-            gate,
+            admission,
         })
     }
 

@@ -1,5 +1,9 @@
+use std::io::Write;
+use std::net::TcpStream;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::gateway::abi::{Environ, StartResponse};
@@ -31,6 +35,41 @@ fn a_connection_has_few_timers_however_its_deadline_moves() {
         most = most.max(engine.core.wheel.len());
     }
     assert!(most <= 8, "{most} timers");
+}
+
+/// Asks for something at `address`; the answer ends the connection.
+fn ask(address: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    client
+}
+
+#[test]
+fn clients_that_always_come_again_do_not_put_a_stop_off() {
+    const FOR_EVER: usize = 2000;
+    let (address, calls) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
+    let mut config = Config::new();
+    config.set("bind", "127.0.0.1:0?backlog=100").unwrap();
+    let (to, called) = (Arc::clone(&address), Arc::clone(&calls));
+    let clients = Mutex::new(Vec::new());
+    let app = move |_: &Environ, _: &StartResponse<'_>| {
+        if called.fetch_add(1, Ordering::Relaxed) < FOR_EVER {
+            let mut clients = clients.lock().unwrap();
+            clients.clear();
+            clients.push(ask(&to.lock().unwrap()));
+        }
+        Ok(Body::empty())
+    };
+    config.application(Application::new(app).nonblocking());
+    let setup = Arc::new(Setup::new(config).unwrap());
+    let listeners = setup.bind().unwrap();
+    *address.lock().unwrap() = listeners[0].local().to_owned();
+    let mut engine = Engine::new(setup, listeners, Arc::new(Counters::default())).unwrap();
+    let _first = ask(&address.lock().unwrap());
+    engine.control().stop(Stop::Graceful);
+    engine.turn(0).unwrap();
+    let calls = calls.load(Ordering::Relaxed);
+    assert!((1..FOR_EVER).contains(&calls), "{calls} calls");
 }
 
 /// One other worker, which has nothing.

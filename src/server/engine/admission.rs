@@ -8,7 +8,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::service::Service;
 
 /// Stands before the application, if there is anything to guard.
-pub(in crate::server) struct Gate {
+pub(in crate::server) struct Admission {
     /// How many requests the application may have; 0: any number.
     most: u64,
     /// Where a load balancer asks whether it should send more; empty: nowhere.
@@ -28,13 +28,13 @@ pub(in crate::server) enum Verdict {
     Lame,
 }
 
-impl Gate {
+impl Admission {
     /// None: there is nothing to guard, and nothing to count.
-    pub(super) fn new(settings: &Settings) -> Option<Box<Gate>> {
+    pub(super) fn new(settings: &Settings) -> Option<Box<Admission>> {
         let (most, health) = (u64::from(settings.worker_requests), &settings.health_path);
         let health = health.as_bytes().into();
         (most > 0 || !settings.health_path.is_empty())
-            .then(|| Box::new(Gate { most, health, is_lame: None }))
+            .then(|| Box::new(Admission { most, health, is_lame: None }))
     }
 
     /// Whether connections are kept free for whoever asks for the server's health.
@@ -56,8 +56,8 @@ impl Gate {
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("Admission").field("most", &self.most).finish_non_exhaustive()
     }
 }
