@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use harness::life::until;
 use harness::{PATIENCE, Server, program, support};
 
 /// A server with a listener of each kind.
@@ -36,6 +37,10 @@ impl Fronts {
         ];
         let args = ["{}", &binds[0], &binds[1], &binds[2], "worker_model=inline"];
         let server = Server::start(&program(&["tests/c/app.c"]), &[&args, options].concat());
+        // The address of the others answers first.
+        for path in [&uwsgi, &scgi, &fastcgi] {
+            until("it listens there", || UnixStream::connect(path).is_ok());
+        }
         Fronts { server, uwsgi, scgi, fastcgi }
     }
 
