@@ -318,6 +318,22 @@ fn what_is_not_whole_says_so_and_costs_nobody_else() {
     }
 }
 
+#[test]
+fn the_pieces_of_a_chunk_stay_as_long_as_they_are_needed() {
+    for way in WAYS {
+        let front = Front::meet(way, &["output_buffer=1m"]);
+        let mut client = front.connect();
+        // Less than a record, one and a bit that is small enough to be copied, and several.
+        for len in [0, 5_000, 65_528, 65_529, 65_600, 70_000, 400_000] {
+            let answer = client.ask(1, &format!("/chunk?n={len}"), b"");
+            assert_eq!((answer.body().len(), answer.end), (len, WHOLE));
+            let is_right = |(at, octet): (usize, &u8)| *octet == b'a' + (at % 26) as u8;
+            assert!(answer.body().iter().enumerate().all(is_right), "{way} {len}");
+        }
+        front.stop();
+    }
+}
+
 /// A file of so many octets, each what its place says.
 fn file(len: usize) -> (PathBuf, Vec<u8>) {
     let octets: Vec<u8> = (0..len).map(|at| (at * 7 / 5 % 251) as u8).collect();
@@ -452,13 +468,15 @@ fn what_is_refused_is_answered_and_the_connection_goes_on() {
     front.stop();
 }
 
+/// What is sent, the answers that it gets, and what the log has of it.
+type Case<'a> = (&'a str, Vec<u8>, &'a [(u16, &'a str)], &'a str);
+
 #[test]
 fn nonsense_ends_a_connection_and_nothing_else() {
     let front = Front::app(&["errorlog=-", "loglevel=info"]);
     let whole = request(1, true, "/", b"");
     let hello = "hello, world\n";
-    // What is sent, the answers to 1 and 2, and what the log has of it.
-    let table: [(&str, Vec<u8>, &[(u16, &str)], &str); 9] = [
+    let table: [Case; 9] = [
         ("HTTP", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), &[], "HTTP was spoken"),
         ("version 2", vec![2, 1, 0, 1, 0, 8, 0, 0], &[], "of another version"),
         ("a BEGIN without content", record(BEGIN, 1, b"short"), &[], "that is none"),

@@ -19,8 +19,8 @@ use crate::sys::send;
 use crate::sys::sock::{self, Peer};
 use crate::wire::fastcgi::{self, CUT, End, HEAD, Head, KEEPS, Kind, end_request};
 
-/// Octets that may wait for one request to take them before nothing is read from the web server any
-/// more: FastCGI cannot tell it to go on with the others only.
+/// Octets that may wait for requests to take them before nothing is read from the web server any more,
+/// whatever they wait for: FastCGI cannot tell it to go on with others only.
 const PENDING_MAX: usize = 256 * 1024;
 
 /// Octets that one read asks for.
@@ -37,7 +37,7 @@ pub(super) struct Hub {
     next: usize,
     /// A request was to be the last of the connection.
     ends: bool,
-    /// Records on their way, reused.
+    /// Records on their way, in either direction; reused.
     records: Vec<u8>,
 }
 
@@ -77,9 +77,9 @@ impl Hub {
         self.ways.is_empty()
     }
 
-    /// Whether a request does not take what is there for it.
+    /// Whether too much waits for requests that do not take it.
     pub(super) fn is_full(&self) -> bool {
-        self.ways.iter().any(|way| way.to.len() - way.sent >= PENDING_MAX)
+        self.ways.iter().map(|way| way.to.len() - way.sent).sum::<usize>() >= PENDING_MAX
     }
 
     /// Whether the connection is to end with the last request.
@@ -134,7 +134,6 @@ impl Hub {
             }
         }
         records.clear();
-        records.shrink_to(READ_MAX);
         self.records = records;
         for way in &mut self.ways {
             way.send(core);
@@ -165,6 +164,7 @@ impl Hub {
         core: &mut Core,
     ) -> bool {
         let mut came = false;
+        let mut records = std::mem::take(&mut self.records);
         while out.len() < most {
             let count = self.ways.len();
             let turn = (0..count).map(|at| (self.next + at) % count);
@@ -172,7 +172,7 @@ impl Hub {
             self.next = at + 1;
             came = true;
             let way = &mut self.ways[at];
-            way.read(out);
+            way.read(&mut records, out);
             if let Some(over) = way.over {
                 if over == Over::Lost {
                     end_request(out, way.id, CUT, End::Complete);
@@ -182,6 +182,9 @@ impl Hub {
                 core.end_way(way.token);
             }
         }
+        records.clear();
+        records.shrink_to(if self.ways.is_empty() { 0 } else { 2 * READ_MAX });
+        self.records = records;
         came
     }
 
@@ -241,6 +244,8 @@ impl Way {
             match send::send(self.end.as_raw_fd(), &self.to[self.sent..], false) {
                 Ok(n) => self.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // It may never be quite empty.
+                    self.to.drain(..std::mem::take(&mut self.sent));
                     return self.want_write(true, core);
                 }
                 // It wants no more of it; its answer is there, or its end.
@@ -265,23 +270,19 @@ impl Way {
         }
     }
 
-    /// Read once; whole records go to `out`.
-    fn read(&mut self, out: &mut Vec<u8>) {
-        match sock::recv_spare(self.end.as_raw_fd(), &mut self.from, READ_MAX) {
+    /// Read once, into `records`, which is scratch; whole ones go to `out`.
+    fn read(&mut self, records: &mut Vec<u8>, out: &mut Vec<u8>) {
+        records.clear();
+        records.append(&mut self.from);
+        match sock::recv_spare(self.end.as_raw_fd(), records, READ_MAX) {
             Ok(0) => self.over = Some(Over::Lost),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.ready = false;
-                if self.from.is_empty() {
-                    self.from.shrink_to(KEEP);
-                }
-                return;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
             Err(_) => self.over = Some(Over::Lost),
         }
         let mut at = 0;
-        while let Some(head) = Head::read(&self.from[at..])
-            && self.from.len() - at >= head.size()
+        while let Some(head) = Head::read(&records[at..])
+            && records.len() - at >= head.size()
         {
             at += head.size();
             if head.kind == Kind::EndRequest as u8 {
@@ -289,7 +290,7 @@ impl Way {
                 break;
             }
         }
-        out.extend_from_slice(&self.from[..at]);
-        self.from.drain(..at);
+        out.extend_from_slice(&records[..at]);
+        self.from.extend_from_slice(&records[at..]);
     }
 }

@@ -222,6 +222,9 @@ impl Slot {
                 }
                 Event::More | Event::Head | Event::Pong => {
                     buf.consume(step.consumed);
+                    if decoder.is_aborted() {
+                        input.fail(Kind::Closed);
+                    }
                     return Fed::More(progress);
                 }
             }

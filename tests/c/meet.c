@@ -9,6 +9,7 @@
  *
  *     /meet?n=8   answered when n of them are there
  *     /hold       answered when its client has left
+ *     /chunk?n=9  one chunk of so many octets, which are spoilt when released
  *     /counts     how many are held, and have heard that their clients left
  */
 #define _GNU_SOURCE
@@ -123,6 +124,31 @@ hold_later(gw_environ *env)
     return rc < 0 ? rc : GW_DEFERRED;
 }
 
+typedef struct { size_t len; unsigned char data[]; } block;
+
+static void
+spoil(void *arg)
+{
+    block *b = arg;
+
+    memset(b->data, '!', b->len);
+    free(b);
+}
+
+static gw_result
+chunk(gw_start_response_fn start, void *sr, gw_body *body, size_t n)
+{
+    block     *b = malloc(sizeof *b + n);
+    gw_result  rc = start(sr, &ok, NULL);
+    size_t     i;
+
+    b->len = n;
+    for (i = 0; i < n; i++) {
+        b->data[i] = (unsigned char) ('a' + i % 26);
+    }
+    return rc < 0 ? rc : gw_body_bytes(body, b->data, n, spoil, b);
+}
+
 static gw_result
 app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     gw_body *body)
@@ -148,6 +174,10 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
         }
         rc = hold(env);
         return rc < 0 ? rc : say(env, start, sr, body, "left");
+    }
+    if (memmem(env->path_info.data, env->path_info.len, "/chunk", 6) != NULL) {
+        return chunk(start, sr, body,
+                     strtoul(gw_environ_cstr(env, n), NULL, 10));
     }
     pthread_mutex_lock(&lock);
     snprintf(text, sizeof text, "held %ld left %ld", held, left);

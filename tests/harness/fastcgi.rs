@@ -151,7 +151,7 @@ impl Fcgi {
             let mut octets = [0; 64 * 1024];
             match self.stream.read(&mut octets) {
                 Ok(0) => {
-                    assert_eq!(self.ahead, b"", "a record is cut short");
+                    assert!(self.ahead.is_empty(), "a record is cut short");
                     return false;
                 }
                 Ok(n) => self.ahead.extend(&octets[..n]),

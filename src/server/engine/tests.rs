@@ -184,25 +184,6 @@ fn reply_to_all(held: &Mutex<Vec<Deferred>>) {
 }
 
 #[test]
-fn the_pieces_of_a_chunk_stay_as_long_as_they_are_needed() {
-    // One record and a bit, which is small enough to be copied; and several records.
-    for len in [65_529, 65_600, 70_000, 400_000] {
-        let app = move |_: &Environ, start: &StartResponse<'_>| {
-            start.respond(&Response::new(200, &[]))?;
-            Ok(Body::from_vec((0..len).map(|at: usize| (at % 127) as u8 | 0x80).collect()))
-        };
-        let app = Application::new(app).nonblocking();
-        let (mut engine, mut client) = fastcgi_engine(app, &[]);
-        client.write_all(&fastcgi(7, 1)).unwrap();
-        let all = records(&ends(&mut engine, &mut client, 1));
-        let out: Vec<u8> = all.iter().filter(|it| it.0 == 6).flat_map(|it| it.2.clone()).collect();
-        let head = out.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
-        assert_eq!(out.len() - head, len);
-        assert!(out[head..].iter().enumerate().all(|(at, it)| *it == (at % 127) as u8 | 0x80));
-    }
-}
-
-#[test]
 fn one_request_after_another_needs_no_connection_of_its_own() {
     let app = |_: &Environ, start: &StartResponse<'_>| {
         start.respond(&Response::new(204, &[]))?;

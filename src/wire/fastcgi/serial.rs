@@ -135,6 +135,7 @@ impl Serial {
     /// Whole records of requests that are answered apart, as they came but for padding and for where
     /// content is cut; `into` is empty.  Each of these ids is theirs until [`Self::finish_apart`].
     pub fn take_aside(&mut self, into: &mut Vec<u8>) {
+        debug_assert!(into.is_empty());
         std::mem::swap(&mut self.aside, into);
     }
 
