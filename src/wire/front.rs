@@ -169,6 +169,47 @@ impl Decoders {
     pub fn body_is_plain(&self) -> bool {
         self.is_http || self.other.used != Used::Serial
     }
+
+    /// Whether the spans of the head are of the octets that were read.
+    #[inline(always)]
+    pub fn is_head_here(&self) -> bool {
+        self.body_is_plain()
+    }
+
+    /// At the start of a FastCGI connection: how many requests the whole server may have at once, and
+    /// whether requests of a connection that is kept are all answered [`apart`](fastcgi::Serial).
+    pub fn multiplex(&mut self, everywhere: u32, apart: bool) {
+        if let Some(serial) = self.serial() {
+            serial.multiplex(everywhere, apart);
+        }
+    }
+
+    /// The FastCGI decoder, if it is in use.
+    #[inline(always)]
+    pub fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
+        if self.is_http { None } else { self.other.serial() }
+    }
+
+    /// Whether the web server has taken the request back (FastCGI's ABORT_REQUEST).
+    #[inline(always)]
+    pub fn is_aborted(&self) -> bool {
+        !self.is_http && self.other.is_aborted()
+    }
+
+    /// Whether what was refused belongs to a request that can be answered.
+    pub fn has_request(&self) -> bool {
+        self.is_http || self.other.has_request()
+    }
+
+    /// Whether others may follow a request that was refused: the rest of it can be told from them.
+    pub fn may_recover(&mut self) -> bool {
+        self.serial().is_some_and(|it| it.may_recover())
+    }
+
+    /// The request was refused, and answered: whether others may follow all the same.
+    pub fn recover(&mut self) -> bool {
+        self.serial().is_some_and(fastcgi::Serial::recover)
+    }
 }
 
 /// The decoders of what is not HTTP.  None of it is inline: HTTP is not to pay for it.
@@ -310,6 +351,22 @@ impl Other {
     fn remaining(&self) -> Option<u64> {
         used!(self.as_deref, packet it => it.remaining(), serial _it => None)
     }
+
+    fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
+        match self.used {
+            Used::Serial => self.serial.as_deref_mut(),
+            Used::Packet(_) => None,
+        }
+    }
+
+    #[inline(never)]
+    fn is_aborted(&self) -> bool {
+        used!(self.as_deref, packet _it => false, serial it => it.is_aborted())
+    }
+
+    fn has_request(&self) -> bool {
+        used!(self.as_deref, packet _it => true, serial it => it.is_busy())
+    }
 }
 
 /// The encoder of the answer.  HTTP's is inline in the callers, the others are behind a call.
@@ -361,6 +418,29 @@ impl Encoder for Speech {
             Speech::Http => http1::Encoder.end(out, mode),
             Speech::Uwsgi | Speech::Scgi => {}
             Speech::FastCgi(id) => fastcgi::Encoder { id }.end(out, mode),
+        }
+    }
+
+    fn end_busy(&self, out: &mut Vec<u8>, mode: BodyMode) {
+        match *self {
+            Speech::FastCgi(id) => fastcgi::Encoder { id }.end_busy(out, mode),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.end(out, mode),
+        }
+    }
+
+    fn complain(&self, out: &mut Vec<u8>, text: &[u8]) {
+        if let Speech::FastCgi(id) = *self {
+            fastcgi::Encoder { id }.complain(out, text);
+        }
+    }
+
+    fn ends_bodies(&self) -> bool {
+        matches!(self, Speech::FastCgi(_))
+    }
+
+    fn cut(&self, out: &mut Vec<u8>) {
+        if let Speech::FastCgi(id) = *self {
+            fastcgi::Encoder { id }.cut(out);
         }
     }
 
