@@ -21,6 +21,8 @@ pub struct Origin<'a> {
     pub local: &'a Peer,
     /// wsgi.url_scheme.
     pub scheme: &'static [u8],
+    /// Whether whoever sent it is believed to speak of others.
+    pub is_trusted: bool,
 }
 
 /// A name of ours, for `SERVER_SOFTWARE`.

@@ -294,6 +294,16 @@ impl Exchange {
         counters.in_flight.plus(1);
     }
 
+    /// Further variables of the request that has just begun.
+    pub fn add_vars(&self, told: &[(&'static str, Vec<u8>)]) {
+        let mut vars = self.vars.borrow_mut();
+        vars.extend(told.iter().map(|(name, value)| Pair {
+            name: Octets::new(name.as_bytes()),
+            value: self.arena.copy(value),
+        }));
+        self.env.borrow_mut().set_vars(vars.as_slice());
+    }
+
     /// A body is to come.  Says whether the application is to be called before it is complete.
     pub fn expect_body(&self) -> bool {
         // Also for a client that waits for a 100: it is told to go on by whoever reads first, which

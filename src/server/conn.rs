@@ -3,6 +3,7 @@
 //! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
 //! as it can without waiting, and says what to wait for.
 
+mod opening;
 mod overdue;
 mod timing;
 
@@ -22,10 +23,12 @@ use crate::wire::{Asked, BodyMode, Event, Framing, Reject, http1, uwsgi};
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
 use super::record;
+use opening::{Claims, Opening};
 use overdue::Limits;
 use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
+use super::terms::Terms;
 
 /// Steps that one connection may go in one go while others wait: a request whose body and answer
 /// are there takes one.
@@ -60,6 +63,12 @@ pub(super) struct Conn {
     fd: OwnedFd,
     peer: Peer,
     local: Local,
+    /// What its listener allows.
+    terms: Arc<Terms>,
+    /// Those are the usual ones.
+    is_usual: bool,
+    opening: Opening,
+    /// What is spoken, once that is known.
     speech: Speech,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
@@ -123,12 +132,21 @@ impl Local {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local, speech: Speech) -> Self {
+    pub(super) fn new(
+        fd: OwnedFd,
+        peer: Peer,
+        local: Local,
+        terms: Arc<Terms>,
+        is_usual: bool,
+    ) -> Self {
         Conn {
             fd,
             peer,
             local,
-            speech,
+            is_usual,
+            opening: Opening::new(&terms, &peer),
+            speech: terms.speech.unwrap_or_default(),
+            terms,
             slot: None,
             waiting: Waiting::First,
             progress: false,
@@ -227,8 +245,8 @@ impl Conn {
             Some(slot) => slot,
             None => {
                 let mut slot = core.take_slot();
-                if self.speech != Speech::Http {
-                    slot.decoder.get_mut().speak(self.speech);
+                if !self.is_usual {
+                    self.dress(&mut slot);
                 }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
@@ -273,6 +291,19 @@ impl Conn {
         }
         self.schedule(key, before, core);
         fate
+    }
+
+    /// A slot is to serve under the terms of this listener.
+    #[inline(never)]
+    fn dress(&self, slot: &mut Slot) {
+        let decoder = slot.decoder.get_mut();
+        if self.terms.has_own_limits {
+            decoder.limit(self.terms.limits);
+        }
+        if self.speech != Speech::Http {
+            decoder.speak(self.speech);
+        }
+        let _ = slot.terms.set(Arc::clone(&self.terms));
     }
 
     /// A thread takes the request further; a full queue gives it back.
@@ -375,6 +406,11 @@ impl Conn {
                 Err(_) => return Some(Fate::Reset),
             }
         }
+        if self.opening.is_before()
+            && let Some(step) = self.open(slot, core)
+        {
+            return step;
+        }
         let (in_head, step) = {
             let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
@@ -384,7 +420,20 @@ impl Conn {
         };
         match step.event {
             Event::Head => {
-                self.begin(slot, core, step.consumed);
+                let has_claims = self.opening.trusted && slot.decoder.get_mut().has_forwarded();
+                let claims = match has_claims {
+                    true => self.heed(slot),
+                    false => Ok(None),
+                };
+                let claims = match claims {
+                    Ok(claims) => claims,
+                    Err(reject) => {
+                        let is_head = slot.decoder.borrow().asked().is_head;
+                        self.refuse(slot, core, reject, is_head);
+                        return None;
+                    }
+                };
+                self.begin(slot, core, step.consumed, claims.as_ref());
                 self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
@@ -472,7 +521,13 @@ impl Conn {
     }
 
     /// A head is complete: the first `head_len` unread octets.
-    fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
+    fn begin(
+        &mut self,
+        slot: &mut Slot,
+        core: &mut Core,
+        head_len: usize,
+        claims: Option<&Claims>,
+    ) {
         let Slot { decoder, buf, exchange: x, began, .. } = slot;
         let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
         let framing = front.framing();
@@ -486,9 +541,18 @@ impl Conn {
         self.gives_way = false;
         self.progress = true;
         core.count_request();
-        let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
+        let is_https = claims.and_then(|it| it.is_https).unwrap_or(self.opening.is_https);
+        let origin = Origin {
+            remote: claims.and_then(|it| it.client.as_ref()).unwrap_or(&self.peer),
+            local: self.local.name(),
+            scheme: if is_https { b"https" } else { b"http" },
+            is_trusted: self.opening.trusted,
+        };
         let id = core.next_id();
         x.begin(front, buf, &origin, id);
+        if let Some(told) = &self.opening.told {
+            x.add_vars(told);
+        }
         buf.consume(head_len);
         let mut now = core.context.now * 1_000_000;
         if core.context.timed {
@@ -509,7 +573,7 @@ impl Conn {
             self.limits = Limits::of(front.asked(), front.speech(), id);
             slot.gate.open();
         }
-        core.record(slot, id, now, &self.peer);
+        core.record(slot, id, now, origin.remote);
     }
 
     /// The request waits for its body, if it has one.
@@ -525,7 +589,7 @@ impl Conn {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         if let Fed::Rejected(reject) = fed {
-            record::body_refused(&core.context, x, &reject);
+            record::body_refused(&core.context, &self.terms, x, &reject);
             self.lingers = true;
             x.refuse(&wire, reject.status, reject.reason);
             return None;
@@ -657,7 +721,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::body_refused(&core.context, &slot.exchange, &reject);
+                record::body_refused(&core.context, &self.terms, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -709,6 +773,9 @@ impl Conn {
     /// An answer to what is not a request.
     #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        if self.opening.is_before() {
+            return self.give_up(slot, core, reject);
+        }
         let counters = core.context.service.counters();
         counters.requests.plus(1);
         counters.count_status(reject.status);
@@ -731,7 +798,7 @@ impl Conn {
     /// Nothing more can be read from this client, which is not told why.
     #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
-        record::refused(&core.context, self.peer.address(), &reject);
+        record::refused(&core.context, &self.terms, self.peer.address(), &reject);
         slot.buf.borrow_mut().discard();
         self.closing = true;
         self.lingers = true;

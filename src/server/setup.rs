@@ -21,9 +21,9 @@ use crate::sys::localtime;
 use crate::sys::notify;
 use crate::sys::user::{self, Identity};
 use crate::wire::Limits;
-use crate::wire::front::Speech;
 
 use super::access::Format;
+use super::terms::{Terms, limits_of};
 
 /// The number of standard output, which an access log of "-" goes to.
 pub const STDOUT: i32 = 1;
@@ -91,13 +91,7 @@ impl Draft {
         log: Logger,
         access: Option<(Format, LineFile)>,
     ) -> Self {
-        let limits = Limits {
-            line: settings.limit_request_line as usize,
-            fields: settings.limit_request_fields as usize,
-            field_size: settings.limit_request_field_size as usize,
-            head: settings.limit_request_head as usize,
-            body: settings.body_limit(),
-        };
+        let limits = limits_of(&settings);
         let spool_dir = settings.spool_directory();
         Setup { settings, stack, log, access, limits, once: false, spool_dir, owner: None }
     }
@@ -133,7 +127,9 @@ impl<S> Setup<S> {
     pub fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
         let (mut bound, mut there) = (Vec::new(), there.to_vec());
         for listener in &self.settings.listeners {
-            bound.extend(self.bind_one(listener, &mut there)?);
+            let these = self.bind_one(listener, &mut there)?;
+            these.iter().for_each(|it| it.speak(listener.protocol as u32));
+            bound.extend(these);
         }
         Ok(bound)
     }
@@ -200,29 +196,22 @@ impl<S> Setup<S> {
     }
 }
 
-/// What is spoken on a connection of this protocol.
-pub fn speech_of(protocol: Protocol) -> Speech {
-    match protocol {
-        Protocol::Http => Speech::Http,
-        Protocol::Uwsgi => Speech::Uwsgi,
-        Protocol::FastCgi => Speech::FastCgi(0),
-        Protocol::Scgi => Speech::Scgi,
-    }
-}
-
 impl<S> Setup<S> {
-    /// What is spoken on a socket that listens.
-    pub fn spoken_on(&self, listening: &Listening) -> Speech {
-        let asked = listening.asked();
+    /// What holds on a connection where this is spoken, as far as no listener says otherwise.
+    pub(super) fn usual_terms(&self, protocol: Protocol) -> Terms {
+        Terms::new(protocol, &self.settings)
+    }
+
+    /// What holds on a socket that listens; `None`: the usual, and HTTP.
+    pub(super) fn terms_on(&self, listening: &Listening) -> Option<Terms> {
+        let asked = listening.asked()?;
+        let has_more = |it: &&Listener| it.protocol != Protocol::Http || it.has_own();
         // Names are not looked up again for what is said anyway.
-        for listener in self.settings.listeners.iter().filter(|it| it.protocol != Protocol::Http) {
-            if asked
-                .is_some_and(|asked| addresses_of(listener).is_ok_and(|all| all.contains(asked)))
-            {
-                return speech_of(listener.protocol);
-            }
-        }
-        Speech::Http
+        let of_asked =
+            |it: &&Listener| addresses_of(it).is_ok_and(|addresses| addresses.contains(asked));
+        let listener = self.settings.listeners.iter().filter(has_more).find(of_asked)?;
+        let terms = Terms::new(listener.protocol, &self.settings.of(listener));
+        Some(Terms { has_own_limits: listener.has_own(), ..terms })
     }
 }
 
@@ -357,6 +346,7 @@ pub fn addresses_of(listener: &Listener) -> Result<Vec<listen::Address>> {
             listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
         }
         Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
+        Address::Abstract(name) => vec![listen::Address::Abstract(name.clone().into_bytes())],
         Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
         Address::Passed(name) => passed(name)?,
     })

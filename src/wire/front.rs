@@ -37,6 +37,8 @@ pub enum AnyHead<'a> {
 #[derive(Debug)]
 pub struct Decoders {
     limits: Limits,
+    /// Those of most connections, while this one has others.
+    usual: Option<Limits>,
     used: Used,
     http: http1::Decoder,
     packet: Option<Box<packet::Decoder>>,
@@ -67,7 +69,7 @@ impl Decoders {
     /// For HTTP, until [`Self::speak`] says otherwise.
     pub fn new(limits: Limits) -> Self {
         let http = http1::Decoder::new(limits);
-        Decoders { limits, used: Used::Http, http, packet: None, serial: None }
+        Decoders { limits, usual: None, used: Used::Http, http, packet: None, serial: None }
     }
 
     /// What is spoken.
@@ -113,6 +115,19 @@ impl Decoders {
         if let Some(serial) = &mut self.serial {
             serial.set_limits(limits);
         }
+    }
+
+    /// Other limits for this connection, until [`Self::reset`].
+    pub fn limit(&mut self, limits: Limits) {
+        self.usual.get_or_insert(self.limits);
+        self.set_limits(limits);
+    }
+
+    /// Whether the head of a request has fields of those in [`super::forwarded`] that count.  What
+    /// fronts with variables forward says nothing: they have variables for it.
+    #[inline]
+    pub fn has_forwarded(&self) -> bool {
+        self.used == Used::Http && self.http.head().has_forwarded
     }
 
     /// Look at the unread octets.
@@ -206,6 +221,9 @@ impl Decoders {
     pub fn reset(&mut self) {
         self.http.reset();
         self.used = Used::Http;
+        if let Some(usual) = self.usual.take() {
+            self.set_limits(usual);
+        }
     }
 }
 
