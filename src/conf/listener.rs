@@ -64,9 +64,7 @@ impl Protocol {
     /// The protocol with this number.  `Kind::Unknown`: there is none.
     pub fn from_code(code: u32) -> Result<Protocol> {
         let found = SPOKEN.iter().find(|it| code == **it as u32).copied();
-        found.ok_or_else(|| {
-            Error::new(Kind::Unknown, format!("no protocol has the number {code}"))
-        })
+        found.ok_or_else(|| Error::new(Kind::Unknown, format!("no protocol has the number {code}")))
     }
 
     /// Its name.

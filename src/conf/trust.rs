@@ -128,7 +128,8 @@ mod tests {
             assert_eq!(networks.to_string(), shown, "{text}");
             assert_eq!(shown.parse(), Ok(networks));
         }
-        for text in ["10.0.0.0/33", "10.0.0", "example.org", ",", "::1,", "[::1]", "**", "10.0.0.1:80"]
+        for text in
+            ["10.0.0.0/33", "10.0.0", "example.org", ",", "::1,", "[::1]", "**", "10.0.0.1:80"]
         {
             assert_eq!(text.parse::<Networks>(), Err(Malformed), "{text}");
         }

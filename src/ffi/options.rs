@@ -7,8 +7,8 @@ use std::ffi::{CStr, c_char};
 use super::guard::{Growing, fill, guard, out, reference};
 use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::conf::options::options;
-use crate::conf::trust::ProxyProtocol;
 use crate::conf::settings::{AcceptMode, WorkerModel};
+use crate::conf::trust::ProxyProtocol;
 
 /// processes, or threads
 pub const GW_OPT_WORKERS: u32 = 1;

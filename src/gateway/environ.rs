@@ -25,6 +25,9 @@ pub struct Origin<'a> {
     pub is_trusted: bool,
 }
 
+/// One that is known of all requests of a connection.
+pub type Variable = (&'static str, Vec<u8>);
+
 /// A name of ours, for `SERVER_SOFTWARE`.
 pub const SERVER_SOFTWARE: &str = concat!("libgateway/", env!("CARGO_PKG_VERSION"));
 

@@ -26,7 +26,7 @@ use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
 use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
-use super::environ::{self, Origin};
+use super::environ::{self, Origin, Variable};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::service::Service;
@@ -295,7 +295,7 @@ impl Exchange {
     }
 
     /// Further variables of the request that has just begun.
-    pub fn add_vars(&self, told: &[(&'static str, Vec<u8>)]) {
+    pub fn add_vars(&self, told: &[Variable]) {
         let mut vars = self.vars.borrow_mut();
         vars.extend(told.iter().map(|(name, value)| Pair {
             name: Octets::new(name.as_bytes()),

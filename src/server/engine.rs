@@ -165,7 +165,8 @@ impl Engine {
             terms: Arc::new(setup.usual_terms(Protocol::Http)),
             setup,
         };
-        let terms = listeners.iter().map(|it| context.setup.terms_on(it).map(Arc::new)).collect();
+        let terms = context.setup.terms_on(&listeners);
+        let terms = terms.into_iter().map(|it| it.map(Arc::new)).collect();
         let core = Core::new(context, poller, recorder)?;
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{LineFile, Logger, Sink, log};
-use crate::conf::listener::{Address, Listener, Protocol};
+use crate::conf::listener::{Address, Host, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
@@ -202,17 +202,34 @@ impl<S> Setup<S> {
         Terms::new(protocol, &self.settings)
     }
 
-    /// What holds on a socket that listens; `None`: the usual, and HTTP.
-    pub(super) fn terms_on(&self, listening: &Listening) -> Option<Terms> {
-        let asked = listening.asked()?;
-        let has_more = |it: &&Listener| it.protocol != Protocol::Http || it.has_own();
-        // Names are not looked up again for what is said anyway.
-        let of_asked =
-            |it: &&Listener| addresses_of(it).is_ok_and(|addresses| addresses.contains(asked));
-        let listener = self.settings.listeners.iter().filter(has_more).find(of_asked)?;
-        let terms = Terms::new(listener.protocol, &self.settings.of(listener));
-        Some(Terms { has_own_limits: listener.has_own(), ..terms })
+    /// What holds on each socket that listens; `None`: the usual, and HTTP.  They are in the order of
+    /// the listeners.
+    pub(super) fn terms_on(&self, listening: &[Arc<Listening>]) -> Vec<Option<Terms>> {
+        let same = |it: &Listening| (it.asked().cloned(), it.seat());
+        let of_one = |(n, it): (usize, &Arc<Listening>)| {
+            // Several may be asked for in the same words: any port.
+            let nth = listening[..n].iter().filter(|other| same(other) == same(it)).count();
+            let listener = self.asked_for(it.asked()?).nth(nth)?;
+            let terms = Terms::new(listener.protocol, &self.settings.of(listener));
+            has_terms(listener).then(|| Terms { has_own_limits: listener.has_own(), ..terms })
+        };
+        listening.iter().enumerate().map(of_one).collect()
     }
+
+    /// The listeners that come to this address.  Names are not looked up again for what is said
+    /// anyway.
+    fn asked_for(&self, asked: &listen::Address) -> impl Iterator<Item = &Listener> {
+        let is_it = |it: &&Listener| match &it.address {
+            Address::Tcp { host: Host::Name(_), port: 1.. } if !has_terms(it) => false,
+            _ => addresses_of(it).is_ok_and(|addresses| addresses.contains(asked)),
+        };
+        self.settings.listeners.iter().filter(is_it)
+    }
+}
+
+/// Whether not all on a listener is as usual.
+fn has_terms(listener: &Listener) -> bool {
+    listener.protocol != Protocol::Http || listener.has_own()
 }
 
 impl Setup {

@@ -519,7 +519,12 @@ impl Link for Wire<'_> {
                     x.service().counters().write_timeouts.up();
                     let env = x.environ().borrow();
                     let peer = env.remote_addr.as_slice();
-                    record::too_slow(self.context, peer, "took nothing", ("write_timeout", timeout));
+                    record::too_slow(
+                        self.context,
+                        peer,
+                        "took nothing",
+                        ("write_timeout", timeout),
+                    );
                     return Err(Error::from(Kind::Timeout));
                 }
                 Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),

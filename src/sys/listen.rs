@@ -240,7 +240,7 @@ impl Listening {
     pub fn duplicate(&self) -> io::Result<Listening> {
         let copy = Listening::new(duplicate(self.fd())?, None)?;
         copy.speak(self.spoken());
-        Ok(Listening { seat: self.seat, ..copy })
+        Ok(Listening { seat: self.seat, asked: self.asked.clone(), ..copy })
     }
 
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
@@ -485,7 +485,8 @@ fn listen_unix(path: &Path, how: &How) -> Result<Listening> {
 
 fn listen_abstract(name: &[u8], backlog: i32) -> Result<Listening> {
     let fd = bind_abstract(name)?;
-    let listening = start_listening(fd.as_raw_fd(), backlog).and_then(|()| Listening::new(fd, None));
+    let listening =
+        start_listening(fd.as_raw_fd(), backlog).and_then(|()| Listening::new(fd, None));
     listening.map_err(|error| {
         Error::os(format_args!("bind {}", Address::Abstract(name.to_vec())), &error)
     })
@@ -506,8 +507,8 @@ fn bind_abstract(octets: &[u8]) -> Result<OwnedFd> {
         *to = *from as libc::c_char;
     }
     let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + octets.len();
-    let bound = stream_socket(libc::AF_UNIX)
-        .and_then(|fd| bind(fd.as_raw_fd(), &name, len).map(|()| fd));
+    let bound =
+        stream_socket(libc::AF_UNIX).and_then(|fd| bind(fd.as_raw_fd(), &name, len).map(|()| fd));
     bound.map_err(|error| Error::os(&action, &error))
 }
 

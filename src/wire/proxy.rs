@@ -72,10 +72,8 @@ impl<'a> Tls<'a> {
         let (verify, rest) = rest.split_first_chunk::<4>()?;
         // The client has TLS; it has shown a certificate on this connection, or in its session.
         let (has_tls, has_certificate) = (flags & 1 != 0, flags & 6 != 0);
-        let mut tls = Tls {
-            verified: has_certificate.then_some(*verify == [0; 4]),
-            ..Tls::default()
-        };
+        let mut tls =
+            Tls { verified: has_certificate.then_some(*verify == [0; 4]), ..Tls::default() };
         let all = Span { start: 0, len: rest.len() as u32 };
         for addition in additions(rest, all) {
             let (kind, value) = addition?;

@@ -210,7 +210,9 @@ fn options_are_read_and_shown() {
     assert_eq!(listener.to_string().parse::<Listener>().unwrap(), listener);
     // The last one counts, and a list of listeners knows what belongs to one of them.
     let mut settings = Settings::default();
-    settings.set("bind", ":1?trust=10.0.0.1, ::1,unix&max_body=1&max_body=2,:2,:3?trust=*").unwrap();
+    settings
+        .set("bind", ":1?trust=10.0.0.1, ::1,unix&max_body=1&max_body=2,:2,:3?trust=*")
+        .unwrap();
     let bound: Vec<_> = settings.listeners.iter().map(Listener::to_string).collect();
     let expected =
         ["0.0.0.0:1?trust=10.0.0.1,::1,unix&max_body=2", "0.0.0.0:2", "0.0.0.0:3?trust=*"];

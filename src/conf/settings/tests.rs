@@ -293,7 +293,9 @@ fn the_same_address_twice_is_right_when_both_share_it() {
 fn what_one_listener_says_for_itself_is_checked_with_the_rest() {
     let mut settings = Settings::default();
     settings.set("limit_request_head", "9k").unwrap();
-    settings.set("bind", ":1?limit_request_line=10k,:2?max_body=1,unix:@x?nodelay=1&mode=600").unwrap();
+    settings
+        .set("bind", ":1?limit_request_line=10k,:2?max_body=1,unix:@x?nodelay=1&mode=600")
+        .unwrap();
     let found = settings.check();
     let found: Vec<_> = found.iter().map(Error::message).collect();
     assert_eq!(

@@ -44,8 +44,11 @@ pub(in crate::gateway) fn build(
         env.flags |= ENV_HAS_BODY;
     }
     env.server_protocol = or(params.protocol, Octets::new(b"HTTP/1.1"));
-    env.url_scheme =
-        if params.is_https && origin.is_trusted { Octets::new(b"https") } else { Octets::new(origin.scheme) };
+    env.url_scheme = if params.is_https && origin.is_trusted {
+        Octets::new(b"https")
+    } else {
+        Octets::new(origin.scheme)
+    };
     // An address without a port is whole; the port of our own peer belongs to another.
     let texts = |end| arena.views(end, |end: &crate::sys::sock::Peer| [end.address(), end.port()]);
     [env.remote_addr, env.remote_port] = match params.remote_addr.filter(|_| origin.is_trusted) {

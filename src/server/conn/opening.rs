@@ -2,6 +2,7 @@
 //! octets where several protocols are spoken, and what a front that is trusted says of its client.
 
 use crate::conf::trust::ProxyProtocol;
+use crate::gateway::environ::Variable;
 use crate::server::engine::Core;
 use crate::server::slot::Slot;
 use crate::server::terms::Terms;
@@ -34,8 +35,7 @@ pub(super) struct Opening {
     /// The client speaks TLS to whoever told us of it.
     pub(super) is_https: bool,
     /// Variables for the environ of its requests.
-    #[allow(clippy::box_collection, reason = "few connections have any")]
-    pub(super) told: Option<Box<Vec<(&'static str, Vec<u8>)>>>,
+    pub(super) told: Option<Box<[Variable]>>,
 }
 
 /// What a front says of the client of one request.
@@ -171,7 +171,7 @@ impl Conn {
                 _ => {}
             }
         }
-        self.opening.told = (!told.is_empty()).then(|| Box::new(told));
+        self.opening.told = (!told.is_empty()).then(|| told.into());
         Ok(header.len)
     }
 
