@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::process::{Command, Stdio};
 
 use harness::life::until;
 use harness::{Ended, PATIENCE, Server, program, support};
@@ -694,4 +695,19 @@ fn listeners_in_the_same_words_keep_their_terms() {
     assert!(ask(2, post).starts_with("HTTP/1.1 200 "));
     assert!(ask(3, post).starts_with("HTTP/1.1 413 "));
     site.server.stop();
+}
+
+/// Whatever the options say of others.
+#[test]
+fn who_starts_a_cgi_program_is_believed() {
+    let ended = Command::new(program(&["tests/c/app.c"]))
+        .args(["127.0.0.1:1", "forwarded_allow_ips=none", "proxy_protocol=1"])
+        .env("GATEWAY_INTERFACE", "CGI/1.1")
+        .envs(FRONT.iter().copied())
+        .envs([("PATH_INFO", "/variable"), ("QUERY_STRING", "name=wsgi.url_scheme")])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    assert!(told.ends_with("\r\n\r\nhttps"), "{told}");
 }

@@ -296,14 +296,18 @@ impl Conn {
     /// A slot is to serve under the terms of this listener.
     #[inline(never)]
     fn dress(&self, slot: &mut Slot) {
-        let decoder = slot.decoder.get_mut();
         if self.terms.has_own_limits {
-            decoder.limit(self.terms.limits);
+            slot.decoder.get_mut().limit(self.terms.limits);
         }
-        if self.speech != Speech::Http {
-            decoder.speak(self.speech);
-        }
+        self.speak(slot);
         let _ = slot.terms.set(Arc::clone(&self.terms));
+    }
+
+    /// It is known what is spoken.
+    fn speak(&self, slot: &mut Slot) {
+        if self.speech != Speech::Http {
+            slot.decoder.get_mut().speak(self.speech);
+        }
     }
 
     /// A thread takes the request further; a full queue gives it back.

@@ -27,7 +27,7 @@ enum Stage {
 }
 
 /// What is known of a connection's other end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Opening {
     stage: Stage,
     /// It is believed to speak of others.
@@ -196,9 +196,7 @@ impl Conn {
         }
         self.opening.stage = Stage::Over;
         self.speech = speech;
-        if speech != Speech::Http {
-            slot.decoder.get_mut().speak(speech);
-        }
+        self.speak(slot);
         Step::Next
     }
 
