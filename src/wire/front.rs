@@ -39,6 +39,8 @@ pub struct Decoders {
     is_http: bool,
     http: http1::Decoder,
     other: Other,
+    /// The limits of most connections, while this one has others.
+    usual: Option<Limits>,
 }
 
 /// HTTP's, inline in the callers, or the others' behind a call.
@@ -60,6 +62,7 @@ impl Decoders {
             is_http: true,
             http: http1::Decoder::new(limits),
             other: Other { limits, used: Used::Packet(Form::Uwsgi), packet: None, serial: None },
+            usual: None,
         }
     }
 
@@ -73,6 +76,22 @@ impl Decoders {
     pub fn reset(&mut self) {
         self.http.reset();
         self.is_http = true;
+        if let Some(usual) = self.usual.take() {
+            self.set_limits(usual);
+        }
+    }
+
+    /// Other limits for this connection, until [`Self::reset`].
+    pub fn limit(&mut self, limits: Limits) {
+        self.usual.get_or_insert(self.other.limits);
+        self.set_limits(limits);
+    }
+
+    /// Whether the head of a request has fields of those in [`super::forwarded`] that count.  What
+    /// fronts with variables forward says nothing: they have variables for it.
+    #[inline(always)]
+    pub fn has_forwarded(&self) -> bool {
+        self.is_http && self.http.head().has_forwarded
     }
 
     /// Other limits, from the next octet on.
