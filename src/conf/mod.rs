@@ -4,7 +4,7 @@ pub mod listener;
 pub mod options;
 pub mod output;
 pub mod settings;
-mod value;
+pub(crate) mod value;
 
 pub use settings::Settings;
 

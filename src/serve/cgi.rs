@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use super::hooked;
+use super::spawned::is_spawned;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::gateway::config::Config;
@@ -21,13 +22,14 @@ use crate::server::setup::Setup;
 use crate::sys::proc::SignalMask;
 use crate::sys::relay;
 use crate::wire::scgi;
+use crate::wire::variables::is_of_request;
 
 /// Whether a web server has started this process to answer one request.
 pub(crate) fn is_one_request() -> bool {
     let is = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_cgi = std::env::var_os("GATEWAY_INTERFACE")
         .is_some_and(|value| value.as_bytes().starts_with(b"CGI/"));
-    is_cgi && is("REQUEST_METHOD") && !relay::listens(io::stdin().as_fd())
+    is_cgi && is("REQUEST_METHOD") && !is_spawned()
 }
 
 /// Answer it.
@@ -76,7 +78,8 @@ fn head() -> Result<(Vec<u8>, u64)> {
         })?,
     };
     let mut vars: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| is_of_request(name.as_bytes()))
+        // It is said before all others.
+        .filter(|(name, _)| is_of_request(name.as_bytes()) && name != "CONTENT_LENGTH")
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
     // Here the script is the application: without PATH_INFO its path is empty.
@@ -84,36 +87,4 @@ fn head() -> Result<(Vec<u8>, u64)> {
         vars.push((b"PATH_INFO".to_vec(), Vec::new()));
     }
     Ok((scgi::encode(len, &vars), len))
-}
-
-/// The environment is also that of a process: what is not the request's stays there.
-fn is_of_request(name: &[u8]) -> bool {
-    const OTHERS: [&[u8]; 22] = [
-        b"AUTH_TYPE",
-        b"CONTENT_TYPE",
-        b"DOCUMENT_ROOT",
-        b"DOCUMENT_URI",
-        b"HTTPS",
-        b"PATH_INFO",
-        b"PATH_TRANSLATED",
-        b"QUERY_STRING",
-        b"REMOTE_ADDR",
-        b"REMOTE_HOST",
-        b"REMOTE_IDENT",
-        b"REMOTE_PORT",
-        b"REMOTE_USER",
-        b"REQUEST_METHOD",
-        b"REQUEST_SCHEME",
-        b"REQUEST_URI",
-        b"SCRIPT_FILENAME",
-        b"SCRIPT_NAME",
-        b"SERVER_ADDR",
-        b"SERVER_NAME",
-        b"SERVER_PORT",
-        b"SERVER_PROTOCOL",
-    ];
-    OTHERS.contains(&name)
-        || name.starts_with(b"HTTP_")
-        || name.starts_with(b"SSL_")
-        || name.starts_with(b"REDIRECT_")
 }
