@@ -223,7 +223,8 @@ impl Listening {
     /// Another descriptor of the same socket, for a worker of its own in this process: the socket is
     /// closed when all of them are.  The file of a unix socket stays this one's.
     pub fn duplicate(&self) -> io::Result<Listening> {
-        Ok(Listening { seat: self.seat, ..Listening::new(duplicate(self.fd())?, None)? })
+        let (seat, asked) = (self.seat, self.asked.clone());
+        Ok(Listening { seat, asked, ..Listening::new(duplicate(self.fd())?, None)? })
     }
 
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
