@@ -379,7 +379,9 @@ impl Conn {
             let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
             let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
-            decoder.take_replies(exchange.out().buffer());
+            if decoder.has_replies() {
+                decoder.take_replies(exchange.out().buffer());
+            }
             found
         };
         match step.event {

@@ -66,11 +66,11 @@ impl Exchange {
         chunk.truncate(len);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
-            let encoder = self.encoder();
-            while chunk.len() > encoder.piece() {
-                self.queue(mode, chunk.split(encoder.piece()));
+            match self.encoder() {
+                // Known at compile time.
+                Speech::Http => self.queue(&http1::Encoder, mode, chunk),
+                other => self.queue_in_pieces(other, mode, chunk),
             }
-            self.queue(mode, chunk);
         }
         if is_all {
             self.complete(link, framed);
@@ -78,10 +78,19 @@ impl Exchange {
         Ok(())
     }
 
+    /// Queue what may be more than can be announced at once.
+    #[inline(never)]
+    fn queue_in_pieces(&self, encoder: Speech, mode: BodyMode, mut chunk: OwnedChunk) {
+        while chunk.len() > encoder.piece() {
+            self.queue(&encoder, mode, chunk.split(encoder.piece()));
+        }
+        self.queue(&encoder, mode, chunk);
+    }
+
     /// Queue a piece of body that is announced as a whole.
     #[inline(always)]
-    fn queue(&self, mode: BodyMode, chunk: OwnedChunk) {
-        let (encoder, len) = (self.encoder(), chunk.len());
+    fn queue(&self, encoder: &impl Encoder, mode: BodyMode, chunk: OwnedChunk) {
+        let len = chunk.len();
         let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
         let mut out = self.out.borrow_mut();
         encoder.before(out.buffer(), mode, len);

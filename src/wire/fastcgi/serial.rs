@@ -82,6 +82,11 @@ impl Serial {
         self.packet.is_in_head()
     }
 
+    /// Whether the protocol answers something by itself.
+    pub fn has_replies(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// What the protocol answers by itself, to be sent before whatever comes next.
     pub fn take_replies(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.replies);
