@@ -32,6 +32,15 @@ impl Engine {
                 return false;
             }
             match sock::accept(listener.fd()) {
+                Ok((_, peer)) if !self.core.context.setup.permits(&peer, &listener) => {
+                    let peer = String::from_utf8_lossy(peer.address());
+                    log!(
+                        self.core.context.service.log,
+                        Warn,
+                        "server",
+                        "closed a connection from {peer}: not one of FCGI_WEB_SERVER_ADDRS"
+                    );
+                }
                 Ok((fd, peer)) => {
                     self.begin(
                         fd,
