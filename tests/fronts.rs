@@ -80,7 +80,9 @@ fn all(front: &str, mount: Mount, always: &str, ask: impl Fn(&str, &Case) -> Out
             Told if !prefix.is_empty() => told_of(prefix, here),
             _ => here.clone(),
         };
+        let since = std::time::Instant::now();
         let there = ask(prefix, case);
+        if since.elapsed().as_secs() >= 1 { eprintln!("SLOW {front} {} {:?}", case.name, since.elapsed()); }
         if let Err(problem) = compare(case, &here, &there, &of_case) {
             wrong.push(format!("{}: {problem}", case.name));
         }

@@ -149,6 +149,10 @@ pub fn cgi(mut command: Command, case: &Case) -> Outcome {
     let mut parts = target.splitn(2, |&octet| octet == b'?');
     let path = decoded(parts.next().unwrap_or_default());
     let query = parts.next().unwrap_or_default();
+    if path.contains(&0) {
+        // An environment cannot say it.
+        return Outcome::Cut("no environment".to_owned());
+    }
     let body = case.body();
     command.env_clear();
     command.env("GATEWAY_INTERFACE", "CGI/1.1").env("REQUEST_METHOD", &case.method);

@@ -124,6 +124,12 @@ pub struct Difference {
     #[serde(default)]
     pub whole: bool,
     #[serde(default)]
+    pub framing: bool,
+    #[serde(default)]
+    pub length: bool,
+    #[serde(default)]
+    pub none: bool,
+    #[serde(default)]
     pub body: bool,
 }
 
