@@ -24,7 +24,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
                                       tests/pool_c.rs)))
-SLOW    := arbiter http_life http_load http_stop http_systemd http_upgrade http_user
+SLOW    := arbiter http_flight http_life http_load http_stop http_systemd http_upgrade http_user
 
 .PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
         test-install test-loops test-budget test-cross test-soak soak \

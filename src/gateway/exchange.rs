@@ -11,6 +11,7 @@
 mod answer;
 mod calls;
 mod later;
+mod pieces;
 
 use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::ffi::c_void;
@@ -30,6 +31,7 @@ use super::environ::{self, Origin};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::service::Service;
+use pieces::Rest;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
 const COPY: u64 = 4 * 1024;
@@ -157,6 +159,9 @@ pub struct Exchange {
     queued: Cell<u64>,
     warned: Cell<bool>,
     out: RefCell<OutQueue>,
+    /// Some of the body is announced later: it is in `rest`.
+    lags: Cell<bool>,
+    rest: RefCell<Rest>,
     /// The request has a handle that any thread may use.
     deferred: OnceCell<Arc<Shared>>,
     /// The iterator had nothing, and is asked again when its handle says so, or there is more input.
@@ -199,6 +204,8 @@ impl Exchange {
             queued: Cell::new(0),
             warned: Cell::new(false),
             out: RefCell::default(),
+            lags: Cell::new(false),
+            rest: RefCell::default(),
             deferred: OnceCell::new(),
             idle: Cell::new(false),
             starved: Cell::new(false),
@@ -367,6 +374,12 @@ impl Exchange {
         loop {
             match self.phase.get() {
                 Phase::Running => {
+                    if self.lags.get() {
+                        match self.catch_up(link) {
+                            Some(progress) => return progress,
+                            None => continue,
+                        }
+                    }
                     if let Some(shared) = self.deferred.get().filter(|_| self.is_later()) {
                         match self.advance_later(shared, link) {
                             Some(progress) => return progress,
@@ -564,13 +577,26 @@ impl Exchange {
         if let Some(shared) = self.deferred.get() {
             shared.cut_off();
         }
-        self.cut(link);
+        self.break_off(link);
         self.finish(link);
     }
 
-    /// The body of the request went wrong before the application was called.
-    pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str) {
-        self.close_after();
+    /// The web server has taken the request back before the application was called, but can be
+    /// answered: this is the end.
+    pub fn cut_short(&self, link: &dyn Link) {
+        debug_assert_eq!(self.phase.get(), Phase::Reading);
+        self.phase.set(Phase::Running);
+        self.service.counters().aborted.up();
+        self.input().fail(Kind::Closed);
+        self.cut(link, "");
+    }
+
+    /// The body of the request went wrong before the application was called.  `last`: what it was
+    /// meant to be cannot be told from the next request.
+    pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str, last: bool) {
+        if last {
+            self.close_after();
+        }
         self.answer_error(link, status, reason);
     }
 

@@ -3,6 +3,7 @@
 //! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
 //! as it can without waiting, and says what to wait for.
 
+mod mux;
 mod overdue;
 mod timing;
 
@@ -17,11 +18,13 @@ use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::front::Speech;
-use crate::wire::{Asked, BodyMode, Event, Framing, Reject, http1, uwsgi};
+use crate::wire::{Asked, BodyMode, Encoder as _, Event, Framing, Reject, http1, uwsgi};
 
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
+use super::hub::Hub;
 use super::record;
+use mux::has_aside;
 use overdue::Limits;
 use timing::Waiting;
 
@@ -102,6 +105,12 @@ pub(super) struct Conn {
     discarded: u64,
     /// The request's count, for identities.
     requests: u64,
+    /// Requests of FastCGI that are answered apart from its own.
+    hub: Option<Box<Hub>>,
+    /// It is such a request.
+    is_apart: bool,
+    /// Nothing more is read for them.
+    deaf: bool,
 }
 
 /// Which socket a connection came in on.
@@ -152,7 +161,20 @@ impl Conn {
             gives_way: false,
             discarded: 0,
             requests: 0,
+            hub: None,
+            is_apart: false,
+            deaf: false,
         }
+    }
+
+    /// For a request that is answered apart from others of its connection.
+    pub(super) fn apart(self) -> Self {
+        Conn { is_apart: true, ..self }
+    }
+
+    /// Whether it is that.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_apart
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -228,7 +250,10 @@ impl Conn {
             None => {
                 let mut slot = core.take_slot();
                 if self.speech != Speech::Http {
-                    slot.decoder.get_mut().speak(self.speech);
+                    let decoder = slot.decoder.get_mut();
+                    decoder.speak(self.speech);
+                    let most = core.context.setup.settings.worker_connections;
+                    decoder.multiplex(most, core.has_crew());
                 }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
@@ -238,7 +263,7 @@ impl Conn {
         slot.ended.set(self.ended);
         slot.key.set(key);
         let before = self.waiting;
-        let mut fate = self.drive_slot(&mut slot, core);
+        let mut fate = self.drive_any(key, &mut slot, core);
         while fate == Fate::Away {
             match self.send_away(key, slot, core) {
                 Ok(()) => {
@@ -250,7 +275,7 @@ impl Conn {
             }
             let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
             slot.exchange.shed(&wire);
-            fate = self.drive_slot(&mut slot, core);
+            fate = self.drive_any(key, &mut slot, core);
         }
         if core.context.may_block && !core.has_crew() {
             // The clients have not waited for as long as the application took.
@@ -294,6 +319,9 @@ impl Conn {
 
     /// The engine has no more use for the connection.
     pub(super) fn end(&mut self, key: u64, core: &mut Core) {
+        if let Some(hub) = self.hub.take() {
+            hub.close(core);
+        }
         if let Some(slot) = self.slot.take() {
             let x = &slot.exchange;
             let waits = !x.out().is_empty();
@@ -337,6 +365,14 @@ impl Conn {
         std::mem::forget(self.slot);
     }
 
+    #[inline(always)]
+    fn drive_any(&mut self, key: u64, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
+        match self.speech {
+            Speech::FastCgi(_) => self.drive_fastcgi(key, slot, core),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.drive_slot(slot, core),
+        }
+    }
+
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
         for _ in 0..BUDGET {
             let step = match slot.exchange.phase() {
@@ -348,6 +384,9 @@ impl Conn {
             if let Some(fate) = step {
                 return fate;
             }
+            if self.speech != Speech::Http && has_aside(slot) {
+                break;
+            }
         }
         Fate::Again
     }
@@ -357,8 +396,9 @@ impl Conn {
         if self.waiting == Waiting::Linger {
             return self.linger(slot);
         }
-        if self.closing {
+        if self.closing && !self.reads_for_others(slot, core) {
             return match self.send(slot, core) {
+                Ok(Sent::All) if self.has_others() => self.wait_for_others(),
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
                 Ok(Sent::Blocked) => self.wait(Waiting::Write),
@@ -411,6 +451,10 @@ impl Conn {
             }
             Event::Reject(reject) if in_head => {
                 let is_head = slot.decoder.borrow().asked().is_head;
+                if !slot.decoder.borrow().is_head_here() {
+                    // What follows may be another request.
+                    slot.buf.borrow_mut().consume(step.consumed);
+                }
                 self.refuse(slot, core, reject, is_head);
                 None
             }
@@ -436,6 +480,10 @@ impl Conn {
             }
         }
         let idle = slot.decoder.borrow().is_idle() && slot.buf.borrow().unread().is_empty();
+        if slot.eof.get() && self.has_others() {
+            self.hang_up(core);
+            return self.wait_for_others();
+        }
         if slot.eof.get() {
             if !idle && slot.decoder.borrow().remaining().is_none() {
                 core.context.service.counters().aborted.up();
@@ -457,11 +505,14 @@ impl Conn {
             // A body that nobody reads, for the sake of a request that nobody would answer.
             return self.begin_linger(slot);
         }
-        if !slot.drained.get() {
+        if !slot.drained.get() && !self.is_stuffed() {
             return match slot.fill(self.fd()) {
                 Ok(_) => None,
                 Err(_) => Some(Fate::Close),
             };
+        }
+        if self.has_others() && !slot.decoder.borrow().has_request() {
+            return self.wait_for_others();
         }
         self.wait(match idle {
             true if self.requests == 0 => Waiting::First,
@@ -481,7 +532,9 @@ impl Conn {
             Framing::Length(len) if len <= VIEW_MAX => len as usize,
             Framing::Length(_) | Framing::Chunked => VIEW_MAX as usize,
         };
-        buf.pin(head_len, room);
+        if front.is_head_here() {
+            buf.pin(head_len, room);
+        }
         self.requests += 1;
         self.gives_way = false;
         self.progress = true;
@@ -526,17 +579,31 @@ impl Conn {
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         if let Fed::Rejected(reject) = fed {
             record::body_refused(&core.context, x, &reject);
-            self.lingers = true;
-            x.refuse(&wire, reject.status, reject.reason);
+            let last = !slot.decoder.borrow_mut().may_recover();
+            self.lingers |= last;
+            x.refuse(&wire, reject.status, reject.reason, last);
+            if last && self.has_others() {
+                self.listen_no_more_if_broken(slot, core);
+            }
+            return None;
+        }
+        if slot.decoder.borrow().is_aborted() {
+            x.cut_short(&wire);
             return None;
         }
         if x.input().failure() == Some(Kind::Io) {
-            self.lingers = true;
-            x.refuse(&wire, 507, "the body could not be stored");
+            let last = !slot.decoder.borrow_mut().may_recover();
+            self.lingers |= last;
+            x.refuse(&wire, 507, "the body could not be stored", last);
             return None;
         }
         if x.input().is_streaming() {
             return self.call(slot, core);
+        }
+        if slot.eof.get() && self.has_others() {
+            // Nor does it keep the answers to others back.
+            x.cut_short(&wire);
+            return None;
         }
         if slot.eof.get() {
             // A body that is cut short never reaches the application.
@@ -546,6 +613,7 @@ impl Conn {
         if x.expects_continue() {
             x.send_continue();
         }
+        slot.decoder.borrow_mut().take_replies(x.out().buffer());
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
@@ -556,7 +624,7 @@ impl Conn {
     }
 
     fn read_more(&mut self, slot: &Slot, otherwise: Waiting) -> Option<Fate> {
-        if slot.drained.get() {
+        if slot.drained.get() || self.is_stuffed() {
             return self.wait(otherwise);
         }
         match slot.fill(self.fd()) {
@@ -709,11 +777,15 @@ impl Conn {
     /// An answer to what is not a request.
     #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        if !slot.decoder.borrow().has_request() {
+            return self.refuse_connection(slot, core, reject);
+        }
         let counters = core.context.service.counters();
         counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         let speech = slot.decoder.borrow().speech();
+        speech.complain(slot.exchange.out().buffer(), reject.reason.as_bytes());
         let framed = http1::error_response(
             &speech,
             slot.exchange.out().buffer(),
@@ -725,14 +797,21 @@ impl Conn {
         );
         let sent = if let BodyMode::Length(len) = framed.body { len } else { 0 };
         record::no_request(&core.context, slot, &self.peer, reject.status, sent);
+        if slot.decoder.get_mut().recover() {
+            return record::refused(&core.context, self.peer.address(), &reject);
+        }
+        slot.decoder.get_mut().finish();
         self.give_up(slot, core, reject);
+        self.listen_no_more_if_broken(slot, core);
     }
 
     /// Nothing more can be read from this client, which is not told why.
     #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
         record::refused(&core.context, self.peer.address(), &reject);
-        slot.buf.borrow_mut().discard();
+        if !self.has_others() {
+            slot.buf.borrow_mut().discard();
+        }
         self.closing = true;
         self.lingers = true;
     }

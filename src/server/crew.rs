@@ -136,6 +136,7 @@ fn do_it(task: Task, wire: &Wire<'_>) -> bool {
             }
         }
     }
+    context.seat.set_phase(slot.flight.get(), flight::Phase::Write);
     // What is left goes out from here: it need not wait for the loop.
     wire.send().is_err()
 }

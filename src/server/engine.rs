@@ -28,8 +28,8 @@ use crate::sys::{clock, send};
 use crate::wire::front::Speech;
 
 pub(super) use admission::Verdict;
-pub(super) use core::Core;
 use core::PARKED;
+pub(super) use core::{Birth, Core};
 use notices::{Notices, What};
 pub use share::Peers;
 use share::Share;
@@ -48,6 +48,7 @@ const TOKEN_LISTENER: u64 = 1 << 56;
 const TOKEN_WAKER: u64 = 2 << 56;
 const TOKEN_HOST: u64 = 3 << 56;
 const TOKEN_CREW: u64 = 4 << 56;
+const TOKEN_HUB: u64 = 8 << 56;
 /// The key of the timer that ends a rest of the listeners.
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
@@ -328,6 +329,9 @@ impl Engine {
             self.again = again;
         }
         self.read_mail();
+        if !self.core.births.is_empty() {
+            self.bear();
+        }
         if std::mem::take(&mut self.has_idle) {
             self.make_room_late();
         }
@@ -411,6 +415,14 @@ impl Engine {
             TOKEN_CREW => self.take_back(),
             token if token & TOKEN_LISTENER != 0 => {
                 self.accept((token & !TOKEN_LISTENER) as usize);
+            }
+            token if token & TOKEN_HUB != 0 => {
+                if let Some(&key) = self.core.ways.get(token & !TOKEN_HUB)
+                    && let Some(conn) = self.conns.get_mut(key)
+                {
+                    conn.way_noticed(token);
+                    self.drive(key);
+                }
             }
             key => {
                 let Some(conn) = self.conns.get_mut(key) else {
@@ -518,7 +530,12 @@ impl Engine {
         if fate == Fate::Reset {
             conn.reset();
         }
+        let is_apart = conn.is_apart();
         drop(conn);
+        if is_apart {
+            self.core.apart -= 1;
+            return;
+        }
         self.counters().connections.down();
         if !self.accepting && self.stopping.is_none() && self.core.context.now >= self.rests_until {
             self.resume_accepting();
@@ -531,6 +548,22 @@ impl Engine {
         counters.connections.plus(1);
         let key = self.conns.insert(Conn::new(fd, peer, local, speech));
         self.drive(key);
+    }
+
+    /// Begin the requests that are answered apart from others of their connection: they are no
+    /// connections for the counters, nor for `worker_connections`, which limits them by themselves.
+    #[cold]
+    fn bear(&mut self) {
+        while let Some(Birth { fd, peer, local }) = self.core.births.pop_front() {
+            let conn = Conn::new(fd, peer, local, speech_of(Protocol::FastCgi)).apart();
+            let key = self.conns.insert(conn);
+            self.drive(key);
+        }
+    }
+
+    /// How many connections there are.
+    fn held(&self) -> usize {
+        self.conns.len() - (self.core.apart - self.core.births.len())
     }
 
     fn expire(&mut self) {

@@ -5,6 +5,7 @@ mod conn;
 mod crew;
 pub mod engine;
 mod gate;
+mod hub;
 mod inbox;
 pub mod pulled;
 mod record;

@@ -213,9 +213,18 @@ impl Slot {
                     input.complete();
                     return Fed::End;
                 }
-                Event::Reject(reject) => return Fed::Rejected(reject),
+                Event::Reject(reject) => {
+                    if !decoder.is_head_here() {
+                        // What follows may be of another request.
+                        buf.consume(step.consumed);
+                    }
+                    return Fed::Rejected(reject);
+                }
                 Event::More | Event::Head | Event::Pong => {
                     buf.consume(step.consumed);
+                    if decoder.is_aborted() {
+                        input.fail(Kind::Closed);
+                    }
                     return Fed::More(progress);
                 }
             }
@@ -420,7 +429,10 @@ impl Link for Wire<'_> {
     }
 
     fn is_gone(&self) -> bool {
-        self.slot.eof.get() || self.is_taken() || sock::peer_gone(self.fd)
+        self.slot.eof.get()
+            || self.is_taken()
+            || sock::peer_gone(self.fd)
+            || self.slot.decoder.borrow().is_aborted()
     }
 
     fn wait_input(&self, x: &Exchange) -> Result<()> {

@@ -342,6 +342,13 @@ pub fn peer_gone(fd: RawFd) -> bool {
     }
 }
 
+/// Two connected sockets (unix, stream), which do not block.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
+}
+
 /// Tells the peer that nothing more will come; what it sends can still be read.
 pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
     // SAFETY: no memory is involved.

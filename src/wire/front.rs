@@ -169,6 +169,12 @@ impl Decoders {
         used!(self.as_deref, http it => it.is_in_head(), packet it => it.is_in_head(), serial it => it.is_in_head())
     }
 
+    /// Whether the spans of the head are of the octets that were read.
+    #[inline]
+    pub fn is_head_here(&self) -> bool {
+        self.used != Used::Serial
+    }
+
     /// Whether the octets of a body with a length follow each other as they are.
     #[inline]
     pub fn body_is_plain(&self) -> bool {
@@ -192,6 +198,42 @@ impl Decoders {
         if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
             serial.finish();
         }
+    }
+
+    /// At the start of a FastCGI connection: how many requests the whole server may have at once, and
+    /// whether requests of a connection that is kept are all answered [`apart`](fastcgi::Serial).
+    pub fn multiplex(&mut self, everywhere: u32, apart: bool) {
+        if let Some(serial) = &mut self.serial {
+            serial.multiplex(everywhere, apart);
+        }
+    }
+
+    /// The FastCGI decoder, if it is in use.
+    pub fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
+        match self.used {
+            Used::Serial => self.serial.as_deref_mut(),
+            Used::Http | Used::Packet(_) => None,
+        }
+    }
+
+    /// Whether the web server has taken the request back (FastCGI's ABORT_REQUEST).
+    pub fn is_aborted(&self) -> bool {
+        self.used == Used::Serial && self.serial.as_ref().is_some_and(|it| it.is_aborted())
+    }
+
+    /// Whether what was refused belongs to a request that can be answered.
+    pub fn has_request(&self) -> bool {
+        self.used != Used::Serial || self.serial.as_ref().is_some_and(|it| it.is_busy())
+    }
+
+    /// Whether others may follow a request that was refused: the rest of it can be told from them.
+    pub fn may_recover(&mut self) -> bool {
+        self.serial().is_some_and(|it| it.may_recover())
+    }
+
+    /// The request was refused, and answered: whether others may follow all the same.
+    pub fn recover(&mut self) -> bool {
+        self.serial().is_some_and(fastcgi::Serial::recover)
     }
 
     /// What the protocol answers by itself, to be sent before whatever comes next.
@@ -258,6 +300,29 @@ impl Encoder for Speech {
             Speech::Http => http1::Encoder.end(out, mode),
             Speech::Uwsgi | Speech::Scgi => {}
             Speech::FastCgi(id) => fastcgi::Encoder { id }.end(out, mode),
+        }
+    }
+
+    fn end_busy(&self, out: &mut Vec<u8>, mode: BodyMode) {
+        match *self {
+            Speech::FastCgi(id) => fastcgi::Encoder { id }.end_busy(out, mode),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.end(out, mode),
+        }
+    }
+
+    fn complain(&self, out: &mut Vec<u8>, text: &[u8]) {
+        if let Speech::FastCgi(id) = *self {
+            fastcgi::Encoder { id }.complain(out, text);
+        }
+    }
+
+    fn ends_bodies(&self) -> bool {
+        matches!(self, Speech::FastCgi(_))
+    }
+
+    fn cut(&self, out: &mut Vec<u8>) {
+        if let Speech::FastCgi(id) = *self {
+            fastcgi::Encoder { id }.cut(out);
         }
     }
 

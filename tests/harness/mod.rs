@@ -12,6 +12,7 @@
 pub mod again;
 pub mod client;
 pub mod fronts;
+pub mod fastcgi;
 pub mod host;
 pub mod life;
 pub mod load;

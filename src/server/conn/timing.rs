@@ -214,7 +214,8 @@ impl Conn {
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
                 self.lingers = true;
-                slot.exchange.refuse(&wire, 408, reason);
+                let last = !slot.decoder.borrow_mut().may_recover();
+                slot.exchange.refuse(&wire, 408, reason, last);
             }
             Phase::Running | Phase::Draining | Phase::Done => {
                 slot.exchange.input().fail(Kind::Timeout);
