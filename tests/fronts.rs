@@ -80,9 +80,7 @@ fn all(front: &str, mount: Mount, always: &str, ask: impl Fn(&str, &Case) -> Out
             Told if !prefix.is_empty() => told_of(prefix, here),
             _ => here.clone(),
         };
-        let since = std::time::Instant::now();
         let there = ask(prefix, case);
-        if since.elapsed().as_secs() >= 1 { eprintln!("SLOW {front} {} {:?}", case.name, since.elapsed()); }
         if let Err(problem) = compare(case, &here, &there, &of_case) {
             wrong.push(format!("{}: {problem}", case.name));
         }
@@ -198,11 +196,11 @@ fronts! {
 
 /// Requests as a web server hands them to a CGI program.
 fn as_cgi(front: &str, command: impl Fn() -> Command) {
-    all(front, Told, "", |_, case| {
+    all(front, Told, "", |prefix, case| {
         if case.leaves.is_some() {
             return Outcome::Left;
         }
-        cgi(command(), case)
+        cgi(command(), prefix, case)
     });
 }
 

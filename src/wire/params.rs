@@ -188,8 +188,15 @@ impl Params {
         Ok(())
     }
 
+    /// A header that a client has said twice is passed on twice by nginx, and is no other than in
+    /// HTTP; but for those of which HTTP allows one.
     fn refuse_repeats(&self, octets: &[u8]) -> Result<(), Reject> {
-        let mut names: Vec<_> = self.others.iter().map(|field| field.name.of(octets)).collect();
+        let may_repeat = |name: &[u8]| {
+            const ONCE: [&[u8]; 3] = [b"HTTP_HOST", b"HTTP_CONTENT_LENGTH", b"HTTP_CONTENT_TYPE"];
+            name.starts_with(b"HTTP_") && !ONCE.contains(&name)
+        };
+        let names = self.others.iter().map(|field| field.name.of(octets));
+        let mut names: Vec<_> = names.filter(|name| !may_repeat(name)).collect();
         names.sort_unstable();
         match names.windows(2).any(|pair| pair[0] == pair[1]) {
             true => Err(bad("a header was said twice")),
@@ -308,6 +315,11 @@ mod tests {
         let twice = [("REQUEST_METHOD", "GET"), ("A", "1"), ("A", "1")];
         assert!(settled(&twice, &UNLIMITED, Repeats::Refused).is_err());
         assert!(settled(&twice, &UNLIMITED, Repeats::LastWins).is_ok());
+        // A header may be said twice, as in HTTP, and the host may not.
+        let header = |name| [("REQUEST_METHOD", "GET"), (name, "1"), (name, "2")];
+        let (params, _) = settled(&header("HTTP_X"), &UNLIMITED, Repeats::Refused).unwrap();
+        assert_eq!(params.headers.len(), 2);
+        assert!(settled(&header("HTTP_HOST"), &UNLIMITED, Repeats::Refused).is_err());
     }
 
     #[test]

@@ -795,7 +795,15 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
             return handlers[i].call(env, start, sr, body);
         }
     }
-    return say(env, start, sr, body, &missing, "nothing here\n");
+    {
+        report    *r = calloc(1, sizeof *r);
+        gw_result  rc = start(sr, &missing, NULL);
+
+        put_text(r, "nothing at", path);
+        rc = rc < 0 ? rc : gw_body_copy(env, body, r->text, r->len);
+        free(r);
+        return rc;
+    }
 }
 
 int
@@ -810,6 +818,10 @@ main(int argc, char **argv)
     self.call = app;
     self.name = "suite";
     self.flags = GW_APP_THREADSAFE | GW_APP_NONBLOCKING;
+    /* A web server makes arguments of a query string without "=". */
+    if (getenv("GATEWAY_INTERFACE") != NULL) {
+        argc = 1;
+    }
     for (i = 1; i < argc && rc >= 0; i++) {
         char *value = strchr(argv[i], '=');
 

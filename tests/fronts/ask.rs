@@ -137,10 +137,11 @@ fn send(mut to: TcpStream, case: &Case, octets: &[u8]) {
 }
 
 /// Ask as a web server asks a CGI program: `command` is that, or stands for it.
-pub fn cgi(mut command: Command, case: &Case) -> Outcome {
+pub fn cgi(mut command: Command, prefix: &str, case: &Case) -> Outcome {
     use std::ffi::OsStr;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+    let whole = target(case, prefix);
     let target = target(case, "");
     let target = match target.strip_prefix(b"http://") {
         Some(rest) => rest[rest.iter().position(|&octet| octet == b'/').unwrap_or(0)..].to_vec(),
@@ -156,9 +157,9 @@ pub fn cgi(mut command: Command, case: &Case) -> Outcome {
     let body = case.body();
     command.env_clear();
     command.env("GATEWAY_INTERFACE", "CGI/1.1").env("REQUEST_METHOD", &case.method);
-    command.env("SERVER_PROTOCOL", format!("HTTP/{}", case.version)).env("SCRIPT_NAME", "");
+    command.env("SERVER_PROTOCOL", format!("HTTP/{}", case.version)).env("SCRIPT_NAME", prefix);
     command.env("SERVER_NAME", HOST).env("SERVER_PORT", "80").env("REMOTE_ADDR", "127.0.0.1");
-    command.env("REQUEST_URI", OsStr::from_bytes(&target)).env("HTTP_HOST", HOST);
+    command.env("REQUEST_URI", OsStr::from_bytes(&whole)).env("HTTP_HOST", HOST);
     command.env("PATH_INFO", OsStr::from_bytes(&path));
     command.env("QUERY_STRING", OsStr::from_bytes(query));
     if let Some(body) = &body {
