@@ -41,9 +41,10 @@ const BUDGET: u32 = 64;
 const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// After a final answer, what the client still sends is thrown away, so that a reset does not
-/// destroy the answer on its way: for this long, and up to this many octets.
+/// destroy the answer on its way: for this long, and up to this many octets.  A web server in front
+/// sends its whole request before it looks at the answer.
 const LINGER_MS: u64 = 2_000;
-const LINGER_MAX: u64 = 256 * 1024;
+const LINGER_MAX: u64 = DISCARD_MAX;
 
 /// What the engine does with a connection that was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

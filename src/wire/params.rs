@@ -190,12 +190,18 @@ impl Params {
         Ok(())
     }
 
+    /// A header that a client has said twice is passed on twice by nginx, and is no other than in
+    /// HTTP; but for those of which HTTP allows one.
     fn refuse_repeats(&self, octets: &[u8]) -> Result<(), Reject> {
         let twice = || bad("a header was said twice");
         let name_of = |field: &Field| field.name.of(octets);
         let (mut seen, mut alike) = ([0_u64; 4], 0);
+        let counts = |field: &&Field| !may_repeat(name_of(field));
         for (at, field) in self.others.iter().enumerate() {
             let name = name_of(field);
+            if may_repeat(name) {
+                continue;
+            }
             let bit = mark(name);
             let (word, bit) = (&mut seen[usize::from(bit >> 6)], 1 << (bit & 63));
             if *word & bit == 0 {
@@ -205,7 +211,7 @@ impl Params {
             // Others may look like it: few, unless somebody has taken pains.
             alike += 1;
             if alike > ALIKE_MAX {
-                let mut all: Vec<_> = self.others.iter().map(name_of).collect();
+                let mut all: Vec<_> = self.others.iter().filter(counts).map(name_of).collect();
                 all.sort_unstable();
                 return if all.windows(2).any(|it| it[0] == it[1]) { Err(twice()) } else { Ok(()) };
             }
@@ -232,6 +238,12 @@ fn mark(name: &[u8]) -> u8 {
 /// The values of HTTPS that mean yes: nginx says "on", others "1".
 fn is_on(value: &[u8]) -> bool {
     [&b"on"[..], b"1", b"yes", b"true", b"https"].iter().any(|on| value.eq_ignore_ascii_case(on))
+}
+
+/// Whether a variable of a client's may come twice where others may not.
+fn may_repeat(name: &[u8]) -> bool {
+    const ONCE: [&[u8]; 3] = [b"HTTP_HOST", b"HTTP_CONTENT_LENGTH", b"HTTP_CONTENT_TYPE"];
+    name.starts_with(b"HTTP_") && !ONCE.contains(&name)
 }
 
 pub(super) fn bad(reason: &'static str) -> Reject {
@@ -334,12 +346,17 @@ mod tests {
         let twice = [("REQUEST_METHOD", "GET"), ("A", "1"), ("A", "1")];
         assert!(settled(&twice, &UNLIMITED, Repeats::Refused).is_err());
         assert!(settled(&twice, &UNLIMITED, Repeats::LastWins).is_ok());
+        // A header may be said twice, as in HTTP, and the host may not.
+        let header = |name| [("REQUEST_METHOD", "GET"), (name, "1"), (name, "2")];
+        let (params, _) = settled(&header("HTTP_X"), &UNLIMITED, Repeats::Refused).unwrap();
+        assert_eq!(params.headers.len(), 2);
+        assert!(settled(&header("HTTP_HOST"), &UNLIMITED, Repeats::Refused).is_err());
     }
 
     #[test]
     fn names_that_look_alike_are_told_apart() {
         // More than there are marks, and more alike than are looked at one by one.
-        let names: Vec<_> = (0..600).map(|n| format!("HTTP_{n:03}_SAME")).collect();
+        let names: Vec<_> = (0..600).map(|n| format!("A_{n:03}_SAME")).collect();
         let mut vars: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
         vars.push(("REQUEST_METHOD", "GET"));
         assert!(settled(&vars, &UNLIMITED, Repeats::Refused).is_ok());
