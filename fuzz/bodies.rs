@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each target is one of these")]
 
+use gateway::wire::opening::{self, Opening};
 use gateway::wire::packet::{self, Form};
 use gateway::wire::{Event, Limit, Limits, fastcgi, forwarded, proxy};
 
@@ -135,6 +136,69 @@ pub(crate) fn fastcgi(octets: &[u8]) {
     for size in [1, 2, 7, 8, 9, 100] {
         assert_eq!(records(octets, size), whole, "in pieces of {size}: {}", octets.escape_ascii());
     }
+    for apart in [false, true] {
+        let whole = serial(octets, usize::MAX, apart);
+        for size in [1, 3, 8, 50] {
+            let cut = serial(octets, size, apart);
+            assert_eq!(cut, whole, "in pieces of {size}: {}", octets.escape_ascii());
+        }
+    }
+}
+
+/// What a connection answers by itself, and what it puts aside: type, id and octet.
+type Demultiplexed = (Vec<String>, Vec<u8>, Vec<(u8, u16, Option<u8>)>);
+
+fn serial(octets: &[u8], size: usize, apart: bool) -> Demultiplexed {
+    let mut decoder = fastcgi::Serial::new(UNLIMITED);
+    decoder.multiplex(7, apart);
+    let (mut start, mut end) = (0, 0);
+    let (mut told, mut body, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let unread = &octets[start..end];
+        let step = decoder.decode(unread);
+        let mut records = Vec::new();
+        decoder.take_aside(&mut records);
+        let mut rest = &records[..];
+        while let Some(head) = fastcgi::Head::read(rest) {
+            assert!(head.padding == 0 && (!apart || !decoder.is_busy() || head.id != decoder.id()));
+            let content = &rest[fastcgi::HEAD..head.size()];
+            aside.extend(content.iter().map(|octet| (head.kind, head.id, Some(*octet))));
+            if content.is_empty() {
+                aside.push((head.kind, head.id, None));
+            }
+            rest = &rest[head.size()..];
+        }
+        assert!(rest.is_empty(), "whole records");
+        if decoder.take_abort() {
+            told.push(format!("abort {}", decoder.id()));
+            decoder.finish();
+            start += step.consumed;
+            continue;
+        }
+        match step.event {
+            Event::More if end == octets.len() => {
+                let mut replies = Vec::new();
+                decoder.take_replies(&mut replies);
+                told.push(replies.escape_ascii().to_string());
+                return (told, body, aside);
+            }
+            Event::More => end = octets.len().min(end.saturating_add(size)),
+            Event::Data(span) => body.extend_from_slice(span.of(unread)),
+            Event::Head => told.push(format!("head {}", decoder.id())),
+            Event::End => {
+                told.push(format!("end {}", decoder.id()));
+                decoder.finish();
+            }
+            Event::Reject(reject) => {
+                told.push(format!("{reject:?}"));
+                if !decoder.recover() {
+                    return (told, body, aside);
+                }
+            }
+            Event::Pong => unreachable!("that is uwsgi's"),
+        }
+        start += step.consumed;
+    }
 }
 
 /// Events, what is answered, and the streams one behind the other.
@@ -180,6 +244,23 @@ pub(crate) fn proxy(octets: &[u8]) {
     for addition in proxy::additions(octets, header.additions) {
         let (_, value) = addition.expect("they were checked");
         assert!(value.range().end <= header.len);
+        let _ = proxy::Tls::of(value.of(octets));
+    }
+}
+
+/// First octets: what is told by some of them stays so, and a PROXY header is told before it is read.
+pub(crate) fn opening(octets: &[u8]) {
+    for may_proxy in [false, true] {
+        let mut told = Opening::More;
+        for len in 0..=octets.len().min(64) {
+            let now = opening::recognise(&octets[..len], may_proxy);
+            assert!(told == Opening::More || now == told, "{}", octets.escape_ascii());
+            told = now;
+        }
+        assert!(told != Opening::Proxy || may_proxy);
+        if may_proxy && matches!(proxy::header(octets), Ok(Some(_))) {
+            assert_eq!(told, Opening::Proxy, "{}", octets.escape_ascii());
+        }
     }
 }
 

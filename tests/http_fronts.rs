@@ -243,15 +243,15 @@ fn a_fastcgi_connection_has_one_request_after_another() {
     assert!(output(&told, 1).0.ends_with("hello") && output(&told, 1).0.contains("hello, world\n"));
     assert!(output(&told, 2).0.ends_with("a body without a length"));
     assert_eq!(output(&told, 3), (String::new(), Some(vec![0, 0, 0, 0, 3, 0, 0, 0])));
-    let values = b"\x0f\x01FCGI_MPXS_CONNS0";
+    let values = b"\x0f\x01FCGI_MPXS_CONNS1";
     assert!(told.windows(values.len()).any(|it| it == values));
     // Wrong requests, a wrong connection, and one that is cut short.
     let mut odd = with("/", "");
     odd[0] = ("REQUEST_METHOD", "G ET");
-    let told = Fronts::octets(&fronts.fastcgi, &fastcgi(1, true, &odd, ""), false);
+    let told = Fronts::octets(&fronts.fastcgi, &fastcgi(1, false, &odd, ""), false);
     assert!(output(&told, 1).0.starts_with("Status: 400 "));
     let told =
-        Fronts::octets(&fronts.fastcgi, &fastcgi(1, true, &with("/echo", "9"), "five"), false);
+        Fronts::octets(&fronts.fastcgi, &fastcgi(1, false, &with("/echo", "9"), "five"), false);
     assert!(output(&told, 1).0.starts_with("Status: 400 "));
     let half = fastcgi(1, true, &with("/echo", "9"), "five");
     assert_eq!(Fronts::octets(&fronts.fastcgi, &half[..half.len() - 20], true), b"");

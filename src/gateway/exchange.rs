@@ -11,6 +11,7 @@
 mod answer;
 mod calls;
 mod later;
+mod pieces;
 
 use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::ffi::c_void;
@@ -26,10 +27,11 @@ use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
 use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
-use super::environ::{self, Origin};
+use super::environ::{self, Origin, Variable};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::service::Service;
+use pieces::Rest;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
 const COPY: u64 = 4 * 1024;
@@ -159,6 +161,9 @@ pub struct Exchange {
     queued: Cell<u64>,
     warned: Cell<bool>,
     out: RefCell<OutQueue>,
+    /// Some of the body is announced later: it is in `rest`.
+    lags: Cell<bool>,
+    rest: RefCell<Rest>,
     /// The request has a handle that any thread may use.
     deferred: OnceCell<Arc<Shared>>,
     /// The iterator had nothing, and is asked again when its handle says so, or there is more input.
@@ -201,6 +206,8 @@ impl Exchange {
             queued: Cell::new(0),
             warned: Cell::new(false),
             out: RefCell::default(),
+            lags: Cell::new(false),
+            rest: RefCell::default(),
             deferred: OnceCell::new(),
             idle: Cell::new(false),
             starved: Cell::new(false),
@@ -314,6 +321,16 @@ impl Exchange {
         counters.in_flight.plus(1);
     }
 
+    /// Further variables of the request that has just begun.
+    pub fn add_vars(&self, told: &[Variable]) {
+        let mut vars = self.vars.borrow_mut();
+        vars.extend(told.iter().map(|(name, value)| Pair {
+            name: Octets::new(name.as_bytes()),
+            value: self.arena.copy(value),
+        }));
+        self.env.borrow_mut().set_vars(vars.as_slice());
+    }
+
     /// A body is to come.  Says whether the application is to be called before it is complete.
     pub fn expect_body(&self) -> bool {
         // Also for a client that waits for a 100: it is told to go on by whoever reads first, which
@@ -387,6 +404,12 @@ impl Exchange {
         loop {
             match self.phase.get() {
                 Phase::Running => {
+                    if self.lags.get() {
+                        match self.catch_up(link) {
+                            Some(progress) => return progress,
+                            None => continue,
+                        }
+                    }
                     if let Some(shared) = self.deferred.get().filter(|_| self.is_later()) {
                         match self.advance_later(shared, link) {
                             Some(progress) => return progress,
@@ -584,13 +607,26 @@ impl Exchange {
         if let Some(shared) = self.deferred.get() {
             shared.cut_off();
         }
-        self.cut(link);
+        self.break_off(link);
         self.finish(link);
     }
 
-    /// The body of the request went wrong before the application was called.
-    pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str) {
-        self.close_after();
+    /// The web server has taken the request back before the application was called, but can be
+    /// answered: this is the end.
+    pub fn cut_short(&self, link: &dyn Link) {
+        debug_assert_eq!(self.phase.get(), Phase::Reading);
+        self.phase.set(Phase::Running);
+        self.service.counters().aborted.up();
+        self.input().fail(Kind::Closed);
+        self.cut(link, "");
+    }
+
+    /// The body of the request went wrong before the application was called.  `last`: what it was
+    /// meant to be cannot be told from the next request.
+    pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str, last: bool) {
+        if last {
+            self.close_after();
+        }
         self.answer_error(link, status, reason);
     }
 

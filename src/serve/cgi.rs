@@ -16,6 +16,7 @@ use super::spawned::is_spawned;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::conf::output::Output;
+use crate::conf::trust::{Networks, ProxyProtocol};
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
 use crate::gateway::service::Worker;
@@ -48,6 +49,9 @@ pub(super) fn serve_once(mut config: Config) -> Result<()> {
     let settings = config.settings_mut();
     settings.listeners.clear();
     settings.workers = 1;
+    // Whoever has started this program says who its client is.
+    settings.forwarded_allow_ips = Networks::UNIX;
+    settings.proxy_protocol = ProxyProtocol::Off;
     if settings.accesslog == Output::Standard {
         // That is where the answer goes.
         settings.accesslog = Output::Fd(STDERR);

@@ -22,7 +22,8 @@ pub(crate) fn heed(settings: &mut Settings) {
     if !settings.listeners.is_empty() || has_passed || !is_spawned() {
         return;
     }
-    let listener = Listener { protocol: Protocol::FastCgi, ..Listener::new(Address::Fd(0)) };
+    let mut listener = Listener::new(Address::Fd(0));
+    listener.protocol = Protocol::FastCgi;
     settings.listeners.push(listener);
     if settings.workers == 0 && settings.worker_model == WorkerModel::Fork {
         settings.worker_model = WorkerModel::Inline;

@@ -3,6 +3,8 @@
 //! The whole machine is [`Conn::drive`]: it is called when something may have changed, goes as far
 //! as it can without waiting, and says what to wait for.
 
+mod mux;
+mod opening;
 mod overdue;
 mod timing;
 
@@ -17,15 +19,19 @@ use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::front::Speech;
-use crate::wire::{Asked, BodyMode, Event, Framing, Reject, http1, uwsgi};
+use crate::wire::{Asked, BodyMode, Encoder as _, Event, Framing, Reject, http1, uwsgi};
 
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
+use super::hub::Hub;
 use super::record;
+use mux::has_aside;
+use opening::{Claims, Opening};
 use overdue::Limits;
 use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
+use super::terms::Terms;
 
 /// Steps that one connection may go in one go while others wait: a request whose body and answer
 /// are there takes one.
@@ -60,6 +66,12 @@ pub(super) struct Conn {
     fd: OwnedFd,
     peer: Peer,
     local: Local,
+    /// What its listener allows.
+    terms: Arc<Terms>,
+    /// Those are the usual ones.
+    is_usual: bool,
+    opening: Opening,
+    /// What is spoken, once that is known.
     speech: Speech,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
@@ -102,6 +114,12 @@ pub(super) struct Conn {
     discarded: u64,
     /// The request's count, for identities.
     requests: u64,
+    /// Requests of FastCGI that are answered apart from its own.
+    hub: Option<Box<Hub>>,
+    /// It is such a request.
+    is_apart: bool,
+    /// Nothing more is read for them.
+    deaf: bool,
 }
 
 /// Which socket a connection came in on.
@@ -111,6 +129,15 @@ pub(super) enum Local {
     Listener(Arc<Listening>),
     /// It was handed to us connected.
     Adopted(Peer),
+}
+
+/// What the requests of a connection have in common that are answered apart.
+#[derive(Clone, Debug)]
+pub(super) struct Kin {
+    peer: Peer,
+    local: Local,
+    terms: Arc<Terms>,
+    opening: Opening,
 }
 
 impl Local {
@@ -123,12 +150,21 @@ impl Local {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local, speech: Speech) -> Self {
+    pub(super) fn new(
+        fd: OwnedFd,
+        peer: Peer,
+        local: Local,
+        terms: Arc<Terms>,
+        is_usual: bool,
+    ) -> Self {
         Conn {
             fd,
             peer,
             local,
-            speech,
+            is_usual,
+            opening: Opening::new(&terms, &peer),
+            speech: terms.speech.unwrap_or_default(),
+            terms,
             slot: None,
             waiting: Waiting::First,
             progress: false,
@@ -152,7 +188,22 @@ impl Conn {
             gives_way: false,
             discarded: 0,
             requests: 0,
+            hub: None,
+            is_apart: false,
+            deaf: false,
         }
+    }
+
+    /// For a FastCGI request that is answered apart from others of its connection.
+    pub(super) fn apart(fd: OwnedFd, kin: Kin) -> Self {
+        let Kin { peer, local, terms, opening } = kin;
+        let conn = Conn::new(fd, peer, local, terms, false);
+        Conn { is_apart: true, opening, speech: Speech::FastCgi(0), ..conn }
+    }
+
+    /// Whether it is that.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_apart
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -227,8 +278,8 @@ impl Conn {
             Some(slot) => slot,
             None => {
                 let mut slot = core.take_slot();
-                if self.speech != Speech::Http {
-                    slot.decoder.get_mut().speak(self.speech);
+                if !self.is_usual {
+                    self.dress(&mut slot, core);
                 }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
@@ -238,7 +289,7 @@ impl Conn {
         slot.ended.set(self.ended);
         slot.key.set(key);
         let before = self.waiting;
-        let mut fate = self.drive_slot(&mut slot, core);
+        let mut fate = self.drive_any(key, &mut slot, core);
         while fate == Fate::Away {
             match self.send_away(key, slot, core) {
                 Ok(()) => {
@@ -250,7 +301,7 @@ impl Conn {
             }
             let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
             slot.exchange.shed(&wire);
-            fate = self.drive_slot(&mut slot, core);
+            fate = self.drive_any(key, &mut slot, core);
         }
         if core.context.may_block && !core.has_crew() {
             // The clients have not waited for as long as the application took.
@@ -275,6 +326,25 @@ impl Conn {
         fate
     }
 
+    /// A slot is to serve under the terms of this listener.
+    #[inline(never)]
+    fn dress(&self, slot: &mut Slot, core: &Core) {
+        if self.terms.has_own_limits {
+            slot.decoder.get_mut().limit(self.terms.limits);
+        }
+        self.speak(slot, core);
+        let _ = slot.terms.set(Arc::clone(&self.terms));
+    }
+
+    /// It is known what is spoken.
+    fn speak(&self, slot: &mut Slot, core: &Core) {
+        if self.speech != Speech::Http {
+            let decoder = slot.decoder.get_mut();
+            decoder.speak(self.speech);
+            decoder.multiplex(core.context.setup.settings.worker_connections, core.has_crew());
+        }
+    }
+
     /// A thread takes the request further; a full queue gives it back.
     fn send_away(&mut self, key: u64, slot: Box<Slot>, core: &mut Core) -> Result<(), Box<Slot>> {
         let begun = slot.exchange.phase() != Phase::Reading;
@@ -294,6 +364,9 @@ impl Conn {
 
     /// The engine has no more use for the connection.
     pub(super) fn end(&mut self, key: u64, core: &mut Core) {
+        if let Some(hub) = self.hub.take() {
+            hub.close(core);
+        }
         if let Some(slot) = self.slot.take() {
             let x = &slot.exchange;
             let waits = !x.out().is_empty();
@@ -337,6 +410,14 @@ impl Conn {
         std::mem::forget(self.slot);
     }
 
+    #[inline(always)]
+    fn drive_any(&mut self, key: u64, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
+        match self.speech {
+            Speech::FastCgi(_) => self.drive_fastcgi(key, slot, core),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.drive_slot(slot, core),
+        }
+    }
+
     fn drive_slot(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
         for _ in 0..BUDGET {
             let step = match slot.exchange.phase() {
@@ -348,6 +429,9 @@ impl Conn {
             if let Some(fate) = step {
                 return fate;
             }
+            if self.speech != Speech::Http && has_aside(slot) {
+                break;
+            }
         }
         Fate::Again
     }
@@ -357,8 +441,9 @@ impl Conn {
         if self.waiting == Waiting::Linger {
             return self.linger(slot);
         }
-        if self.closing {
+        if self.closing && !self.reads_for_others(slot, core) {
             return match self.send(slot, core) {
+                Ok(Sent::All) if self.has_others() => self.wait_for_others(),
                 Ok(Sent::All) if self.lingers && !slot.eof.get() => self.begin_linger(slot),
                 Ok(Sent::All) => Some(Fate::Close),
                 Ok(Sent::Blocked) => self.wait(Waiting::Write),
@@ -375,6 +460,11 @@ impl Conn {
                 Err(_) => return Some(Fate::Reset),
             }
         }
+        if self.opening.is_before()
+            && let Some(step) = self.open(slot, core)
+        {
+            return step;
+        }
         let (in_head, step) = {
             let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
@@ -386,7 +476,20 @@ impl Conn {
         };
         match step.event {
             Event::Head => {
-                self.begin(slot, core, step.consumed);
+                let has_claims = self.opening.trusted && slot.decoder.get_mut().has_forwarded();
+                let claims = match has_claims {
+                    true => self.heed(slot),
+                    false => Ok(None),
+                };
+                let claims = match claims {
+                    Ok(claims) => claims,
+                    Err(reject) => {
+                        let is_head = slot.decoder.borrow().asked().is_head;
+                        self.refuse(slot, core, reject, is_head);
+                        return None;
+                    }
+                };
+                self.begin(slot, core, step.consumed, claims.as_ref());
                 self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
@@ -413,6 +516,10 @@ impl Conn {
             }
             Event::Reject(reject) if in_head => {
                 let is_head = slot.decoder.borrow().asked().is_head;
+                if !slot.decoder.borrow().is_head_here() {
+                    // What follows may be another request.
+                    slot.buf.borrow_mut().consume(step.consumed);
+                }
                 self.refuse(slot, core, reject, is_head);
                 None
             }
@@ -438,6 +545,10 @@ impl Conn {
             }
         }
         let idle = slot.decoder.borrow().is_idle() && slot.buf.borrow().unread().is_empty();
+        if slot.eof.get() && self.has_others() {
+            self.hang_up(core);
+            return self.wait_for_others();
+        }
         if slot.eof.get() {
             if !idle && slot.decoder.borrow().remaining().is_none() {
                 core.context.service.counters().aborted.up();
@@ -459,11 +570,14 @@ impl Conn {
             // A body that nobody reads, for the sake of a request that nobody would answer.
             return self.begin_linger(slot);
         }
-        if !slot.drained.get() {
+        if !slot.drained.get() && !self.is_stuffed() {
             return match slot.fill(self.fd()) {
                 Ok(_) => None,
                 Err(_) => Some(Fate::Close),
             };
+        }
+        if self.has_others() && !slot.decoder.borrow().has_request() {
+            return self.wait_for_others();
         }
         self.wait(match idle {
             true if self.requests == 0 => Waiting::First,
@@ -474,7 +588,13 @@ impl Conn {
     }
 
     /// A head is complete: the first `head_len` unread octets.
-    fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
+    fn begin(
+        &mut self,
+        slot: &mut Slot,
+        core: &mut Core,
+        head_len: usize,
+        claims: Option<&Claims>,
+    ) {
         let Slot { decoder, buf, exchange: x, began, .. } = slot;
         let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
         let framing = front.framing();
@@ -483,14 +603,25 @@ impl Conn {
             Framing::Length(len) if len <= VIEW_MAX => len as usize,
             Framing::Length(_) | Framing::Chunked => VIEW_MAX as usize,
         };
-        buf.pin(head_len, room);
+        if front.is_head_here() {
+            buf.pin(head_len, room);
+        }
         self.requests += 1;
         self.gives_way = false;
         self.progress = true;
         core.count_request();
-        let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
+        let is_https = claims.and_then(|it| it.is_https).unwrap_or(self.opening.is_https);
+        let origin = Origin {
+            remote: claims.and_then(|it| it.client.as_ref()).unwrap_or(&self.peer),
+            local: self.local.name(),
+            scheme: if is_https { b"https" } else { b"http" },
+            is_trusted: self.opening.trusted,
+        };
         let id = core.next_id();
         x.begin(front, buf, &origin, id);
+        if let Some(told) = &self.opening.told {
+            x.add_vars(told);
+        }
         buf.consume(head_len);
         let mut now = core.context.now * 1_000_000;
         if core.context.timed {
@@ -511,7 +642,7 @@ impl Conn {
             self.limits = Limits::of(front.asked(), front.speech(), id);
             slot.gate.open();
         }
-        core.record(slot, id, now, &self.peer);
+        core.record(slot, id, now, origin.remote);
     }
 
     /// The request waits for its body, if it has one.
@@ -527,18 +658,32 @@ impl Conn {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         if let Fed::Rejected(reject) = fed {
-            record::body_refused(&core.context, x, &reject);
-            self.lingers = true;
-            x.refuse(&wire, reject.status, reject.reason);
+            record::body_refused(&core.context, &self.terms, x, &reject);
+            let last = !slot.decoder.borrow_mut().may_recover();
+            self.lingers |= last;
+            x.refuse(&wire, reject.status, reject.reason, last);
+            if last && self.has_others() {
+                self.listen_no_more_if_broken(slot, core);
+            }
+            return None;
+        }
+        if slot.decoder.borrow().is_aborted() {
+            x.cut_short(&wire);
             return None;
         }
         if x.input().failure() == Some(Kind::Io) {
-            self.lingers = true;
-            x.refuse(&wire, 507, "the body could not be stored");
+            let last = !slot.decoder.borrow_mut().may_recover();
+            self.lingers |= last;
+            x.refuse(&wire, 507, "the body could not be stored", last);
             return None;
         }
         if x.input().is_streaming() {
             return self.call(slot, core);
+        }
+        if slot.eof.get() && self.has_others() {
+            // Nor does it keep the answers to others back.
+            x.cut_short(&wire);
+            return None;
         }
         if slot.eof.get() {
             // A body that is cut short never reaches the application.
@@ -548,6 +693,7 @@ impl Conn {
         if x.expects_continue() {
             x.send_continue();
         }
+        slot.decoder.borrow_mut().take_replies(x.out().buffer());
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
@@ -558,7 +704,7 @@ impl Conn {
     }
 
     fn read_more(&mut self, slot: &Slot, otherwise: Waiting) -> Option<Fate> {
-        if slot.drained.get() {
+        if slot.drained.get() || self.is_stuffed() {
             return self.wait(otherwise);
         }
         match slot.fill(self.fd()) {
@@ -659,7 +805,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::body_refused(&core.context, &slot.exchange, &reject);
+                record::body_refused(&core.context, &self.terms, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -711,11 +857,18 @@ impl Conn {
     /// An answer to what is not a request.
     #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        if self.opening.is_before() {
+            return self.give_up(slot, core, reject);
+        }
+        if !slot.decoder.borrow().has_request() {
+            return self.refuse_connection(slot, core, reject);
+        }
         let counters = core.context.service.counters();
         counters.requests.plus(1);
         counters.count_status(reject.status);
         let asked = Asked { keep_alive: false, is_head, ..Asked::default() };
         let speech = slot.decoder.borrow().speech();
+        speech.complain(slot.exchange.out().buffer(), reject.reason.as_bytes());
         let framed = http1::error_response(
             &speech,
             slot.exchange.out().buffer(),
@@ -727,14 +880,21 @@ impl Conn {
         );
         let sent = if let BodyMode::Length(len) = framed.body { len } else { 0 };
         record::no_request(&core.context, slot, &self.peer, reject.status, sent);
+        if slot.decoder.get_mut().recover() {
+            return record::refused(&core.context, &self.terms, self.peer.address(), &reject);
+        }
+        slot.decoder.get_mut().finish();
         self.give_up(slot, core, reject);
+        self.listen_no_more_if_broken(slot, core);
     }
 
     /// Nothing more can be read from this client, which is not told why.
     #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
-        record::refused(&core.context, self.peer.address(), &reject);
-        slot.buf.borrow_mut().discard();
+        record::refused(&core.context, &self.terms, self.peer.address(), &reject);
+        if !self.has_others() {
+            slot.buf.borrow_mut().discard();
+        }
         self.closing = true;
         self.lingers = true;
     }

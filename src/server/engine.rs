@@ -25,11 +25,10 @@ use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, send};
-use crate::wire::front::Speech;
 
 pub(super) use admission::Verdict;
-pub(super) use core::Core;
 use core::PARKED;
+pub(super) use core::{Birth, Core};
 use notices::{Notices, What};
 pub use share::Peers;
 use share::Share;
@@ -40,14 +39,16 @@ use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
 use super::inbox::Inbox;
 use super::pulled::Pulled;
-use super::setup::{Setup, speech_of};
+use super::setup::Setup;
 use super::slot::Context;
+use super::terms::Terms;
 
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
 const TOKEN_WAKER: u64 = 2 << 56;
 const TOKEN_HOST: u64 = 3 << 56;
 const TOKEN_CREW: u64 = 4 << 56;
+const TOKEN_HUB: u64 = 8 << 56;
 /// The key of the timer that ends a rest of the listeners.
 const TIMER_ACCEPT: u64 = 1 << 56;
 /// The key of the timer that ends a graceful stop.
@@ -88,8 +89,8 @@ pub struct Engine {
     core: Core,
     conns: Slab<Conn>,
     listeners: Vec<Arc<Listening>>,
-    /// What is spoken on each of them.
-    speeches: Vec<Speech>,
+    /// What holds on each of them; `None`: the usual.
+    terms: Vec<Option<Arc<Terms>>>,
     /// Those of them that are watched now.
     watched: Vec<bool>,
     /// They are watched, but for those of other workers.
@@ -162,9 +163,11 @@ impl Engine {
             limited: setup.settings.limits_requests(),
             seat: recorder.seat(0),
             service,
+            terms: Arc::new(setup.usual_terms(Protocol::Http)),
             setup,
         };
-        let speeches = listeners.iter().map(|it| context.setup.spoken_on(it)).collect();
+        let terms = context.setup.terms_on(&listeners);
+        let terms = terms.into_iter().map(|it| it.map(Arc::new)).collect();
         let core = Core::new(context, poller, recorder)?;
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
@@ -174,7 +177,7 @@ impl Engine {
             core,
             conns: Slab::with_capacity(0),
             watched: vec![false; listeners.len()],
-            speeches,
+            terms,
             listeners,
             accepting: false,
             drains: false,
@@ -328,6 +331,9 @@ impl Engine {
             self.again = again;
         }
         self.read_mail();
+        if !self.core.births.is_empty() {
+            self.bear();
+        }
         if std::mem::take(&mut self.has_idle) {
             self.make_room_late();
         }
@@ -395,7 +401,11 @@ impl Engine {
         let local = sock::local_name(fd).map_err(refused)?;
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
         self.core.context.tell_time();
-        self.begin(fd, peer, Local::Adopted(local), speech_of(protocol));
+        let terms = match protocol {
+            Protocol::Http => None,
+            _ => Some(Arc::new(self.core.context.setup.usual_terms(protocol))),
+        };
+        self.begin(fd, peer, Local::Adopted(local), terms);
         // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
         // left to do for it: the next turn says.
         self.control.wake();
@@ -411,6 +421,14 @@ impl Engine {
             TOKEN_CREW => self.take_back(),
             token if token & TOKEN_LISTENER != 0 => {
                 self.accept((token & !TOKEN_LISTENER) as usize);
+            }
+            token if token & TOKEN_HUB != 0 => {
+                if let Some(&key) = self.core.ways.get(token & !TOKEN_HUB)
+                    && let Some(conn) = self.conns.get_mut(key)
+                {
+                    conn.way_noticed(token);
+                    self.drive(key);
+                }
             }
             key => {
                 let Some(conn) = self.conns.get_mut(key) else {
@@ -518,19 +536,41 @@ impl Engine {
         if fate == Fate::Reset {
             conn.reset();
         }
+        let is_apart = conn.is_apart();
         drop(conn);
+        if is_apart {
+            self.core.apart -= 1;
+            return;
+        }
         self.counters().connections.down();
         if !self.accepting && self.stopping.is_none() && self.core.context.now >= self.rests_until {
             self.resume_accepting();
         }
     }
 
-    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, speech: Speech) {
+    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, terms: Option<Arc<Terms>>) {
         let counters = self.counters();
         counters.accepted.plus(1);
         counters.connections.plus(1);
-        let key = self.conns.insert(Conn::new(fd, peer, local, speech));
+        let is_usual = terms.is_none();
+        let terms = terms.unwrap_or_else(|| Arc::clone(&self.core.context.terms));
+        let key = self.conns.insert(Conn::new(fd, peer, local, terms, is_usual));
         self.drive(key);
+    }
+
+    /// Begin the requests that are answered apart from others of their connection: they are no
+    /// connections for the counters, nor for `worker_connections`, which limits them by themselves.
+    #[cold]
+    fn bear(&mut self) {
+        while let Some(Birth { fd, kin }) = self.core.births.pop_front() {
+            let key = self.conns.insert(Conn::apart(fd, kin));
+            self.drive(key);
+        }
+    }
+
+    /// How many connections there are.
+    fn held(&self) -> usize {
+        self.conns.len() - (self.core.apart - self.core.births.len())
     }
 
     fn expire(&mut self) {

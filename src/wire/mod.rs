@@ -9,6 +9,7 @@ pub mod fastcgi;
 pub mod forwarded;
 pub mod front;
 pub mod http1;
+pub mod opening;
 pub mod packet;
 pub mod params;
 pub mod percent;
@@ -170,6 +171,8 @@ pub struct Head {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body.
     pub expect_continue: bool,
+    /// Whether there is a field of those in [`forwarded`].
+    pub has_forwarded: bool,
     /// Whether the method is CONNECT (the connection is never reused) or HEAD (no body goes out).
     pub is_connect: bool,
     /// See `is_connect`.
@@ -319,6 +322,23 @@ pub trait Encoder {
 
     /// What ends a body that is complete.
     fn end(&self, out: &mut Vec<u8>, mode: BodyMode);
+
+    /// The same for an answer that says only that there are too many requests.
+    fn end_busy(&self, out: &mut Vec<u8>, mode: BodyMode) {
+        self.end(out, mode);
+    }
+
+    /// What went wrong with the request, for the log of a web server that wants to know; before the end.
+    fn complain(&self, _out: &mut Vec<u8>, _text: &[u8]) {}
+
+    /// Whether there is a word for the end of a body that is not whole; otherwise only the end of the
+    /// connection says it.
+    fn ends_bodies(&self) -> bool {
+        false
+    }
+
+    /// That word.
+    fn cut(&self, _out: &mut Vec<u8>) {}
 
     /// The most octets of body that [`Encoder::before`] can announce at once.
     #[inline]

@@ -11,6 +11,7 @@
 
 pub mod again;
 pub mod client;
+pub mod fastcgi;
 pub mod host;
 pub mod life;
 pub mod load;

@@ -69,7 +69,7 @@ impl Exchange {
             match self.encoder() {
                 // Known at compile time.
                 Speech::Http => self.queue(&http1::Encoder, mode, chunk),
-                other => self.queue_in_pieces(other, mode, chunk),
+                other => self.queue_other(&other, mode, chunk)?,
             }
         }
         if is_all {
@@ -80,16 +80,19 @@ impl Exchange {
 
     /// Queue what may be more than can be announced at once.
     #[inline(never)]
-    fn queue_in_pieces(&self, encoder: Speech, mode: BodyMode, mut chunk: OwnedChunk) {
-        while chunk.len() > encoder.piece() {
-            self.queue(&encoder, mode, chunk.split(encoder.piece()));
+    fn queue_other(&self, encoder: &Speech, mode: BodyMode, chunk: OwnedChunk) -> Result<()> {
+        let piece = encoder.piece();
+        let in_pieces = self.lags.get() || chunk.len() > piece || chunk.is_file();
+        if piece != u64::MAX && in_pieces {
+            return self.put_off(chunk);
         }
-        self.queue(&encoder, mode, chunk);
+        self.queue(encoder, mode, chunk);
+        Ok(())
     }
 
     /// Queue a piece of body that is announced as a whole.
     #[inline(always)]
-    fn queue(&self, encoder: &impl Encoder, mode: BodyMode, chunk: OwnedChunk) {
+    pub(super) fn queue(&self, encoder: &impl Encoder, mode: BodyMode, chunk: OwnedChunk) {
         let len = chunk.len();
         let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
         let mut out = self.out.borrow_mut();
@@ -111,6 +114,10 @@ impl Exchange {
         let len = self.fit(mode, text.len() as u64);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
+            if self.lags.get() {
+                let text = text[..len as usize].to_vec();
+                return self.put_off(OwnedChunk::from_vec(text));
+            }
             let (encoder, mut out) = (self.encoder(), self.out.borrow_mut());
             let most = usize::try_from(encoder.piece()).unwrap_or(usize::MAX);
             for text in text[..len as usize].chunks(most) {
@@ -156,16 +163,19 @@ impl Exchange {
 
     /// All that follows the head was queued.
     #[inline(always)]
-    fn complete(&self, link: &dyn Link, framed: Framed) {
+    pub(super) fn complete(&self, link: &dyn Link, framed: Framed) {
         if self.outcome.get() == Outcome::Cut {
             // A write() has failed, whatever the application made of that.
             self.service.counters().aborted.up();
-            return self.cut(link);
+            return self.cut(link, "");
         }
         if let BodyMode::Length(promised) = framed.body
             && promised > self.queued.get()
         {
             return self.fail(link, &short(promised, self.queued.get()));
+        }
+        if self.lags.get() {
+            return self.put_end_off(framed);
         }
         self.encoder().end(self.out().buffer(), framed.body);
         let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
@@ -177,11 +187,15 @@ impl Exchange {
     pub(super) fn app_refused(&self, link: &dyn Link, code: i32) {
         let kind = Kind::from_code(code).unwrap_or(Kind::App);
         let failure = self.input().failure();
-        if failure.is_some() {
+        if failure.is_some() && !self.encoder().ends_bodies() {
             self.close_after();
         }
         match failure {
             // Its request was cut short, and that is what it reports.
+            Some(Kind::Closed) if self.encoder().ends_bodies() => {
+                self.service.counters().aborted.up();
+                self.cut(link, "");
+            }
             Some(Kind::Closed) => self.abort(link),
             Some(Kind::Timeout) => self.answer_or_cut(link, 408, "the body took too long"),
             Some(Kind::Limit) => self.answer_or_cut(link, 413, "the body is too large"),
@@ -207,7 +221,11 @@ impl Exchange {
         }
         self.service.counters().app_errors.up();
         self.complain(error);
-        self.answer_or_cut(link, 500, "");
+        if self.framed.get().is_some() {
+            self.service.counters().aborted.up();
+            return self.cut(link, error.message());
+        }
+        self.answer_told(link, 500, "", error.message());
     }
 
     /// No other request on this connection.
@@ -218,13 +236,18 @@ impl Exchange {
     pub(super) fn answer_or_cut(&self, link: &dyn Link, status: u16, reason: &str) {
         if self.framed.get().is_some() {
             self.service.counters().aborted.up();
-            return self.cut(link);
+            return self.cut(link, reason);
         }
         self.answer_error(link, status, reason);
     }
 
     /// An answer of our own.
     pub(super) fn answer_error(&self, link: &dyn Link, status: u16, reason: &str) {
+        self.answer_told(link, status, reason, reason);
+    }
+
+    /// The same; `told` is for the web server's log, if it has one for us.
+    fn answer_told(&self, link: &dyn Link, status: u16, reason: &str, told: &str) {
         let separator = if reason.is_empty() { "" } else { ": " };
         let phrase = http1::reason_phrase(status);
         let text = format!("{status} {phrase}{separator}{reason}\n");
@@ -238,6 +261,7 @@ impl Exchange {
         let set = self.head.borrow_mut().set(&response, false);
         let committed = set.and_then(|()| self.commit(link, known));
         if let Ok(framed) = committed {
+            self.encoder().complain(self.out().buffer(), told.as_bytes());
             if framed.body != BodyMode::Absent {
                 self.queued.set(text.len() as u64);
                 let (encoder, mut out) = (self.encoder(), self.out.borrow_mut());
@@ -245,21 +269,52 @@ impl Exchange {
                 out.buffer().extend_from_slice(text.as_bytes());
                 encoder.after(out.buffer(), framed.body);
             }
-            self.encoder().end(self.out().buffer(), framed.body);
+            if status == 503 {
+                self.encoder().end_busy(self.out().buffer(), framed.body);
+            } else {
+                self.encoder().end(self.out().buffer(), framed.body);
+            }
             let keep = if framed.keep_alive { Outcome::KeepAlive } else { Outcome::Close };
             self.outcome.set(keep);
         }
         self.conclude(link);
     }
 
-    /// The head is out and the rest will not come: the client must see it.
-    pub(super) fn cut(&self, link: &dyn Link) {
+    /// The head is out and the rest will not come: the client must see it, and is told why if it has
+    /// a log for that.
+    pub(super) fn cut(&self, link: &dyn Link, why: &str) {
+        if !self.say_cut(link, why) {
+            self.break_off(link);
+            self.conclude(link);
+        }
+    }
+
+    /// Say that the answer is not whole, if there is a way.  What is queued goes out before that.
+    fn say_cut(&self, link: &dyn Link, why: &str) -> bool {
+        let encoder = self.encoder();
+        if !encoder.ends_bodies() || self.outcome.get() == Outcome::Cut {
+            return false;
+        }
+        let mut out = self.out();
+        self.drop_rest(&mut out);
+        encoder.complain(out.buffer(), why.as_bytes());
+        encoder.cut(out.buffer());
+        drop(out);
+        let keeps = self.asked.get().keep_alive && link.keep_alive(self);
+        self.outcome.set(if keeps { Outcome::KeepAlive } else { Outcome::Close });
+        self.phase.set(Phase::Draining);
+        true
+    }
+
+    /// Nothing more of it reaches the client.
+    pub(super) fn break_off(&self, link: &dyn Link) {
         self.outcome.set(Outcome::Cut);
         // What was queued before is the client's, as far as it takes it now.  The rest is released
         // before close(), like all chunks.
         let _ = link.flush(self, u64::MAX);
-        self.out().clear();
-        self.conclude(link);
+        let mut out = self.out();
+        out.clear();
+        self.drop_rest(&mut out);
     }
 
     /// Nothing more is to be said.  What is left may be the business of another thread.

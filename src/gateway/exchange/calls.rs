@@ -59,7 +59,8 @@ impl Exchange {
             return Err(Error::from(Kind::Closed));
         }
         let link = self.link()?;
-        if self.out.try_borrow_mut().map_err(|_| busy())?.len() >= self.service.output_buffer {
+        let unsent = self.out.try_borrow_mut().map_err(|_| busy())?.len();
+        if unsent >= self.service.output_buffer || self.lags.get() {
             if !link.may_block() {
                 return Ok(Written::Refused(chunk));
             }
@@ -78,7 +79,13 @@ impl Exchange {
 
     /// Send.  What failed once is never told as whole, also when the application goes on.
     fn push(&self, link: &dyn Link, left: u64) -> Result<()> {
-        link.flush(self, left).inspect_err(|_| self.outcome.set(Outcome::Cut))
+        loop {
+            link.flush(self, left).inspect_err(|_| self.outcome.set(Outcome::Cut))?;
+            if !self.lags.get() || !link.may_block() {
+                return Ok(());
+            }
+            self.queue_pieces().inspect_err(|_| self.outcome.set(Outcome::Cut))?;
+        }
     }
 
     pub(super) fn emit_copy(&self, link: &dyn Link, chunk: &OwnedChunk) -> Result<()> {

@@ -227,10 +227,18 @@ impl Conn {
         let answer = self.late_answer(core);
         other.exchange.out().buffer().extend_from_slice(&answer);
         slot.exchange.expire();
+        if !slot.decoder.borrow().is_head_here() {
+            // Other requests of the connection go on, and what came of them.
+            std::mem::swap(&mut *other.decoder.borrow_mut(), &mut *slot.decoder.borrow_mut());
+            std::mem::swap(&mut *other.buf.borrow_mut(), &mut *slot.buf.borrow_mut());
+        }
         self.abandon(key, slot, core);
         other.key.set(key);
         self.limits = Limits::default();
-        (self.closing, self.lingers) = (true, true);
+        if !other.decoder.borrow_mut().recover() {
+            other.decoder.borrow_mut().finish();
+            (self.closing, self.lingers) = (true, true);
+        }
         self.waiting = super::Waiting::App;
         self.slot = Some(other);
         self.drive(key, core)

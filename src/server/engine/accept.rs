@@ -46,7 +46,7 @@ impl Engine {
                         fd,
                         peer,
                         Local::Listener(Arc::clone(&listener)),
-                        self.speeches[index],
+                        self.terms[index].clone(),
                     );
                     self.check_room();
                     if listener.seat().is_none() {
@@ -96,11 +96,11 @@ impl Engine {
     /// At `worker_connections`, others wait in the listeners' queues.
     pub(super) fn check_room(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.conns.len() >= most && !self.drains {
+        if self.held() >= most && !self.drains {
             self.counters().connections_full.up();
             self.make_room();
         }
-        if self.conns.len() >= most && !self.drains {
+        if self.held() >= most && !self.drains {
             self.pause_accepting();
         }
     }
@@ -108,7 +108,7 @@ impl Engine {
     /// The same for those that have become idle since nobody is accepted.
     pub(super) fn make_room_late(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
-        if self.stopping.is_none() && self.conns.len() >= most {
+        if self.stopping.is_none() && self.held() >= most {
             self.make_room();
         }
     }
@@ -121,7 +121,7 @@ impl Engine {
         let idle = self.conns.iter().filter(|(_, conn)| conn.is_kept());
         let mut idle: Vec<_> = idle.map(|(key, conn)| (conn.deadline, key)).collect();
         // As many as make the next look worth while.
-        let most = (self.conns.len() / 8).clamp(1, ROOM_MAX).min(idle.len());
+        let most = (self.held() / 8).clamp(1, ROOM_MAX).min(idle.len());
         if most > 0 {
             idle.select_nth_unstable(most - 1);
         }
@@ -155,7 +155,7 @@ impl Engine {
     pub(super) fn resume_accepting(&mut self) {
         let most = self.core.context.setup.settings.worker_connections as usize;
         self.end_rest();
-        if self.accepting || self.conns.len() >= most {
+        if self.accepting || self.held() >= most {
             return;
         }
         self.accepting = true;

@@ -1,7 +1,11 @@
 //! What the connections of an engine share: the poller, timers, spare slots, threads.
 
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::TOKEN_HUB;
 use super::admission::Admission;
 use crate::base::error::Result;
 use crate::base::log::log;
@@ -9,7 +13,7 @@ use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::gateway::flight::{Entry, Recorder};
 use crate::run::pool::Pool;
-use crate::server::conn::Conn;
+use crate::server::conn::{Conn, Kin};
 use crate::server::crew::{self, Job, Task};
 use crate::server::record::CLIENT_LEFT;
 use crate::server::slot::{Context, Slot, Wire};
@@ -47,6 +51,21 @@ pub(in crate::server) struct Core {
     left: u64,
     may_retire: Option<MayRetire>,
     pub(in crate::server) admission: Option<Box<Admission>>,
+    /// Requests that are answered apart from others of their connection: connections without a client
+    /// of their own.
+    pub(in crate::server) apart: usize,
+    /// Those of them that are to begin.
+    pub(super) births: VecDeque<Birth>,
+    /// Whose ends the events of hubs are at.
+    pub(super) ways: Slab<u64>,
+}
+
+/// A connection for a request that is answered apart.
+#[derive(Debug)]
+pub(in crate::server) struct Birth {
+    pub(in crate::server) fd: OwnedFd,
+    /// What it has of the connection that it came on.
+    pub(in crate::server) kin: Kin,
 }
 
 /// Says whether an engine that has served as many requests as it should may retire.
@@ -79,6 +98,9 @@ impl Core {
             left: u64::MAX,
             may_retire: None,
             admission,
+            apart: 0,
+            births: VecDeque::new(),
+            ways: Slab::with_capacity(0),
         })
     }
 
@@ -203,6 +225,34 @@ impl Core {
                 slot.exchange.abort(&Wire { fd: -1, slot: &slot, context: &context });
                 slot.clear();
             }));
+        }
+    }
+
+    /// A connection of its own for a request, in this turn.
+    pub(in crate::server) fn bear(&mut self, birth: Birth) {
+        self.apart += 1;
+        self.births.push_back(birth);
+    }
+
+    /// Tell the connection of this key what happens at one end of a pair, by the token that this returns.
+    pub(in crate::server) fn begin_way(&mut self, key: u64, fd: RawFd) -> io::Result<u64> {
+        let token = self.ways.insert(key) | TOKEN_HUB;
+        let watched = self.poller.add(fd, token);
+        if watched.is_err() {
+            self.end_way(token);
+        }
+        watched.map(|()| token)
+    }
+
+    /// The end is no longer watched, for it is closed.
+    pub(in crate::server) fn end_way(&mut self, token: u64) {
+        self.ways.remove(token & !TOKEN_HUB);
+    }
+
+    /// Watch it for room to write, too, or no longer.
+    pub(in crate::server) fn want_way(&self, fd: RawFd, token: u64, on: bool) {
+        if let Err(error) = self.poller.want_write(fd, token, on) {
+            log!(self.context.service.log, Error, "server", "watch a request: {error}");
         }
     }
 

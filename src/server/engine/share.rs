@@ -94,7 +94,7 @@ impl Engine {
             return;
         }
         self.share.taken += 1;
-        if self.conns.len() > self.share.limit || self.share.taken >= TURN {
+        if self.held() > self.share.limit || self.share.taken >= TURN {
             self.let_others();
         }
     }
@@ -108,7 +108,7 @@ impl Engine {
             self.share.taken = 0;
             return;
         }
-        if self.conns.len() > self.share.limit {
+        if self.held() > self.share.limit {
             peers.set_resting(true);
             if peers.others_accept() {
                 self.share.rests = true;
@@ -127,7 +127,7 @@ impl Engine {
     pub(super) fn end_rest(&mut self) {
         self.share.taken = 0;
         if std::mem::take(&mut self.share.rests) {
-            self.share.limit = self.conns.len() + SLACK;
+            self.share.limit = self.held() + SLACK;
             if let Some(peers) = &self.share.peers {
                 peers.set_resting(false);
             }

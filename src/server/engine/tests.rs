@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::gateway::abi::{Environ, StartResponse};
+use crate::gateway::abi::{Environ, Response, StartResponse};
 use crate::gateway::app::Application;
 use crate::gateway::body::Body;
 use crate::gateway::config::Config;
+use crate::gateway::deferred::Deferred;
 
 #[test]
 fn a_connection_has_few_timers_however_its_deadline_moves() {
@@ -122,4 +123,144 @@ fn who_has_more_than_the_others_rests_unless_nobody_else_accepts() {
         }
         assert!(accepts || !engine.share.rests);
     }
+}
+
+/// A FastCGI request for "/" that is alone, or all of its connection's.
+fn fastcgi(id: u8, keeps: u8) -> Vec<u8> {
+    let params = b"\x0e\x03REQUEST_METHODGET\x09\x01PATH_INFO/";
+    let mut octets = vec![1, 1, 0, id, 0, 8, 0, 0, 0, 1, keeps, 0, 0, 0, 0, 0];
+    octets.extend([1, 4, 0, id, 0, params.len() as u8, 0, 0]);
+    octets.extend(params);
+    octets.extend([1, 4, 0, id, 0, 0, 0, 0, 1, 5, 0, id, 0, 0, 0, 0]);
+    octets
+}
+
+/// The records in `octets`: type, id, content.
+fn records(mut octets: &[u8]) -> Vec<(u8, u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [1, kind, 0, id, len1, len0, 0, 0, rest @ ..] = octets {
+        let (content, rest) = rest.split_at(usize::from(u16::from_be_bytes([*len1, *len0])));
+        found.push((*kind, *id, content.to_vec()));
+        octets = rest;
+    }
+    assert_eq!(octets, b"");
+    found
+}
+
+/// An engine whose only connection speaks FastCGI, and the other end of that.
+fn fastcgi_engine(app: Application, options: &[(&str, &str)]) -> (Engine, UnixStream) {
+    let mut config = Config::new();
+    config.application(app);
+    for (name, value) in options {
+        config.set(name, value).unwrap();
+    }
+    let setup = Arc::new(Setup::new(config).unwrap());
+    let mut engine = Engine::new(setup, Vec::new(), Arc::new(Counters::default())).unwrap();
+    let (client, theirs) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    engine.adopt_as(theirs.into_raw_fd(), Protocol::FastCgi).unwrap();
+    (engine, client)
+}
+
+/// Turns until the client has so many END_REQUESTs; all that came.
+fn ends(engine: &mut Engine, client: &mut UnixStream, count: usize) -> Vec<u8> {
+    let (mut octets, mut piece) = (Vec::new(), [0; 5000]);
+    loop {
+        engine.turn(0).unwrap();
+        while let Ok(n) = client.read(&mut piece) {
+            assert!(n > 0, "it has ended");
+            octets.extend(&piece[..n]);
+        }
+        if octets.windows(2).filter(|it| it == &[1, 3]).count() >= count {
+            return octets;
+        }
+    }
+}
+
+fn reply_to_all(held: &Mutex<Vec<Deferred>>) {
+    for handle in held.lock().unwrap().drain(..) {
+        handle.reply(&Response::new(204, &[]), Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn one_request_after_another_needs_no_connection_of_its_own() {
+    let app = |_: &Environ, start: &StartResponse<'_>| {
+        start.respond(&Response::new(204, &[]))?;
+        Ok(Body::empty())
+    };
+    let (mut engine, mut client) = fastcgi_engine(Application::new(app).nonblocking(), &[]);
+    for _ in 0..3 {
+        client.write_all(&fastcgi(1, 1)).unwrap();
+        ends(&mut engine, &mut client, 1);
+        assert_eq!((engine.conns.slots(), engine.core.ways.slots()), (1, 0));
+    }
+}
+
+#[test]
+fn requests_apart_are_no_connections_and_leave_nothing_behind() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let holds = Arc::clone(&held);
+    let app = move |env: &Environ, _: &StartResponse<'_>| {
+        holds.lock().unwrap().push(env.defer(None)?);
+        Ok(Body::later())
+    };
+    let app = Application::new(app).nonblocking();
+    let (mut engine, mut client) = fastcgi_engine(app, &[("worker_connections", "3")]);
+    for round in 0..3 {
+        (1..5).for_each(|id| client.write_all(&fastcgi(id, 1)).unwrap());
+        while held.lock().unwrap().len() < 4 {
+            engine.turn(0).unwrap();
+        }
+        assert_eq!((engine.held(), engine.core.apart, engine.core.ways.len()), (1, 3, 3));
+        let counters = engine.counters();
+        assert_eq!((counters.connections.get(), counters.accepted.get()), (1, 1));
+        // A fifth has no place.
+        client.write_all(&fastcgi(5, 1)).unwrap();
+        let refused = records(&ends(&mut engine, &mut client, 1));
+        assert_eq!(refused, [(3, 5, vec![0, 0, 0, 0, 2, 0, 0, 0])]);
+        assert_eq!(engine.counters().requests_full.get(), round + 1);
+        reply_to_all(&held);
+        ends(&mut engine, &mut client, 4);
+        while engine.core.apart > 0 {
+            engine.turn(0).unwrap();
+        }
+        assert_eq!((engine.conns.len(), engine.core.ways.len()), (1, 0));
+    }
+    drop(client);
+    while !engine.conns.is_empty() {
+        engine.turn(0).unwrap();
+    }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_costs_the_others_nothing() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let holds = Arc::clone(&held);
+    let app = move |env: &Environ, _: &StartResponse<'_>| {
+        holds.lock().unwrap().push(env.defer(None)?);
+        Ok(Body::later())
+    };
+    let app = Application::new(app).nonblocking();
+    let (mut engine, mut client) = fastcgi_engine(app, &[("request_timeout", "200ms")]);
+    // The second begins half a limit later; both get their 504, and a third is asked for.
+    client.write_all(&fastcgi(1, 1)).unwrap();
+    let begun = clock::monotonic_ms();
+    while clock::monotonic_ms() < begun + 100 {
+        engine.turn(10).unwrap();
+    }
+    client.write_all(&fastcgi(2, 1)).unwrap();
+    for id in [1, 2] {
+        let all = records(&ends(&mut engine, &mut client, 1));
+        assert!(all[0].1 == id && all[0].2.starts_with(b"Status: 504 "), "{all:?}");
+        assert_eq!(all.last().unwrap().0, 3);
+    }
+    held.lock().unwrap().clear();
+    client.write_all(&fastcgi(1, 1)).unwrap();
+    while held.lock().unwrap().is_empty() {
+        engine.turn(0).unwrap();
+    }
+    reply_to_all(&held);
+    let all = records(&ends(&mut engine, &mut client, 1));
+    assert!(all.iter().all(|it| it.1 == 1), "{all:?}");
 }

@@ -60,6 +60,8 @@ pub struct Step {
 pub struct Decoder {
     /// How many requests there may be at once.
     most: usize,
+    /// How many connections, and requests on all of them, there may be: what is told to whoever asks.
+    everywhere: u32,
     state: State,
     /// Requests that are not finished, and which stream of theirs is open.
     requests: Vec<(u16, Option<Stream>)>,
@@ -84,7 +86,29 @@ enum State {
 impl Decoder {
     /// At the start of a connection, which may have `most` requests at once.
     pub fn new(most: usize) -> Self {
-        Decoder { most, state: State::Record, requests: Vec::new() }
+        let everywhere = u32::try_from(most).unwrap_or(u32::MAX);
+        Decoder { most, everywhere, state: State::Record, requests: Vec::new() }
+    }
+
+    /// From now on it may have `most` requests at once; none: each new one is told that there are too
+    /// many.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// The server may have so many connections, and so many requests.
+    pub fn set_everywhere(&mut self, most: u32) {
+        self.everywhere = most;
+    }
+
+    /// How many requests are not finished.
+    pub fn count(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether nothing can be read any more.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.state, State::Broken(_))
     }
 
     /// Whether the connection has no request, and is not in the middle of a record.
@@ -245,7 +269,7 @@ impl Decoder {
         if variables(asked, &mut names).is_err() {
             names.clear();
         }
-        let most = self.most.to_string();
+        let most = self.everywhere.to_string();
         let multiplexes = if self.most > 1 { "1" } else { "0" };
         let known = [
             (&b"FCGI_MAX_CONNS"[..], most.as_str()),
@@ -262,6 +286,12 @@ impl Decoder {
         }
         replies.extend_from_slice(&Head::octets(Kind::GetValuesResult, 0, content.len()));
         replies.extend_from_slice(&content);
+    }
+
+    /// Nothing more is to be read, for this reason.
+    pub(super) fn give_up(&mut self, reason: &'static str) -> Reject {
+        self.broken(bad(reason));
+        bad(reason)
     }
 
     #[cold]

@@ -17,6 +17,9 @@ pub enum End {
     UnknownRole = 3,
 }
 
+/// The status of an application that did not give its whole answer.
+pub const CUT: u32 = 1;
+
 /// Responses to the request with this id.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder {
@@ -31,11 +34,21 @@ pub fn end_request(out: &mut Vec<u8>, id: u16, status: u32, end: End) {
     out.extend_from_slice(&[a, b, c, d, end as u8, 0, 0, 0]);
 }
 
-/// A line for the web server's error log.
+/// The one line for the web server's error log: all of STDERR.
 pub fn stderr(out: &mut Vec<u8>, id: u16, text: &[u8]) {
-    for piece in text.chunks(CONTENT_MAX) {
-        out.extend_from_slice(&Head::octets(Kind::Stderr, id, piece.len()));
-        out.extend_from_slice(piece);
+    let text = &text[..text.len().min(CONTENT_MAX)];
+    if !text.is_empty() {
+        out.extend_from_slice(&Head::octets(Kind::Stderr, id, text.len()));
+        out.extend_from_slice(text);
+        out.extend_from_slice(&Head::octets(Kind::Stderr, id, 0));
+    }
+}
+
+impl Encoder {
+    /// The end of an answer, and how it came.
+    fn close(self, out: &mut Vec<u8>, status: u32, end: End) {
+        out.extend_from_slice(&Head::octets(Kind::Stdout, self.id, 0));
+        end_request(out, self.id, status, end);
     }
 }
 
@@ -69,8 +82,23 @@ impl Encode for Encoder {
 
     #[inline]
     fn end(&self, out: &mut Vec<u8>, _mode: BodyMode) {
-        out.extend_from_slice(&Head::octets(Kind::Stdout, self.id, 0));
-        end_request(out, self.id, 0, End::Complete);
+        self.close(out, 0, End::Complete);
+    }
+
+    fn end_busy(&self, out: &mut Vec<u8>, _mode: BodyMode) {
+        self.close(out, 0, End::Overloaded);
+    }
+
+    fn complain(&self, out: &mut Vec<u8>, text: &[u8]) {
+        stderr(out, self.id, text);
+    }
+
+    fn ends_bodies(&self) -> bool {
+        true
+    }
+
+    fn cut(&self, out: &mut Vec<u8>) {
+        self.close(out, CUT, End::Complete);
     }
 
     #[inline]
@@ -161,6 +189,13 @@ mod tests {
         stderr(&mut out, 3, b"oh");
         end_request(&mut out, 3, 0x0102_0304, End::Overloaded);
         let end = vec![1, 2, 3, 4, 2, 0, 0, 0];
-        assert_eq!(records(&out), [(7, 3, b"oh".to_vec()), (3, 3, end)]);
+        assert_eq!(records(&out), [(7, 3, b"oh".to_vec()), (7, 3, vec![]), (3, 3, end)]);
+        out.clear();
+        Encoder { id: 3 }.complain(&mut out, b"");
+        Encoder { id: 3 }.cut(&mut out);
+        Encoder { id: 4 }.end_busy(&mut out, BodyMode::Close);
+        let (cut, busy) = (vec![0, 0, 0, 1, 0, 0, 0, 0], vec![0, 0, 0, 0, 2, 0, 0, 0]);
+        let expected = [(6, 3, vec![]), (3, 3, cut), (6, 4, vec![]), (3, 4, busy)];
+        assert_eq!(records(&out), expected);
     }
 }

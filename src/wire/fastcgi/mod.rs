@@ -4,7 +4,7 @@
 //! ```text
 //! record  one record's head: version, type, id, lengths
 //! decode  records to streams of requests, and what the protocol answers by itself
-//! serial  one request after another, on connections that have no more at once
+//! serial  the request that a connection answers itself, and the records of others for whoever does
 //! encode  responses to records
 //! ```
 
@@ -14,6 +14,6 @@ mod record;
 mod serial;
 
 pub use decode::{Decoder, Event, Step, Stream, variables};
-pub use encode::{Encoder, End, end_request, stderr};
-pub use record::{Head, Kind};
-pub use serial::Serial;
+pub use encode::{CUT, Encoder, End, end_request, stderr};
+pub use record::{HEAD, Head, Kind};
+pub use serial::{KEEPS, Serial};

@@ -1,7 +1,7 @@
 //! The eight octets at the front of each record.
 
 /// Octets of a record's head.
-pub(crate) const HEAD: usize = 8;
+pub const HEAD: usize = 8;
 /// The version that there is.
 pub(crate) const VERSION: u8 = 1;
 /// The most octets of content that a record of ours has: what 16 bits say, so that the next one is
