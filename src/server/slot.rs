@@ -96,7 +96,9 @@ impl Slot {
         }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
-        self.terms.take();
+        if self.terms.take().is_some() {
+            self.decoder.get_mut().unlimit();
+        }
         let mut out = self.exchange.out();
         out.defer_releases(false);
         out.clear();

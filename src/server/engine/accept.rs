@@ -32,10 +32,10 @@ impl Engine {
                 return false;
             }
             match sock::accept(listener.fd()) {
-                Ok((fd, peer)) => {
+                Ok((fd, peer, ip)) => {
                     self.begin(
                         fd,
-                        peer,
+                        (peer, ip),
                         Local::Listener(Arc::clone(&listener)),
                         self.terms[index].clone(),
                     );
