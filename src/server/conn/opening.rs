@@ -91,7 +91,7 @@ impl Opening {
 
 impl Conn {
     /// Go as far as the first request.
-    #[inline(never)]
+    #[cold]
     pub(super) fn open(&mut self, slot: &mut Slot, core: &mut Core) -> Opened {
         loop {
             let step = match self.opening.stage {
@@ -236,7 +236,7 @@ impl Conn {
 
     /// Of whom the request is whose head is complete: a front that is trusted may have said it there.
     /// False: it is refused.
-    #[inline(never)]
+    #[cold]
     pub(super) fn heed(&mut self, slot: &mut Slot, core: &mut Core) -> bool {
         let (is_https, client) = match self.claims(slot) {
             Ok(claims) => claims,
