@@ -239,6 +239,7 @@ impl Exchange {
     }
 
     /// The body of the request, to feed it.
+    #[inline(always)]
     pub fn input(&self) -> InputRef<'_> {
         match self.deferred.get() {
             Some(shared) => InputRef::Shared(shared.input()),
@@ -322,6 +323,7 @@ impl Exchange {
     }
 
     /// Further variables of the request that has just begun.
+    #[cold]
     pub fn add_vars(&self, told: &[Variable]) {
         let mut vars = self.vars.borrow_mut();
         vars.extend(told.iter().map(|(name, value)| Pair {

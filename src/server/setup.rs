@@ -21,7 +21,6 @@ use crate::gateway::service::Service;
 use crate::sys::listen::{self, How, Listening, listen_as};
 use crate::sys::localtime;
 use crate::sys::notify;
-use crate::sys::sock::Peer;
 use crate::sys::user::{self, Identity};
 use crate::wire::Limits;
 
@@ -234,12 +233,12 @@ impl<S> Setup<S> {
     }
 
     /// Whether this peer may connect to a socket that listens.
-    pub fn permits(&self, peer: &Peer, listening: &Listening) -> bool {
+    pub fn permits(&self, peer: Option<IpAddr>, listening: &Listening) -> bool {
         let Some(permitted) = &self.web_servers else { return true };
         // One of a unix socket has none, and the permissions of a file instead.
         let is_one =
             |one: IpAddr| permitted.iter().any(|it| it.to_canonical() == one.to_canonical());
-        listening.asked() != Some(&listen::Address::Fd(0)) || peer.ip().is_none_or(is_one)
+        listening.asked() != Some(&listen::Address::Fd(0)) || peer.is_none_or(is_one)
     }
 }
 

@@ -96,7 +96,9 @@ impl Slot {
         }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
-        self.terms.take();
+        if self.terms.get().is_some() {
+            self.undress();
+        }
         let mut out = self.exchange.out();
         out.defer_releases(false);
         out.clear();
@@ -105,6 +107,13 @@ impl Slot {
         self.eof.set(false);
         self.drained.set(false);
         self.ended.set(false);
+    }
+
+    /// For a listener whose terms are the usual ones.
+    #[cold]
+    fn undress(&mut self) {
+        self.terms.take();
+        self.decoder.get_mut().unlimit();
     }
 
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
