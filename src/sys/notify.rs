@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn a_manager_that_does_not_read_stops_nobody() {
         let name = format!("gateway-notify-full-{}", std::process::id());
-        let _there = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap());
+        let _there =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let notifier = Notifier::new(OsStr::new(&format!("@{name}")), [None, None], 1).unwrap();
         let failed = (0..10_000).find_map(|_| notifier.send("WATCHDOG=1").err());
         assert_eq!(failed.unwrap().kind(), io::ErrorKind::WouldBlock);
