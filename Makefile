@@ -24,7 +24,7 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
                                       tests/pool_c.rs)))
-SLOW    := arbiter http_flight http_life http_load http_stop http_systemd http_upgrade http_user
+SLOW    := arbiter http_cgi http_flight http_life http_load http_stop http_systemd http_upgrade http_user
 
 .PHONY: bench-fronts all serve library test test-core test-c test-valgrind test-sanitize test-serve \
         test-install test-loops test-budget test-cross test-soak soak \
@@ -72,7 +72,8 @@ test-core:
 test-c: test-valgrind test-sanitize
 
 # Of the arbiter's tests those that ask for no more than it can do here: a worker that is twenty times slower
-# counts as hung, and a process that only tries a configuration leaves it where it is.  10 minutes.
+# counts as hung, a process that only tries a configuration leaves it where it is, and a program that is
+# not there is started all the same.  10 minutes.
 test-valgrind:
 	GATEWAY_UNDER=valgrind $(CARGO) test --no-fail-fast $(patsubst %,--test %,$(filter-out $(SLOW),$(C_TESTS)))
 

@@ -269,8 +269,13 @@ impl Spawned {
     }
 
     /// TERM ends it in order; what it said.
-    fn stop(mut self) -> String {
+    fn stop(self) -> String {
         kill(self.child.id() as i32, SIGTERM);
+        self.end()
+    }
+
+    /// It has been told to end.
+    fn end(mut self) -> String {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
@@ -314,7 +319,7 @@ fn a_program_that_is_spawned_serves_fastcgi() {
         stream.read_to_end(&mut answer).unwrap();
         assert!(answer.windows(14).any(|it| it == b"Status: 200 OK"), "{answer:?}");
         let path = spawned.path.clone();
-        let said = spawned.stop();
+        let said = spawned.end();
         assert!(said.contains(&format!("Listening at: unix:{path}")), "{said}");
     }
 }
