@@ -22,8 +22,8 @@ use cases::{Case, Difference};
 use compare::{check, compare};
 use harness::client::Client;
 use harness::fronts::{App, Front, Over, installed, program};
-use harness::load::{Habit, Load};
 use harness::life::until;
+use harness::load::{Habit, Load};
 
 const SIGHUP: i32 = 1;
 
@@ -237,9 +237,11 @@ fn through_cgi_fcgi(name: &str, over: Over) {
 #[test]
 fn every_front_that_can_tells_who_the_client_is() {
     let app = App::start(Over::Unix, &["worker_model=inline"]);
-    for (server, ports) in
-        [("nginx", &[8082, 8083, 8084, 8085][..]), ("apache", &[8082, 8083, 8084]), ("haproxy", &[8083])]
-    {
+    for (server, ports) in [
+        ("nginx", &[8082, 8083, 8084, 8085][..]),
+        ("apache", &[8082, 8083, 8084]),
+        ("haproxy", &[8083]),
+    ] {
         let mut front = Front::start(server, &app, &[]);
         for &port in ports {
             let mut client = Client::connect(&front.address(port));

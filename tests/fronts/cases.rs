@@ -146,8 +146,7 @@ impl Difference {
             });
             rest.flatten().is_some_and(|rest| rest.is_empty() || pattern.ends_with('*'))
         };
-        self.fronts.iter().any(is)
-            && (self.cases.is_empty() || self.cases.contains(&case.name))
+        self.fronts.iter().any(is) && (self.cases.is_empty() || self.cases.contains(&case.name))
     }
 }
 

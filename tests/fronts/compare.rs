@@ -54,9 +54,7 @@ pub fn compare(
             let end = if whole { Ok(()) } else { Err("it looks whole".to_owned()) };
             end.map_err(|text: String| format!("{text}: {}", shown(answer)))
         }
-        (Outcome::Answer(here), Outcome::Answer(there)) => {
-            answers(case, here, there, differences)
-        }
+        (Outcome::Answer(here), Outcome::Answer(there)) => answers(case, here, there, differences),
         (Outcome::Answer(_), Outcome::Cut(_)) if differences.iter().any(|it| it.none) => Ok(()),
         (here, there) => Err(format!("{here:?} became {there:?}")),
     }

@@ -128,9 +128,8 @@ pub struct Front {
 
 /// A server's program and its modules, wherever they are.
 fn find(program: &str) -> Option<PathBuf> {
-    let peers = support::root().join(
-        std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned()) + "/peers",
-    );
+    let peers = support::root()
+        .join(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned()) + "/peers");
     let path = std::env::var("PATH").unwrap_or_default();
     let places = path.split(':').map(PathBuf::from);
     let usual = ["/usr/sbin", "/usr/bin"].map(PathBuf::from);

@@ -11,8 +11,8 @@
 
 pub mod again;
 pub mod client;
-pub mod fronts;
 pub mod fastcgi;
+pub mod fronts;
 pub mod host;
 pub mod life;
 pub mod load;
