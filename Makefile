@@ -26,8 +26,8 @@ C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tes
                                       tests/pool_c.rs)))
 SLOW    := arbiter http_cgi http_flight http_life http_load http_stop http_systemd http_upgrade http_user
 
-.PHONY: bench-fronts all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops test-budget test-cross test-soak soak \
+.PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
+        test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -100,6 +100,12 @@ test-install:
 # Foreign loops, and what the library leaves in the process.  3 minutes.
 test-loops:
 	$(CARGO) test --test loops
+
+# Every request of tests/fronts through nginx, Apache, lighttpd, HAProxy and CGI; test-core has it, too.
+# 4 minutes.
+test-fronts:
+	@TARGET=$(TARGET) scripts/setup fronts
+	$(CARGO) test --test fronts
 
 # aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
 test-cross:

@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 use ask::{Outcome, cgi, http};
 use cases::{Case, Difference};
 use compare::{check, compare};
+use harness::client::Client;
 use harness::fronts::{App, Front, Over, installed, program};
 use harness::life::until;
 use harness::load::{Habit, Load};
@@ -192,6 +193,8 @@ fronts! {
     haproxy_http_unix: "haproxy" 8081 Unix Stripped "";
     haproxy_fastcgi_tcp: "haproxy" 8082 Tcp Told "";
     haproxy_fastcgi_unix: "haproxy" 8082 Unix Told "";
+    haproxy_proxy_tcp: "haproxy" 8083 Tcp Stripped "";
+    haproxy_proxy_unix: "haproxy" 8083 Unix Stripped "";
 }
 
 /// Requests as a web server hands them to a CGI program.
@@ -227,6 +230,29 @@ fn through_cgi_fcgi(name: &str, over: Over) {
         command.args(["-bind", "-connect", &address]);
         command
     });
+    ended(app);
+}
+
+/// The client is who it is, whatever stands between, where the front is believed.
+#[test]
+fn every_front_that_can_tells_who_the_client_is() {
+    let app = App::start(Over::Unix, &["worker_model=inline"]);
+    for (server, ports) in [
+        ("nginx", &[8082, 8083, 8084, 8085][..]),
+        ("apache", &[8082, 8083, 8084]),
+        ("haproxy", &[8083]),
+    ] {
+        let mut front = Front::start(server, &app, &[]);
+        for &port in ports {
+            let mut client = Client::connect(&front.address(port));
+            let own = client.sender().local_addr().expect("the client's address");
+            let told = client.get("/who").text();
+            let line = format!("remote_port: \"{}\"", own.port());
+            assert!(told.lines().any(|it| it == line), "{server} {port}: {line} in {told}");
+            let line = format!("remote_addr: \"{}\"", own.ip());
+            assert!(told.lines().any(|it| it == line), "{server} {port}: {line} in {told}");
+        }
+    }
     ended(app);
 }
 

@@ -726,15 +726,16 @@ static gw_result
 who(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
     report     *r = calloc(1, sizeof *r);
-    gw_str      software = { NULL, 0 };
+    gw_str      host = { NULL, 0 };
     gw_result   rc = start(sr, &ok, NULL);
 
-    (void) gw_environ_get(env, "HTTP_HOST", 9, &software);
+    (void) gw_environ_get(env, "HTTP_HOST", 9, &host);
     put_text(r, "remote_addr", env->remote_addr);
+    put_text(r, "remote_port", env->remote_port);
     put_text(r, "server_name", env->server_name);
     put_text(r, "server_port", env->server_port);
     put_text(r, "scheme", env->url_scheme);
-    put_text(r, "host", software);
+    put_text(r, "host", host);
     put_text(r, "run_once", env->flags & GW_ENV_RUN_ONCE ? GW_STR("yes") : GW_STR("no"));
     if (rc == GW_OK) {
         rc = gw_body_copy(env, body, r->text, r->len);

@@ -136,9 +136,15 @@ pub struct Difference {
 impl Difference {
     /// Whether it is about this case, asked by this way.
     pub fn is_of(&self, front: &str, case: &Case) -> bool {
-        let is = |pattern: &String| match pattern.split_once('*') {
-            Some((before, after)) => front.starts_with(before) && front.ends_with(after),
-            None => front == pattern,
+        let is = |pattern: &String| {
+            let mut parts = pattern.split('*');
+            let first = parts.next().unwrap_or_default();
+            let rest = front.strip_prefix(first);
+            let rest = parts.try_fold(rest, |rest, part| {
+                let rest = rest?;
+                Some(rest.find(part).map(|at| &rest[at + part.len()..]))
+            });
+            rest.flatten().is_some_and(|rest| rest.is_empty() || pattern.ends_with('*'))
         };
         self.fronts.iter().any(is) && (self.cases.is_empty() || self.cases.contains(&case.name))
     }

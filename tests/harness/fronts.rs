@@ -60,18 +60,23 @@ pub struct App {
     over: Over,
 }
 
-/// Its protocols, and their ports beside the 8000 of HTTP.
-const PROTOCOLS: [(&str, u16); 4] =
-    [("http", 8000), ("uwsgi", 8001), ("fastcgi", 8002), ("scgi", 8003)];
+/// Its listeners: a name, a port, what is spoken.
+const LISTENERS: [(&str, u16, &str, &str); 5] = [
+    ("http", 8000, "http", ""),
+    ("uwsgi", 8001, "uwsgi", ""),
+    ("fastcgi", 8002, "fastcgi", ""),
+    ("scgi", 8003, "scgi", ""),
+    ("proxy", 8004, "http", "&proxy_protocol=v2"),
+];
 
 impl App {
     pub fn start(over: Over, options: &[&str]) -> App {
         let dir = Dir::new();
         let mut args = Vec::new();
-        for (protocol, port) in PROTOCOLS {
-            let path = dir.path().join(protocol).display().to_string();
-            args.push(format!("bind={protocol}://{{ip}}:{port}"));
-            args.push(format!("bind={protocol}+unix:{path}.sock?mode=666"));
+        for (name, port, protocol, options) in LISTENERS {
+            let path = dir.path().join(name).display().to_string();
+            args.push(format!("bind={protocol}://{{ip}}:{port}?backlog=512{options}"));
+            args.push(format!("bind={protocol}+unix:{path}.sock?mode=666{options}"));
         }
         if over == Over::Unix {
             args.push("request_buffering=0".to_owned());
@@ -86,15 +91,15 @@ impl App {
         self.server.address().split(':').next().expect("an address has a host")
     }
 
-    fn port(protocol: &str) -> u16 {
-        PROTOCOLS.iter().find(|it| it.0 == protocol).expect("a protocol").1
+    fn port(name: &str) -> u16 {
+        LISTENERS.iter().find(|it| it.0 == name).expect("a listener of this name").1
     }
 
     /// Where it is reached, as `host:port` or with the path of a socket in `unix`.
-    pub fn address(&self, protocol: &str, unix: &str) -> String {
+    pub fn address(&self, name: &str, unix: &str) -> String {
         match self.over {
-            Over::Tcp => format!("{}:{}", self.ip(), App::port(protocol)),
-            Over::Unix => format!("{unix}{}/{protocol}.sock", self.dir.path().display()),
+            Over::Tcp => format!("{}:{}", self.ip(), App::port(name)),
+            Over::Unix => format!("{unix}{}/{name}.sock", self.dir.path().display()),
         }
     }
 }
@@ -174,7 +179,7 @@ impl Front {
         }
         // Without a second instance the first is both.
         text = text.replace("${SECOND}", &app.address("http", "unix:"));
-        text = text.replace("${PROXY}", &app.address("http", "unix@"));
+        text = text.replace("${PROXY}", &app.address("proxy", "unix@"));
         let left = text.lines().find(|line| line.contains("${") && !line.starts_with('#'));
         assert!(left.is_none(), "{file}: {left:?}");
         let config = dir.path().join(file);
