@@ -264,6 +264,32 @@ impl Exchange {
         &self.service
     }
 
+    /// The environ of a request that a web server in front describes.
+    #[inline(never)]
+    fn describe(
+        &self,
+        env: &mut Environ,
+        front: &Decoders,
+        buf: &ReadBuf,
+        origin: &Origin<'_>,
+        headers: &mut Vec<Pair<'static>>,
+        vars: &mut Vec<Pair<'static>>,
+    ) {
+        let (framing, arena) = (front.framing(), &self.arena);
+        match front.head() {
+            AnyHead::Http(_) => {}
+            AnyHead::Params(params) => {
+                let view = |span: Span| buf.view(span.start as usize, span.len as usize);
+                environ::params::build(env, (params, framing), view, origin, arena, headers, vars);
+            }
+            AnyHead::Elsewhere(params, octets) => {
+                let all = arena.copy(octets).as_slice();
+                let view = |span: Span| Octets::new(span.of(all));
+                environ::params::build(env, (params, framing), view, origin, arena, headers, vars);
+            }
+        }
+    }
+
     /// Begin a request whose head is pinned in `buf`.  `id` names it in log lines.
     #[inline]
     pub fn begin(&self, front: &Decoders, buf: &ReadBuf, origin: &Origin<'_>, id: u64) {
@@ -273,27 +299,19 @@ impl Exchange {
         env.flags = service.env_flags;
         let (mut headers, mut vars) = (self.headers.borrow_mut(), self.vars.borrow_mut());
         let (headers, vars) = (&mut *headers, &mut *vars);
-        match front.head() {
-            AnyHead::Http(head) => {
-                environ::build(&mut env, head, buf, origin, &self.arena, headers, vars);
-                self.expects.set(head.expect_continue);
-            }
-            AnyHead::Params(params) => {
-                let (params, arena) = ((params, front.framing()), &self.arena);
-                let view = |span: Span| buf.view(span.start as usize, span.len as usize);
-                environ::params::build(&mut env, params, view, origin, arena, headers, vars);
-            }
-            AnyHead::Elsewhere(params, octets) => {
-                let (params, arena) = ((params, front.framing()), &self.arena);
-                let all = arena.copy(octets).as_slice();
-                let view = |span: Span| Octets::new(span.of(all));
-                environ::params::build(&mut env, params, view, origin, arena, headers, vars);
-            }
+        if let Some(head) = front.http_head() {
+            environ::build(&mut env, head, buf, origin, &self.arena, headers, vars);
+            self.asked.set(head.asked());
+            self.speech.set(Speech::Http);
+            self.expects.set(head.expect_continue);
+        } else {
+            self.describe(&mut env, front, buf, origin, headers, vars);
+            self.asked.set(front.asked());
+            self.speech.set(front.speech());
+            self.expects.set(false);
         }
         env.bind(&self.handle, self);
         self.request_id.set(id);
-        self.asked.set(front.asked());
-        self.speech.set(front.speech());
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
         let counters = service.counters();

@@ -419,7 +419,9 @@ impl Conn {
             let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
             let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
-            decoder.take_replies(exchange.out().buffer());
+            if decoder.has_replies() {
+                decoder.take_replies(exchange.out().buffer());
+            }
             found
         };
         match step.event {
@@ -579,7 +581,7 @@ impl Conn {
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         if let Fed::Rejected(reject) = fed {
             record::body_refused(&core.context, x, &reject);
-            let last = !slot.decoder.borrow_mut().may_recover();
+            let last = !slot.decoder.borrow().may_recover();
             self.lingers |= last;
             x.refuse(&wire, reject.status, reject.reason, last);
             if last && self.has_others() {
@@ -592,7 +594,7 @@ impl Conn {
             return None;
         }
         if x.input().failure() == Some(Kind::Io) {
-            let last = !slot.decoder.borrow_mut().may_recover();
+            let last = !slot.decoder.borrow().may_recover();
             self.lingers |= last;
             x.refuse(&wire, 507, "the body could not be stored", last);
             return None;
@@ -613,7 +615,9 @@ impl Conn {
         if x.expects_continue() {
             x.send_continue();
         }
-        slot.decoder.borrow_mut().take_replies(x.out().buffer());
+        if slot.decoder.borrow().has_replies() {
+            slot.decoder.borrow_mut().take_replies(x.out().buffer());
+        }
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),

@@ -36,55 +36,220 @@ pub enum AnyHead<'a> {
 /// their memory.
 #[derive(Debug)]
 pub struct Decoders {
+    is_http: bool,
+    http: http1::Decoder,
+    other: Other,
+}
+
+/// HTTP's, inline in the callers, or the others' behind a call.
+macro_rules! either {
+    ($self:ident, $http:ident => $found:expr, $call:ident($($argument:expr),*)) => {
+        if $self.is_http {
+            let $http = &$self.http;
+            $found
+        } else {
+            $self.other.$call($($argument),*)
+        }
+    };
+}
+
+impl Decoders {
+    /// For HTTP, until [`Self::speak`] says otherwise.
+    pub fn new(limits: Limits) -> Self {
+        Decoders {
+            is_http: true,
+            http: http1::Decoder::new(limits),
+            other: Other { limits, used: Used::Packet(Form::Uwsgi), packet: None, serial: None },
+        }
+    }
+
+    /// From now on this is spoken; at the start of a connection.
+    pub fn speak(&mut self, speech: Speech) {
+        self.is_http = speech == Speech::Http;
+        self.other.speak(speech);
+    }
+
+    /// Start again for another connection, with HTTP.
+    pub fn reset(&mut self) {
+        self.http.reset();
+        self.is_http = true;
+    }
+
+    /// Other limits, from the next octet on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.http.set_limits(limits);
+        self.other.set_limits(limits);
+    }
+
+    /// Look at the unread octets.
+    #[inline(always)]
+    pub fn decode(&mut self, unread: &[u8]) -> Step {
+        if self.is_http { self.http.decode(unread) } else { self.other.decode(unread) }
+    }
+
+    /// The end of a body that has all its octets; false if this is not where we are.
+    #[inline(always)]
+    pub fn end(&mut self) -> bool {
+        if self.is_http { self.http.end() } else { self.other.end() }
+    }
+
+    /// `n` octets of a body with a known length went past the decoder.
+    pub fn skip(&mut self, n: u64) {
+        if self.is_http { self.http.skip(n) } else { self.other.skip(n) }
+    }
+
+    /// The request is over.
+    #[inline(always)]
+    pub fn finish(&mut self) {
+        if !self.is_http {
+            self.other.finish();
+        }
+    }
+
+    /// Whether the protocol answers something by itself.
+    #[inline(always)]
+    pub fn has_replies(&self) -> bool {
+        !self.is_http && self.other.has_replies()
+    }
+
+    /// What that is, to be sent before whatever comes next.
+    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
+        self.other.take_replies(out);
+    }
+
+    /// What is spoken.
+    #[inline(always)]
+    pub fn speech(&self) -> Speech {
+        if self.is_http { Speech::Http } else { self.other.speech() }
+    }
+
+    /// The head that the last `Head` event announced; after a `Reject` in its place, what is known.
+    pub fn head(&self) -> AnyHead<'_> {
+        either!(self, it => AnyHead::Http(it.head()), head())
+    }
+
+    /// The same where it is HTTP's.
+    #[inline(always)]
+    pub fn http_head(&self) -> Option<&Head> {
+        self.is_http.then(|| self.http.head())
+    }
+
+    /// How the body of the request is delimited.
+    #[inline(always)]
+    pub fn framing(&self) -> Framing {
+        either!(self, it => it.head().framing, framing())
+    }
+
+    /// What an encoder must know of the request.
+    #[inline(always)]
+    pub fn asked(&self) -> Asked {
+        either!(self, it => it.head().asked(), asked())
+    }
+
+    /// Whether nothing of a request has been seen yet.
+    #[inline(always)]
+    pub fn is_idle(&self) -> bool {
+        either!(self, it => it.is_idle(), is_idle())
+    }
+
+    /// Whether what is awaited belongs to a head.
+    #[inline(always)]
+    pub fn is_in_head(&self) -> bool {
+        either!(self, it => it.is_in_head(), is_in_head())
+    }
+
+    /// Octets of the body that are still to come as they are, when that is known.
+    #[inline(always)]
+    pub fn remaining(&self) -> Option<u64> {
+        either!(self, it => it.remaining(), remaining())
+    }
+
+    /// Whether the octets of a body with a length follow each other as they are.
+    #[inline(always)]
+    pub fn body_is_plain(&self) -> bool {
+        self.is_http || self.other.used != Used::Serial
+    }
+
+    /// Whether the spans of the head are of the octets that were read.
+    #[inline(always)]
+    pub fn is_head_here(&self) -> bool {
+        self.is_http || self.other.used != Used::Serial
+    }
+
+    /// At the start of a FastCGI connection: how many requests the whole server may have at once, and
+    /// whether requests of a connection that is kept are all answered [`apart`](fastcgi::Serial).
+    pub fn multiplex(&mut self, everywhere: u32, apart: bool) {
+        if let Some(serial) = self.serial() {
+            serial.multiplex(everywhere, apart);
+        }
+    }
+
+    /// The FastCGI decoder, if it is in use.
+    pub fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
+        match self.other.used {
+            Used::Serial if !self.is_http => self.other.serial.as_deref_mut(),
+            Used::Serial | Used::Packet(_) => None,
+        }
+    }
+
+    fn its_serial(&self) -> Option<&fastcgi::Serial> {
+        match self.other.used {
+            Used::Serial if !self.is_http => self.other.serial.as_deref(),
+            Used::Serial | Used::Packet(_) => None,
+        }
+    }
+
+    /// Whether the web server has taken the request back (FastCGI's ABORT_REQUEST).
+    pub fn is_aborted(&self) -> bool {
+        self.its_serial().is_some_and(fastcgi::Serial::is_aborted)
+    }
+
+    /// Whether what was refused belongs to a request that can be answered.
+    pub fn has_request(&self) -> bool {
+        self.its_serial().is_none_or(fastcgi::Serial::is_busy)
+    }
+
+    /// Whether others may follow a request that was refused: the rest of it can be told from them.
+    pub fn may_recover(&self) -> bool {
+        self.its_serial().is_some_and(fastcgi::Serial::may_recover)
+    }
+
+    /// The request was refused, and answered: whether others may follow all the same.
+    pub fn recover(&mut self) -> bool {
+        self.serial().is_some_and(fastcgi::Serial::recover)
+    }
+}
+
+/// The decoders of what is not HTTP.  None of it is inline: HTTP is not to pay for it.
+#[derive(Debug)]
+struct Other {
     limits: Limits,
     used: Used,
-    http: http1::Decoder,
     packet: Option<Box<packet::Decoder>>,
     serial: Option<Box<fastcgi::Serial>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Used {
-    Http,
     Packet(Form),
     Serial,
 }
 
 /// The decoder in use, by `$it`.
 macro_rules! used {
-    ($self:ident.$as:ident, http $http:ident => $a:expr, packet $packet:ident => $b:expr, serial $serial:ident => $c:expr) => {
-        match $self.used {
-            Used::Http => { let $http = used!(@ $as $self.http); $a }
-            Used::Packet(_) => match $self.packet.$as() { Some($packet) => $b, None => unreachable!("made with `speak`") },
-            Used::Serial => match $self.serial.$as() { Some($serial) => $c, None => unreachable!("made with `speak`") },
+    ($self:ident.$as:ident, packet $packet:ident => $a:expr, serial $serial:ident => $b:expr) => {
+        match ($self.used, $self.packet.$as(), $self.serial.$as()) {
+            (Used::Packet(_), Some($packet), _) => $a,
+            (Used::Serial, _, Some($serial)) => $b,
+            _ => unreachable!("made with `speak`"),
         }
     };
-    (@ as_deref $http:expr) => { &$http };
-    (@ as_deref_mut $http:expr) => { &mut $http };
 }
 
-impl Decoders {
-    /// For HTTP, until [`Self::speak`] says otherwise.
-    pub fn new(limits: Limits) -> Self {
-        let http = http1::Decoder::new(limits);
-        Decoders { limits, used: Used::Http, http, packet: None, serial: None }
-    }
-
-    /// What is spoken.
-    #[inline]
-    pub fn speech(&self) -> Speech {
-        match (self.used, &self.serial) {
-            (Used::Http, _) => Speech::Http,
-            (Used::Packet(Form::Scgi), _) => Speech::Scgi,
-            (Used::Packet(_), _) => Speech::Uwsgi,
-            (Used::Serial, serial) => Speech::FastCgi(serial.as_ref().map_or(0, |it| it.id())),
-        }
-    }
-
-    /// From now on this is spoken; at the start of a connection.
-    pub fn speak(&mut self, speech: Speech) {
+impl Other {
+    fn speak(&mut self, speech: Speech) {
         let form = match speech {
-            Speech::Http => return self.used = Used::Http,
+            Speech::Http => return,
             Speech::Uwsgi => Form::Uwsgi,
             Speech::Scgi => Form::Scgi,
             Speech::FastCgi(_) => {
@@ -103,10 +268,8 @@ impl Decoders {
         }
     }
 
-    /// Other limits, from the next octet on.
-    pub fn set_limits(&mut self, limits: Limits) {
+    fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        self.http.set_limits(limits);
         if let Some(packet) = &mut self.packet {
             packet.set_limits(limits);
         }
@@ -115,37 +278,62 @@ impl Decoders {
         }
     }
 
-    /// Look at the unread octets.
-    #[inline]
-    pub fn decode(&mut self, unread: &[u8]) -> Step {
-        used!(self.as_deref_mut, http it => it.decode(unread), packet it => it.decode(unread), serial it => it.decode(unread))
+    #[inline(never)]
+    fn decode(&mut self, unread: &[u8]) -> Step {
+        used!(self.as_deref_mut, packet it => it.decode(unread), serial it => it.decode(unread))
     }
 
-    /// The end of a body that has all its octets; false if this is not where we are.
-    #[inline]
-    pub fn end(&mut self) -> bool {
-        used!(self.as_deref_mut, http it => it.end(),
+    #[inline(never)]
+    fn end(&mut self) -> bool {
+        used!(self.as_deref_mut,
             packet it => it.remaining() == Some(0) && it.decode(b"").event == Event::End,
             serial it => it.end())
     }
 
-    /// The head that the last `Head` event announced; after a `Reject` in its place, what is known.
-    #[inline]
-    pub fn head(&self) -> AnyHead<'_> {
-        used!(self.as_deref, http it => AnyHead::Http(it.head()),
-            packet it => AnyHead::Params(it.params()),
+    fn skip(&mut self, n: u64) {
+        used!(self.as_deref_mut, packet it => it.skip(n), serial _it => {});
+    }
+
+    #[inline(never)]
+    fn finish(&mut self) {
+        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
+            serial.finish();
+        }
+    }
+
+    #[inline(never)]
+    fn has_replies(&self) -> bool {
+        used!(self.as_deref, packet _it => false, serial it => it.has_replies())
+    }
+
+    fn take_replies(&mut self, out: &mut Vec<u8>) {
+        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
+            serial.take_replies(out);
+        }
+    }
+
+    #[inline(never)]
+    fn speech(&self) -> Speech {
+        match (self.used, &self.serial) {
+            (Used::Packet(Form::Scgi), _) => Speech::Scgi,
+            (Used::Packet(_), _) => Speech::Uwsgi,
+            (Used::Serial, serial) => Speech::FastCgi(serial.as_ref().map_or(0, |it| it.id())),
+        }
+    }
+
+    #[inline(never)]
+    fn head(&self) -> AnyHead<'_> {
+        used!(self.as_deref, packet it => AnyHead::Params(it.params()),
             serial it => { let (params, octets) = it.params(); AnyHead::Elsewhere(params, octets) })
     }
 
-    /// How the body of the request is delimited.
-    #[inline]
-    pub fn framing(&self) -> Framing {
-        used!(self.as_deref, http it => it.head().framing, packet it => it.framing(), serial it => it.framing())
+    #[inline(never)]
+    fn framing(&self) -> Framing {
+        used!(self.as_deref, packet it => it.framing(), serial it => it.framing())
     }
 
-    /// What an encoder must know of the request.
-    #[inline]
-    pub fn asked(&self) -> Asked {
+    #[inline(never)]
+    fn asked(&self) -> Asked {
         // What HTTP/1.1 has more (chunks, interim answers) has no place in a CGI response.
         let asked = |is_head, keep_alive| Asked {
             version: Version::Http10,
@@ -153,105 +341,27 @@ impl Decoders {
             is_connect: false,
             keep_alive,
         };
-        used!(self.as_deref, http it => it.head().asked(),
-            packet it => asked(it.params().is_head, false),
+        used!(self.as_deref, packet it => asked(it.params().is_head, false),
             serial it => asked(it.params().0.is_head, it.keeps()))
     }
 
-    /// Whether nothing of a request has been seen yet.
-    pub fn is_idle(&self) -> bool {
-        used!(self.as_deref, http it => it.is_idle(), packet it => it.is_in_head(), serial it => it.is_idle())
+    #[inline(never)]
+    fn is_idle(&self) -> bool {
+        used!(self.as_deref, packet it => it.is_in_head(), serial it => it.is_idle())
     }
 
-    /// Whether what is awaited belongs to a head.
-    #[inline]
-    pub fn is_in_head(&self) -> bool {
-        used!(self.as_deref, http it => it.is_in_head(), packet it => it.is_in_head(), serial it => it.is_in_head())
+    #[inline(never)]
+    fn is_in_head(&self) -> bool {
+        used!(self.as_deref, packet it => it.is_in_head(), serial it => it.is_in_head())
     }
 
-    /// Whether the spans of the head are of the octets that were read.
-    #[inline]
-    pub fn is_head_here(&self) -> bool {
-        self.used != Used::Serial
-    }
-
-    /// Whether the octets of a body with a length follow each other as they are.
-    #[inline]
-    pub fn body_is_plain(&self) -> bool {
-        self.used != Used::Serial
-    }
-
-    /// Octets of the body that are still to come as they are, when that is known.
-    #[inline]
-    pub fn remaining(&self) -> Option<u64> {
-        used!(self.as_deref, http it => it.remaining(), packet it => it.remaining(), serial _it => None)
-    }
-
-    /// `n` octets of a body with a known length went past the decoder.
-    pub fn skip(&mut self, n: u64) {
-        used!(self.as_deref_mut, http it => it.skip(n), packet it => it.skip(n), serial _it => {})
-    }
-
-    /// The request is over.
-    #[inline]
-    pub fn finish(&mut self) {
-        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
-            serial.finish();
-        }
-    }
-
-    /// At the start of a FastCGI connection: how many requests the whole server may have at once, and
-    /// whether requests of a connection that is kept are all answered [`apart`](fastcgi::Serial).
-    pub fn multiplex(&mut self, everywhere: u32, apart: bool) {
-        if let Some(serial) = &mut self.serial {
-            serial.multiplex(everywhere, apart);
-        }
-    }
-
-    /// The FastCGI decoder, if it is in use.
-    pub fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
-        match self.used {
-            Used::Serial => self.serial.as_deref_mut(),
-            Used::Http | Used::Packet(_) => None,
-        }
-    }
-
-    /// Whether the web server has taken the request back (FastCGI's ABORT_REQUEST).
-    pub fn is_aborted(&self) -> bool {
-        self.used == Used::Serial && self.serial.as_ref().is_some_and(|it| it.is_aborted())
-    }
-
-    /// Whether what was refused belongs to a request that can be answered.
-    pub fn has_request(&self) -> bool {
-        self.used != Used::Serial || self.serial.as_ref().is_some_and(|it| it.is_busy())
-    }
-
-    /// Whether others may follow a request that was refused: the rest of it can be told from them.
-    pub fn may_recover(&mut self) -> bool {
-        self.serial().is_some_and(|it| it.may_recover())
-    }
-
-    /// The request was refused, and answered: whether others may follow all the same.
-    pub fn recover(&mut self) -> bool {
-        self.serial().is_some_and(fastcgi::Serial::recover)
-    }
-
-    /// What the protocol answers by itself, to be sent before whatever comes next.
-    #[inline]
-    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
-        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
-            serial.take_replies(out);
-        }
-    }
-
-    /// Start again for another connection, with HTTP.
-    pub fn reset(&mut self) {
-        self.http.reset();
-        self.used = Used::Http;
+    #[inline(never)]
+    fn remaining(&self) -> Option<u64> {
+        used!(self.as_deref, packet it => it.remaining(), serial _it => None)
     }
 }
 
-/// The encoder of the answer.
+/// The encoder of the answer.  HTTP's is inline in the callers, the others are behind a call.
 impl Encoder for Speech {
     fn interim(&self, out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         match self {
@@ -261,7 +371,7 @@ impl Encoder for Speech {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn head(
         &self,
         out: &mut Vec<u8>,
@@ -278,7 +388,7 @@ impl Encoder for Speech {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn before(&self, out: &mut Vec<u8>, mode: BodyMode, len: u64) {
         match *self {
             Speech::Http => http1::Encoder.before(out, mode, len),
@@ -287,14 +397,14 @@ impl Encoder for Speech {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn after(&self, out: &mut Vec<u8>, mode: BodyMode) {
         if *self == Speech::Http {
             http1::Encoder.after(out, mode);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(&self, out: &mut Vec<u8>, mode: BodyMode) {
         match *self {
             Speech::Http => http1::Encoder.end(out, mode),
@@ -326,7 +436,7 @@ impl Encoder for Speech {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn piece(&self) -> u64 {
         match *self {
             Speech::FastCgi(id) => fastcgi::Encoder { id }.piece(),

@@ -66,11 +66,10 @@ impl Exchange {
         chunk.truncate(len);
         if mode != BodyMode::Absent && len > 0 {
             self.queued.set(self.queued.get() + len);
-            let piece = self.encoder().piece();
-            if piece != u64::MAX && (self.lags.get() || chunk.len() > piece || chunk.is_file()) {
-                self.put_off(chunk)?;
-            } else {
-                self.queue(mode, chunk);
+            match self.encoder() {
+                // Known at compile time.
+                Speech::Http => self.queue(&http1::Encoder, mode, chunk),
+                other => self.queue_in_pieces(other, mode, chunk)?,
             }
         }
         if is_all {
@@ -79,10 +78,21 @@ impl Exchange {
         Ok(())
     }
 
+    /// Queue what may be more than can be announced at once.
+    #[inline(never)]
+    fn queue_in_pieces(&self, encoder: Speech, mode: BodyMode, chunk: OwnedChunk) -> Result<()> {
+        let piece = encoder.piece();
+        if piece != u64::MAX && (self.lags.get() || chunk.len() > piece || chunk.is_file()) {
+            return self.put_off(chunk);
+        }
+        self.queue(&encoder, mode, chunk);
+        Ok(())
+    }
+
     /// Queue a piece of body that is announced as a whole.
     #[inline(always)]
-    pub(super) fn queue(&self, mode: BodyMode, chunk: OwnedChunk) {
-        let (encoder, len) = (self.encoder(), chunk.len());
+    pub(super) fn queue(&self, encoder: &impl Encoder, mode: BodyMode, chunk: OwnedChunk) {
+        let len = chunk.len();
         let limit = if chunk.has_release() { COPY } else { COPY_BORROWED };
         let mut out = self.out.borrow_mut();
         encoder.before(out.buffer(), mode, len);

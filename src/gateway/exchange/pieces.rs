@@ -109,7 +109,7 @@ impl Exchange {
             out.push(last);
             encoder.after(out.buffer(), mode);
         } else {
-            self.queue(mode, last);
+            self.queue(&encoder, mode, last);
         }
         Ok(true)
     }

@@ -210,7 +210,7 @@ pub(super) fn has_aside(slot: &mut Slot) -> bool {
 /// Take them, too.
 fn has_replies(slot: &mut Slot) -> bool {
     let Slot { decoder, exchange, .. } = slot;
-    let found = decoder.get_mut().serial().is_some_and(|serial| serial.has_replies());
+    let found = decoder.get_mut().has_replies();
     if found {
         decoder.get_mut().take_replies(exchange.out().buffer());
     }

@@ -214,7 +214,7 @@ impl Conn {
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
                 self.lingers = true;
-                let last = !slot.decoder.borrow_mut().may_recover();
+                let last = !slot.decoder.borrow().may_recover();
                 slot.exchange.refuse(&wire, 408, reason, last);
             }
             Phase::Running | Phase::Draining | Phase::Done => {
