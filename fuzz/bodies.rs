@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each target is one of these")]
 
+use gateway::wire::opening::{self, Opening};
 use gateway::wire::packet::{self, Form};
 use gateway::wire::{Event, Limit, Limits, fastcgi, forwarded, proxy};
 
@@ -243,6 +244,23 @@ pub(crate) fn proxy(octets: &[u8]) {
     for addition in proxy::additions(octets, header.additions) {
         let (_, value) = addition.expect("they were checked");
         assert!(value.range().end <= header.len);
+        let _ = proxy::Tls::of(value.of(octets));
+    }
+}
+
+/// First octets: what is told by some of them stays so, and a PROXY header is told before it is read.
+pub(crate) fn opening(octets: &[u8]) {
+    for may_proxy in [false, true] {
+        let mut told = Opening::More;
+        for len in 0..=octets.len().min(64) {
+            let now = opening::recognise(&octets[..len], may_proxy);
+            assert!(told == Opening::More || now == told, "{}", octets.escape_ascii());
+            told = now;
+        }
+        assert!(told != Opening::Proxy || may_proxy);
+        if may_proxy && matches!(proxy::header(octets), Ok(Some(_))) {
+            assert_eq!(told, Opening::Proxy, "{}", octets.escape_ascii());
+        }
     }
 }
 

@@ -464,16 +464,20 @@ gw_result gw_config_use(gw_config *cfg, gw_middleware_fn middleware,
 
 typedef struct gw_listener {        /* where connections come from */
     uint32_t    size;
-    uint32_t    protocol;           /* GW_PROTO_* */
+    uint32_t    protocol;           /* GW_PROTO_*, where the address does
+                                       not say */
     const char *address;            /* "host:port", "[::1]:port",
-                                       "unix:/path"; NULL */
+                                       "unix:/path", "unix:@name", or with
+                                       its protocol, "uwsgi+unix:/path";
+                                       NULL */
     int32_t     fd;                 /* an inherited socket, when no address */
     int32_t     backlog;            /* 0: the option */
     uint32_t    flags;              /* 0 */
     uint32_t    mode;               /* of a unix socket, 0: umask decides */
     const char *options;            /* "key=value ...": backlog, nodelay,
                                        defer_accept, fastopen, rcvbuf,
-                                       sndbuf, reuse_port, mode, owner; NULL */
+                                       sndbuf, reuse_port, mode, owner,
+                                       trust, proxy_protocol, limits; NULL */
 } gw_listener;
 
 #define GW_PROTO_HTTP 0             /* HTTP/1.0 and 1.1 */
@@ -481,6 +485,8 @@ typedef struct gw_listener {        /* where connections come from */
 #define GW_PROTO_UWSGI   1          /* the uwsgi protocol */
 #define GW_PROTO_FASTCGI 2          /* FastCGI, as a responder */
 #define GW_PROTO_SCGI    3          /* SCGI */
+#define GW_PROTO_AUTO    4          /* told by the first octets of each
+                                       connection */
 
 /* [one] One more place to listen on; the option `bind` adds to the same
    list. */
@@ -550,6 +556,10 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_HEALTH_PATH              53  /* by name only */
 #define GW_OPT_MEMORY_SOFT              60  /* octets */
 #define GW_OPT_MEMORY_HARD              61  /* octets */
+#define GW_OPT_FORWARDED_ALLOW_IPS      70  /* by name only */
+#define GW_OPT_PROXY_PROTOCOL           71  /* GW_PROXY_* */
+#define GW_OPT_PROXY_ALLOW_IPS          72  /* by name only */
+#define GW_OPT_FORWARDED_FOR            73  /* truth */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
@@ -562,6 +572,12 @@ gw_result gw_config_check(const gw_config *cfg,
                                        address */
 #define GW_ACCEPT_REUSEPORT 1       /* each from one of its own
                                        (SO_REUSEPORT) */
+
+#define GW_PROXY_OFF  0             /* connections begin without the PROXY
+                                       protocol */
+#define GW_PROXY_AUTO 1             /* with a header of either version */
+#define GW_PROXY_V1   2             /* of version 1 */
+#define GW_PROXY_V2   3             /* of version 2 */
 
 typedef struct gw_option {          /* what the options are, for tools */
     uint32_t    size;
@@ -797,14 +813,20 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t ready;                 /* 1: it serves, and was not told to
                                        stop; 0: tell whoever sends requests
                                        to send no more */
+    uint64_t untrusted;             /* connections refused: the PROXY
+                                       protocol, or what only web servers
+                                       speak, from others than
+                                       proxy_allow_ips and
+                                       forwarded_allow_ips have */
 } gw_stats;
 
 /* a socket that listens, as the kernel has it now */
 typedef struct gw_listener_info {
     uint32_t size;
     uint32_t protocol;              /* GW_PROTO_* */
-    char     address[120];          /* "127.0.0.1:8000", "unix:/path", with
-                                       the port that the system chose */
+    char     address[120];          /* "127.0.0.1:8000", "unix:/path",
+                                       "unix:@name", with the port that the
+                                       system chose */
     uint32_t port;                  /* 0: a unix socket */
     uint32_t seat;                  /* which of several sockets at this
                                        address, from 0:

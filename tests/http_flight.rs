@@ -4,6 +4,9 @@
 mod harness;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -691,4 +694,27 @@ fn threads_that_do_not_end_are_named_at_the_stop() {
     let ended = server.end();
     assert!(ended.stdout.contains("GW_ERR_TIMEOUT: "), "{ended:?}");
     assert!(ended.stderr.contains("(thread:0) is in: GET /hang (id "), "{ended:?}");
+}
+
+/// Behind a proxy it is the proxy's client.
+#[test]
+fn the_peer_of_a_request_is_the_client() {
+    let name = format!("gateway-flight-{}", std::process::id());
+    let bind = format!("bind=unix:@{name}?proxy_protocol=1&forwarded_for=1&trust=unix,192.0.2.1");
+    let mut server = start(&[&bind, "workers=1"]);
+    for (target, header, client) in [
+        ("/one", "", "192.0.2.1"),
+        ("/two", "X-Forwarded-For: 192.0.2.2, 192.0.2.1\r\n", "192.0.2.2"),
+    ] {
+        let at = SocketAddr::from_abstract_name(&name).unwrap();
+        let mut stream = UnixStream::connect_addr(&at).unwrap();
+        let proxy = "PROXY TCP4 192.0.2.1 198.51.100.2 56324 443";
+        let head = "HTTP/1.1\r\nHost: h\r\nConnection: close\r\n";
+        write!(stream, "{proxy}\r\nGET {target} {head}{header}\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let all = requests(&mut server, 1);
+        let one = all.iter().find(|it| it.target() == target).expect("it was recorded");
+        assert_eq!(one.word("peer").split(':').next(), Some(client), "{one:?}");
+    }
+    server.stop();
 }

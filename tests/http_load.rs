@@ -333,7 +333,7 @@ fn listeners_refuse_what_they_cannot_have() {
     for (bind, message) in [
         ("bind={}?backlok=1", "no listener option 'backlok': known are backlog, "),
         ("bind={}?backlog=many", "backlog = 'many': expected a whole number from 1 to 65535"),
-        ("bind={}?mode=600", ":8000: only a unix socket has a mode"),
+        ("bind={}?mode=600", ":8000: only a unix socket in the file system has a mode"),
         ("bind=unix:/tmp/x?nodelay=1", "nodelay has no meaning for a unix socket"),
         (
             "bind=unix:/tmp/x?owner=no-such-user",

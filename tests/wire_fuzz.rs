@@ -89,3 +89,8 @@ fn proxy() {
 fn forwarded() {
     run("forwarded", bodies::forwarded);
 }
+
+#[test]
+fn opening() {
+    run("opening", bodies::opening);
+}

@@ -88,6 +88,11 @@ impl Handover {
                 value.extend(b"unix:");
                 value.extend(path.as_os_str().as_bytes());
             }
+            // It has no NUL, which ends a value: it was written as text.
+            Some(Address::Abstract(name)) => {
+                value.extend(b"abstract:");
+                value.extend(name);
+            }
             Some(Address::Fd(fd)) => value.extend(format!("fd:{fd}").bytes()),
             None => {}
         }
@@ -227,6 +232,9 @@ fn address(octets: &[u8]) -> Option<Address> {
         let path = std::ffi::OsString::from_vec(path.to_vec());
         return Some(Address::Unix(PathBuf::from(path)));
     }
+    if let Some(name) = octets.strip_prefix(b"abstract:") {
+        return Some(Address::Abstract(name.to_vec()));
+    }
     let text = std::str::from_utf8(octets).ok()?;
     if let Some(fd) = text.strip_prefix("fd:") {
         return Some(Address::Fd(fd.parse().ok()?));
@@ -285,6 +293,7 @@ mod tests {
         let odd = b"unix:/run/\xff x\n";
         let Some(Address::Unix(path)) = address(odd) else { panic!("a path") };
         assert_eq!(path.as_os_str().as_bytes(), b"/run/\xff x\n");
+        assert_eq!(address(b"abstract:x y"), Some(Address::Abstract(b"x y".to_vec())));
         let read = socket_file(b"7 2049 33 /run/a b\xff").unwrap();
         assert_eq!((read.0, read.1.1, read.1.2), (7, 2049, 33));
         assert_eq!(read.1.0.as_os_str().as_bytes(), b"/run/a b\xff");

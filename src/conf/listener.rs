@@ -4,6 +4,7 @@
 //! 127.0.0.1:8000   [::1]:8000   [fe80::1%eth0]:8000   localhost:8000
 //! :8000            all interfaces (IPv4)
 //! unix:/run/x.sock a socket in the file system
+//! unix:@name       a socket in the abstract namespace: no file, for whoever is on the machine
 //! fd://3           a listening socket that was inherited
 //! systemd:         the sockets that systemd has passed to this process
 //! systemd:web      those of the name "web" (FileDescriptorName=); also written fd://web
@@ -12,6 +13,8 @@
 //! ```
 
 mod options;
+
+pub(super) use options::pieces;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -37,13 +40,13 @@ pub enum Protocol {
     FastCgi = 2,
     /// SCGI.
     Scgi = 3,
+    /// Each connection's, told by its first octets.
+    Auto = 4,
 }
 
-/// Protocols whose names and numbers are taken, and which this version does not speak.
-const ABSENT: [(u32, &str); 1] = [(4, "auto")];
-
 /// Those that it speaks.
-const SPOKEN: [Protocol; 4] = [Protocol::Http, Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi];
+const SPOKEN: [Protocol; 5] =
+    [Protocol::Http, Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi, Protocol::Auto];
 
 impl Protocol {
     /// The protocol with this name (in any case).  `Kind::Unsupported`: not in this version;
@@ -55,21 +58,13 @@ impl Protocol {
         if name.eq_ignore_ascii_case("https") {
             return Err(Error::new(Kind::Unsupported, "https (TLS) is not in this version"));
         }
-        Err(match ABSENT.iter().find(|(_, absent)| name.eq_ignore_ascii_case(absent)) {
-            Some((_, absent)) => not_in_this_version(absent),
-            None => Error::new(Kind::Unknown, format!("no protocol named {}", Quoted(name))),
-        })
+        Err(Error::new(Kind::Unknown, format!("no protocol named {}", Quoted(name))))
     }
 
-    /// The protocol with this number.  Errors as `from_name`.
+    /// The protocol with this number.  `Kind::Unknown`: there is none.
     pub fn from_code(code: u32) -> Result<Protocol> {
-        if let Some(spoken) = SPOKEN.iter().find(|it| code == **it as u32) {
-            return Ok(*spoken);
-        }
-        Err(match ABSENT.iter().find(|(absent, _)| code == *absent) {
-            Some((_, absent)) => not_in_this_version(absent),
-            None => Error::new(Kind::Unknown, format!("no protocol has the number {code}")),
-        })
+        let found = SPOKEN.iter().find(|it| code == **it as u32).copied();
+        found.ok_or_else(|| Error::new(Kind::Unknown, format!("no protocol has the number {code}")))
     }
 
     /// Its name.
@@ -79,12 +74,9 @@ impl Protocol {
             Protocol::Uwsgi => "uwsgi",
             Protocol::FastCgi => "fastcgi",
             Protocol::Scgi => "scgi",
+            Protocol::Auto => "auto",
         }
     }
-}
-
-fn not_in_this_version(protocol: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("{protocol} is not in this version"))
 }
 
 /// The host of a TCP address.
@@ -122,6 +114,8 @@ pub enum Address {
     },
     /// A stream socket in the file system.
     Unix(PathBuf),
+    /// A stream socket in the abstract namespace (unix(7)).
+    Abstract(String),
     /// An inherited descriptor: a socket that listens already.
     Fd(RawFd),
     /// Sockets that a service manager passes to this process: those of this name; empty: all.
@@ -172,6 +166,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp { host, port } => write!(f, "{host}:{port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Abstract(name) => write!(f, "unix:@{name}"),
             Address::Fd(fd) => write!(f, "fd://{fd}"),
             Address::Passed(name) => write!(f, "systemd:{name}"),
         }
@@ -196,6 +191,8 @@ pub struct Listener {
     pub owner: Option<(String, String)>,
     /// What an internet socket is told.
     pub socket: Tuning,
+    /// Options that have another value here: names and values.
+    own: Vec<(&'static str, String)>,
 }
 
 impl Listener {
@@ -209,11 +206,16 @@ impl Listener {
             reuse_port: false,
             owner: None,
             socket: Tuning::default(),
+            own: Vec::new(),
         }
     }
 
     fn is_unix(&self) -> bool {
         matches!(self.address, Address::Unix(_))
+    }
+
+    fn is_abstract(&self) -> bool {
+        matches!(self.address, Address::Abstract(_))
     }
 
     fn is_tcp(&self) -> bool {
@@ -238,8 +240,16 @@ impl FromStr for Listener {
 
     /// Read an address, with or without its protocol and options.  No name is looked up.
     fn from_str(whole: &str) -> Result<Listener> {
+        Listener::read(whole, Protocol::Http)
+    }
+}
+
+impl Listener {
+    /// As [`FromStr`]; `protocol` is spoken where the text names none.
+    pub fn read(whole: &str, protocol: Protocol) -> Result<Listener> {
         let (text, options) = whole.split_once('?').unwrap_or((whole, ""));
-        let (protocol, address) = split_protocol(text)?;
+        let (named, address) = split_protocol(text)?;
+        let protocol = named.unwrap_or(protocol);
         let address = parse_address(address).map_err(|(kind, problem)| {
             Error::new(kind, format!("address {}: {problem}", Quoted(text)))
         })?;
@@ -251,8 +261,8 @@ impl FromStr for Listener {
     }
 }
 
-/// `http://rest`, `http+unix:rest`: the protocol and the rest; HTTP when none is named.
-fn split_protocol(text: &str) -> Result<(Protocol, &str)> {
+/// `http://rest`, `http+unix:rest`: the protocol, if one is named, and the rest.
+fn split_protocol(text: &str) -> Result<(Option<Protocol>, &str)> {
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
@@ -267,9 +277,9 @@ fn split_protocol(text: &str) -> Result<(Protocol, &str)> {
             let protocol = Protocol::from_name(name).map_err(|error| {
                 Error::new(error.kind(), format!("address {}: {}", Quoted(text), error.message()))
             })?;
-            Ok((protocol, rest))
+            Ok((Some(protocol), rest))
         }
-        None => Ok((Protocol::Http, text)),
+        None => Ok((None, text)),
     }
 }
 
@@ -287,6 +297,9 @@ fn problem<T>(text: impl Into<String>) -> Result<T, Problem> {
 }
 
 fn parse_address(text: &str) -> Result<Address, Problem> {
+    if scheme(text, "unix:").is_some_and(|path| path.starts_with('\0')) {
+        return problem("a socket in the abstract namespace is written unix:@name");
+    }
     if let Some(c) = text.chars().find(|c| c.is_control()) {
         return problem(format!("it contains the control character {:?}", c));
     }
@@ -321,6 +334,15 @@ const UNIX_PATH_MAX: usize = 107;
 fn unix(path: &str) -> Result<Address, Problem> {
     if path.is_empty() {
         return problem("no path: write unix:/run/app.sock");
+    }
+    if let Some(name) = path.strip_prefix('@') {
+        return match name.len() {
+            0 => problem("no name: write unix:@name"),
+            1..=UNIX_PATH_MAX => Ok(Address::Abstract(name.to_owned())),
+            len => problem(format!(
+                "the name of a socket has {UNIX_PATH_MAX} octets at most, this one has {len}"
+            )),
+        };
     }
     let path = PathBuf::from(path);
     let len = path.as_os_str().as_bytes().len();

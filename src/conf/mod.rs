@@ -4,9 +4,11 @@ pub mod listener;
 pub mod options;
 pub mod output;
 pub mod settings;
+pub mod trust;
 mod value;
 
 pub use settings::Settings;
+pub(crate) use value::{show_duration, show_size};
 
 use std::fmt;
 

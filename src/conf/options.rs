@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use table::OPTIONS;
 
-use super::listener::Listener;
+use super::listener::{self, Listener};
 use super::output::Output;
 use super::settings::Settings;
+use super::trust::Networks;
 use super::{Quoted, value};
 use crate::base::error::{Error, Kind, Result};
 
@@ -76,6 +77,7 @@ enum Slot {
     Output(Field<Output>),
     AutoOutput(Field<Option<Output>>),
     Listeners(Field<Vec<Listener>>),
+    Networks(Field<Networks>),
 }
 
 /// One word that an option accepts.
@@ -160,7 +162,7 @@ impl Opt {
             Slot::Duration(_) => c"ms",
             Slot::Size { .. } => c"size",
             Slot::Enum { .. } => c"enum",
-            Slot::Text(_) | Slot::Output(_) | Slot::AutoOutput(_) => c"text",
+            Slot::Text(_) | Slot::Output(_) | Slot::AutoOutput(_) | Slot::Networks(_) => c"text",
             Slot::Path(_) => c"path",
             Slot::Listeners(_) => c"list",
         }
@@ -196,8 +198,13 @@ impl Opt {
             Slot::Output(_) => OUTPUT.into(),
             Slot::AutoOutput(_) => format!("{OUTPUT}, or auto"),
             Slot::Listeners(_) => {
-                "host:port, :port, [address]:port, unix:/path, fd://N or systemd:name, with http:// \
-                 or http+ before it and ?key=value&... behind it, separated by commas"
+                "host:port, :port, [address]:port, unix:/path, unix:@name, fd://N or systemd:name, with \
+                 http:// or http+ before it and ?key=value&... behind it, separated by commas"
+                    .into()
+            }
+            Slot::Networks(_) => {
+                "addresses, networks (10.0.0.0/8) and unix, separated by commas, * for everybody, or \
+                 none"
                     .into()
             }
         }
@@ -249,11 +256,12 @@ impl Opt {
             Slot::Listeners(at) => {
                 // All or nothing.
                 let read: Result<Vec<Listener>> =
-                    value.split(',').map(|address| address.trim_ascii().parse()).collect();
+                    listener::pieces(value).map(|address| address.trim_ascii().parse()).collect();
                 at.of(settings).extend(read.map_err(|error| {
                     Error::new(error.kind(), format!("{}: {}", self.name(), error.message()))
                 })?);
             }
+            Slot::Networks(at) => *at.of(settings) = value.parse().map_err(|_| refused())?,
         }
         Ok(())
     }
@@ -295,7 +303,8 @@ impl Opt {
             | Slot::Path(_)
             | Slot::Output(_)
             | Slot::AutoOutput(_)
-            | Slot::Listeners(_) => {
+            | Slot::Listeners(_)
+            | Slot::Networks(_) => {
                 let (name, kind) = (self.name(), self.kind());
                 return Err(Error::new(
                     Kind::Invalid,
@@ -341,6 +350,7 @@ impl Opt {
                 let shown: Vec<_> = (at.get)(settings).iter().map(Listener::to_string).collect();
                 shown.join(",")
             }
+            Slot::Networks(at) => (at.get)(settings).to_string(),
         }
     }
 

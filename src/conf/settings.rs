@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::listener::{Address, Host, Listener};
 use super::options::{by_id, by_name, options};
 use super::output::Output;
+use super::trust::{Networks, ProxyProtocol};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::sys::notify;
@@ -94,6 +95,10 @@ pub struct Settings {
     pub worker_requests: u32,
     pub health_path: String,
     pub lame_duck: Duration,
+    pub forwarded_allow_ips: Networks,
+    pub proxy_protocol: ProxyProtocol,
+    pub proxy_allow_ips: Networks,
+    pub forwarded_for: bool,
 }
 
 impl Default for Settings {
@@ -150,6 +155,10 @@ impl Default for Settings {
             worker_requests: 0,
             health_path: String::new(),
             lame_duck: Duration::ZERO,
+            forwarded_allow_ips: Networks::default(),
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_allow_ips: Networks::default(),
+            forwarded_for: false,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -265,6 +274,13 @@ impl Settings {
         if listener.backlog == 0 { self.backlog } else { listener.backlog }
     }
 
+    /// As they are for one of the listeners, which may say some of them for itself.
+    pub fn of(&self, listener: &Listener) -> Settings {
+        let mut settings = self.clone();
+        listener.apply(&mut settings);
+        settings
+    }
+
     /// Every problem: values out of bounds, and options that contradict each other.
     pub fn check(&self) -> Vec<Error> {
         let mut problems = Vec::new();
@@ -280,17 +296,7 @@ impl Settings {
                 self.workers
             ));
         }
-        for (name, limit) in [
-            ("limit_request_line", self.limit_request_line),
-            ("limit_request_field_size", self.limit_request_field_size),
-        ] {
-            if limit > self.limit_request_head {
-                report(format!(
-                    "{name} = {limit}: more than the whole head may have (limit_request_head = {})",
-                    self.limit_request_head
-                ));
-            }
-        }
+        self.check_head().into_iter().for_each(&mut report);
         if !self.health_path.is_empty() && !self.health_path.starts_with('/') {
             report(format!("health_path = {}: a path begins with /", self.health_path));
         }
@@ -312,6 +318,22 @@ impl Settings {
         problems
     }
 
+    /// Parts of a head that may be larger than all of it.
+    fn check_head(&self) -> Vec<String> {
+        let head = self.limit_request_head;
+        [
+            ("limit_request_line", self.limit_request_line),
+            ("limit_request_field_size", self.limit_request_field_size),
+        ]
+        .into_iter()
+        .filter(|(_, limit)| *limit > head)
+        .map(|(name, limit)| {
+            let more = "more than the whole head may have";
+            format!("{name} = {limit}: {more} (limit_request_head = {head})")
+        })
+        .collect()
+    }
+
     fn check_listener(&self, n: usize, listener: &Listener, report: &mut impl FnMut(String)) {
         let is_shared = |other: &Listener| {
             other.address == listener.address && !(other.reuse_port && listener.reuse_port)
@@ -323,6 +345,13 @@ impl Settings {
         }
         for problem in listener.contradictions() {
             report(format!("bind: {at}: {problem}"));
+        }
+        if listener.has_own() {
+            let known = self.check_head();
+            let of_its_own = self.of(listener).check_head().into_iter();
+            of_its_own
+                .filter(|problem| !known.contains(problem))
+                .for_each(|problem| report(format!("bind: {at}: {problem}")));
         }
         if let Address::Fd(fd) = listener.address
             && fd < 0

@@ -76,12 +76,12 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// The shortest text that [`duration`] reads as the same.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIMES)
 }
 
 /// The shortest text that [`size`] reads as the same.
-pub(super) fn show_size(octets: u64) -> String {
+pub(crate) fn show_size(octets: u64) -> String {
     show(octets, &SIZES)
 }
 

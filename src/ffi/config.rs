@@ -1,7 +1,6 @@
 //! Configuration: setting options, the application and what wraps it, listeners.
 
 use std::ffi::{c_char, c_void};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::app::gw_middleware_fn;
@@ -207,9 +206,10 @@ pub unsafe extern "C" fn gw_config_use(
 #[derive(Clone, Copy, Debug)]
 pub struct gw_listener {
     pub size: u32,
-    /// GW_PROTO_*
+    /// GW_PROTO_*, where the address does not say
     pub protocol: u32,
-    /// "host:port", "[::1]:port", "unix:/path"; NULL
+    /// "host:port", "[::1]:port", "unix:/path", "unix:@name", or with its protocol,
+    /// "uwsgi+unix:/path"; NULL
     pub address: *const c_char,
     /// an inherited socket, when no address
     pub fd: i32,
@@ -220,7 +220,7 @@ pub struct gw_listener {
     /// of a unix socket, 0: umask decides
     pub mode: u32,
     /// "key=value ...": backlog, nodelay, defer_accept, fastopen, rcvbuf, sndbuf, reuse_port, mode,
-    /// owner; NULL
+    /// owner, trust, proxy_protocol, limits; NULL
     pub options: *const c_char,
 }
 
@@ -233,12 +233,15 @@ pub const GW_PROTO_UWSGI: u32 = 1;
 pub const GW_PROTO_FASTCGI: u32 = 2;
 /// SCGI
 pub const GW_PROTO_SCGI: u32 = 3;
+/// told by the first octets of each connection
+pub const GW_PROTO_AUTO: u32 = 4;
 
 const _: () = assert!(
     GW_PROTO_HTTP == Protocol::Http as u32
         && GW_PROTO_UWSGI == Protocol::Uwsgi as u32
         && GW_PROTO_FASTCGI == Protocol::FastCgi as u32
         && GW_PROTO_SCGI == Protocol::Scgi as u32
+        && GW_PROTO_AUTO == Protocol::Auto as u32
 );
 
 // SAFETY: repr(C), `size` first, numbers and pointers.
@@ -274,10 +277,12 @@ unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
         if raw.fd < 0 {
             return invalid(format!("listener: no address, and fd is {}", raw.fd));
         }
-        Listener { protocol, ..Listener::new(Address::Fd(raw.fd)) }
+        let mut listener = Listener::new(Address::Fd(raw.fd));
+        listener.protocol = protocol;
+        listener
     } else {
         // SAFETY: the caller's promise.
-        Listener::from_str(unsafe { cstr(raw.address, "listener->address") }?)?
+        Listener::read(unsafe { cstr(raw.address, "listener->address") }?, protocol)?
     };
     if raw.flags != 0 {
         return invalid(format!("listener: flags are {:#x}: unknown", raw.flags));

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use super::guard::{Growing, fill, out, reference};
 use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::base::error::Result;
-use crate::conf::listener::Protocol;
 use crate::sys::listen::Listening;
 
 /// a socket that listens, as the kernel has it now
@@ -16,7 +15,7 @@ pub struct gw_listener_info {
     pub size: u32,
     /// GW_PROTO_*
     pub protocol: u32,
-    /// "127.0.0.1:8000", "unix:/path", with the port that the system chose
+    /// "127.0.0.1:8000", "unix:/path", "unix:@name", with the port that the system chose
     pub address: [c_char; 120],
     /// 0: a unix socket
     pub port: u32,
@@ -61,7 +60,7 @@ impl gw_listener_info {
         }
         Some(gw_listener_info {
             size: 0,
-            protocol: Protocol::Http as u32,
+            protocol: listening.spoken(),
             address,
             port: info.port.into(),
             seat: listening.seat().unwrap_or(0),

@@ -8,6 +8,7 @@ use super::guard::{Growing, fill, guard, out, reference};
 use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::conf::options::options;
 use crate::conf::settings::{AcceptMode, WorkerModel};
+use crate::conf::trust::ProxyProtocol;
 
 /// processes, or threads
 pub const GW_OPT_WORKERS: u32 = 1;
@@ -109,6 +110,14 @@ pub const GW_OPT_HEALTH_PATH: u32 = 53;
 pub const GW_OPT_MEMORY_SOFT: u32 = 60;
 /// octets
 pub const GW_OPT_MEMORY_HARD: u32 = 61;
+/// by name only
+pub const GW_OPT_FORWARDED_ALLOW_IPS: u32 = 70;
+/// GW_PROXY_*
+pub const GW_OPT_PROXY_PROTOCOL: u32 = 71;
+/// by name only
+pub const GW_OPT_PROXY_ALLOW_IPS: u32 = 72;
+/// truth
+pub const GW_OPT_FORWARDED_FOR: u32 = 73;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;
@@ -123,6 +132,22 @@ pub const GW_MODEL_EXEC: u32 = 3;
 pub const GW_ACCEPT_SHARED: u32 = 0;
 /// each from one of its own (SO_REUSEPORT)
 pub const GW_ACCEPT_REUSEPORT: u32 = 1;
+
+/// connections begin without the PROXY protocol
+pub const GW_PROXY_OFF: u32 = 0;
+/// with a header of either version
+pub const GW_PROXY_AUTO: u32 = 1;
+/// of version 1
+pub const GW_PROXY_V1: u32 = 2;
+/// of version 2
+pub const GW_PROXY_V2: u32 = 3;
+
+const _: () = assert!(
+    GW_PROXY_OFF == ProxyProtocol::Off as u32
+        && GW_PROXY_AUTO == ProxyProtocol::Auto as u32
+        && GW_PROXY_V1 == ProxyProtocol::V1 as u32
+        && GW_PROXY_V2 == ProxyProtocol::V2 as u32
+);
 
 const _: () = assert!(
     GW_ACCEPT_SHARED == AcceptMode::Shared as u32

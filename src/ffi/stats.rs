@@ -64,6 +64,9 @@ pub struct gw_stats {
     pub requests_full: u64,
     /// 1: it serves, and was not told to stop; 0: tell whoever sends requests to send no more
     pub ready: u64,
+    /// connections refused: the PROXY protocol, or what only web servers speak, from others than
+    /// proxy_allow_ips and forwarded_allow_ips have
+    pub untrusted: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -104,6 +107,7 @@ pub(super) fn stats_of<'a>(
         sum.full += counters.connections_full.get();
         sum.accept_errors += counters.accept_errors.get();
         sum.requests_full += counters.requests_full.get();
+        sum.untrusted += counters.untrusted.get();
         sum.spool_errors += counters.spool_errors.get();
         sum.request_timeouts += counters.request_timeouts.get();
         sum.unrecorded += counters.unrecorded.get();

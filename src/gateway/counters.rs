@@ -59,6 +59,8 @@ shared_record! {
         pub running: Counter,
         /// Requests that were answered with 503 since it had `worker_requests` of them.
         pub requests_full: Counter,
+        /// Connections refused since they spoke for others, or as a front does, and are not trusted.
+        pub untrusted: Counter,
     }
 }
 

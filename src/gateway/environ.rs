@@ -21,7 +21,12 @@ pub struct Origin<'a> {
     pub local: &'a Peer,
     /// wsgi.url_scheme.
     pub scheme: &'static [u8],
+    /// Whether whoever sent it is believed to speak of others.
+    pub is_trusted: bool,
 }
+
+/// One that is known of all requests of a connection.
+pub type Variable = (&'static str, Vec<u8>);
 
 /// A name of ours, for `SERVER_SOFTWARE`.
 pub const SERVER_SOFTWARE: &str = concat!("libgateway/", env!("CARGO_PKG_VERSION"));

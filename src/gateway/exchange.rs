@@ -27,7 +27,7 @@ use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 use super::abi::{BodyFrame, Environ, Handle};
 use super::app::Called;
 use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
-use super::environ::{self, Origin};
+use super::environ::{self, Origin, Variable};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::service::Service;
@@ -317,6 +317,16 @@ impl Exchange {
         let counters = service.counters();
         counters.requests.plus(1);
         counters.in_flight.plus(1);
+    }
+
+    /// Further variables of the request that has just begun.
+    pub fn add_vars(&self, told: &[Variable]) {
+        let mut vars = self.vars.borrow_mut();
+        vars.extend(told.iter().map(|(name, value)| Pair {
+            name: Octets::new(name.as_bytes()),
+            value: self.arena.copy(value),
+        }));
+        self.env.borrow_mut().set_vars(vars.as_slice());
     }
 
     /// A body is to come.  Says whether the application is to be called before it is complete.

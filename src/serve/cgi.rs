@@ -13,6 +13,7 @@ use std::thread::Builder;
 use super::hooked;
 use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
+use crate::conf::trust::{Networks, ProxyProtocol};
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
 use crate::gateway::service::Worker;
@@ -35,6 +36,9 @@ pub(super) fn serve_once(mut config: Config) -> Result<()> {
     let settings = config.settings_mut();
     settings.listeners.clear();
     settings.workers = 1;
+    // Whoever has started this program says who its client is.
+    settings.forwarded_allow_ips = Networks::UNIX;
+    settings.proxy_protocol = ProxyProtocol::Off;
     let mut setup = Setup::new(config)?;
     setup.once = true;
     let setup = Arc::new(setup);

@@ -4,6 +4,7 @@
 //! as it can without waiting, and says what to wait for.
 
 mod mux;
+mod opening;
 mod overdue;
 mod timing;
 
@@ -25,10 +26,12 @@ use super::engine::{Core, Verdict};
 use super::hub::Hub;
 use super::record;
 use mux::has_aside;
+use opening::{Claims, Opening};
 use overdue::Limits;
 use timing::Waiting;
 
 use super::slot::{self, Fed, Sent, Slot, VIEW_MAX, Wire};
+use super::terms::Terms;
 
 /// Steps that one connection may go in one go while others wait: a request whose body and answer
 /// are there takes one.
@@ -63,6 +66,12 @@ pub(super) struct Conn {
     fd: OwnedFd,
     peer: Peer,
     local: Local,
+    /// What its listener allows.
+    terms: Arc<Terms>,
+    /// Those are the usual ones.
+    is_usual: bool,
+    opening: Opening,
+    /// What is spoken, once that is known.
     speech: Speech,
     slot: Option<Box<Slot>>,
     waiting: Waiting,
@@ -122,6 +131,15 @@ pub(super) enum Local {
     Adopted(Peer),
 }
 
+/// What the requests of a connection have in common that are answered apart.
+#[derive(Clone, Debug)]
+pub(super) struct Kin {
+    peer: Peer,
+    local: Local,
+    terms: Arc<Terms>,
+    opening: Opening,
+}
+
 impl Local {
     fn name(&self) -> &Peer {
         match self {
@@ -132,12 +150,21 @@ impl Local {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, peer: Peer, local: Local, speech: Speech) -> Self {
+    pub(super) fn new(
+        fd: OwnedFd,
+        peer: Peer,
+        local: Local,
+        terms: Arc<Terms>,
+        is_usual: bool,
+    ) -> Self {
         Conn {
             fd,
             peer,
             local,
-            speech,
+            is_usual,
+            opening: Opening::new(&terms, &peer),
+            speech: terms.speech.unwrap_or_default(),
+            terms,
             slot: None,
             waiting: Waiting::First,
             progress: false,
@@ -167,9 +194,11 @@ impl Conn {
         }
     }
 
-    /// For a request that is answered apart from others of its connection.
-    pub(super) fn apart(self) -> Self {
-        Conn { is_apart: true, ..self }
+    /// For a FastCGI request that is answered apart from others of its connection.
+    pub(super) fn apart(fd: OwnedFd, kin: Kin) -> Self {
+        let Kin { peer, local, terms, opening } = kin;
+        let conn = Conn::new(fd, peer, local, terms, false);
+        Conn { is_apart: true, opening, speech: Speech::FastCgi(0), ..conn }
     }
 
     /// Whether it is that.
@@ -249,11 +278,8 @@ impl Conn {
             Some(slot) => slot,
             None => {
                 let mut slot = core.take_slot();
-                if self.speech != Speech::Http {
-                    let decoder = slot.decoder.get_mut();
-                    decoder.speak(self.speech);
-                    let most = core.context.setup.settings.worker_connections;
-                    decoder.multiplex(most, core.has_crew());
+                if !self.is_usual {
+                    self.dress(&mut slot, core);
                 }
                 slot.eof.set(self.eof);
                 slot.drained.set(self.drained);
@@ -298,6 +324,25 @@ impl Conn {
         }
         self.schedule(key, before, core);
         fate
+    }
+
+    /// A slot is to serve under the terms of this listener.
+    #[inline(never)]
+    fn dress(&self, slot: &mut Slot, core: &Core) {
+        if self.terms.has_own_limits {
+            slot.decoder.get_mut().limit(self.terms.limits);
+        }
+        self.speak(slot, core);
+        let _ = slot.terms.set(Arc::clone(&self.terms));
+    }
+
+    /// It is known what is spoken.
+    fn speak(&self, slot: &mut Slot, core: &Core) {
+        if self.speech != Speech::Http {
+            let decoder = slot.decoder.get_mut();
+            decoder.speak(self.speech);
+            decoder.multiplex(core.context.setup.settings.worker_connections, core.has_crew());
+        }
     }
 
     /// A thread takes the request further; a full queue gives it back.
@@ -415,6 +460,11 @@ impl Conn {
                 Err(_) => return Some(Fate::Reset),
             }
         }
+        if self.opening.is_before()
+            && let Some(step) = self.open(slot, core)
+        {
+            return step;
+        }
         let (in_head, step) = {
             let Slot { buf, decoder, exchange, .. } = &mut **slot;
             let decoder = decoder.get_mut();
@@ -426,7 +476,20 @@ impl Conn {
         };
         match step.event {
             Event::Head => {
-                self.begin(slot, core, step.consumed);
+                let has_claims = self.opening.trusted && slot.decoder.get_mut().has_forwarded();
+                let claims = match has_claims {
+                    true => self.heed(slot),
+                    false => Ok(None),
+                };
+                let claims = match claims {
+                    Ok(claims) => claims,
+                    Err(reject) => {
+                        let is_head = slot.decoder.borrow().asked().is_head;
+                        self.refuse(slot, core, reject, is_head);
+                        return None;
+                    }
+                };
+                self.begin(slot, core, step.consumed, claims.as_ref());
                 self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
@@ -525,7 +588,13 @@ impl Conn {
     }
 
     /// A head is complete: the first `head_len` unread octets.
-    fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
+    fn begin(
+        &mut self,
+        slot: &mut Slot,
+        core: &mut Core,
+        head_len: usize,
+        claims: Option<&Claims>,
+    ) {
         let Slot { decoder, buf, exchange: x, began, .. } = slot;
         let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
         let framing = front.framing();
@@ -541,9 +610,18 @@ impl Conn {
         self.gives_way = false;
         self.progress = true;
         core.count_request();
-        let origin = Origin { remote: &self.peer, local: self.local.name(), scheme: b"http" };
+        let is_https = claims.and_then(|it| it.is_https).unwrap_or(self.opening.is_https);
+        let origin = Origin {
+            remote: claims.and_then(|it| it.client.as_ref()).unwrap_or(&self.peer),
+            local: self.local.name(),
+            scheme: if is_https { b"https" } else { b"http" },
+            is_trusted: self.opening.trusted,
+        };
         let id = core.next_id();
         x.begin(front, buf, &origin, id);
+        if let Some(told) = &self.opening.told {
+            x.add_vars(told);
+        }
         buf.consume(head_len);
         let mut now = core.context.now * 1_000_000;
         if core.context.timed {
@@ -564,7 +642,7 @@ impl Conn {
             self.limits = Limits::of(front.asked(), front.speech(), id);
             slot.gate.open();
         }
-        core.record(slot, id, now, &self.peer);
+        core.record(slot, id, now, origin.remote);
     }
 
     /// The request waits for its body, if it has one.
@@ -580,8 +658,8 @@ impl Conn {
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
         if let Fed::Rejected(reject) = fed {
-            record::body_refused(&core.context, x, &reject);
-            let last = !slot.decoder.borrow().may_recover();
+            record::body_refused(&core.context, &self.terms, x, &reject);
+            let last = !slot.decoder.borrow_mut().may_recover();
             self.lingers |= last;
             x.refuse(&wire, reject.status, reject.reason, last);
             if last && self.has_others() {
@@ -594,7 +672,7 @@ impl Conn {
             return None;
         }
         if x.input().failure() == Some(Kind::Io) {
-            let last = !slot.decoder.borrow().may_recover();
+            let last = !slot.decoder.borrow_mut().may_recover();
             self.lingers |= last;
             x.refuse(&wire, 507, "the body could not be stored", last);
             return None;
@@ -615,9 +693,7 @@ impl Conn {
         if x.expects_continue() {
             x.send_continue();
         }
-        if slot.decoder.borrow().has_replies() {
-            slot.decoder.borrow_mut().take_replies(x.out().buffer());
-        }
+        slot.decoder.borrow_mut().take_replies(x.out().buffer());
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),
@@ -729,7 +805,7 @@ impl Conn {
             Fed::More(true) | Fed::Full | Fed::End => return None,
             Fed::More(false) => {}
             Fed::Rejected(reject) => {
-                record::body_refused(&core.context, &slot.exchange, &reject);
+                record::body_refused(&core.context, &self.terms, &slot.exchange, &reject);
                 let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                 slot.exchange.input().fail(kind);
                 return None;
@@ -781,6 +857,9 @@ impl Conn {
     /// An answer to what is not a request.
     #[cold]
     fn refuse(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject, is_head: bool) {
+        if self.opening.is_before() {
+            return self.give_up(slot, core, reject);
+        }
         if !slot.decoder.borrow().has_request() {
             return self.refuse_connection(slot, core, reject);
         }
@@ -802,7 +881,7 @@ impl Conn {
         let sent = if let BodyMode::Length(len) = framed.body { len } else { 0 };
         record::no_request(&core.context, slot, &self.peer, reject.status, sent);
         if slot.decoder.get_mut().recover() {
-            return record::refused(&core.context, self.peer.address(), &reject);
+            return record::refused(&core.context, &self.terms, self.peer.address(), &reject);
         }
         slot.decoder.get_mut().finish();
         self.give_up(slot, core, reject);
@@ -812,7 +891,7 @@ impl Conn {
     /// Nothing more can be read from this client, which is not told why.
     #[cold]
     fn give_up(&mut self, slot: &mut Slot, core: &Core, reject: Reject) {
-        record::refused(&core.context, self.peer.address(), &reject);
+        record::refused(&core.context, &self.terms, self.peer.address(), &reject);
         if !self.has_others() {
             slot.buf.borrow_mut().discard();
         }

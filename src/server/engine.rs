@@ -25,7 +25,6 @@ use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, send};
-use crate::wire::front::Speech;
 
 pub(super) use admission::Verdict;
 use core::PARKED;
@@ -40,8 +39,9 @@ use super::conn::{Conn, Fate, Local};
 use super::crew::{Job, Task};
 use super::inbox::Inbox;
 use super::pulled::Pulled;
-use super::setup::{Setup, speech_of};
+use super::setup::Setup;
 use super::slot::Context;
+use super::terms::Terms;
 
 /// The kinds of event tokens; a connection's is its key in the slab, below all of these.
 const TOKEN_LISTENER: u64 = 1 << 56;
@@ -89,8 +89,8 @@ pub struct Engine {
     core: Core,
     conns: Slab<Conn>,
     listeners: Vec<Arc<Listening>>,
-    /// What is spoken on each of them.
-    speeches: Vec<Speech>,
+    /// What holds on each of them; `None`: the usual.
+    terms: Vec<Option<Arc<Terms>>>,
     /// Those of them that are watched now.
     watched: Vec<bool>,
     /// They are watched, but for those of other workers.
@@ -163,9 +163,11 @@ impl Engine {
             limited: setup.settings.limits_requests(),
             seat: recorder.seat(0),
             service,
+            terms: Arc::new(setup.usual_terms(Protocol::Http)),
             setup,
         };
-        let speeches = listeners.iter().map(|it| context.setup.spoken_on(it)).collect();
+        let terms = context.setup.terms_on(&listeners);
+        let terms = terms.into_iter().map(|it| it.map(Arc::new)).collect();
         let core = Core::new(context, poller, recorder)?;
         if let Some(crew) = &core.crew {
             core.poller.add(crew.waker().fd(), TOKEN_CREW).map_err(made)?;
@@ -175,7 +177,7 @@ impl Engine {
             core,
             conns: Slab::with_capacity(0),
             watched: vec![false; listeners.len()],
-            speeches,
+            terms,
             listeners,
             accepting: false,
             drains: false,
@@ -399,7 +401,11 @@ impl Engine {
         let local = sock::local_name(fd).map_err(refused)?;
         let (fd, peer) = sock::adopt(fd).map_err(refused)?;
         self.core.context.tell_time();
-        self.begin(fd, peer, Local::Adopted(local), speech_of(protocol));
+        let terms = match protocol {
+            Protocol::Http => None,
+            _ => Some(Arc::new(self.core.context.setup.usual_terms(protocol))),
+        };
+        self.begin(fd, peer, Local::Adopted(local), terms);
         // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
         // left to do for it: the next turn says.
         self.control.wake();
@@ -542,11 +548,13 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, speech: Speech) {
+    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, terms: Option<Arc<Terms>>) {
         let counters = self.counters();
         counters.accepted.plus(1);
         counters.connections.plus(1);
-        let key = self.conns.insert(Conn::new(fd, peer, local, speech));
+        let is_usual = terms.is_none();
+        let terms = terms.unwrap_or_else(|| Arc::clone(&self.core.context.terms));
+        let key = self.conns.insert(Conn::new(fd, peer, local, terms, is_usual));
         self.drive(key);
     }
 
@@ -554,9 +562,8 @@ impl Engine {
     /// connections for the counters, nor for `worker_connections`, which limits them by themselves.
     #[cold]
     fn bear(&mut self) {
-        while let Some(Birth { fd, peer, local }) = self.core.births.pop_front() {
-            let conn = Conn::new(fd, peer, local, speech_of(Protocol::FastCgi)).apart();
-            let key = self.conns.insert(conn);
+        while let Some(Birth { fd, kin }) = self.core.births.pop_front() {
+            let key = self.conns.insert(Conn::apart(fd, kin));
             self.drive(key);
         }
     }

@@ -12,11 +12,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::conn::Local;
+use super::conn::Kin;
 use super::engine::{Birth, Core};
 use crate::base::log::log;
 use crate::sys::send;
-use crate::sys::sock::{self, Peer};
+use crate::sys::sock;
 use crate::wire::fastcgi::{self, CUT, End, HEAD, Head, KEEPS, Kind, end_request};
 
 /// Octets that may wait for requests to take them before nothing is read from the web server any more,
@@ -104,7 +104,7 @@ impl Hub {
         &mut self,
         decoder: &mut fastcgi::Serial,
         out: &mut Vec<u8>,
-        of: (u64, &Peer, &Local),
+        of: (u64, &Kin),
         core: &mut Core,
     ) {
         let mut records = std::mem::take(&mut self.records);
@@ -195,8 +195,8 @@ impl Hub {
 }
 
 /// A request begins: none, if there are too many.
-fn begin(id: u16, of: (u64, &Peer, &Local), core: &mut Core) -> Option<Way> {
-    let (key, peer, local) = of;
+fn begin(id: u16, of: (u64, &Kin), core: &mut Core) -> Option<Way> {
+    let (key, kin) = of;
     if core.apart >= core.context.setup.settings.worker_connections as usize {
         core.context.service.counters().requests_full.up();
         return None;
@@ -207,7 +207,7 @@ fn begin(id: u16, of: (u64, &Peer, &Local), core: &mut Core) -> Option<Way> {
     });
     match begun {
         Ok((end, theirs, token)) => {
-            core.bear(Birth { fd: theirs, peer: *peer, local: local.clone() });
+            core.bear(Birth { fd: theirs, kin: kin.clone() });
             Some(Way {
                 id,
                 end,

@@ -11,3 +11,4 @@ pub mod pulled;
 mod record;
 pub mod setup;
 mod slot;
+mod terms;

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::time::Duration;
 
 use memchr::memchr;
 
 use crate::base::log::{Level, LineFile, log};
 use crate::base::octets::Pair;
 use crate::base::time::LocalTime;
+use crate::conf::{show_duration, show_size};
 use crate::gateway::abi::Environ;
 use crate::gateway::counters::Counters;
 use crate::gateway::exchange::Exchange;
@@ -20,6 +22,7 @@ use crate::wire::{self, Limit, Reject, Version};
 
 use super::access::{AccessSource, Format};
 use super::slot::{Context, Slot, Wire};
+use super::terms::Terms;
 
 thread_local! {
     /// The line that is being written; kept for the next one.
@@ -27,11 +30,11 @@ thread_local! {
 }
 
 /// What `peer` sent was refused, and is no request.
-pub(super) fn refused(context: &Context, peer: &[u8], reject: &Reject) {
+pub(super) fn refused(context: &Context, terms: &Terms, peer: &[u8], reject: &Reject) {
     count(context.service.counters(), reject);
     let log = &context.service.log;
     if log.enabled(level(reject)) {
-        let text = describe(context, peer, reject);
+        let text = describe(terms, peer, reject);
         log.write(level(reject), "http", "", format_args!("{text}"));
     }
 }
@@ -74,17 +77,22 @@ fn write_line(format: &Format, file: &LineFile, source: &impl AccessSource) {
 }
 
 /// The body of a request was refused.
-pub(super) fn body_refused(context: &Context, x: &Exchange, reject: &Reject) {
+pub(super) fn body_refused(context: &Context, terms: &Terms, x: &Exchange, reject: &Reject) {
     count(context.service.counters(), reject);
     if context.service.log.enabled(level(reject)) {
         let peer = x.environ().borrow().remote_addr;
-        x.log(level(reject), describe(context, peer.as_slice(), reject).as_bytes());
+        x.log(level(reject), describe(terms, peer.as_slice(), reject).as_bytes());
     }
 }
 
-/// The client at `peer` did `what` for as long as `option` allows.
-pub(super) fn too_slow(context: &Context, peer: &[u8], what: &str, option: &str) {
-    let value = context.setup.settings.get(option).unwrap_or_default();
+/// The client at `peer` did `what` for as long as an option, by its name and value, allows.
+pub(super) fn too_slow(
+    context: &Context,
+    peer: &[u8],
+    what: &str,
+    (option, value): (&str, Duration),
+) {
+    let value = show_duration(value);
     let peer = peer.escape_ascii();
     log!(context.service.log, Info, "http", "{peer} {what} for {option} = {value}");
 }
@@ -101,22 +109,20 @@ fn level(reject: &Reject) -> Level {
 }
 
 /// A limit that was breached is named, with its value.
-fn describe(context: &Context, peer: &[u8], reject: &Reject) -> String {
+fn describe(terms: &Terms, peer: &[u8], reject: &Reject) -> String {
     let Reject { status, reason, limit } = reject;
-    let mut text = format!("{status} from {}: {reason}", peer.escape_ascii());
-    let option = match limit {
-        Some(Limit::Line) => "limit_request_line",
-        Some(Limit::Fields) => "limit_request_fields",
-        Some(Limit::FieldSize) => "limit_request_field_size",
-        Some(Limit::Head) => "limit_request_head",
-        Some(Limit::Body) => "max_body",
+    let text = format!("{status} from {}: {reason}", peer.escape_ascii());
+    let limits = &terms.limits;
+    let (option, value) = match limit {
+        Some(Limit::Line) => ("limit_request_line", show_size(limits.line as u64)),
+        Some(Limit::Fields) => ("limit_request_fields", limits.fields.to_string()),
+        Some(Limit::FieldSize) => ("limit_request_field_size", show_size(limits.field_size as u64)),
+        Some(Limit::Head) => ("limit_request_head", show_size(limits.head as u64)),
+        Some(Limit::Body) => ("max_body", show_size(limits.body)),
         // A limit of its own, which no option sets.
         Some(Limit::ChunkOverhead) | None => return text,
     };
-    if let Ok(value) = context.setup.settings.get(option) {
-        text.push_str(&format!(" ({option} = {value})"));
-    }
-    text
+    format!("{text} ({option} = {value})")
 }
 
 /// A request is over at `now`, nanoseconds of the monotonic clock.

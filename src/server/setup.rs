@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{LineFile, Logger, Sink, log};
-use crate::conf::listener::{Address, Listener, Protocol};
+use crate::conf::listener::{Address, Host, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
@@ -21,9 +21,9 @@ use crate::sys::localtime;
 use crate::sys::notify;
 use crate::sys::user::{self, Identity};
 use crate::wire::Limits;
-use crate::wire::front::Speech;
 
 use super::access::Format;
+use super::terms::{Terms, limits_of};
 
 /// The number of standard output, which an access log of "-" goes to.
 pub const STDOUT: i32 = 1;
@@ -91,13 +91,7 @@ impl Draft {
         log: Logger,
         access: Option<(Format, LineFile)>,
     ) -> Self {
-        let limits = Limits {
-            line: settings.limit_request_line as usize,
-            fields: settings.limit_request_fields as usize,
-            field_size: settings.limit_request_field_size as usize,
-            head: settings.limit_request_head as usize,
-            body: settings.body_limit(),
-        };
+        let limits = limits_of(&settings);
         let spool_dir = settings.spool_directory();
         Setup { settings, stack, log, access, limits, once: false, spool_dir, owner: None }
     }
@@ -133,7 +127,9 @@ impl<S> Setup<S> {
     pub fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
         let (mut bound, mut there) = (Vec::new(), there.to_vec());
         for listener in &self.settings.listeners {
-            bound.extend(self.bind_one(listener, &mut there)?);
+            let these = self.bind_one(listener, &mut there)?;
+            these.iter().for_each(|it| it.speak(listener.protocol as u32));
+            bound.extend(these);
         }
         Ok(bound)
     }
@@ -200,30 +196,40 @@ impl<S> Setup<S> {
     }
 }
 
-/// What is spoken on a connection of this protocol.
-pub fn speech_of(protocol: Protocol) -> Speech {
-    match protocol {
-        Protocol::Http => Speech::Http,
-        Protocol::Uwsgi => Speech::Uwsgi,
-        Protocol::FastCgi => Speech::FastCgi(0),
-        Protocol::Scgi => Speech::Scgi,
+impl<S> Setup<S> {
+    /// What holds on a connection where this is spoken, as far as no listener says otherwise.
+    pub(super) fn usual_terms(&self, protocol: Protocol) -> Terms {
+        Terms::new(protocol, &self.settings)
+    }
+
+    /// What holds on each socket that listens; `None`: the usual, and HTTP.  They are in the order of
+    /// the listeners.
+    pub(super) fn terms_on(&self, listening: &[Arc<Listening>]) -> Vec<Option<Terms>> {
+        let same = |it: &Listening| (it.asked().cloned(), it.seat());
+        let of_one = |(n, it): (usize, &Arc<Listening>)| {
+            // Several may be asked for in the same words: any port.
+            let nth = listening[..n].iter().filter(|other| same(other) == same(it)).count();
+            let listener = self.asked_for(it.asked()?).nth(nth)?;
+            let terms = Terms::new(listener.protocol, &self.settings.of(listener));
+            has_terms(listener).then(|| Terms { has_own_limits: listener.has_own(), ..terms })
+        };
+        listening.iter().enumerate().map(of_one).collect()
+    }
+
+    /// The listeners that come to this address.  Names are not looked up again for what is said
+    /// anyway.
+    fn asked_for(&self, asked: &listen::Address) -> impl Iterator<Item = &Listener> {
+        let is_it = |it: &&Listener| match &it.address {
+            Address::Tcp { host: Host::Name(_), port: 1.. } if !has_terms(it) => false,
+            _ => addresses_of(it).is_ok_and(|addresses| addresses.contains(asked)),
+        };
+        self.settings.listeners.iter().filter(is_it)
     }
 }
 
-impl<S> Setup<S> {
-    /// What is spoken on a socket that listens.
-    pub fn spoken_on(&self, listening: &Listening) -> Speech {
-        let asked = listening.asked();
-        // Names are not looked up again for what is said anyway.
-        for listener in self.settings.listeners.iter().filter(|it| it.protocol != Protocol::Http) {
-            if asked
-                .is_some_and(|asked| addresses_of(listener).is_ok_and(|all| all.contains(asked)))
-            {
-                return speech_of(listener.protocol);
-            }
-        }
-        Speech::Http
-    }
+/// Whether not all on a listener is as usual.
+fn has_terms(listener: &Listener) -> bool {
+    listener.protocol != Protocol::Http || listener.has_own()
 }
 
 impl Setup {
@@ -357,6 +363,7 @@ pub fn addresses_of(listener: &Listener) -> Result<Vec<listen::Address>> {
             listener.address.resolve()?.into_iter().map(listen::Address::Tcp).collect()
         }
         Address::Unix(path) => vec![listen::Address::Unix(path.clone())],
+        Address::Abstract(name) => vec![listen::Address::Abstract(name.clone().into_bytes())],
         Address::Fd(fd) => vec![listen::Address::Fd(*fd)],
         Address::Passed(name) => passed(name)?,
     })

@@ -1,7 +1,7 @@
 //! What a connection needs only while it has a request: buffers, a decoder, an exchange.  An idle
 //! connection gives its slot back to the worker's pool.  And the way out that the exchange finds.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write as _};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use super::inbox::Inbox;
 use super::pulled::Pulled;
 use super::record;
 use super::setup::Setup;
+use super::terms::Terms;
 
 /// Octets that one connection may send at a stretch, however fast its client takes them.
 const SEND_MAX: u64 = 8 * 1024 * 1024;
@@ -49,6 +50,8 @@ pub(super) struct Slot {
     pub(super) key: Cell<u64>,
     pub(super) buf: RefCell<ReadBuf>,
     pub(super) decoder: RefCell<Decoders>,
+    /// Of its connection's listener, where they are not the usual ones.
+    pub(super) terms: OnceCell<Arc<Terms>>,
     pub(super) exchange: Exchange,
     /// Nanoseconds of the monotonic clock: when the head was there, when the request was queued for
     /// a thread, when the application was called.
@@ -73,6 +76,7 @@ impl Slot {
             key: Cell::new(0),
             buf: RefCell::default(),
             decoder: RefCell::new(Decoders::new(limits)),
+            terms: OnceCell::new(),
             exchange: Exchange::new(Arc::clone(service)),
             began: Cell::new(0),
             queued: Cell::new(0),
@@ -92,6 +96,7 @@ impl Slot {
         }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
+        self.terms.take();
         let mut out = self.exchange.out();
         out.defer_releases(false);
         out.clear();
@@ -310,6 +315,8 @@ fn send(fd: RawFd, out: &mut OutQueue, sigpipe_ignored: bool) -> io::Result<Sent
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) setup: Arc<Setup>,
+    /// Of HTTP listeners that say nothing for themselves.
+    pub(super) terms: Arc<Terms>,
     pub(super) service: Arc<Service>,
     /// Milliseconds of the monotonic clock at the start of the turn.
     pub(super) now: u64,
@@ -413,6 +420,13 @@ impl Wire<'_> {
     }
 }
 
+impl Wire<'_> {
+    /// Those of the connection's listener.
+    fn terms(&self) -> &Terms {
+        self.slot.terms.get().unwrap_or(&self.context.terms)
+    }
+}
+
 impl Link for Wire<'_> {
     fn date(&self) -> &[u8; 29] {
         &self.context.date
@@ -424,7 +438,7 @@ impl Link for Wire<'_> {
 
     fn keep_alive(&self, _x: &Exchange) -> bool {
         !self.context.control.is_stopping()
-            && !self.context.setup.settings.keepalive.is_zero()
+            && !self.terms().keepalive.is_zero()
             && !self.slot.eof.get()
     }
 
@@ -436,7 +450,7 @@ impl Link for Wire<'_> {
     }
 
     fn wait_input(&self, x: &Exchange) -> Result<()> {
-        let timeout = self.context.setup.settings.body_timeout;
+        let timeout = self.terms().body_timeout;
         if self.context.may_block {
             self.context.seat.stay(clock::monotonic_ms());
         }
@@ -445,7 +459,7 @@ impl Link for Wire<'_> {
                 Fed::More(false) => {}
                 Fed::More(true) | Fed::Full | Fed::End => return Ok(()),
                 Fed::Rejected(reject) => {
-                    record::body_refused(self.context, x, &reject);
+                    record::body_refused(self.context, self.terms(), x, &reject);
                     x.input().fail(if reject.limit.is_some() {
                         Kind::Limit
                     } else {
@@ -478,7 +492,7 @@ impl Link for Wire<'_> {
                     x.service().counters().body_timeouts.up();
                     let env = x.environ().borrow();
                     let peer = env.remote_addr.as_slice();
-                    record::too_slow(self.context, peer, "sent nothing", "body_timeout");
+                    record::too_slow(self.context, peer, "sent nothing", ("body_timeout", timeout));
                     x.input().fail(Kind::Timeout);
                     return Ok(());
                 }
@@ -491,7 +505,7 @@ impl Link for Wire<'_> {
     }
 
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {
-        let timeout = self.context.setup.settings.write_timeout;
+        let timeout = self.terms().write_timeout;
         loop {
             let sent = self.send();
             if x.is_committed() {
@@ -517,7 +531,12 @@ impl Link for Wire<'_> {
                     x.service().counters().write_timeouts.up();
                     let env = x.environ().borrow();
                     let peer = env.remote_addr.as_slice();
-                    record::too_slow(self.context, peer, "took nothing", "write_timeout");
+                    record::too_slow(
+                        self.context,
+                        peer,
+                        "took nothing",
+                        ("write_timeout", timeout),
+                    );
                     return Err(Error::from(Kind::Timeout));
                 }
                 Waited::Stopped => return Err(Error::new(Kind::Closed, "the server stops")),

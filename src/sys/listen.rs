@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::check;
 use super::dup::duplicate;
@@ -24,6 +24,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A path in the file system.
     Unix(PathBuf),
+    /// A name in the abstract namespace (unix(7)), which has no file.
+    Abstract(Vec<u8>),
     /// A stream socket that is already bound.  It is duplicated; the caller keeps its own.
     Fd(RawFd),
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Abstract(name) => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
             Address::Fd(fd) => write!(f, "fd:{fd}"),
         }
     }
@@ -116,6 +119,8 @@ pub struct Listening {
     asked: Option<Address>,
     /// Of several sockets at one address, which one.
     seat: Option<u32>,
+    /// What is spoken there, as a number of whoever listens.
+    spoken: AtomicU32,
 }
 
 /// The file of a unix socket that we made.
@@ -177,6 +182,16 @@ impl Listening {
         Listening { seat: Some(seat), asked: Some(asked), ..self }
     }
 
+    /// What is spoken there: a number that means something to whoever listens; 0 at first.
+    pub fn spoken(&self) -> u32 {
+        self.spoken.load(Ordering::Relaxed)
+    }
+
+    /// From now on this is.
+    pub fn speak(&self, number: u32) {
+        self.spoken.store(number, Ordering::Relaxed);
+    }
+
     /// The internet address where it listens.
     pub fn internet(&self) -> Option<SocketAddr> {
         local(self.fd()).ok()?.internet()
@@ -223,7 +238,9 @@ impl Listening {
     /// Another descriptor of the same socket, for a worker of its own in this process: the socket is
     /// closed when all of them are.  The file of a unix socket stays this one's.
     pub fn duplicate(&self) -> io::Result<Listening> {
-        Ok(Listening { seat: self.seat, ..Listening::new(duplicate(self.fd())?, None)? })
+        let copy = Listening::new(duplicate(self.fd())?, None)?;
+        copy.speak(self.spoken());
+        Ok(Listening { seat: self.seat, asked: self.asked.clone(), ..copy })
     }
 
     /// Closes the socket now, whoever else still knows this object: nobody can connect any more once
@@ -276,13 +293,23 @@ impl Listening {
         let name = local(fd.as_raw_fd())?;
         let local = match name.internet() {
             Some(address) => address.to_string(),
-            None => {
-                let path = name.path().unwrap_or_default();
-                let path = Path::new(std::ffi::OsStr::from_bytes(path));
-                format!("unix:{}", path.display())
-            }
+            None => match name.abstract_name() {
+                Some(name) => Address::Abstract(name.to_vec()).to_string(),
+                None => {
+                    let path = name.path().unwrap_or_default();
+                    Address::Unix(Path::new(std::ffi::OsStr::from_bytes(path)).into()).to_string()
+                }
+            },
         };
-        Ok(Listening { fd, local, server: Peer::from_name(&name), file, asked: None, seat: None })
+        Ok(Listening {
+            fd,
+            local,
+            server: Peer::from_name(&name),
+            file,
+            asked: None,
+            seat: None,
+            spoken: AtomicU32::new(0),
+        })
     }
 }
 
@@ -349,6 +376,7 @@ pub fn listen_as(address: &Address, how: &How) -> Result<Listening> {
     let listening = match address {
         Address::Tcp(to) => listen_tcp(to, how),
         Address::Unix(path) => listen_unix(path, how),
+        Address::Abstract(name) => listen_abstract(name, how.backlog),
         Address::Fd(fd) => listen_inherited(*fd, how),
     };
     listening.map(|listening| Listening { asked: Some(address.clone()), ..listening })
@@ -365,6 +393,7 @@ pub fn probe(address: &Address, reuse_port: bool) -> Result<()> {
             .map(drop)
             .map_err(|error| Error::os(format_args!("bind {address}"), &error)),
         Address::Unix(path) => probe_unix(path),
+        Address::Abstract(name) => bind_abstract(name).map(drop),
         Address::Fd(fd) => inspect(*fd, &format!("listen on inherited descriptor {fd}")).map(drop),
     }
 }
@@ -454,6 +483,35 @@ fn listen_unix(path: &Path, how: &How) -> Result<Listening> {
     Listening::new(fd, Some(file)).map_err(|error| os(&error))
 }
 
+fn listen_abstract(name: &[u8], backlog: i32) -> Result<Listening> {
+    let fd = bind_abstract(name)?;
+    let listening =
+        start_listening(fd.as_raw_fd(), backlog).and_then(|()| Listening::new(fd, None));
+    listening.map_err(|error| {
+        Error::os(format_args!("bind {}", Address::Abstract(name.to_vec())), &error)
+    })
+}
+
+fn bind_abstract(octets: &[u8]) -> Result<OwnedFd> {
+    let action = format!("bind {}", Address::Abstract(octets.to_vec()));
+    // SAFETY: a sockaddr_un is plain numbers, for which zero is a value.
+    let mut name: libc::sockaddr_un = unsafe { MaybeUninit::zeroed().assume_init() };
+    name.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    if octets.is_empty() || octets.len() >= name.sun_path.len() {
+        let most = name.sun_path.len() - 1;
+        let text = format!("{action}: the name has {} octets, of 1 to {most}", octets.len());
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    // A NUL, and all octets of the name, of which none ends it.
+    for (to, from) in name.sun_path[1..].iter_mut().zip(octets) {
+        *to = *from as libc::c_char;
+    }
+    let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + octets.len();
+    let bound =
+        stream_socket(libc::AF_UNIX).and_then(|fd| bind(fd.as_raw_fd(), &name, len).map(|()| fd));
+    bound.map_err(|error| Error::os(&action, &error))
+}
+
 fn probe_unix(path: &Path) -> Result<()> {
     let action = format!("bind unix:{}", path.display());
     let (name, len) = unix_name(path)
@@ -485,7 +543,9 @@ fn inspect(fd: RawFd, action: &str) -> Result<(libc::c_int, bool)> {
     if !listens && super::sock::peer_name(fd).is_ok() {
         return Err(wrong("a connection, not a listener"));
     }
-    if !listens && family == libc::AF_UNIX && local(fd).map_err(os)?.path().is_none() {
+    let name = local(fd).map_err(os)?;
+    let is_bound = name.path().is_some() || name.abstract_name().is_some();
+    if !listens && family == libc::AF_UNIX && !is_bound {
         return Err(wrong("not bound to an address"));
     }
     Ok((family, listens))

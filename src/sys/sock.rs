@@ -72,6 +72,24 @@ impl Peer {
         &self.port[..usize::from(self.port_len)]
     }
 
+    /// The end at an internet address.
+    pub fn internet(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Peer::v4(*v4.ip(), v4.port()),
+            SocketAddr::V6(v6) => Peer::v6(*v6.ip(), v6.port()),
+        }
+    }
+
+    /// An internet address of which nobody knows the port.
+    pub fn without_port(ip: IpAddr) -> Self {
+        Peer { port_len: 0, ..Peer::internet(SocketAddr::new(ip, 0)) }
+    }
+
+    /// The address as a number; `None`: a unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address_text().parse().ok()
+    }
+
     /// The address as words, little-endian, with zeros behind it; the first two, and the others.
     #[inline]
     pub fn address_words(&self) -> ([u64; 2], impl Iterator<Item = u64> + '_) {
@@ -102,11 +120,7 @@ impl Peer {
     }
 
     pub(super) fn from_name(name: &Name) -> Self {
-        match name.internet() {
-            Some(SocketAddr::V4(v4)) => Peer::v4(*v4.ip(), v4.port()),
-            Some(SocketAddr::V6(v6)) => Peer::v6(*v6.ip(), v6.port()),
-            None => Peer::unix(),
-        }
+        name.internet().map_or_else(Peer::unix, Peer::internet)
     }
 }
 
@@ -174,18 +188,28 @@ impl Name {
 
     /// The path in it, if it is the address of a unix socket that has one.
     pub(super) fn path(&self) -> Option<&[u8]> {
+        let path = self.unix()?;
+        let end = path.iter().position(|octet| *octet == 0).unwrap_or(path.len());
+        (end > 0).then(|| &path[..end])
+    }
+
+    /// The name in it, if it is the address of a unix socket in the abstract namespace.
+    pub(super) fn abstract_name(&self) -> Option<&[u8]> {
+        self.unix()?.strip_prefix(b"\0").filter(|name| !name.is_empty())
+    }
+
+    /// The octets of a unix socket's address.
+    fn unix(&self) -> Option<&[u8]> {
         let offset = std::mem::offset_of!(libc::sockaddr_un, sun_path);
         let len = (self.len as usize).min(size_of::<libc::sockaddr_un>());
         if self.family() != libc::AF_UNIX || len <= offset {
             return None;
         }
         // SAFETY: the storage is larger than a sockaddr_un and all of it is initialised.
-        let path = unsafe {
+        Some(unsafe {
             let first = (&raw const self.storage).cast::<u8>().add(offset);
             std::slice::from_raw_parts(first, len - offset)
-        };
-        let end = path.iter().position(|octet| *octet == 0).unwrap_or(path.len());
-        (end > 0).then(|| &path[..end])
+        })
     }
 }
 

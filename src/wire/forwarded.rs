@@ -1,6 +1,7 @@
 //! What proxies say of the client that they forward for: `X-Forwarded-For`, `-Proto`, `-Protocol`,
 //! `-Ssl`, and `Forwarded` (RFC 7239).  To be asked only about requests whose peer is trusted.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Reject;
@@ -22,8 +23,25 @@ pub fn forwarded<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Forwarded, Reject> {
-    let mut found = Forwarded::default();
-    for (name, value) in fields.clone() {
+    Ok(Forwarded { is_https: is_https(fields.clone())?, client: client(fields, is_trusted)? })
+}
+
+/// Whether this is the name of a field that counts here.
+#[inline(always)]
+pub fn is_one(name: &[u8]) -> bool {
+    match name.len() {
+        9 => named(name, b"forwarded"),
+        15 | 17 | 20 => named(&name[..12], b"x-forwarded-"),
+        _ => false,
+    }
+}
+
+/// Whether the client speaks TLS, if they say so.
+pub fn is_https<'a>(
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<Option<bool>, Reject> {
+    let mut found = None;
+    for (name, value) in fields {
         let last = || last(value);
         let told = match () {
             () if named(name, b"x-forwarded-proto") => scheme(last())?,
@@ -35,21 +53,28 @@ pub fn forwarded<'a>(
             },
             () => continue,
         };
-        if found.is_https.replace(told).is_some_and(|before| before != told) {
+        if found.replace(told).is_some_and(|before| before != told) {
             return Err(bad("forwarded headers that contradict each other about TLS"));
         }
     }
-    let of_list = client(fields.clone(), b"x-forwarded-for", &is_trusted, address);
-    let of_standard = client(fields, b"forwarded", &is_trusted, |element| {
+    Ok(found)
+}
+
+/// The client, if they name it.
+pub fn client<'a>(
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Result<Option<IpAddr>, Reject> {
+    let of_list = chain(fields.clone(), b"x-forwarded-for", &is_trusted, address);
+    let of_standard = chain(fields, b"forwarded", &is_trusted, |element| {
         parameter(element, b"for").and_then(|node| address(&node))
     });
-    if let (Some(one), Some(other)) = (of_list, of_standard)
-        && one != other
-    {
-        return Err(bad("forwarded headers that contradict each other about the client"));
+    match (of_list, of_standard) {
+        (Some(one), Some(other)) if one != other => {
+            Err(bad("forwarded headers that contradict each other about the client"))
+        }
+        _ => Ok(of_list.or(of_standard)),
     }
-    found.client = of_list.or(of_standard);
-    Ok(found)
 }
 
 fn named(name: &[u8], lower: &[u8]) -> bool {
@@ -66,72 +91,67 @@ fn scheme(proto: &[u8]) -> Result<bool, Reject> {
     }
 }
 
-/// From the nearest proxy outwards, as far as they are trusted.
-fn client<'a>(
+/// From the nearest proxy outwards, as far as they are trusted: of the elements before this one the
+/// answer is known, and only a trusted one lets it stand.
+fn chain<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     name: &[u8],
     is_trusted: impl Fn(IpAddr) -> bool,
     address: impl Fn(&'a [u8]) -> Option<IpAddr>,
 ) -> Option<IpAddr> {
-    let values: Vec<_> = fields.filter(|(it, _)| named(it, name)).map(|(_, value)| value).collect();
-    let mut client = None;
-    for element in values.into_iter().rev().flat_map(|value| elements(value).into_iter().rev()) {
+    let elements = fields.filter(|(it, _)| named(it, name)).flat_map(|(_, value)| elements(value));
+    elements.fold(None, |outer, element| {
         // What nobody can read ends the chain.
-        let Some(ip) = address(element) else { break };
-        client = Some(ip);
-        if !is_trusted(ip) {
-            break;
-        }
-    }
-    client
+        let ip = address(element)?;
+        if is_trusted(ip) { outer.or(Some(ip)) } else { Some(ip) }
+    })
 }
 
 /// The elements of a list, without empty ones; a comma in quotes is none.
-fn elements(value: &[u8]) -> Vec<&[u8]> {
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(value, b',')
 }
 
 fn last(value: &[u8]) -> &[u8] {
-    elements(value).pop().unwrap_or_default()
+    elements(value).last().unwrap_or_default()
 }
 
-fn split(text: &[u8], separator: u8) -> Vec<&[u8]> {
-    let (mut pieces, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, octet) in text.iter().enumerate() {
+fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let pieces = text.split(move |octet| {
         match octet {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            it if *it == separator && !quoted => {
-                pieces.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
+            it => return *it == separator && !quoted,
         }
-    }
-    pieces.push(&text[start..]);
-    pieces.into_iter().map(<[u8]>::trim_ascii).filter(|piece| !piece.is_empty()).collect()
+        false
+    });
+    pieces.map(<[u8]>::trim_ascii).filter(|piece| !piece.is_empty())
 }
 
 /// The value of a parameter of an element (RFC 7239 section 4), its quotes taken off.
-fn parameter(element: &[u8], name: &[u8]) -> Option<Vec<u8>> {
-    split(element, b';').into_iter().find_map(|pair| {
+fn parameter<'a>(element: &'a [u8], name: &[u8]) -> Option<Cow<'a, [u8]>> {
+    split(element, b';').find_map(|pair| {
         let equals = memchr::memchr(b'=', pair)?;
         let (key, value) = (&pair[..equals], &pair[equals + 1..]);
         key.eq_ignore_ascii_case(name).then(|| unquoted(value))
     })
 }
 
-fn unquoted(value: &[u8]) -> Vec<u8> {
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     let Some(inside) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
-        return value.to_vec();
+        return value.into();
     };
+    if !inside.contains(&b'\\') {
+        return inside.into();
+    }
     let mut text = Vec::with_capacity(inside.len());
     let mut octets = inside.iter();
     while let Some(octet) = octets.next() {
         text.extend(if *octet == b'\\' { octets.next() } else { Some(octet) });
     }
-    text
+    text.into()
 }
 
 /// An address, perhaps with a port; IPv6 with one is in brackets.
@@ -187,6 +207,23 @@ mod tests {
             ("for=_hidden", None, ""),
         ] {
             assert_eq!(told(&[("Forwarded", value)]), Ok((https, client.to_owned())), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_names_that_count_are_known_at_a_glance() {
+        for name in [
+            "Forwarded",
+            "X-Forwarded-For",
+            "x-forwarded-proto",
+            "X-FORWARDED-SSL",
+            "X-Forwarded-Protocol",
+        ] {
+            assert!(is_one(name.as_bytes()), "{name}");
+            assert!(!is_one(name.replace('-', "_").as_bytes()) || name == "Forwarded", "{name}");
+        }
+        for name in ["", "Forwarder", "Accept-Encoding", "Transfer-Encoding", "X-Forwarded-Host"] {
+            assert!(!is_one(name.as_bytes()), "{name}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Decoders {
     is_http: bool,
     http: http1::Decoder,
     other: Other,
+    /// The limits of most connections, while this one has others.
+    usual: Option<Limits>,
 }
 
 /// HTTP's, inline in the callers, or the others' behind a call.
@@ -60,6 +62,7 @@ impl Decoders {
             is_http: true,
             http: http1::Decoder::new(limits),
             other: Other { limits, used: Used::Packet(Form::Uwsgi), packet: None, serial: None },
+            usual: None,
         }
     }
 
@@ -73,6 +76,22 @@ impl Decoders {
     pub fn reset(&mut self) {
         self.http.reset();
         self.is_http = true;
+        if let Some(usual) = self.usual.take() {
+            self.set_limits(usual);
+        }
+    }
+
+    /// Other limits for this connection, until [`Self::reset`].
+    pub fn limit(&mut self, limits: Limits) {
+        self.usual.get_or_insert(self.other.limits);
+        self.set_limits(limits);
+    }
+
+    /// Whether the head of a request has fields of those in [`super::forwarded`] that count.  What
+    /// fronts with variables forward says nothing: they have variables for it.
+    #[inline(always)]
+    pub fn has_forwarded(&self) -> bool {
+        self.is_http && self.http.head().has_forwarded
     }
 
     /// Other limits, from the next octet on.
@@ -173,7 +192,7 @@ impl Decoders {
     /// Whether the spans of the head are of the octets that were read.
     #[inline(always)]
     pub fn is_head_here(&self) -> bool {
-        self.is_http || self.other.used != Used::Serial
+        self.body_is_plain()
     }
 
     /// At the start of a FastCGI connection: how many requests the whole server may have at once, and
@@ -185,33 +204,25 @@ impl Decoders {
     }
 
     /// The FastCGI decoder, if it is in use.
+    #[inline(always)]
     pub fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
-        match self.other.used {
-            Used::Serial if !self.is_http => self.other.serial.as_deref_mut(),
-            Used::Serial | Used::Packet(_) => None,
-        }
-    }
-
-    fn its_serial(&self) -> Option<&fastcgi::Serial> {
-        match self.other.used {
-            Used::Serial if !self.is_http => self.other.serial.as_deref(),
-            Used::Serial | Used::Packet(_) => None,
-        }
+        if self.is_http { None } else { self.other.serial() }
     }
 
     /// Whether the web server has taken the request back (FastCGI's ABORT_REQUEST).
+    #[inline(always)]
     pub fn is_aborted(&self) -> bool {
-        self.its_serial().is_some_and(fastcgi::Serial::is_aborted)
+        !self.is_http && self.other.is_aborted()
     }
 
     /// Whether what was refused belongs to a request that can be answered.
     pub fn has_request(&self) -> bool {
-        self.its_serial().is_none_or(fastcgi::Serial::is_busy)
+        self.is_http || self.other.has_request()
     }
 
     /// Whether others may follow a request that was refused: the rest of it can be told from them.
-    pub fn may_recover(&self) -> bool {
-        self.its_serial().is_some_and(fastcgi::Serial::may_recover)
+    pub fn may_recover(&mut self) -> bool {
+        self.serial().is_some_and(|it| it.may_recover())
     }
 
     /// The request was refused, and answered: whether others may follow all the same.
@@ -358,6 +369,22 @@ impl Other {
     #[inline(never)]
     fn remaining(&self) -> Option<u64> {
         used!(self.as_deref, packet it => it.remaining(), serial _it => None)
+    }
+
+    fn serial(&mut self) -> Option<&mut fastcgi::Serial> {
+        match self.used {
+            Used::Serial => self.serial.as_deref_mut(),
+            Used::Packet(_) => None,
+        }
+    }
+
+    #[inline(never)]
+    fn is_aborted(&self) -> bool {
+        used!(self.as_deref, packet _it => false, serial it => it.is_aborted())
+    }
+
+    fn has_request(&self) -> bool {
+        used!(self.as_deref, packet _it => true, serial it => it.is_busy())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod fastcgi;
 pub mod forwarded;
 pub mod front;
 pub mod http1;
+pub mod opening;
 pub mod packet;
 pub mod params;
 pub mod percent;
@@ -169,6 +170,8 @@ pub struct Head {
     pub keep_alive: bool,
     /// Whether the client waits for a 100 before it sends the body.
     pub expect_continue: bool,
+    /// Whether there is a field of those in [`forwarded`].
+    pub has_forwarded: bool,
     /// Whether the method is CONNECT (the connection is never reused) or HEAD (no body goes out).
     pub is_connect: bool,
     /// See `is_connect`.

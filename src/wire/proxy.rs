@@ -30,6 +30,8 @@ pub struct Header {
     pub additions: Span,
     /// The client speaks TLS to the proxy.
     pub is_tls: bool,
+    /// The proxy speaks for itself (LOCAL), as it does to see whether we are well.
+    pub is_local: bool,
 }
 
 /// Types of additions (version 2, section 2.2).
@@ -40,8 +42,50 @@ pub mod addition {
     pub const CRC32C: u8 = 0x03;
     /// What names the connection.
     pub const UNIQUE_ID: u8 = 0x05;
-    /// What is known of TLS.
+    /// What is known of TLS: [`super::Tls`].
     pub const SSL: u8 = 0x20;
+    /// Of that one: the version, as text.
+    pub const SSL_VERSION: u8 = 0x21;
+    /// The common name of the client's certificate.
+    pub const SSL_CN: u8 = 0x22;
+    /// The cipher, as text.
+    pub const SSL_CIPHER: u8 = 0x23;
+}
+
+/// What a proxy knows of the client's TLS (version 2, section 2.2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls<'a> {
+    /// "TLSv1.3", say; empty: it does not say; so the next two.
+    pub version: &'a [u8],
+    /// The cipher.
+    pub cipher: &'a [u8],
+    /// The common name of the client's certificate.
+    pub name: &'a [u8],
+    /// Whether the client's certificate was found good; `None`: it has none.
+    pub verified: Option<bool>,
+}
+
+impl<'a> Tls<'a> {
+    /// Of an addition of the kind [`addition::SSL`]; `None`: there is no TLS, or it is cut.
+    pub fn of(value: &'a [u8]) -> Option<Self> {
+        let [flags, rest @ ..] = value else { return None };
+        let (verify, rest) = rest.split_first_chunk::<4>()?;
+        // The client has TLS; it has shown a certificate on this connection, or in its session.
+        let (has_tls, has_certificate) = (flags & 1 != 0, flags & 6 != 0);
+        let mut tls =
+            Tls { verified: has_certificate.then_some(*verify == [0; 4]), ..Tls::default() };
+        let all = Span { start: 0, len: rest.len() as u32 };
+        for addition in additions(rest, all) {
+            let (kind, value) = addition?;
+            match kind {
+                addition::SSL_VERSION => tls.version = value.of(rest),
+                addition::SSL_CIPHER => tls.cipher = value.of(rest),
+                addition::SSL_CN => tls.name = value.of(rest),
+                _ => {}
+            }
+        }
+        has_tls.then_some(tls)
+    }
 }
 
 /// The header at the front of `unread`; `None`: there is more to come.
@@ -68,7 +112,13 @@ fn line(unread: &[u8]) -> Result<Option<Header>, Reject> {
     };
     let malformed = || bad("a malformed PROXY line");
     let text = there[..end].strip_suffix(b"\r").ok_or_else(malformed)?;
-    let header = |ends| Header { len: end + 1, ends, additions: Span::default(), is_tls: false };
+    let header = |ends| Header {
+        len: end + 1,
+        ends,
+        additions: Span::default(),
+        is_tls: false,
+        is_local: false,
+    };
     let mut words = text[WORD.len()..].split(|octet| *octet == b' ');
     let family = words.next().unwrap_or_default();
     if family == b"UNKNOWN" {
@@ -140,7 +190,7 @@ fn binary(unread: &[u8]) -> Result<Option<Header>, Reject> {
     }
     let start = (HEAD + size).min(len);
     let additions = Span { start: start as u32, len: (len - start) as u32 };
-    let mut header = Header { len, ends, additions, is_tls: false };
+    let mut header = Header { len, ends, additions, is_tls: false, is_local };
     if is_local {
         // Whatever it says is to be ignored.
         (header.ends, header.additions.len) = (None, 0);
@@ -313,6 +363,25 @@ mod tests {
         let at = octets.len() - 4;
         octets[at..].copy_from_slice(&sum.to_be_bytes());
         assert!(header(&octets).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_known_of_tls() {
+        let told = |flags: u8, verify: u8, rest: &[u8]| {
+            let value = [&[flags, 0, 0, 0, verify], rest].concat();
+            Tls::of(&value).map(|it| {
+                let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+                ([it.version, it.cipher, it.name].map(text), it.verified)
+            })
+        };
+        let rest = [&b"\x21\0\x07TLSv1.3"[..], b"\x23\0\x03AES", b"\x22\0\x02me"].concat();
+        let all = ["TLSv1.3", "AES", "me"].map(str::to_owned);
+        assert_eq!(told(3, 0, &rest), Some((all.clone(), Some(true))));
+        assert_eq!(told(5, 1, &rest), Some((all, Some(false))));
+        assert_eq!(told(1, 0, b""), Some((Default::default(), None)));
+        assert_eq!(told(2, 0, &rest), None, "no TLS");
+        assert_eq!(told(1, 0, &rest[..5]), None, "cut");
+        assert_eq!(Tls::of(&[1, 0, 0, 0]), None);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::fmt;
 
 use super::Listener;
 use crate::base::error::{Error, Kind, Result};
+use crate::conf::options::by_name;
+use crate::conf::settings::Settings;
+use crate::conf::trust::Networks;
 use crate::conf::{Quoted, value};
 
 /// What can be said, and how.
@@ -20,6 +23,39 @@ const KEYS: [(&str, &str); 9] = [
     ("owner", "user, user:group or :group"),
 ];
 
+/// Options that one listener may have for itself, under these keys.
+const OWN: [(&str, &str); 13] = [
+    ("trust", "forwarded_allow_ips"),
+    ("forwarded_for", "forwarded_for"),
+    ("proxy_protocol", "proxy_protocol"),
+    ("proxy_allow_ips", "proxy_allow_ips"),
+    ("max_body", "max_body"),
+    ("limit_request_line", "limit_request_line"),
+    ("limit_request_fields", "limit_request_fields"),
+    ("limit_request_field_size", "limit_request_field_size"),
+    ("limit_request_head", "limit_request_head"),
+    ("header_timeout", "header_timeout"),
+    ("body_timeout", "body_timeout"),
+    ("write_timeout", "write_timeout"),
+    ("keepalive", "keepalive"),
+];
+
+/// The listeners of a list that commas separate; the entries of a list of networks stay together.
+pub(in crate::conf) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let goes_on = |at: usize| {
+            let next = all[at + 1..].split([',', '&']).next().unwrap_or_default();
+            all[..at].contains('?') && Networks::is_entry(next)
+        };
+        let end = all.match_indices(',').map(|(at, _)| at).find(|at| !goes_on(*at));
+        let piece = &all[..end.unwrap_or(all.len())];
+        rest = end.map(|at| &all[at + 1..]);
+        Some(piece)
+    })
+}
+
 impl Listener {
     /// Take `key=value` after `key=value`, with what `is_separator` between them.  What is refused leaves the
     /// listener half changed.  `Kind::Unknown`: no such key; `Kind::Invalid`: not a value of it.
@@ -29,8 +65,12 @@ impl Listener {
                 let text = format!("{}: write key=value", Quoted(pair));
                 Error::new(Kind::Invalid, text)
             })?;
+            if let Some((_, option)) = OWN.iter().find(|(known, _)| *known == key) {
+                self.set_own(key, option, value)?;
+                continue;
+            }
             let Some((_, expected)) = KEYS.iter().find(|(known, _)| *known == key) else {
-                let known: Vec<_> = KEYS.iter().map(|(key, _)| *key).collect();
+                let known: Vec<_> = KEYS.iter().chain(&OWN).map(|(key, _)| *key).collect();
                 let text =
                     format!("no listener option {}: known are {}", Quoted(key), known.join(", "));
                 return Err(Error::new(Kind::Unknown, text));
@@ -41,6 +81,30 @@ impl Listener {
             })?;
         }
         Ok(())
+    }
+
+    fn set_own(&mut self, key: &str, option: &'static str, value: &str) -> Result<()> {
+        let (option, mut scratch) = (by_name(option)?, Settings::default());
+        option.set(&mut scratch, value).map_err(|error| {
+            let text = format!("{key} = {}: expected {}", Quoted(value), option.accepts());
+            Error::new(error.kind(), text)
+        })?;
+        self.own.retain(|(name, _)| *name != option.name());
+        self.own.push((option.name(), option.get(&scratch)));
+        Ok(())
+    }
+
+    /// Whether some options have another value here.
+    pub fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Give these options their values.
+    pub(in crate::conf) fn apply(&self, settings: &mut Settings) {
+        for (option, value) in &self.own {
+            let done = settings.set(option, value);
+            debug_assert!(done.is_ok(), "{done:?}");
+        }
     }
 
     fn set_option(&mut self, key: &str, value: &str) -> Option<()> {
@@ -114,21 +178,26 @@ impl Listener {
             let colon = if group.is_empty() { "" } else { ":" };
             show("owner", &format_args!("{user}{colon}{group}"))?;
         }
+        for (option, value) in &self.own {
+            let key = OWN.iter().find(|(_, of)| of == option).map_or(*option, |(key, _)| *key);
+            show(key, value)?;
+        }
         Ok(())
     }
 
     /// What contradicts the kind of its socket, in a sentence each.
     pub(in crate::conf) fn contradictions(&self) -> Vec<String> {
         let (is_unix, is_tcp) = (self.is_unix(), self.is_tcp());
+        let is_local = is_unix || self.is_abstract();
         let mut found = Vec::new();
         if self.mode != 0 && !is_unix {
-            found.push("only a unix socket has a mode".to_owned());
+            found.push("only a unix socket in the file system has a mode".to_owned());
         }
         if self.mode > 0o777 {
             found.push(format!("mode {:o} is more than 777", self.mode));
         }
         if self.owner.is_some() && !is_unix {
-            found.push("only a unix socket has an owner".to_owned());
+            found.push("only a unix socket in the file system has an owner".to_owned());
         }
         if self.reuse_port && !is_tcp {
             found.push("only a TCP address can be bound more than once".to_owned());
@@ -144,7 +213,7 @@ impl Listener {
             ("rcvbuf", socket.rcvbuf.is_some()),
             ("sndbuf", socket.sndbuf.is_some()),
         ] {
-            if is_set && is_unix {
+            if is_set && is_local {
                 found.push(format!("{key} has no meaning for a unix socket"));
             }
         }

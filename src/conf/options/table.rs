@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use crate::base::log::Level;
 use crate::conf::settings::{AcceptMode, WorkerModel};
+use crate::conf::trust::ProxyProtocol;
 
 use super::{Choices, Field, MEMORY_MAX, Opt, Slot, here};
 
@@ -26,6 +27,16 @@ const LEVELS: Choices = &[
     here("warning", Level::Warn as i64),
     here("info", Level::Info as i64),
     here("debug", Level::Debug as i64),
+];
+
+/// gunicorn's words, and those of a switch.
+const PROXY_PROTOCOLS: Choices = &[
+    here("off", ProxyProtocol::Off as i64),
+    here("v1", ProxyProtocol::V1 as i64),
+    here("v2", ProxyProtocol::V2 as i64),
+    here("auto", ProxyProtocol::Auto as i64),
+    here("0", ProxyProtocol::Off as i64),
+    here("1", ProxyProtocol::Auto as i64),
 ];
 
 macro_rules! field {
@@ -56,7 +67,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 50] = [
+pub(super) static OPTIONS: [Opt; 54] = [
     opt(
         1,
         c"workers",
@@ -468,5 +479,52 @@ pub(super) static OPTIONS: [Opt; 50] = [
         size!(memory_hard, 0, i64::MAX as u64),
         c"0",
         c"Octets of memory at which a worker is killed. 0: none. As memory_soft.",
+    ),
+    opt(
+        70,
+        c"forwarded_allow_ips",
+        Slot::Networks(field!(forwarded_allow_ips)),
+        c"127.0.0.1,::1,unix",
+        c"The web servers in front, by the addresses that they connect from; unix: whoever can reach a \
+          unix socket. What they say of their client is believed: X-Forwarded-Proto, -Protocol, -Ssl and \
+          Forwarded decide wsgi.url_scheme, and so does HTTPS in uwsgi, FastCGI and SCGI, where \
+          REMOTE_ADDR, REMOTE_USER and their like count, too. From others, none of it means anything. \
+          Of one listener: trust.",
+    ),
+    opt(
+        71,
+        c"proxy_protocol",
+        Slot::Enum {
+            choices: PROXY_PROTOCOLS,
+            get: |settings| settings.proxy_protocol as i64,
+            set: |settings, n| {
+                settings.proxy_protocol = match n {
+                    1 => ProxyProtocol::Auto,
+                    2 => ProxyProtocol::V1,
+                    3 => ProxyProtocol::V2,
+                    _ => ProxyProtocol::Off,
+                };
+            },
+        },
+        c"off",
+        c"Whether connections begin with a header of the PROXY protocol, and of which version; auto or \
+          1: of either. It says who the client is. A connection without one is closed, but for a \
+          listener that finds out by itself what is spoken.",
+    ),
+    opt(
+        72,
+        c"proxy_allow_ips",
+        Slot::Networks(field!(proxy_allow_ips)),
+        c"127.0.0.1,::1,unix",
+        c"Who may say so with the PROXY protocol; others are refused.",
+    ),
+    opt(
+        73,
+        c"forwarded_for",
+        Slot::Bool(field!(forwarded_for)),
+        c"0",
+        c"Whether REMOTE_ADDR, in the environ and in the logs, is the client that X-Forwarded-For or \
+          Forwarded name: the last address that is none of forwarded_allow_ips. 0: it is whoever \
+          connected.",
     ),
 ];

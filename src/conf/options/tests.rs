@@ -57,6 +57,10 @@ fn numbers_and_names_are_fixed() {
             (53, "health_path", "text"),
             (60, "memory_soft", "size"),
             (61, "memory_hard", "size"),
+            (70, "forwarded_allow_ips", "text"),
+            (71, "proxy_protocol", "enum"),
+            (72, "proxy_allow_ips", "text"),
+            (73, "forwarded_for", "bool"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));

@@ -133,7 +133,7 @@ fn refusals_name_the_option_the_value_and_what_is_accepted() {
         refused("worker_model", "prefork"),
         (Kind::Invalid, "worker_model = 'prefork': expected inline, threads, fork or exec".into())
     );
-    assert_eq!(refused("bind", "auto://:1").0, Kind::Unsupported);
+    assert_eq!(refused("bind", "https://:1").0, Kind::Unsupported);
     assert_eq!(
         refused("worker", "4"),
         (Kind::Unknown, "no option named 'worker'; did you mean 'workers'?".into())
@@ -264,7 +264,7 @@ fn check_finds_every_problem() {
             "limit_request_field_size = 8190: more than the whole head may have \
              (limit_request_head = 4096)",
             "spool_dir = /nonexistent: there is no such directory",
-            "bind: 127.0.0.1:1: only a unix socket has a mode",
+            "bind: 127.0.0.1:1: only a unix socket in the file system has a mode",
             "bind: 127.0.0.1:1 twice",
             "bind: unix:/x: mode 1777 is more than 777",
             "bind: unix:/x: only a TCP address can be bound more than once",
@@ -290,6 +290,26 @@ fn the_same_address_twice_is_right_when_both_share_it() {
 }
 
 #[test]
+fn what_one_listener_says_for_itself_is_checked_with_the_rest() {
+    let mut settings = Settings::default();
+    settings.set("limit_request_head", "9k").unwrap();
+    settings
+        .set("bind", ":1?limit_request_line=10k,:2?max_body=1,unix:@x?nodelay=1&mode=600")
+        .unwrap();
+    let found = settings.check();
+    let found: Vec<_> = found.iter().map(Error::message).collect();
+    assert_eq!(
+        found,
+        [
+            "bind: 0.0.0.0:1: limit_request_line = 10240: more than the whole head may have \
+             (limit_request_head = 9216)",
+            "bind: unix:@x: only a unix socket in the file system has a mode",
+            "bind: unix:@x: nodelay has no meaning for a unix socket",
+        ]
+    );
+}
+
+#[test]
 fn options_that_a_socket_cannot_have_are_found() {
     let mut settings = Settings::default();
     let bind = "unix:/x?nodelay=1&defer_accept=1&fastopen=1&rcvbuf=4k&sndbuf=4k,\
@@ -306,9 +326,9 @@ fn options_that_a_socket_cannot_have_are_found() {
             "bind: unix:/x: fastopen has no meaning for a unix socket",
             "bind: unix:/x: rcvbuf has no meaning for a unix socket",
             "bind: unix:/x: sndbuf has no meaning for a unix socket",
-            "bind: 127.0.0.1:1: only a unix socket has a mode",
-            "bind: 127.0.0.1:1: only a unix socket has an owner",
-            "bind: fd://3: only a unix socket has an owner",
+            "bind: 127.0.0.1:1: only a unix socket in the file system has a mode",
+            "bind: 127.0.0.1:1: only a unix socket in the file system has an owner",
+            "bind: fd://3: only a unix socket in the file system has an owner",
             "bind: fd://3: only a TCP address can be bound more than once",
         ]
     );

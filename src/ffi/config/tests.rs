@@ -246,7 +246,12 @@ fn listeners_come_as_text_and_as_descriptors() {
         (gw_listener { address: null, fd: 5, flags: 0, ..plain }, GW_OK),
         (gw_listener { address: null, fd: -1, ..plain }, GW_ERR_INVALID),
         (gw_listener { address: c"nowhere:".as_ptr(), ..plain }, GW_ERR_INVALID),
-        (gw_listener { protocol: 4, ..plain }, GW_ERR_UNSUPPORTED),
+        (gw_listener { protocol: 4, address: c"unix:@b".as_ptr(), ..plain }, GW_OK),
+        (gw_listener { protocol: 1, address: c"scgi+unix:@c".as_ptr(), ..plain }, GW_OK),
+        (gw_listener { address: c"https://:1".as_ptr(), ..plain }, GW_ERR_UNSUPPORTED),
+        (gw_listener { options: c"max_body=x".as_ptr(), ..plain }, GW_ERR_INVALID),
+        (gw_listener { options: c"trust=::1/129".as_ptr(), ..plain }, GW_ERR_INVALID),
+        (gw_listener { options: c"trust=unix max_body=1k".as_ptr(), ..plain }, GW_OK),
         (gw_listener { protocol: 99, ..plain }, GW_ERR_UNKNOWN),
         (gw_listener { flags: 8, ..plain }, GW_ERR_INVALID),
         (gw_listener { backlog: -1, ..plain }, GW_ERR_INVALID),
@@ -263,8 +268,10 @@ fn listeners_come_as_text_and_as_descriptors() {
         assert_eq!(got, rc, "{listener:?}: {}", host.message());
     }
     assert_eq!(
-        host.get(c"bind", 300).1,
+        host.get(c"bind", 500).1,
         "127.0.0.1:8000?backlog=7,unix:/tmp/a?backlog=7&mode=660,fd://5?backlog=7,\
+         auto+unix:@b?backlog=7,scgi+unix:@c?backlog=7,\
+         127.0.0.1:8000?backlog=7&trust=unix&max_body=1k,\
          127.0.0.1:8000?backlog=7,127.0.0.1:8000?backlog=7&nodelay=0,127.0.0.1:8000?backlog=9"
     );
 }

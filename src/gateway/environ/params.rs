@@ -11,6 +11,12 @@ use super::{Origin, named_by};
 /// Variables that are ours to say, whoever else says them.
 const OURS: [&[u8]; 2] = [b"SERVER_SOFTWARE", b"GATEWAY_INTERFACE"];
 
+/// What only a front that is trusted may say: who the client is, and what was found out about it.
+const OF_CLIENT: [&[u8]; 4] = [b"REMOTE_USER", b"REMOTE_HOST", b"REMOTE_IDENT", b"AUTH_TYPE"];
+
+/// The same, by how a name begins.
+const OF_CLIENT_BEGIN: [&[u8]; 2] = [b"SSL_", b"PROXY_"];
+
 /// As [`super::build`], from variables whose spans `view` shows, for as long as the request.
 pub(in crate::gateway) fn build(
     env: &mut Environ,
@@ -38,11 +44,14 @@ pub(in crate::gateway) fn build(
         env.flags |= ENV_HAS_BODY;
     }
     env.server_protocol = or(params.protocol, Octets::new(b"HTTP/1.1"));
-    env.url_scheme =
-        if params.is_https { Octets::new(b"https") } else { Octets::new(origin.scheme) };
+    env.url_scheme = if params.is_https && origin.is_trusted {
+        Octets::new(b"https")
+    } else {
+        Octets::new(origin.scheme)
+    };
     // An address without a port is whole; the port of our own peer belongs to another.
     let texts = |end| arena.views(end, |end: &crate::sys::sock::Peer| [end.address(), end.port()]);
-    [env.remote_addr, env.remote_port] = match params.remote_addr {
+    [env.remote_addr, env.remote_port] = match params.remote_addr.filter(|_| origin.is_trusted) {
         Some(address) => [view(address), or(params.remote_port, Octets::new(b""))],
         None => texts(origin.remote),
     };
@@ -70,7 +79,10 @@ pub(in crate::gateway) fn build(
         let text = name.as_slice();
         let is_ours =
             OURS.contains(&text) || text.starts_with(b"wsgi.") || text.starts_with(b"gateway.");
-        (!is_ours).then(|| Pair { name, value: view(field.value) })
+        let is_told = origin.is_trusted
+            || !(OF_CLIENT.contains(&text)
+                || OF_CLIENT_BEGIN.iter().any(|begin| text.starts_with(begin)));
+        (!is_ours && is_told).then(|| Pair { name, value: view(field.value) })
     }));
     env.set_headers(headers.as_slice());
     env.set_vars(vars.as_slice());
@@ -141,6 +153,16 @@ mod tests {
 
     /// Variables of the environ that a front's variables become, joined with spaces.
     fn built(front: &[(&str, &str)], strips: bool, local: &Peer, ask: &str) -> String {
+        of_trust(true, front, strips, local, ask)
+    }
+
+    fn of_trust(
+        is_trusted: bool,
+        front: &[(&str, &str)],
+        strips: bool,
+        local: &Peer,
+        ask: &str,
+    ) -> String {
         let (mut params, mut octets) = (Params::default(), Vec::new());
         for (name, value) in front {
             let [name, value] = [name, value].map(|text| {
@@ -156,7 +178,7 @@ mod tests {
         buf.fill(octets.len()).extend_from_slice(&octets);
         buf.pin(octets.len(), 0);
         let framing = params.content_length.map_or(Framing::None, Framing::Length);
-        let origin = Origin { remote: &Peer::unix(), local, scheme: b"http" };
+        let origin = Origin { remote: &Peer::unix(), local, scheme: b"http", is_trusted };
         let (arena, mut headers, mut vars) = (Arena::new(), Vec::new(), Vec::new());
         let mut env = Environ::EMPTY;
         let view = |span: Span| buf.view(span.start as usize, span.len as usize);
@@ -200,6 +222,31 @@ mod tests {
             "POST  /a_b x=1 /a%20b?x=1 text/plain example.org 443 HTTP/2.0 192.0.2.1  https \
              example.org de /srv - CGI/1.1"
         );
+    }
+
+    #[test]
+    fn who_is_not_trusted_says_nothing_of_the_client() {
+        let front = [
+            ("REQUEST_METHOD", "GET"),
+            ("REMOTE_ADDR", "192.0.2.1"),
+            ("REMOTE_PORT", "1"),
+            ("HTTPS", "on"),
+            ("REQUEST_SCHEME", "https"),
+            ("REMOTE_USER", "root"),
+            ("AUTH_TYPE", "Basic"),
+            ("SSL_CLIENT_VERIFY", "SUCCESS"),
+            ("PROXY_ADDR", "192.0.2.2"),
+            ("DOCUMENT_ROOT", "/srv"),
+            ("HTTP_X", "y"),
+        ];
+        let ask = "REMOTE_ADDR REMOTE_PORT wsgi.url_scheme HTTPS REMOTE_USER AUTH_TYPE \
+                   SSL_CLIENT_VERIFY PROXY_ADDR DOCUMENT_ROOT HTTP_X";
+        let local = Peer::v4([127, 0, 0, 1].into(), 9000);
+        assert_eq!(
+            of_trust(true, &front, false, &local, ask),
+            "192.0.2.1 1 https on root Basic SUCCESS 192.0.2.2 /srv y"
+        );
+        assert_eq!(of_trust(false, &front, false, &local, ask), "unix:  http - - - - - /srv y");
     }
 
     #[test]

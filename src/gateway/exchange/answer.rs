@@ -69,7 +69,7 @@ impl Exchange {
             match self.encoder() {
                 // Known at compile time.
                 Speech::Http => self.queue(&http1::Encoder, mode, chunk),
-                other => self.queue_in_pieces(other, mode, chunk)?,
+                other => self.queue_other(&other, mode, chunk)?,
             }
         }
         if is_all {
@@ -80,12 +80,13 @@ impl Exchange {
 
     /// Queue what may be more than can be announced at once.
     #[inline(never)]
-    fn queue_in_pieces(&self, encoder: Speech, mode: BodyMode, chunk: OwnedChunk) -> Result<()> {
+    fn queue_other(&self, encoder: &Speech, mode: BodyMode, chunk: OwnedChunk) -> Result<()> {
         let piece = encoder.piece();
-        if piece != u64::MAX && (self.lags.get() || chunk.len() > piece || chunk.is_file()) {
+        let in_pieces = self.lags.get() || chunk.len() > piece || chunk.is_file();
+        if piece != u64::MAX && in_pieces {
             return self.put_off(chunk);
         }
-        self.queue(&encoder, mode, chunk);
+        self.queue(encoder, mode, chunk);
         Ok(())
     }
 

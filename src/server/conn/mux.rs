@@ -2,6 +2,8 @@
 //! its own request waits for something, it goes on reading for theirs, and for the news that nobody
 //! waits for its answer any more.
 
+use std::sync::Arc;
+
 use crate::base::error::Kind;
 use crate::gateway::exchange::Phase;
 use crate::server::engine::Core;
@@ -9,7 +11,7 @@ use crate::server::record;
 use crate::server::slot::{Fed, Slot};
 use crate::wire::Reject;
 
-use super::{BUDGET, Conn, Fate, Waiting};
+use super::{BUDGET, Conn, Fate, Kin, Waiting};
 
 impl Conn {
     /// Whether requests are answered apart from its own.
@@ -72,8 +74,13 @@ impl Conn {
         let Some(serial) = decoder.get_mut().serial() else { return };
         if serial.has_aside() {
             let hub = self.hub.get_or_insert_default();
-            let of = (key, &self.peer, &self.local);
-            hub.pass(serial, exchange.out().buffer(), of, core);
+            let kin = Kin {
+                peer: self.peer,
+                local: self.local.clone(),
+                terms: Arc::clone(&self.terms),
+                opening: self.opening.clone(),
+            };
+            hub.pass(serial, exchange.out().buffer(), (key, &kin), core);
         }
         let Some(hub) = &mut self.hub else { return };
         hub.send(core);
@@ -115,7 +122,7 @@ impl Conn {
                 Fed::More(_) if slot.exchange.input().failure() == Some(Kind::Io) => return false,
                 Fed::More(_) => {}
                 Fed::Rejected(reject) => {
-                    record::body_refused(&core.context, &slot.exchange, &reject);
+                    record::body_refused(&core.context, &self.terms, &slot.exchange, &reject);
                     let kind = if reject.limit.is_some() { Kind::Limit } else { Kind::Protocol };
                     slot.exchange.input().fail(kind);
                     self.listen_no_more_if_broken(slot, core);
@@ -210,7 +217,7 @@ pub(super) fn has_aside(slot: &mut Slot) -> bool {
 /// Take them, too.
 fn has_replies(slot: &mut Slot) -> bool {
     let Slot { decoder, exchange, .. } = slot;
-    let found = decoder.get_mut().has_replies();
+    let found = decoder.get_mut().serial().is_some_and(|serial| serial.has_replies());
     if found {
         decoder.get_mut().take_replies(exchange.out().buffer());
     }

@@ -50,7 +50,6 @@ impl Conn {
 
     /// Set the deadline of what is waited for, and watch the socket for it.
     pub(super) fn schedule(&mut self, key: u64, before: Waiting, core: &mut Core) {
-        let settings = &core.context.setup.settings;
         // An event that brought nothing of what is waited for does not give it more time.
         let goes_on = self.waiting == before
             && self.waiting != Waiting::App
@@ -58,20 +57,23 @@ impl Conn {
             && !self.progress;
         self.progress = false;
         if !goes_on {
+            let terms = &*self.terms;
             let timeout = match self.waiting {
                 // Who has just come was promised an answer, and must ask for it now.
-                Waiting::First if core.context.stopping => match settings.header_timeout {
+                Waiting::First if core.context.stopping => match terms.header_timeout {
                     Duration::ZERO => STOP_PATIENCE,
                     timeout => timeout.min(STOP_PATIENCE),
                 },
-                Waiting::First | Waiting::Head => settings.header_timeout,
-                Waiting::Idle if core.context.stopping => settings.keepalive.min(KEPT_PATIENCE),
-                Waiting::Idle => settings.keepalive,
-                Waiting::Body => settings.body_timeout,
-                Waiting::Write => settings.write_timeout,
+                Waiting::First | Waiting::Head => terms.header_timeout,
+                Waiting::Idle if core.context.stopping => terms.keepalive.min(KEPT_PATIENCE),
+                Waiting::Idle => terms.keepalive,
+                Waiting::Body => terms.body_timeout,
+                Waiting::Write => terms.write_timeout,
                 Waiting::Linger => Duration::from_millis(LINGER_MS),
                 // What waits for a thread has a deadline, see `expire`; and what waits to be taken.
-                Waiting::App if self.away && self.uncalled => settings.queue_timeout,
+                Waiting::App if self.away && self.uncalled => {
+                    core.context.setup.settings.queue_timeout
+                }
                 Waiting::App => Duration::ZERO,
             };
             self.limit = match timeout.as_millis() as u64 {
@@ -130,7 +132,7 @@ impl Conn {
                     &core.context,
                     self.peer.address(),
                     "took nothing",
-                    "write_timeout",
+                    ("write_timeout", self.terms.write_timeout),
                 );
                 Fate::Reset
             }
@@ -159,7 +161,7 @@ impl Conn {
                     &core.context,
                     self.peer.address(),
                     "sent nothing",
-                    "body_timeout",
+                    ("body_timeout", self.terms.body_timeout),
                 );
                 self.timed_out(key, core, "the request body took too long")
             }
@@ -214,7 +216,7 @@ impl Conn {
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
                 self.lingers = true;
-                let last = !slot.decoder.borrow().may_recover();
+                let last = !slot.decoder.borrow_mut().may_recover();
                 slot.exchange.refuse(&wire, 408, reason, last);
             }
             Phase::Running | Phase::Draining | Phase::Done => {

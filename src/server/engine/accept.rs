@@ -37,7 +37,7 @@ impl Engine {
                         fd,
                         peer,
                         Local::Listener(Arc::clone(&listener)),
-                        self.speeches[index],
+                        self.terms[index].clone(),
                     );
                     self.check_room();
                     if listener.seat().is_none() {

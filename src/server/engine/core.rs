@@ -13,7 +13,7 @@ use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::gateway::flight::{Entry, Recorder};
 use crate::run::pool::Pool;
-use crate::server::conn::{Conn, Local};
+use crate::server::conn::{Conn, Kin};
 use crate::server::crew::{self, Job, Task};
 use crate::server::record::CLIENT_LEFT;
 use crate::server::slot::{Context, Slot, Wire};
@@ -64,9 +64,8 @@ pub(in crate::server) struct Core {
 #[derive(Debug)]
 pub(in crate::server) struct Birth {
     pub(in crate::server) fd: OwnedFd,
-    /// Those of the connection that it came on.
-    pub(in crate::server) peer: Peer,
-    pub(in crate::server) local: Local,
+    /// What it has of the connection that it came on.
+    pub(in crate::server) kin: Kin,
 }
 
 /// Says whether an engine that has served as many requests as it should may retire.

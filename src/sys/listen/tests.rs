@@ -254,6 +254,34 @@ fn a_socket_file_that_was_replaced_is_left_alone() {
 }
 
 #[test]
+fn an_abstract_socket_has_a_name_and_no_file() {
+    let name = format!("gateway-listen-{}", std::process::id()).into_bytes();
+    let address = Address::Abstract(name.clone());
+    assert!(probe(&address, false).is_ok());
+    let listening = listen(&address, 16, false, None).unwrap();
+    let shown = format!("unix:@{}", String::from_utf8_lossy(&name));
+    assert_eq!((listening.local(), listening.asked()), (&*shown, Some(&address)));
+    assert!(listening.is_unix() && listening.owned_path().is_none());
+    assert_eq!(listening.info().unwrap().mode, 0);
+    for error in
+        [listen(&address, 16, false, None).unwrap_err(), probe(&address, false).unwrap_err()]
+    {
+        assert!(error.message().starts_with(&format!("bind {shown}: ")), "{error}");
+    }
+    let inherited = listen(&Address::Fd(listening.fd()), 16, false, None).unwrap();
+    assert_eq!(inherited.local(), shown);
+    use std::os::linux::net::SocketAddrExt;
+    let at = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let _client = UnixStream::connect_addr(&at).unwrap();
+    assert_eq!(accept(listening.fd()).unwrap().1.ip(), None);
+    for len in [0, 108] {
+        let error = listen(&Address::Abstract(vec![b'x'; len]), 16, false, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    }
+    listen(&Address::Abstract(vec![b'x'; 107]), 16, false, None).unwrap();
+}
+
+#[test]
 fn impossible_paths_are_refused() {
     let dir = Dir::new("path");
     let long = dir.0.join("x".repeat(200));

@@ -144,6 +144,11 @@ impl Serial {
         self.records.finish(id);
     }
 
+    /// Whether there is something that the protocol answers by itself.
+    pub fn has_replies(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// Other limits, from the next octet on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.packet.set_limits(limits);
@@ -177,11 +182,6 @@ impl Serial {
     /// Whether what is awaited belongs to a head.
     pub fn is_in_head(&self) -> bool {
         self.packet.is_in_head()
-    }
-
-    /// Whether the protocol answers something by itself.
-    pub fn has_replies(&self) -> bool {
-        !self.replies.is_empty()
     }
 
     /// What the protocol answers by itself, to be sent before whatever comes next.

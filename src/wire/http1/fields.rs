@@ -5,6 +5,7 @@
 //! 3.2, 6 and 9.3).
 
 use super::{bad, grammar};
+use crate::wire::forwarded::is_one as is_forwarded;
 use crate::wire::{Framing, Head, Limit, Limits, Reject, Span, Version};
 
 /// What the fields that frame and route a request say, gathered over all field lines.
@@ -27,6 +28,7 @@ pub(super) fn judge(unread: &[u8], limits: &Limits, head: &mut Head) -> Result<(
     let mut all = Gathered::default();
     head.host = None;
     head.content_type = None;
+    head.has_forwarded = false;
     for field in &head.fields {
         let name = field.name.of(unread);
         // Few names matter here, and no two of them have the same length.
@@ -53,6 +55,7 @@ pub(super) fn judge(unread: &[u8], limits: &Limits, head: &mut Head) -> Result<(
             17 if is_name(name, b"transfer-encoding") => {
                 transfer_encoding(field.value.of(unread), &mut all)?;
             }
+            9 | 15 | 17 | 20 => head.has_forwarded |= is_forwarded(name),
             _ => {}
         }
     }
