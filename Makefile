@@ -26,7 +26,7 @@ C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tes
                                       tests/pool_c.rs)))
 SLOW    := arbiter http_flight http_life http_load http_stop http_systemd http_upgrade http_user
 
-.PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
+.PHONY: bench-fronts all serve library test test-core test-c test-valgrind test-sanitize test-serve \
         test-install test-loops test-budget test-cross test-soak soak \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
@@ -139,7 +139,7 @@ DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(
 deb: library
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
-# ---- bench: 10 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
+# ---- bench: 13 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
 
 bench: $(OUT)/bench
 	@TARGET=$(TARGET) scripts/setup bench
@@ -148,6 +148,15 @@ bench: $(OUT)/bench
 	@$(MAKE) --no-print-directory bench-peers
 	python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
+	@$(MAKE) --no-print-directory bench-fronts
+
+# Behind nginx, and the codecs.  3 minutes.
+bench-fronts: $(OUT)/bench
+	$(CC) $(C11) -o $(OUT)/upstream benches/upstream.c
+	-@rm -f $(OUT)/libfcgi
+	-$(CC) $(C11) -o $(OUT)/libfcgi benches/peers/libfcgi.c -lfcgi
+	python3 benches/fronts.py --programs $(OUT) --peers $(TARGET)/peers
+	python3 benches/codec.py
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
 bench-peers:

@@ -255,6 +255,13 @@ gw_result gw_reply(gw_start_response_fn start_response, void *sr,
 /* [req] Logs why, and returns GW_ERR_APP for the application to return. */
 gw_result gw_fail(const gw_environ *env, const char *text, size_t len);
 
+/* [any] A ready-made application by its name, made as `args` say
+   ("key=value ...", may be NULL), for gw_config_app or any other use:
+   whoever has it calls its `drop` once. "cgi": the CGI scripts of a
+   directory; root=/srv/scripts (a path without white space), timeout=60s. */
+gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
+                         gw_error *err);
+
 /* ---- 5. environ -------------------------------------------------------- */
 
 /* All [req], or [one] on a gw_deferred_environ(); what they return lives as

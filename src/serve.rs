@@ -3,9 +3,11 @@
 mod check;
 mod entry;
 pub(crate) use cgi::is_one_request;
+pub(crate) use spawned::heed;
 mod cgi;
 mod inline;
 mod presence;
+mod spawned;
 mod watcher;
 
 use std::any::Any;
@@ -49,6 +51,9 @@ const SERVE_ERROR: i32 = 255;
 /// Serve until told to stop.  Catches TERM, INT and QUIT, logs to standard error and listens on
 /// 127.0.0.1:8000, unless the configuration says otherwise.
 ///
+/// A program that a web server has started serves that: FastCGI where descriptor 0 is a socket that
+/// listens, and else, where its environment is that of a CGI program, one request.
+///
 /// Forked workers live and end inside: only the caller's process returns.  In a process that an
 /// arbiter with [`WorkerModel::Exec`] has started this is the worker, and returns when that has ended.
 ///
@@ -57,6 +62,7 @@ const SERVE_ERROR: i32 = 255;
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
+    heed(config.settings_mut());
     if let Some(worker) = Started::take()? {
         return serve_as_worker(config, worker);
     }
@@ -76,6 +82,7 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// written.
 pub fn check(config: &mut Config) -> Vec<Error> {
     let mut settings = config.settings().clone();
+    heed(&mut settings);
     settings.serve_presets();
     check::problems(&settings, config, check::Scope::Whole, &Presence::new(Predecessor::is_there()))
 }

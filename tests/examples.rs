@@ -14,7 +14,8 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 14] = [
+const EXAMPLES: [&str; 15] = [
+    "cgi_scripts",
     "clock",
     "echo",
     "embed",
@@ -299,6 +300,21 @@ server.handle_request()
     let ours: Vec<_> = ours.into_iter().filter(|l| !l.starts_with("wsgi.")).collect();
     let theirs: Vec<_> = theirs.into_iter().filter(|l| !l.starts_with("wsgi.")).collect();
     assert_eq!(ours, theirs);
+    server.stop();
+}
+
+/// More of it: `http_cgi.rs`.
+#[test]
+fn cgi_scripts() {
+    let root = support::scratch_dir().join("example-cgi");
+    fs::create_dir_all(&root).expect("make a directory");
+    let text = "#!/bin/sh\necho Content-Type: text/plain\necho\necho $PATH_INFO $QUERY_STRING\n";
+    let mut tell = Command::new("sh");
+    tell.arg("-c").arg("printf %s \"$1\" >\"$2\" && chmod +x \"$2\"").arg("sh").arg(text);
+    support::run(tell.arg(root.join("hello.sh")));
+    let args = ["bind={}", "workers=1", &format!("root={}", root.display())];
+    let server = Server::start(&example("cgi_scripts"), &args);
+    assert_eq!(curl(&[&server.url("/hello.sh/more?a=b")]), "/more a=b\n");
     server.stop();
 }
 

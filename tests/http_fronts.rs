@@ -1,5 +1,4 @@
-//! Every front that is not HTTP: the same application behind uwsgi and SCGI listeners, and as a CGI
-//! program.
+//! Every front that is not HTTP: the same application behind uwsgi, SCGI and FastCGI listeners.
 
 mod harness;
 
@@ -7,7 +6,6 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::life::until;
@@ -227,40 +225,6 @@ fn what_is_no_request_is_answered_and_costs_nobody_else() {
     let vars = with("/", "");
     assert!(Fronts::ask(&fronts.uwsgi, &uwsgi(0, &vars, ""), false).ends_with("hello, world\n"));
     fronts.server.stop();
-}
-
-/// What the program says when a web server starts it for one request.
-fn cgi(vars: Vars<'_>, body: &str) -> (Option<i32>, String, String) {
-    let mut child = Command::new(program(&["tests/c/app.c"]))
-        .arg("127.0.0.1:1")
-        .env("GATEWAY_INTERFACE", "CGI/1.1")
-        .envs(vars.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
-    let ended = child.wait_with_output().unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
-    (ended.status.code(), text(ended.stdout), text(ended.stderr))
-}
-
-#[test]
-fn the_same_program_is_a_cgi_program() {
-    let (status, answer, _) = cgi(&with("/", ""), "");
-    assert_eq!((status, parts(&answer).1), (Some(0), "hello, world\n"));
-    assert!(answer.starts_with("Status: 200 OK\r\n"), "{answer}");
-    let (status, answer, _) = cgi(&with("/echo", "4"), "four and more");
-    assert_eq!((status, parts(&answer).1), (Some(0), "four"));
-    let (status, answer, _) = cgi(&with("/echo", "9"), "four");
-    assert_eq!((status, &*answer), (Some(0), ""), "it was cut short");
-    let (status, answer, _) = cgi(&with("/fail", ""), "");
-    assert_eq!(status, Some(0));
-    assert!(answer.starts_with("Status: 500 Internal Server Error\r\n"), "{answer}");
-    let (status, answer, said) = cgi(&with("/", "many"), "");
-    assert_eq!((status, &*answer), (Some(1), ""));
-    assert!(said.contains("CONTENT_LENGTH is not a number"), "{said}");
 }
 
 #[test]

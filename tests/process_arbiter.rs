@@ -153,7 +153,7 @@ fn worker(behaviour: &str, context: &WorkerContext<'_>) -> i32 {
         "leave" if second && age == 1 => return 5,
         "accept" => loop {
             wait_readable(context.listeners()[0].fd(), -1).unwrap();
-            if let Ok((_, peer)) = accept(context.listeners()[0].fd()) {
+            if let Ok((_, peer, _)) = accept(context.listeners()[0].fd()) {
                 say(&format!("accepted {slot} {}", peer.address().escape_ascii()));
             }
         },

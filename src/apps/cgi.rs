@@ -1,35 +1,31 @@
 //! CGI scripts of a directory, run as RFC 3875 has it: the request becomes their environment and
 //! standard input, what they say is the answer.
 //!
-//! A script runs in its own directory and process group, with nothing of our environment but PATH.
-//! It is killed when its client leaves, when it says nothing for as long as it may, and when its
-//! answer makes no sense.
+//! A script runs in its own directory and process group, with nothing of our environment but PATH,
+//! and with none of our descriptors.
+
+mod run;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::base::octets::Pair;
-use crate::gateway::abi::{BodyWriter, Environ, Response, StartResponse};
+use crate::gateway::abi::{Environ, Response, StartResponse};
 use crate::gateway::app::App;
 use crate::gateway::body::Body;
-use crate::sys::proc::Exit;
-use crate::sys::script::Script;
-use crate::wire::script::{self, Answer};
+use crate::wire::percent;
+use crate::wire::variables::is_of_request;
+use run::{End, Run};
 
-/// Octets that are handed on at once.
-const PIECE: usize = 64 * 1024;
 /// Local redirects that one request may take.
 const REDIRECTS_MAX: u32 = 10;
-/// What a script that has closed its output may take to end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Octets of complaints that the log gets of one script.
-const STDERR_MAX: usize = 16 * 1024;
+
 /// Where programs are found, if we do not know.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -48,18 +44,23 @@ struct Found {
     path_info: Vec<u8>,
 }
 
-/// The answer to a request whose script cannot give one.
-struct Refusal(u16, &'static str);
+/// The answer to a request whose script cannot give one, and why.
+#[derive(Debug)]
+struct Refusal(u16, String);
 
 impl Scripts {
-    /// Those below `root`; one that neither reads nor says anything for `timeout` is killed (0:
+    /// Those below `root`; one that neither reads nor says anything for `timeout` is stopped (0:
     /// never).
     ///
     /// # Errors
-    /// `Kind::Io`: there is no such directory.
+    /// `Kind::Io`: there is no such directory; `Kind::Invalid`: it is something else.
     pub fn new(root: &Path, timeout: Duration) -> Result<Self> {
         let root = fs::canonicalize(root)
-            .map_err(|error| Error::os(format_args!("cgi root = {}", root.display()), &error))?;
+            .map_err(|error| Error::os(format_args!("root = {}", root.display()), &error))?;
+        if !root.is_dir() {
+            let text = format!("root = {}: not a directory", root.display());
+            return Err(Error::new(Kind::Invalid, text));
+        }
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         Ok(Scripts { root, timeout, path })
     }
@@ -67,7 +68,7 @@ impl Scripts {
     /// The shortest path that leads to a file; what is outside of the root, also by a link, is not
     /// there.
     fn find(&self, mount: &[u8], path: &[u8]) -> std::result::Result<Found, Refusal> {
-        let missing = || Refusal(404, "there is no such script");
+        let missing = || Refusal(404, "there is no such script".into());
         let mut program = self.root.clone();
         let mut end = 0;
         for piece in path.split(|octet| *octet == b'/').filter(|piece| !piece.is_empty()) {
@@ -81,7 +82,7 @@ impl Scripts {
             let kind = fs::metadata(&real).ok().filter(|_| is_inside).ok_or_else(missing)?;
             if kind.is_file() {
                 if kind.permissions().mode() & 0o111 == 0 {
-                    return Err(Refusal(403, "the script is not executable"));
+                    return Err(Refusal(403, format!("{} is not executable", program.display())));
                 }
                 let script_name = [mount, &path[..end]].concat();
                 return Ok(Found { program, script_name, path_info: path[end..].to_vec() });
@@ -90,20 +91,37 @@ impl Scripts {
         Err(missing())
     }
 
-    fn environment(&self, env: &Environ, found: &Found) -> Vec<(OsString, OsString)> {
+    /// The script's environment, of a request with a body of `length` octets.
+    fn environment(
+        &self,
+        env: &Environ,
+        found: &Found,
+        length: Option<u64>,
+    ) -> Vec<(OsString, OsString)> {
+        const OURS: [&[u8]; 6] = [
+            b"CONTENT_LENGTH",
+            b"PATH_INFO",
+            b"PATH_TRANSLATED",
+            b"SCRIPT_FILENAME",
+            b"SCRIPT_NAME",
+            b"REDIRECT_STATUS",
+        ];
         let text = |octets: &[u8]| OsStr::from_bytes(octets).to_owned();
-        let mut all: Vec<_> = env
-            .vars()
-            .iter()
-            .map(|pair| (pair.name.as_slice(), pair.value.as_slice()))
-            // A client's header must not choose the proxy of what the script asks others.
-            .filter(|(name, value)| *name != b"HTTP_PROXY" && !value.contains(&0))
-            .filter(|(name, _)| !matches!(*name, b"SCRIPT_NAME" | b"PATH_INFO" | b"PATH"))
-            .map(|(name, value)| (text(name), text(value)))
-            .collect();
+        let (mut all, mut cursor) = (Vec::with_capacity(32), 0);
+        while let Some(pair) = env.next_var(&mut cursor) {
+            let (name, value) = (pair.name.as_slice(), pair.value.as_slice());
+            // The environment cannot hold what has a NUL in it.
+            if is_of_request(name) && !OURS.contains(&name) && !value.contains(&0) {
+                all.push((text(name), text(value)));
+            }
+        }
+        all.push(("PATH".into(), self.path.clone()));
         all.push(("SCRIPT_NAME".into(), text(&found.script_name)));
         all.push(("SCRIPT_FILENAME".into(), found.program.clone().into()));
-        all.push(("PATH".into(), self.path.clone()));
+        all.push(("DOCUMENT_ROOT".into(), self.root.clone().into()));
+        // php-cgi believes what it is told only where a web server says so.
+        all.push(("REDIRECT_STATUS".into(), "200".into()));
+        all.extend(length.map(|length| ("CONTENT_LENGTH".into(), length.to_string().into())));
         if !found.path_info.is_empty() {
             let translated = [self.root.as_os_str().as_bytes(), &found.path_info].concat();
             all.push(("PATH_INFO".into(), text(&found.path_info)));
@@ -112,218 +130,84 @@ impl Scripts {
         all
     }
 
+    /// Run the script that `target` leads to.
     fn run(
         &self,
         env: &Environ,
-        found: &Found,
+        target: &[u8],
+        has_body: bool,
         start_response: &StartResponse<'_>,
-    ) -> Result<Option<Vec<u8>>> {
-        let name = found.program.file_name().unwrap_or_default();
-        let script = Script::start(&found.program, self.environment(env, found))
-            .map_err(|error| Error::os(format_args!("run {}", found.program.display()), &error))?;
-        let mut run = Run {
-            script,
-            env,
-            name: name.to_string_lossy().into_owned(),
-            is_nph: name.as_bytes().starts_with(b"nph-"),
-            timeout: self.timeout,
-            moved: Instant::now(),
-            input: Vec::new(),
-            output: Vec::new(),
-            complaints: 0,
-            writer: None,
+    ) -> Result<End> {
+        let found = match self.find(env.script_name(), target) {
+            Ok(found) => found,
+            Err(refusal) => return Ok(End::Refused(refusal)),
         };
-        run.answer(start_response)
+        // One of unknown length is read to its end: it may have come by now, and then has a length.
+        let length = match env.content_length() {
+            _ if !has_body => None,
+            length @ 0.. => Some(length as u64),
+            _ => env.left_to_read().filter(|left| *left > 0),
+        };
+        let environment = self.environment(env, &found, length);
+        match Run::start(&found.program, environment, env, has_body, self.timeout) {
+            Ok(mut run) => run.answer(start_response),
+            Err(refusal) => Ok(End::Refused(refusal)),
+        }
     }
 }
 
 impl App for Scripts {
     fn call(&self, env: &Environ, start_response: &StartResponse<'_>) -> Result<Body> {
-        let mut target = env.path_info().to_vec();
-        let mut env = env;
-        for _ in 0..REDIRECTS_MAX {
-            let found = match self.find(env.script_name(), &target) {
-                Ok(found) => found,
-                Err(Refusal(status, why)) => return refuse(start_response, status, why),
-            };
-            let Some(redirect) = self.run(env, &found, start_response)? else {
-                return Ok(Body::empty());
+        let (mut env, mut target, mut has_body) = (env, env.path_info().to_vec(), true);
+        for _ in 0..=REDIRECTS_MAX {
+            let path = match self.run(env, &target, has_body, start_response)? {
+                End::Answered => return Ok(Body::empty()),
+                End::Refused(Refusal(status, why)) => {
+                    env.log(Level::Error, format!("{status}: {why}").as_bytes());
+                    return refuse(start_response, status);
+                }
+                End::Redirect(path) => path,
             };
             // RFC 3875 section 6.2.2: as if that had been asked for.
-            let query = memchr::memchr(b'?', &redirect).unwrap_or(redirect.len());
+            let (path, query) = match memchr::memchr(b'?', &path) {
+                Some(at) => (&path[..at], &path[at + 1..]),
+                None => (&path[..], &b""[..]),
+            };
+            let mut decoded = Vec::with_capacity(path.len());
+            percent::decode_into(path, &mut decoded);
+            let mount = env.script_name();
+            let Some(below) =
+                decoded.strip_prefix(mount).filter(|rest| rest.first() == Some(&b'/'))
+            else {
+                // It is another application's: the client asks for it.
+                let whole = [path, if query.is_empty() { b"" } else { b"?" }, query].concat();
+                let headers = [Pair::new(b"Location", &whole)];
+                start_response.respond(&Response::new(302, &headers))?;
+                return Ok(Body::empty());
+            };
+            target = below.to_vec();
             let next = env.derive()?;
             next.set(b"REQUEST_METHOD", Some(b"GET"))?;
-            next.set(b"QUERY_STRING", Some(redirect.get(query + 1..).unwrap_or_default()))?;
-            next.set(b"CONTENT_LENGTH", None)?;
+            next.set(b"QUERY_STRING", Some(query))?;
             next.set(b"CONTENT_TYPE", None)?;
-            target = redirect[..query].to_vec();
-            if let Some(rest) = target.strip_prefix(env.script_name()) {
-                target = rest.to_vec();
-            }
-            env = next;
+            (env, has_body) = (next, false);
         }
-        refuse(start_response, 508, "too many local redirects")
+        env.log(Level::Error, b"500: more local redirects than a request may take (10)");
+        refuse(start_response, 500)
     }
 }
 
-fn refuse(start_response: &StartResponse<'_>, status: u16, why: &str) -> Result<Body> {
+/// What the client is told; the log has the rest.
+fn refuse(start_response: &StartResponse<'_>, status: u16) -> Result<Body> {
+    let text = match status {
+        403 => "this script is not executable\n",
+        404 => "there is no such script\n",
+        502 => "the script's answer makes no sense\n",
+        503 => "no script can be started now\n",
+        504 => "the script does not answer\n",
+        _ => "the script cannot be run\n",
+    };
     let headers = [Pair::new(b"Content-Type", b"text/plain; charset=utf-8")];
     start_response.respond(&Response::new(status, &headers))?;
-    Ok(Body::from_vec(format!("{status}: {why}\n").into_bytes()))
-}
-
-/// A script at work.
-struct Run<'a> {
-    script: Script,
-    env: &'a Environ,
-    name: String,
-    is_nph: bool,
-    timeout: Duration,
-    /// When there was something to do last.
-    moved: Instant,
-    /// Octets of the request's body that the script has not taken.
-    input: Vec<u8>,
-    /// Octets of its answer before the head is whole.
-    output: Vec<u8>,
-    complaints: usize,
-    writer: Option<BodyWriter<'a>>,
-}
-
-impl<'a> Run<'a> {
-    /// Everything that it says; a path if it says that another is to be answered.
-    fn answer(&mut self, start_response: &StartResponse<'a>) -> Result<Option<Vec<u8>>> {
-        let mut buf = vec![0; PIECE];
-        loop {
-            self.feed(&mut buf)?;
-            let ready = self.wait()?;
-            if ready.stderr {
-                self.complain(&mut buf);
-            }
-            if !ready.stdout {
-                continue;
-            }
-            match self.script.read(&mut buf).map_err(|error| Error::os("read a script", &error))? {
-                None => {}
-                Some(0) => break,
-                Some(n) => {
-                    self.moved = Instant::now();
-                    if let Some(writer) = &self.writer {
-                        writer.write(&buf[..n])?;
-                    } else {
-                        self.output.extend_from_slice(&buf[..n]);
-                        if let Some(redirect) = self.begin(start_response)? {
-                            return Ok(Some(redirect));
-                        }
-                    }
-                }
-            }
-        }
-        self.end()?;
-        match self.writer {
-            Some(_) => Ok(None),
-            None => Err(self.wrong("it ended before its head did")),
-        }
-    }
-
-    /// The request's body, as far as it is there and the script takes it.
-    fn feed(&mut self, buf: &mut [u8]) -> Result<()> {
-        while self.script.takes_input() {
-            if self.input.is_empty() {
-                match self.env.try_read(buf)? {
-                    Some(0) => self.script.close_input(),
-                    Some(n) => self.input.extend_from_slice(&buf[..n]),
-                    // It comes while we wait; whoever streams looks now and then.
-                    None => return Ok(()),
-                }
-                continue;
-            }
-            let taken = self.script.write(&self.input);
-            match taken.map_err(|error| Error::os("write to a script", &error))? {
-                0 => return Ok(()),
-                n => {
-                    self.moved = Instant::now();
-                    self.input.drain(..n);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self) -> Result<crate::sys::script::Ready> {
-        let awaits_body = self.script.takes_input() && self.input.is_empty();
-        let left = match self.timeout {
-            Duration::ZERO => Duration::MAX,
-            timeout => timeout.saturating_sub(self.moved.elapsed()),
-        };
-        if left.is_zero() {
-            self.script.kill();
-            let text = format!("script {}: nothing in {:?}", self.name, self.timeout);
-            return Err(Error::new(Kind::Timeout, text));
-        }
-        // A body that streams in makes nothing of the script's readable.
-        let most = if awaits_body { Duration::from_millis(10) } else { Duration::from_secs(1) };
-        let ms = left.min(most).as_millis().max(1) as u32;
-        let ready = self.script.wait(!self.input.is_empty(), ms);
-        ready.map_err(|error| Error::os("wait for a script", &error))
-    }
-
-    /// The head of the answer, once it is whole.
-    fn begin(&mut self, start_response: &StartResponse<'a>) -> Result<Option<Vec<u8>>> {
-        let Answer { len, status, reason, fields, redirect } =
-            match script::answer(&self.output, self.is_nph) {
-                Ok(None) => return Ok(None),
-                Ok(Some(answer)) => answer,
-                Err(why) => return Err(self.wrong(why)),
-            };
-        if let Some(path) = redirect {
-            return Ok(Some(path.of(&self.output).to_vec()));
-        }
-        let octets = &self.output;
-        let headers: Vec<_> =
-            fields.iter().map(|it| Pair::new(it.name.of(octets), it.value.of(octets))).collect();
-        let head = Response::new(status, &headers).with_reason(reason.of(octets));
-        let writer = start_response.respond(&head)?;
-        if self.output.len() > len {
-            writer.write(&self.output[len..])?;
-        }
-        self.writer = Some(writer);
-        Ok(None)
-    }
-
-    /// It has closed its output.
-    fn end(&mut self) -> Result<()> {
-        let closed = Instant::now();
-        while self.script.ended().is_none() && closed.elapsed() < LAST_WORDS {
-            let ready = self.script.wait(false, 10);
-            if ready.map_err(|error| Error::os("wait for a script", &error))?.stderr {
-                self.complain(&mut [0; 4096]);
-            }
-        }
-        match self.script.ended() {
-            Some(Exit::Code(0)) => {}
-            Some(exit) => {
-                let text = format!("script {} ended with {exit:?}", self.name);
-                self.env.log(Level::Warn, text.as_bytes());
-            }
-            None => self.script.kill(),
-        }
-        Ok(())
-    }
-
-    /// What it writes to standard error goes to the log, line by line.
-    fn complain(&mut self, buf: &mut [u8]) {
-        while let Ok(Some(n @ 1..)) = self.script.read_stderr(buf) {
-            let fits = n.min(STDERR_MAX - self.complaints);
-            self.complaints += fits;
-            for line in buf[..fits].split(|octet| *octet == b'\n').filter(|it| !it.is_empty()) {
-                let text = [self.name.as_bytes(), b": ", line].concat();
-                self.env.log(Level::Error, &text);
-            }
-        }
-    }
-
-    fn wrong(&mut self, why: &str) -> Error {
-        self.script.kill();
-        Error::new(Kind::App, format!("script {}: {why}", self.name))
-    }
+    Ok(Body::from_static(text.as_bytes()))
 }

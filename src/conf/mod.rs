@@ -5,7 +5,7 @@ pub mod options;
 pub mod output;
 pub mod settings;
 pub mod trust;
-mod value;
+pub(crate) mod value;
 
 pub use settings::Settings;
 pub(crate) use value::{show_duration, show_size};

@@ -14,23 +14,31 @@ pub struct Networks {
     /// Who comes in on a unix socket.
     unix: bool,
     networks: Vec<IpNet>,
+    /// The same, from the first to the last address.
+    ranges: Vec<(u128, u128)>,
+}
+
+/// IPv4 as it is written in IPv6, where a socket is for both.
+#[inline]
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => 0xffff << 32 | u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
 }
 
 impl Networks {
     /// Whoever comes in on a unix socket.
-    pub const UNIX: Networks = Networks { everybody: false, unix: true, networks: Vec::new() };
+    pub const UNIX: Networks =
+        Networks { everybody: false, unix: true, networks: Vec::new(), ranges: Vec::new() };
 
     /// Whether a peer with this address is among them; `None`: one on a unix socket.
+    #[inline]
     pub fn contain(&self, ip: Option<IpAddr>) -> bool {
-        match ip {
-            _ if self.everybody => true,
-            None => self.unix,
-            Some(ip) => {
-                // IPv4 on a socket for both is written in IPv6.
-                let ip = ip.to_canonical();
-                self.networks.iter().any(|network| network.contains(&ip))
-            }
-        }
+        let Some(ip) = ip.map(number) else {
+            return self.unix || self.everybody;
+        };
+        self.ranges.iter().any(|(first, last)| (first..=last).contains(&&ip)) || self.everybody
     }
 
     /// Whether this text is one entry of a list, and cannot be an address to listen on.
@@ -48,6 +56,7 @@ impl Networks {
                     Ok(ip) => IpNet::from(ip.to_canonical()),
                     Err(_) => entry.parse().ok()?,
                 };
+                self.ranges.push((number(network.network()), number(network.broadcast())));
                 self.networks.push(network);
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn truth(text: &str) -> Option<bool> {
 
 /// `30s`, `500ms`, `2m`, `1h`, `1.5`: a bare number is seconds.  Exact: a part of a millisecond is
 /// refused, and so is more than a year.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit {

@@ -4,8 +4,9 @@
 use std::ffi::{c_char, c_void};
 
 use super::body::put_first;
-use super::guard::{bytes, guard, reference};
+use super::guard::{bytes, cstr, fill, grown, guard, guard_with, reference};
 use super::result::{GW_ERR_APP, GW_OK, gw_error, gw_result};
+use crate::apps;
 use crate::base::error::{Error, Kind};
 use crate::base::log::Level;
 use crate::base::octets::{Chunk, OwnedChunk};
@@ -83,4 +84,29 @@ pub unsafe extern "C" fn gw_fail(
         env.exchange()?.log(Level::Error, text);
         Ok(GW_ERR_APP)
     })
+}
+
+/// [any] A ready-made application by its name, made as `args` say ("key=value ...", may be NULL), for
+/// gw_config_app or any other use: whoever has it calls its `drop` once.  "cgi": the CGI scripts of a
+/// directory; root=/srv/scripts (a path without white space), timeout=60s.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_app_builtin(
+    name: *const c_char,
+    args: *const c_char,
+    out: *mut AppFrame,
+    err: *mut gw_error,
+) -> gw_result {
+    let make = || {
+        // SAFETY: the rules page.
+        let name = unsafe { cstr(name, "name") }?;
+        // SAFETY: the rules page.
+        let args = if args.is_null() { "" } else { unsafe { cstr(args, "args") }? };
+        // SAFETY: the rules page.
+        unsafe { grown(out, "out") }?;
+        let (app, name) = apps::builtin(name, args)?;
+        // SAFETY: as above.
+        unsafe { fill(out, &app.into_frame(name), "out") }
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, make) }
 }

@@ -40,6 +40,7 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
         // SAFETY: the rules page.
         let (config, _) = unsafe { take(cfg) }?;
         let mut config = config.into_inner();
+        serve::heed(config.settings_mut());
         let is_inline = config.settings().worker_model == WorkerModel::Inline;
         if arbiter::is_started() || is_inline || serve::is_one_request() {
             return serve::serve(config);

@@ -161,6 +161,11 @@ impl Application {
         &self.name
     }
 
+    /// For a program in C, which calls `drop` once; one that nothing is wrapped in.
+    pub fn into_frame(mut self, name: &'static CStr) -> AppFrame {
+        AppFrame { drop: self.frame.drop.take(), name: name.as_ptr(), ..self.frame }
+    }
+
     /// As a middleware or a mount in C sees it.
     pub fn frame(&self) -> &AppFrame {
         &self.frame

@@ -58,6 +58,8 @@ pub trait Link {
     fn is_gone(&self) -> bool;
     /// Wait until more of the request body was fed, or will never be.
     fn wait_input(&self, x: &Exchange) -> Result<()>;
+    /// The same without waiting, where the thread may: whether there is something, or never will be.
+    fn try_input(&self, x: &Exchange) -> Result<bool>;
     /// Send; where the thread may block, until at most `left` octets wait.
     fn flush(&self, x: &Exchange, left: u64) -> Result<()>;
     /// Where a handle to the request says that there is something to do, and the request's name
@@ -237,6 +239,7 @@ impl Exchange {
     }
 
     /// The body of the request, to feed it.
+    #[inline(always)]
     pub fn input(&self) -> InputRef<'_> {
         match self.deferred.get() {
             Some(shared) => InputRef::Shared(shared.input()),
@@ -320,6 +323,7 @@ impl Exchange {
     }
 
     /// Further variables of the request that has just begun.
+    #[cold]
     pub fn add_vars(&self, told: &[Variable]) {
         let mut vars = self.vars.borrow_mut();
         vars.extend(told.iter().map(|(name, value)| Pair {

@@ -84,6 +84,13 @@ impl Environ {
             }
         }
     }
+
+    /// How many octets of the body are left to read, where all of it has come.
+    pub(crate) fn left_to_read(&self) -> Option<u64> {
+        let x = self.exchange().ok().filter(|x| is_own(&self.input, x))?;
+        let input = x.input();
+        (!input.is_open() && input.failure().is_none()).then(|| input.rest())
+    }
 }
 
 fn too_long(limit: usize) -> Error {

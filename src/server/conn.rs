@@ -9,6 +9,7 @@ mod overdue;
 mod timing;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -19,14 +20,14 @@ use crate::gateway::flight;
 use crate::sys::sock::{self, Peer};
 use crate::sys::{clock, listen::Listening};
 use crate::wire::front::Speech;
-use crate::wire::{Asked, BodyMode, Encoder as _, Event, Framing, Reject, http1, uwsgi};
+use crate::wire::{Asked, BodyMode, Encoder as _, Event, Framing, Reject, Step, http1, uwsgi};
 
 use super::crew::{Job, Task};
 use super::engine::{Core, Verdict};
 use super::hub::Hub;
 use super::record;
 use mux::has_aside;
-use opening::{Claims, Opening};
+use opening::{Opened, Opening};
 use overdue::Limits;
 use timing::Waiting;
 
@@ -41,9 +42,10 @@ const BUDGET: u32 = 64;
 const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// After a final answer, what the client still sends is thrown away, so that a reset does not
-/// destroy the answer on its way: for this long, and up to this many octets.
+/// destroy the answer on its way: for this long, and up to this many octets.  A web server in front
+/// sends its whole request before it looks at the answer.
 const LINGER_MS: u64 = 2_000;
-const LINGER_MAX: u64 = 256 * 1024;
+const LINGER_MAX: u64 = DISCARD_MAX;
 
 /// What the engine does with a connection that was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl Local {
 impl Conn {
     pub(super) fn new(
         fd: OwnedFd,
-        peer: Peer,
+        (peer, ip): (Peer, Option<IpAddr>),
         local: Local,
         terms: Arc<Terms>,
         is_usual: bool,
@@ -162,7 +164,7 @@ impl Conn {
             peer,
             local,
             is_usual,
-            opening: Opening::new(&terms, &peer),
+            opening: Opening::new(&terms, ip),
             speech: terms.speech.unwrap_or_default(),
             terms,
             slot: None,
@@ -197,7 +199,7 @@ impl Conn {
     /// For a FastCGI request that is answered apart from others of its connection.
     pub(super) fn apart(fd: OwnedFd, kin: Kin) -> Self {
         let Kin { peer, local, terms, opening } = kin;
-        let conn = Conn::new(fd, peer, local, terms, false);
+        let conn = Conn::new(fd, (peer, None), local, terms, false);
         Conn { is_apart: true, opening, speech: Speech::FastCgi(0), ..conn }
     }
 
@@ -460,36 +462,30 @@ impl Conn {
                 Err(_) => return Some(Fate::Reset),
             }
         }
-        if self.opening.is_before()
-            && let Some(step) = self.open(slot, core)
-        {
-            return step;
-        }
-        let (in_head, step) = {
-            let Slot { buf, decoder, exchange, .. } = &mut **slot;
-            let decoder = decoder.get_mut();
-            let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
-            if decoder.has_replies() {
-                decoder.take_replies(exchange.out().buffer());
+        let opened = match self.opening.is_before() {
+            true => self.open(slot, core),
+            false => Opened::Over,
+        };
+        let (in_head, step) = match opened {
+            Opened::Over => {
+                let Slot { buf, decoder, exchange, .. } = &mut **slot;
+                let decoder = decoder.get_mut();
+                let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
+                if decoder.has_replies() {
+                    decoder.take_replies(exchange.out().buffer());
+                }
+                found
             }
-            found
+            Opened::More => (true, Step { consumed: 0, event: Event::More }),
+            Opened::Refused => return None,
         };
         match step.event {
             Event::Head => {
-                let has_claims = self.opening.trusted && slot.decoder.get_mut().has_forwarded();
-                let claims = match has_claims {
-                    true => self.heed(slot),
-                    false => Ok(None),
-                };
-                let claims = match claims {
-                    Ok(claims) => claims,
-                    Err(reject) => {
-                        let is_head = slot.decoder.borrow().asked().is_head;
-                        self.refuse(slot, core, reject, is_head);
-                        return None;
-                    }
-                };
-                self.begin(slot, core, step.consumed, claims.as_ref());
+                let may_say = self.opening.trusted && slot.decoder.get_mut().has_forwarded();
+                if (may_say || self.opening.said.is_some()) && !self.heed(slot, core) {
+                    return None;
+                }
+                self.begin(slot, core, step.consumed);
                 self.read_body(slot, core)
             }
             // What is left of a body that nobody read.
@@ -588,13 +584,7 @@ impl Conn {
     }
 
     /// A head is complete: the first `head_len` unread octets.
-    fn begin(
-        &mut self,
-        slot: &mut Slot,
-        core: &mut Core,
-        head_len: usize,
-        claims: Option<&Claims>,
-    ) {
+    fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
         let Slot { decoder, buf, exchange: x, began, .. } = slot;
         let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
         let framing = front.framing();
@@ -610,17 +600,15 @@ impl Conn {
         self.gives_way = false;
         self.progress = true;
         core.count_request();
-        let is_https = claims.and_then(|it| it.is_https).unwrap_or(self.opening.is_https);
-        let origin = Origin {
-            remote: claims.and_then(|it| it.client.as_ref()).unwrap_or(&self.peer),
-            local: self.local.name(),
-            scheme: if is_https { b"https" } else { b"http" },
-            is_trusted: self.opening.trusted,
+        let (remote, scheme) = match &self.opening.said {
+            None => (&self.peer, &b"http"[..]),
+            Some(said) => (&said.client, said.scheme),
         };
+        let (local, is_trusted) = (self.local.name(), self.opening.trusted);
         let id = core.next_id();
-        x.begin(front, buf, &origin, id);
-        if let Some(told) = &self.opening.told {
-            x.add_vars(told);
+        x.begin(front, buf, &Origin { remote, local, scheme, is_trusted }, id);
+        if let Some(said) = &self.opening.said {
+            x.add_vars(&said.told);
         }
         buf.consume(head_len);
         let mut now = core.context.now * 1_000_000;
@@ -642,7 +630,7 @@ impl Conn {
             self.limits = Limits::of(front.asked(), front.speech(), id);
             slot.gate.open();
         }
-        core.record(slot, id, now, origin.remote);
+        core.record(slot, id, now, remote);
     }
 
     /// The request waits for its body, if it has one.

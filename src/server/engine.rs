@@ -11,6 +11,7 @@ mod share;
 mod stop;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -405,7 +406,7 @@ impl Engine {
             Protocol::Http => None,
             _ => Some(Arc::new(self.core.context.setup.usual_terms(protocol))),
         };
-        self.begin(fd, peer, Local::Adopted(local), terms);
+        self.begin(fd, (peer, peer.ip()), Local::Adopted(local), terms);
         // A foreign loop may sleep, and knows nothing of this connection's deadline, nor of what is
         // left to do for it: the next turn says.
         self.control.wake();
@@ -548,7 +549,13 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, fd: OwnedFd, peer: Peer, local: Local, terms: Option<Arc<Terms>>) {
+    fn begin(
+        &mut self,
+        fd: OwnedFd,
+        peer: (Peer, Option<IpAddr>),
+        local: Local,
+        terms: Option<Arc<Terms>>,
+    ) {
         let counters = self.counters();
         counters.accepted.plus(1);
         counters.connections.plus(1);

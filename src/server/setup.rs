@@ -1,11 +1,13 @@
 //! A configuration made ready to serve: checked, its logs opened (a draft), its application stacked
 //! (a setup).  Both survive a fork; each worker makes its own engine from a setup.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{LineFile, Logger, Sink, log};
+use crate::conf::Quoted;
 use crate::conf::listener::{Address, Host, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::abi::{
@@ -45,6 +47,8 @@ pub struct Setup<S = Stack> {
     pub limits: Limits,
     /// There is one request, and then no other (wsgi.run_once).
     pub once: bool,
+    /// Who may connect on descriptor 0, if that is said.
+    pub web_servers: Option<Box<[IpAddr]>>,
     spool_dir: PathBuf,
     /// Who opens the logs again.
     owner: Option<Identity>,
@@ -76,7 +80,8 @@ impl Draft {
             Some(file) => Some((Format::parse(&settings.access_log_format)?, file.into())),
             None => None,
         };
-        Ok(Setup { owner, ..Setup::bare(settings, parts.app, log, access) })
+        let web_servers = web_servers(&settings)?;
+        Ok(Setup { owner, web_servers, ..Setup::bare(settings, parts.app, log, access) })
     }
 
     /// For a trial: nothing is checked or opened, and nothing logged.
@@ -93,7 +98,8 @@ impl Draft {
     ) -> Self {
         let limits = limits_of(&settings);
         let spool_dir = settings.spool_directory();
-        Setup { settings, stack, log, access, limits, once: false, spool_dir, owner: None }
+        let (once, web_servers, owner) = (false, None, None);
+        Setup { settings, stack, log, access, limits, once, web_servers, spool_dir, owner }
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -112,8 +118,8 @@ impl Draft {
 
     /// The setup, unchecked, when `stack` has been made of its own.
     pub fn with(self, stack: Stack) -> Setup {
-        let Setup { settings, log, access, limits, once, spool_dir, owner, .. } = self;
-        Setup { settings, stack, log, access, limits, once, spool_dir, owner }
+        let Setup { settings, log, access, limits, once, web_servers, spool_dir, owner, .. } = self;
+        Setup { settings, stack, log, access, limits, once, web_servers, spool_dir, owner }
     }
 }
 
@@ -224,6 +230,15 @@ impl<S> Setup<S> {
             _ => addresses_of(it).is_ok_and(|addresses| addresses.contains(asked)),
         };
         self.settings.listeners.iter().filter(is_it)
+    }
+
+    /// Whether this peer may connect to a socket that listens.
+    pub fn permits(&self, peer: Option<IpAddr>, listening: &Listening) -> bool {
+        let Some(permitted) = &self.web_servers else { return true };
+        // One of a unix socket has none, and the permissions of a file instead.
+        let is_one =
+            |one: IpAddr| permitted.iter().any(|it| it.to_canonical() == one.to_canonical());
+        listening.asked() != Some(&listen::Address::Fd(0)) || peer.is_none_or(is_one)
     }
 }
 
@@ -354,6 +369,24 @@ fn sharing(settings: &Settings, app: &Application) -> Result<()> {
              workers = 1"
         ),
     ))
+}
+
+/// The web servers that may connect (FastCGI 1.0 section 3.2), where FastCGI is spoken on descriptor 0.
+fn web_servers(settings: &Settings) -> Result<Option<Box<[IpAddr]>>> {
+    const NAME: &str = "FCGI_WEB_SERVER_ADDRS";
+    let is_0 = |it: &Listener| it.protocol == Protocol::FastCgi && it.address == Address::Fd(0);
+    let text = std::env::var_os(NAME).unwrap_or_default();
+    if text.is_empty() || !settings.listeners.iter().any(is_0) {
+        return Ok(None);
+    }
+    let text = text.to_string_lossy();
+    let address = |one: &str| {
+        one.trim().parse().map_err(|_| {
+            let text = format!("{NAME} = {text}: {} is not an IP address", Quoted(one));
+            Error::new(Kind::Invalid, text)
+        })
+    };
+    text.split(',').map(address).collect::<Result<_>>().map(Some)
 }
 
 /// What a listener comes to.  Asks the resolver for a name, and may wait for it.

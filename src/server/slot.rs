@@ -96,7 +96,9 @@ impl Slot {
         }
         self.buf.get_mut().clear();
         self.decoder.get_mut().reset();
-        self.terms.take();
+        if self.terms.get().is_some() {
+            self.undress();
+        }
         let mut out = self.exchange.out();
         out.defer_releases(false);
         out.clear();
@@ -105,6 +107,13 @@ impl Slot {
         self.eof.set(false);
         self.drained.set(false);
         self.ended.set(false);
+    }
+
+    /// For a listener whose terms are the usual ones.
+    #[cold]
+    fn undress(&mut self) {
+        self.terms.take();
+        self.decoder.get_mut().unlimit();
     }
 
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
@@ -418,6 +427,63 @@ impl Wire<'_> {
         }
         Ok(Waited::Expired)
     }
+
+    /// More of the request's body, if there is any; `waits`: until there is, or never will be.
+    fn input(&self, x: &Exchange, waits: bool) -> Result<bool> {
+        let timeout = self.terms().body_timeout;
+        if self.context.may_block {
+            self.context.seat.stay(clock::monotonic_ms());
+        }
+        loop {
+            match self.slot.feed() {
+                Fed::More(false) => {}
+                Fed::More(true) | Fed::Full | Fed::End => return Ok(true),
+                Fed::Rejected(reject) => {
+                    record::body_refused(self.context, self.terms(), x, &reject);
+                    x.input().fail(if reject.limit.is_some() {
+                        Kind::Limit
+                    } else {
+                        Kind::Protocol
+                    });
+                    return Ok(true);
+                }
+            }
+            if x.input().failure().is_some() {
+                return Ok(true);
+            }
+            if self.slot.eof.get() {
+                x.input().fail(Kind::Closed);
+                return Ok(true);
+            }
+            let before = x.input().received();
+            match self.slot.fill(self.fd) {
+                // It may have gone past the decoder, straight to the request.
+                Ok(true) if x.input().received() > before => return Ok(true),
+                Ok(true) => continue,
+                Ok(false) if !waits => return Ok(false),
+                Ok(false) => {}
+                Err(_) => {
+                    x.input().fail(Kind::Closed);
+                    return Ok(true);
+                }
+            }
+            match self.wait(sock::wait_readable, timeout)? {
+                Waited::Ready => {}
+                Waited::Expired => {
+                    x.service().counters().body_timeouts.up();
+                    let env = x.environ().borrow();
+                    let peer = env.remote_addr.as_slice();
+                    record::too_slow(self.context, peer, "sent nothing", ("body_timeout", timeout));
+                    x.input().fail(Kind::Timeout);
+                    return Ok(true);
+                }
+                Waited::Stopped => {
+                    x.input().fail(Kind::Closed);
+                    return Ok(true);
+                }
+            }
+        }
+    }
 }
 
 impl Wire<'_> {
@@ -450,58 +516,11 @@ impl Link for Wire<'_> {
     }
 
     fn wait_input(&self, x: &Exchange) -> Result<()> {
-        let timeout = self.terms().body_timeout;
-        if self.context.may_block {
-            self.context.seat.stay(clock::monotonic_ms());
-        }
-        loop {
-            match self.slot.feed() {
-                Fed::More(false) => {}
-                Fed::More(true) | Fed::Full | Fed::End => return Ok(()),
-                Fed::Rejected(reject) => {
-                    record::body_refused(self.context, self.terms(), x, &reject);
-                    x.input().fail(if reject.limit.is_some() {
-                        Kind::Limit
-                    } else {
-                        Kind::Protocol
-                    });
-                    return Ok(());
-                }
-            }
-            if x.input().failure().is_some() {
-                return Ok(());
-            }
-            if self.slot.eof.get() {
-                x.input().fail(Kind::Closed);
-                return Ok(());
-            }
-            let before = x.input().received();
-            match self.slot.fill(self.fd) {
-                // It may have gone past the decoder, straight to the request.
-                Ok(true) if x.input().received() > before => return Ok(()),
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => {
-                    x.input().fail(Kind::Closed);
-                    return Ok(());
-                }
-            }
-            match self.wait(sock::wait_readable, timeout)? {
-                Waited::Ready => {}
-                Waited::Expired => {
-                    x.service().counters().body_timeouts.up();
-                    let env = x.environ().borrow();
-                    let peer = env.remote_addr.as_slice();
-                    record::too_slow(self.context, peer, "sent nothing", ("body_timeout", timeout));
-                    x.input().fail(Kind::Timeout);
-                    return Ok(());
-                }
-                Waited::Stopped => {
-                    x.input().fail(Kind::Closed);
-                    return Ok(());
-                }
-            }
-        }
+        self.input(x, true).map(drop)
+    }
+
+    fn try_input(&self, x: &Exchange) -> Result<bool> {
+        self.input(x, false)
     }
 
     fn flush(&self, x: &Exchange, left: u64) -> Result<()> {

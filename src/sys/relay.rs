@@ -97,6 +97,12 @@ pub fn relay(
     }
 }
 
+/// Whether the descriptor is one.
+pub fn is_open(fd: BorrowedFd<'_>) -> bool {
+    use nix::fcntl::{FcntlArg, fcntl};
+    fcntl(fd, FcntlArg::F_GETFD).is_ok()
+}
+
 /// Whether the descriptor is a socket that listens: FastCGI's way to start a program.
 pub fn listens(fd: BorrowedFd<'_>) -> bool {
     use nix::sys::socket::{getsockopt, sockopt::AcceptConn};

@@ -1,4 +1,5 @@
-//! Another program as a child with pipes: started in a process group of its own, and killed with it.
+//! Another program as a child with pipes and nothing else of ours: started in a process group of its
+//! own, and stopped with it.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -6,16 +7,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::proc::Exit;
+use super::check;
+use super::proc::{self, Exit};
 
-/// A program that runs.  Dropped before its end it is killed, with all that it has started and that
-/// has not left its process group, and waited for.
+/// What a program may take to end that was told to, before it is killed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The last signal.
+const SIGNALS: i32 = 64;
+
+/// A program that runs.  Dropped before its end it is stopped, with all that it has started and that
+/// has not left its process group, and waited for.  It is told to end also when the thread that
+/// started it does, whatever that thread's process died of.
 #[derive(Debug)]
 pub struct Script {
     child: Child,
@@ -43,15 +53,19 @@ impl Script {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> io::Result<Self> {
         let directory = program.parent().unwrap_or(Path::new("/"));
-        let mut child = Command::new(program)
+        let parent = proc::pid();
+        let mut command = Command::new(program);
+        command
             .current_dir(directory)
             .env_clear()
             .envs(environment)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        // SAFETY: what it calls is async-signal-safe, and it allocates nothing.
+        unsafe { command.pre_exec(move || leave(parent)) };
+        let mut child = command.spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stderr = child.stderr.take();
         let script = Script { child, stdin, stdout, stderr, ended: None };
@@ -121,30 +135,91 @@ impl Script {
 
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<Exit> {
-        if self.ended.is_none()
-            && let Ok(Some(status)) = self.child.try_wait()
-        {
-            self.ended = Some(Exit::from_raw(status.into_raw()).unwrap_or(Exit::Unknown));
+        if self.ended.is_none() {
+            self.ended = match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    Some(Exit::from_raw(status.into_raw()).unwrap_or(Exit::Unknown))
+                }
+                Ok(None) => None,
+                // Somebody waits for all children of this process, or ignores SIGCHLD.
+                Err(_) => Some(Exit::Unknown),
+            };
         }
         self.ended
     }
 
-    /// Kill it, and what it has started.
-    pub fn kill(&mut self) {
-        if self.ended().is_none() {
-            // Its group has its number, which is its own until it was waited for.
-            let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
-            let status = self.child.wait();
-            let exit = status.ok().and_then(|status| Exit::from_raw(status.into_raw()));
-            self.ended = Some(exit.unwrap_or(Exit::Unknown));
+    /// Stop it, and what it has started: they are told to end, and killed when it has not after a
+    /// second.
+    pub fn stop(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        // Its group has its number, which is its own until it was waited for.
+        let group = Pid::from_raw(self.child.id() as i32);
+        let _ = killpg(group, Signal::SIGTERM);
+        // What it still says is heard by nobody, and must not hold it up.
+        (self.stdin, self.stdout, self.stderr) = (None, None, None);
+        self.wait_for_end(GRACE);
+        let _ = killpg(group, Signal::SIGKILL);
+        let status = self.child.wait();
+        let exit = status.ok().and_then(|status| Exit::from_raw(status.into_raw()));
+        self.ended = Some(exit.unwrap_or(Exit::Unknown));
+    }
+
+    /// Until it has ended, without taking note of that; `most` at most.
+    fn wait_for_end(&self, most: Duration) {
+        let until = Instant::now() + most;
+        let Ok(fd) = proc::pidfd(self.child.id() as i32) else { return };
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(nix::errno::Errno::EINTR) => {}
+                _ => return,
+            }
         }
     }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
-        self.kill();
+        self.stop();
     }
+}
+
+/// In the child, before it becomes the program: it keeps none of our descriptors, whoever made them,
+/// hears signals as a program that was just started does, and does not outlive us.
+fn leave(parent: proc::Pid) -> io::Result<()> {
+    for signal in 1..=SIGNALS {
+        // SAFETY: no memory is involved; of some signals it cannot be said.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut none = std::mem::MaybeUninit::uninit();
+    // SAFETY: the set is made before it is looked at.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+    // SAFETY: no memory is involved.  Those of `Command` are closed by exec already.
+    let closed = check(unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32
+    });
+    if closed.is_err() {
+        // Before Linux 5.11.
+        // SAFETY: no memory is involved.
+        let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }.clamp(256, 65_536) as i32;
+        for fd in 3..most {
+            // SAFETY: no memory is involved, and most of them are not there.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
+    // SAFETY: no memory is involved.
+    if unsafe { libc::getppid() } != parent {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(())
 }
 
 fn read<T: Read>(pipe: &mut Option<T>, buf: &mut [u8]) -> io::Result<Option<usize>> {
@@ -164,7 +239,7 @@ fn read<T: Read>(pipe: &mut Option<T>, buf: &mut [u8]) -> io::Result<Option<usiz
 mod tests {
     use super::*;
     use crate::sys::proc;
-    use crate::sys::signal::SIGKILL;
+    use crate::sys::signal::{SIGKILL, SIGTERM};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -215,20 +290,47 @@ mod tests {
     }
 
     #[test]
-    fn it_is_killed_with_what_it_has_started() {
+    fn it_is_stopped_with_what_it_has_started() {
         let (mut sleeps, _file) = script("sleep", "#!/bin/sh\nsleep 1000 &\necho $!\nwait\n");
         let mut buf = [0; 64];
         while !sleeps.wait(false, 10_000).unwrap().stdout {}
         let n = sleeps.read(&mut buf).unwrap().unwrap();
         let pid: i32 = std::str::from_utf8(&buf[..n]).unwrap().trim().parse().unwrap();
         assert!(proc::kill(pid, 0).is_ok());
-        sleeps.kill();
-        assert_eq!(sleeps.ended(), Some(Exit::Signal(SIGKILL)));
+        sleeps.stop();
+        assert_eq!(sleeps.ended(), Some(Exit::Signal(SIGTERM)));
         // Whoever inherits it waits for it; until then it is a name without a process.
         let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         while !state().is_empty() && !state().contains(") Z ") {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn one_that_does_not_listen_is_killed() {
+        let (mut deaf, _file) = script("deaf", "#!/bin/sh\ntrap '' TERM\necho\nsleep 1000\n");
+        while !deaf.wait(false, 10_000).unwrap().stdout {}
+        deaf.stop();
+        assert_eq!(deaf.ended(), Some(Exit::Signal(SIGKILL)));
+    }
+
+    #[test]
+    fn it_has_no_descriptor_and_no_signals_of_ours() {
+        // Not even one that is not close-on-exec.
+        let ours = nix::unistd::dup(std::io::stderr()).unwrap();
+        let (mut lists, _file) =
+            script("lists", "#!/bin/sh\nls /proc/$$/fd\ngrep -E 'Sig(Blk|Ign)' /proc/$$/status\n");
+        let told = output(&mut lists);
+        let mut fds: Vec<_> = told.lines().filter(|line| line.parse::<u32>().is_ok()).collect();
+        // The shell reads the script from one of its own.
+        fds.retain(|fd| !["10", "255"].contains(fd));
+        assert_eq!(fds, ["0", "1", "2"], "{told}");
+        let masks = told.lines().filter_map(|line| line.split_once(":\t"));
+        // 32 and 33 are the C library's own, who hides them.
+        let masks: Vec<_> =
+            masks.map(|(_, it)| u64::from_str_radix(it, 16).unwrap() & !(3 << 31)).collect();
+        assert_eq!(masks, [0, 0], "{told}");
+        drop(ours);
     }
 
     #[test]

@@ -213,9 +213,10 @@ impl Name {
     }
 }
 
-/// Takes one connection from a listener; the new socket is non-blocking and close-on-exec.
+/// Takes one connection from a listener; the new socket is non-blocking and close-on-exec.  Says who
+/// is at its other end, and with which address, if it has one.
 #[inline]
-pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer)> {
+pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer, Option<IpAddr>)> {
     let mut name = Name::new();
     let fd = retry(|| {
         let (address, len) = name.out();
@@ -223,8 +224,10 @@ pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Peer)> {
         // SAFETY: `address` points to `len` octets that may be written.
         check(unsafe { libc::accept4(listener, address, len, flags) })
     })?;
+    let from = name.internet();
+    let peer = from.map_or_else(Peer::unix, Peer::internet);
     // SAFETY: the descriptor is new, and nobody else has it.
-    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, Peer::from_name(&name)))
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer, from.map(|it| it.ip())))
 }
 
 /// What a failure of [`accept`] means for the next one.

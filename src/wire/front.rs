@@ -76,12 +76,16 @@ impl Decoders {
     pub fn reset(&mut self) {
         self.http.reset();
         self.is_http = true;
+    }
+
+    /// The limits of most connections again.
+    pub fn unlimit(&mut self) {
         if let Some(usual) = self.usual.take() {
             self.set_limits(usual);
         }
     }
 
-    /// Other limits for this connection, until [`Self::reset`].
+    /// Other limits for this connection, until [`Self::unlimit`].
     pub fn limit(&mut self, limits: Limits) {
         self.usual.get_or_insert(self.other.limits);
         self.set_limits(limits);

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod scgi;
 pub mod script;
 pub mod uwsgi;
+pub mod variables;
 
 pub use params::Params;
 

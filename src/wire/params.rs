@@ -4,7 +4,7 @@
 //! A codec lists the variables with [`Params::push`]; [`Params::settle`] finds those that mean
 //! something, and refuses what would make two readers see two requests.
 
-use super::http1::{decimal, is_field_value, is_token};
+use super::http1::{decimal, is_field_value, is_token, is_variable_name};
 use super::{Field, Limit, Limits, Reject, Span};
 
 /// The variables of one request.  All spans are of the octets that they came in.
@@ -87,10 +87,17 @@ impl Params {
         for at in 0..self.others.len() {
             let field = self.others[at];
             let (name, value) = (field.name.of(octets), field.value.of(octets));
-            if !is_name(name) {
+            if !is_variable_name(name) {
                 return Err(bad("a variable's name is not one"));
             }
             let some = (!value.is_empty()).then_some(field.value);
+            if name.starts_with(b"HTTP_") && name.len() > 5 {
+                // Their values are those of CONTENT_TYPE and CONTENT_LENGTH.
+                if !matches!(&name[5..], b"CONTENT_TYPE" | b"CONTENT_LENGTH") {
+                    self.header(field, octets, limits)?;
+                }
+                continue;
+            }
             match name {
                 b"REQUEST_METHOD" => self.method = field.value,
                 b"SCRIPT_NAME" => self.script_name = field.value,
@@ -113,11 +120,6 @@ impl Params {
                 b"HTTPS" => schemes.0 = is_on(value),
                 b"REQUEST_SCHEME" | b"UWSGI_SCHEME" => {
                     schemes.1 |= value.eq_ignore_ascii_case(b"https");
-                }
-                // Their values are those of CONTENT_TYPE and CONTENT_LENGTH.
-                b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH" => {}
-                _ if name.starts_with(b"HTTP_") && name.len() > 5 => {
-                    self.header(field, octets, limits)?;
                 }
                 _ => {
                     self.others[kept] = field;
@@ -188,24 +190,60 @@ impl Params {
         Ok(())
     }
 
+    /// A header that a client has said twice is passed on twice by nginx, and is no other than in
+    /// HTTP; but for those of which HTTP allows one.
     fn refuse_repeats(&self, octets: &[u8]) -> Result<(), Reject> {
-        let mut names: Vec<_> = self.others.iter().map(|field| field.name.of(octets)).collect();
-        names.sort_unstable();
-        match names.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err(bad("a header was said twice")),
-            false => Ok(()),
+        let twice = || bad("a header was said twice");
+        let name_of = |field: &Field| field.name.of(octets);
+        let (mut seen, mut alike) = ([0_u64; 4], 0);
+        let counts = |field: &&Field| !may_repeat(name_of(field));
+        for (at, field) in self.others.iter().enumerate() {
+            let name = name_of(field);
+            if may_repeat(name) {
+                continue;
+            }
+            let bit = mark(name);
+            let (word, bit) = (&mut seen[usize::from(bit >> 6)], 1 << (bit & 63));
+            if *word & bit == 0 {
+                *word |= bit;
+                continue;
+            }
+            // Others may look like it: few, unless somebody has taken pains.
+            alike += 1;
+            if alike > ALIKE_MAX {
+                let mut all: Vec<_> = self.others.iter().filter(counts).map(name_of).collect();
+                all.sort_unstable();
+                return if all.windows(2).any(|it| it[0] == it[1]) { Err(twice()) } else { Ok(()) };
+            }
+            if self.others[..at].iter().any(|before| name_of(before) == name) {
+                return Err(twice());
+            }
         }
+        Ok(())
     }
 }
 
-/// Visible ASCII without "=", which would end it in an environment.
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|octet| octet.is_ascii_graphic() && *octet != b'=')
+/// How many names are held against all before them, one by one.
+const ALIKE_MAX: u32 = 16;
+
+/// Of 256 marks the one of a name, by its end, in which names differ.
+fn mark(name: &[u8]) -> u8 {
+    let end = match name.last_chunk::<4>() {
+        Some(end) => u32::from_le_bytes(*end),
+        None => name.iter().fold(0, |end, octet| end << 8 | u32::from(*octet)),
+    };
+    ((end ^ (name.len() as u32) << 5).wrapping_mul(0x9e37_79b1) >> 24) as u8
 }
 
 /// The values of HTTPS that mean yes: nginx says "on", others "1".
 fn is_on(value: &[u8]) -> bool {
     [&b"on"[..], b"1", b"yes", b"true", b"https"].iter().any(|on| value.eq_ignore_ascii_case(on))
+}
+
+/// Whether a variable of a client's may come twice where others may not.
+fn may_repeat(name: &[u8]) -> bool {
+    const ONCE: [&[u8]; 3] = [b"HTTP_HOST", b"HTTP_CONTENT_LENGTH", b"HTTP_CONTENT_TYPE"];
+    name.starts_with(b"HTTP_") && !ONCE.contains(&name)
 }
 
 pub(super) fn bad(reason: &'static str) -> Reject {
@@ -308,6 +346,26 @@ mod tests {
         let twice = [("REQUEST_METHOD", "GET"), ("A", "1"), ("A", "1")];
         assert!(settled(&twice, &UNLIMITED, Repeats::Refused).is_err());
         assert!(settled(&twice, &UNLIMITED, Repeats::LastWins).is_ok());
+        // A header may be said twice, as in HTTP, and the host may not.
+        let header = |name| [("REQUEST_METHOD", "GET"), (name, "1"), (name, "2")];
+        let (params, _) = settled(&header("HTTP_X"), &UNLIMITED, Repeats::Refused).unwrap();
+        assert_eq!(params.headers.len(), 2);
+        assert!(settled(&header("HTTP_HOST"), &UNLIMITED, Repeats::Refused).is_err());
+    }
+
+    #[test]
+    fn names_that_look_alike_are_told_apart() {
+        // More than there are marks, and more alike than are looked at one by one.
+        let names: Vec<_> = (0..600).map(|n| format!("A_{n:03}_SAME")).collect();
+        let mut vars: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        vars.push(("REQUEST_METHOD", "GET"));
+        assert!(settled(&vars, &UNLIMITED, Repeats::Refused).is_ok());
+        for at in [0, 5, 300, 599] {
+            let twice = [&vars[..], &[(names[at].as_str(), "1")]].concat();
+            assert!(settled(&twice, &UNLIMITED, Repeats::Refused).is_err(), "{at}");
+            let early = [&[(names[at].as_str(), "1")], &vars[..at + 1]].concat();
+            assert!(settled(&early, &UNLIMITED, Repeats::Refused).is_err(), "{at}");
+        }
     }
 
     #[test]

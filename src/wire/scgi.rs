@@ -53,8 +53,8 @@ pub fn head(unread: &[u8], limit: usize, params: &mut Params) -> Result<Option<u
 }
 
 /// The head of a request with a body of `len` octets, as a web server sends it.
-pub fn encode(len: u64, vars: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let mut head = format!("CONTENT_LENGTH\0{len}\0SCGI\x001\0").into_bytes();
+pub fn encode(len: &[u8], vars: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut head = [b"CONTENT_LENGTH\0", len, b"\0SCGI\x001\0"].concat();
     for text in vars.iter().flat_map(|(name, value)| [name, value]) {
         head.extend_from_slice(text);
         head.push(0);

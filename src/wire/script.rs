@@ -13,7 +13,7 @@ pub const HEAD_MAX: usize = 64 * 1024;
 pub struct Answer {
     /// How many octets it has, its blank line included.
     pub len: usize,
-    /// 100 to 999.
+    /// 200 to 999: a script has one answer, and its last.
     pub status: u16,
     /// What was said with the status; may be empty.
     pub reason: Span,
@@ -99,7 +99,7 @@ impl Answer {
     fn set_status(&mut self, octets: &[u8], start: usize, end: usize) -> Result<(), &'static str> {
         let text = &octets[start..end];
         let (digits, reason) = text.split_at(text.len().min(3));
-        let status = decimal(digits).filter(|status| (100..1000).contains(status));
+        let status = decimal(digits).filter(|status| (200..1000).contains(status));
         self.status = status.ok_or("a status that is none")? as u16;
         if !reason.is_empty() && reason[0] != b' ' || !is_field_value(reason) {
             return Err("a status that is none");
@@ -168,6 +168,8 @@ mod tests {
             "hello\n\n",
             "A: b\n\n",
             "Status: 99\n\n",
+            "Status: 100\n\n",
+            "Status: 199\n\n",
             "Status: 20\n\n",
             "Status: 2000\n\n",
             "Status: abc\n\n",

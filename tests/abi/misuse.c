@@ -409,6 +409,27 @@ arbiter(void)
     gw_arbiter_free(NULL);
 }
 
+static void
+ready_made(void)
+{
+    gw_app    app = GW_INIT(gw_app);
+    gw_error  err = GW_INIT(gw_error);
+
+    EXPECT(gw_app_builtin(NULL, NULL, &app, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_app_builtin("cgi", "root=/", NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_app_builtin("cgi", NULL, &app, &err) == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "root is missing") != NULL);
+    EXPECT(gw_app_builtin("nothing", "", &app, &err) == GW_ERR_UNKNOWN);
+    EXPECT(gw_app_builtin("static", "", &app, &err) == GW_ERR_UNSUPPORTED);
+    app.size = 8;
+    EXPECT(gw_app_builtin("cgi", "root=/", &app, NULL) == GW_ERR_INVALID);
+    app.size = sizeof app;
+    EXPECT(app.call == NULL && app.drop == NULL);
+    EXPECT(gw_app_builtin("cgi", "root=/", &app, &err) == GW_OK);
+    EXPECT(strcmp(app.name, "cgi") == 0 && app.flags == GW_APP_THREADSAFE);
+    app.drop(app.ctx);
+}
+
 int
 main(void)
 {
@@ -418,6 +439,7 @@ main(void)
 
     objects();
     later();
+    ready_made();
     EXPECT(gw_server_new(config(&err), &server, &err) == GW_OK);
     EXPECT(gw_server_turn(server, NULL) == GW_ERR_INVALID);
     EXPECT(gw_server_stop(server, 3) == GW_ERR_INVALID);

@@ -473,6 +473,19 @@ counts(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     return say(env, start, sr, body, text);
 }
 
+/* What is said of the worker. */
+static gw_result
+flags(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, "once %d processes %d threads %d\n",
+             (env->flags & GW_ENV_RUN_ONCE) != 0,
+             (env->flags & GW_ENV_MULTIPROCESS) != 0,
+             (env->flags & GW_ENV_MULTITHREAD) != 0);
+    return say(env, start, sr, body, text);
+}
+
 /* ---- failures ---- */
 
 static gw_result
@@ -496,7 +509,7 @@ static const struct { const char *path; handler *call; } handlers[] = {
     { "/refused", refused }, { "/early", early }, { "/echo", echo },
     { "/sum", sum }, { "/lines", lines }, { "/one", one }, { "/relay", relay }, { "/file", file },
     { "/variable", variable }, { "/values", values }, { "/counts", counts },
-    { "/fail", fail }, { "/no-head", no_head },
+    { "/fail", fail }, { "/no-head", no_head }, { "/flags", flags },
 };
 
 static gw_result

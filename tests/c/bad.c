@@ -177,9 +177,11 @@ end(void *ctx, const gw_worker *w)
         printf("accepted %" PRIu64 " requests %" PRIu64 " aborted %" PRIu64
                " timeouts %" PRIu64 " rejected %" PRIu64 " shed %" PRIu64
                " full %" PRIu64 " accept_errors %" PRIu64
-               " spool_errors %" PRIu64 " app_errors %" PRIu64 "\n",
+               " spool_errors %" PRIu64 " app_errors %" PRIu64
+               " limited %" PRIu64 "\n",
                s.accepted, s.requests, s.aborted, s.timeouts, s.rejected,
-               s.shed, s.full, s.accept_errors, s.spool_errors, s.app_errors);
+               s.shed, s.full, s.accept_errors, s.spool_errors, s.app_errors,
+               s.limited);
         fflush(stdout);
     }
 }

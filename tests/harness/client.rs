@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -18,6 +19,8 @@ pub struct Client {
     stream: TcpStream,
     /// What has come and is not yet looked at.
     ahead: Vec<u8>,
+    /// Before it looks whether more has come.
+    pause: Duration,
 }
 
 /// A response, its body without its framing.
@@ -76,7 +79,17 @@ impl Client {
         stream.set_nodelay(true).expect("set an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("set an option");
         stream.set_write_timeout(Some(PATIENCE)).expect("set an option");
-        Ok(Client { stream, ahead: Vec::new() })
+        Ok(Client { stream, ahead: Vec::new(), pause: Duration::ZERO })
+    }
+
+    /// From now on it takes its time before each look.
+    pub fn slow_down(&mut self, pause: Duration) {
+        self.pause = pause;
+    }
+
+    /// The connection, for a thread that sends while this one listens.
+    pub fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("share the connection")
     }
 
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
@@ -105,6 +118,16 @@ impl Client {
         self.send(format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
         self.send(body);
         self.response("POST")
+    }
+
+    /// Wait until so many octets are there.
+    pub fn at_least(&mut self, n: usize) -> Result<(), String> {
+        while self.ahead.len() < n {
+            if !self.more()? {
+                return Err(format!("the connection ended after {}", self.shown()));
+            }
+        }
+        Ok(())
     }
 
     /// The next response, which must be whole and well-formed.
@@ -260,6 +283,7 @@ impl Client {
     /// Wait for octets; false at the end.
     fn more(&mut self) -> Result<bool, String> {
         let mut octets = [0; 65_536];
+        std::thread::sleep(self.pause);
         let n = self.read(&mut octets).map_err(|e| format!("read: {e}"))?;
         self.ahead.extend(&octets[..n]);
         Ok(n > 0)

@@ -12,6 +12,7 @@
 pub mod again;
 pub mod client;
 pub mod fastcgi;
+pub mod fronts;
 pub mod host;
 pub mod life;
 pub mod load;
@@ -120,7 +121,7 @@ pub struct Ended {
 
 impl Server {
     /// Start a program; `{}` in an argument stands for the address, which is the one argument when
-    /// there is none.  Returns when it accepts connections.
+    /// there is none, and `{ip}` for the address without its port.  Returns when it accepts connections.
     pub fn start(program: &Path, args: &[&str]) -> Server {
         Server::launch(program, args).listening()
     }
@@ -149,14 +150,14 @@ impl Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
-        let address =
-            format!("127.{}.{}.{}:8000", 1 + (pid >> 8) % 254, pid % 256, 1 + count % 254);
+        let ip = format!("127.{}.{}.{}", 1 + (pid >> 8) % 254, pid % 256, 1 + count % 254);
+        let address = format!("{ip}:8000");
         let findings = support::scratch_dir().join(format!("findings-{pid}-{count}"));
         fs::create_dir_all(&findings).expect("create a directory for findings");
 
         let args = if args.is_empty() { &["{}"] } else { args };
         let child = checked(program, &findings)
-            .args(args.iter().map(|arg| arg.replace("{}", &address)))
+            .args(args.iter().map(|arg| arg.replace("{}", &address).replace("{ip}", &ip)))
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

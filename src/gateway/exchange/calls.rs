@@ -133,6 +133,10 @@ impl Exchange {
                 self.push(link, u64::MAX)?;
             }
             if flags & NOWAIT != 0 {
+                // On the loop whoever comes back has been fed; elsewhere nobody else looks.
+                if link.may_block() && link.try_input(self)? {
+                    continue;
+                }
                 return Ok(None);
             }
             if !link.may_block() {

@@ -1,7 +1,7 @@
 //! What comes before a request, and about it from others: a header of the PROXY protocol, the first
 //! octets where several protocols are spoken, and what a front that is trusted says of its client.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use crate::conf::trust::ProxyProtocol;
 use crate::gateway::environ::Variable;
@@ -13,7 +13,7 @@ use crate::wire::front::{AnyHead, Speech};
 use crate::wire::proxy::{self, Header, Tls, addition};
 use crate::wire::{Reject, forwarded, opening};
 
-use super::{Conn, Fate, Local};
+use super::{Conn, Local};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +34,30 @@ pub(super) struct Opening {
     stage: Stage,
     /// It is believed to speak of others.
     pub(super) trusted: bool,
-    /// The client speaks TLS to whoever told us of it.
-    pub(super) is_https: bool,
-    /// Variables for the environ of its requests.
-    pub(super) told: Option<Arc<[Variable]>>,
+    /// What it has said of them, if it has.
+    pub(super) said: Option<Box<Said>>,
 }
 
-/// What a front says of the client of one request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Claims {
-    pub(super) is_https: Option<bool>,
-    pub(super) client: Option<Peer>,
+/// Of whom a connection's requests are.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// The client speaks TLS to a proxy, which has told us at the beginning.
+    is_https: bool,
+    /// What else it has told: variables for the environ of all requests.
+    pub(super) told: Vec<Variable>,
+    /// The client of the request at hand, and its scheme.
+    pub(super) client: Peer,
+    pub(super) scheme: &'static [u8],
+}
+
+/// Whether the first request may begin.
+pub(super) enum Opened {
+    /// It may.
+    Over,
+    /// More must come.
+    More,
+    /// There will be none.
+    Refused,
 }
 
 /// What looking at the first octets came to.
@@ -58,15 +71,15 @@ enum Step {
 }
 
 impl Opening {
-    pub(super) fn new(terms: &Terms, peer: &Peer) -> Self {
+    pub(super) fn new(terms: &Terms, ip: Option<IpAddr>) -> Self {
         let stage = match (terms.proxy, terms.speech) {
             (ProxyProtocol::Off, Some(_)) => Stage::Over,
             (ProxyProtocol::Off, None) => Stage::Request,
             (_, Some(_)) => Stage::Proxy,
             (_, None) => Stage::Any,
         };
-        let trusted = terms.trusted.contain(peer.ip());
-        Opening { stage, trusted, is_https: false, told: None }
+        let trusted = terms.trusted.contain(ip);
+        Opening { stage, trusted, said: None }
     }
 
     /// Whether something comes before the first request.
@@ -77,24 +90,24 @@ impl Opening {
 }
 
 impl Conn {
-    /// Go as far as the first request; `None`: it may begin.
-    #[inline(never)]
-    pub(super) fn open(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Option<Option<Fate>> {
+    /// Go as far as the first request.
+    #[cold]
+    pub(super) fn open(&mut self, slot: &mut Slot, core: &mut Core) -> Opened {
         loop {
             let step = match self.opening.stage {
-                Stage::Over => return None,
+                Stage::Over => return Opened::Over,
                 Stage::Proxy => self.read_proxy(slot, core),
                 Stage::Any | Stage::Request => self.recognise(slot, core),
             };
             match step {
                 Step::Next => {}
-                Step::More => return Some(self.more_between(slot, core)),
-                Step::Refused => return Some(None),
+                Step::More => return Opened::More,
+                Step::Refused => return Opened::Refused,
             }
         }
     }
 
-    fn read_proxy(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Step {
+    fn read_proxy(&mut self, slot: &mut Slot, core: &mut Core) -> Step {
         if !self.terms.proxies.contain(self.peer.ip()) {
             let reason = "the PROXY protocol from a peer that is none of proxy_allow_ips";
             return self.turn_away(slot, core, Reject { status: 403, reason, limit: None });
@@ -153,7 +166,6 @@ impl Conn {
             let is_named = header.ends.is_some();
             self.opening.trusted = is_named && self.terms.trusted.contain(self.peer.ip());
         }
-        self.opening.is_https = header.is_tls;
         for (kind, value) in proxy::additions(octets, header.additions).flatten() {
             let value = value.of(octets);
             match (kind, Tls::of(value)) {
@@ -173,11 +185,14 @@ impl Conn {
                 _ => {}
             }
         }
-        self.opening.told = (!told.is_empty()).then(|| told.into());
+        if header.is_tls || !told.is_empty() {
+            self.said().is_https = header.is_tls;
+            self.said().told = told;
+        }
         Ok(header.len)
     }
 
-    fn recognise(&mut self, slot: &mut Box<Slot>, core: &mut Core) -> Step {
+    fn recognise(&mut self, slot: &mut Slot, core: &mut Core) -> Step {
         let may_proxy = self.opening.stage == Stage::Any;
         let speech = match opening::recognise(slot.buf.get_mut().unread(), may_proxy) {
             opening::Opening::More => return Step::More,
@@ -204,7 +219,7 @@ impl Conn {
 
     /// The peer may not do what it wants.  It is told in HTTP, unless something else is spoken here.
     #[cold]
-    fn turn_away(&mut self, slot: &mut Box<Slot>, core: &mut Core, reject: Reject) -> Step {
+    fn turn_away(&mut self, slot: &mut Slot, core: &mut Core, reject: Reject) -> Step {
         core.context.service.counters().untrusted.up();
         self.opening.stage = Stage::Over;
         match self.speech {
@@ -214,21 +229,47 @@ impl Conn {
         Step::Refused
     }
 
-    /// What the head, which is complete, says of its client: a front that is trusted has sent it.
-    #[inline(never)]
-    pub(super) fn heed(&self, slot: &mut Slot) -> Result<Option<Claims>, Reject> {
+    fn said(&mut self) -> &mut Said {
+        let (is_https, told, client, scheme) = (false, Vec::new(), self.peer, &b"http"[..]);
+        self.opening.said.get_or_insert_with(|| Box::new(Said { is_https, told, client, scheme }))
+    }
+
+    /// Of whom the request is whose head is complete: a front that is trusted may have said it there.
+    /// False: it is refused.
+    #[cold]
+    pub(super) fn heed(&mut self, slot: &mut Slot, core: &mut Core) -> bool {
+        let (is_https, client) = match self.claims(slot) {
+            Ok(claims) => claims,
+            Err(reject) => {
+                let is_head = slot.decoder.get_mut().asked().is_head;
+                self.refuse(slot, core, reject, is_head);
+                return false;
+            }
+        };
+        let client = client.map_or(self.peer, Peer::without_port);
+        let said = self.said();
+        said.client = client;
+        said.scheme = if is_https.unwrap_or(said.is_https) { b"https" } else { b"http" };
+        true
+    }
+
+    /// Whether the client speaks TLS, and who it is.
+    fn claims(&self, slot: &mut Slot) -> Result<(Option<bool>, Option<IpAddr>), Reject> {
         let Slot { buf, decoder, .. } = slot;
         let (buf, decoder) = (buf.get_mut(), decoder.get_mut());
-        let AnyHead::Http(head) = decoder.head() else { return Ok(None) };
+        let head = match decoder.head() {
+            AnyHead::Http(head) if self.opening.trusted => head,
+            _ => return Ok((None, None)),
+        };
         let octets = buf.unread();
         let fields = head.fields.iter().map(|it| (it.name.of(octets), it.value.of(octets)));
         let client = match self.terms.forwarded_for {
             true => {
                 let is_trusted = |ip| self.terms.trusted.contain(Some(ip));
-                forwarded::client(fields.clone(), is_trusted)?.map(Peer::without_port)
+                forwarded::client(fields.clone(), is_trusted)?
             }
             false => None,
         };
-        Ok(Some(Claims { is_https: forwarded::is_https(fields)?, client }))
+        Ok((forwarded::is_https(fields)?, client))
     }
 }

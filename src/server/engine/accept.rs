@@ -32,10 +32,19 @@ impl Engine {
                 return false;
             }
             match sock::accept(listener.fd()) {
-                Ok((fd, peer)) => {
+                Ok((_, peer, ip)) if !self.core.context.setup.permits(ip, &listener) => {
+                    let peer = String::from_utf8_lossy(peer.address());
+                    log!(
+                        self.core.context.service.log,
+                        Warn,
+                        "server",
+                        "closed a connection from {peer}: not one of FCGI_WEB_SERVER_ADDRS"
+                    );
+                }
+                Ok((fd, peer, ip)) => {
                     self.begin(
                         fd,
-                        peer,
+                        (peer, ip),
                         Local::Listener(Arc::clone(&listener)),
                         self.terms[index].clone(),
                     );

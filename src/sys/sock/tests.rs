@@ -7,7 +7,8 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 fn tcp() -> (OwnedFd, Peer, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (fd, peer) = accept(listener.as_raw_fd()).unwrap();
+    let (fd, peer, ip) = accept(listener.as_raw_fd()).unwrap();
+    assert_eq!((ip, ip), (peer.ip(), "127.0.0.1".parse().ok()));
     (fd, peer, client)
 }
 
@@ -50,8 +51,8 @@ fn a_unix_peer_has_no_port() {
     let path = dir.join("s");
     let listener = UnixListener::bind(&path).unwrap();
     let _client = UnixStream::connect(&path).unwrap();
-    let (fd, peer) = accept(listener.as_raw_fd()).unwrap();
-    assert_eq!((peer.address(), peer.port()), (&b"unix:"[..], &b""[..]));
+    let (fd, peer, ip) = accept(listener.as_raw_fd()).unwrap();
+    assert_eq!((peer.address(), peer.port(), ip), (&b"unix:"[..], &b""[..], None));
     assert_eq!(local(fd.as_raw_fd()).unwrap().path(), path.to_str().map(str::as_bytes));
     assert_eq!(peer_name(fd.as_raw_fd()).unwrap().address(), b"unix:");
     std::fs::remove_dir_all(dir).unwrap();

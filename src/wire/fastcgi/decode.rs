@@ -116,6 +116,11 @@ impl Decoder {
         matches!(self.state, State::Record) && self.requests.is_empty()
     }
 
+    /// Whether the next octet is the first of a record.
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Record)
+    }
+
     /// The request has its answer: what still comes for it is ignored, and its id is free.
     pub fn finish(&mut self, id: u16) {
         self.requests.retain(|request| request.0 != id);

@@ -252,6 +252,11 @@ impl Serial {
                     let event = self.packet.decode(&self.octets).event;
                     self.bodiless = self.packet.framing() == Framing::Chunked
                         && self.ends_here(&unread[consumed..]);
+                    if self.bodiless {
+                        // Nothing of the request is left to be read.
+                        let rest = &unread[consumed..];
+                        consumed += self.records.decode(rest, &mut self.replies).consumed;
+                    }
                     Some(event)
                 }
                 Record::Data(_, Stream::Stdin, span) => {
@@ -331,8 +336,7 @@ impl Serial {
 
     /// Whether an empty STDIN record of this request is the next.
     fn ends_here(&self, rest: &[u8]) -> bool {
-        // The padding of the record before was not skipped yet: there is none behind an empty one.
-        let head = rest.get(..HEAD).and_then(Head::read);
+        let head = rest.get(..HEAD).filter(|_| self.records.is_between()).and_then(Head::read);
         head.is_some_and(|it| it.kind == Kind::Stdin as u8 && it.id == self.id && it.len == 0)
     }
 

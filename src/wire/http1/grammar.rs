@@ -17,6 +17,9 @@ const REG_NAME: u8 = 1 << 4;
 /// qdtext, RFC 9110 section 5.6.4.
 const QUOTED: u8 = 1 << 5;
 
+/// Visible ASCII but `=`: the name of a variable of CGI.
+const NAME: u8 = 1 << 6;
+
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut octet = 0_usize;
@@ -41,6 +44,9 @@ static CLASSES: [u8; 256] = {
         }
         if alphanumeric || is_one_of(c, b"-._~!$&'()*+,;=") {
             class |= REG_NAME;
+        }
+        if c >= 0x21 && c <= 0x7E && c != b'=' {
+            class |= NAME;
         }
         classes[octet] = class;
         octet += 1;
@@ -124,6 +130,14 @@ fn not_in_name(octets: u64) -> u64 {
     HIGH & (octets | !common)
 }
 
+/// The same of letters and low lines.
+#[inline]
+fn not_in_variable(octets: u64) -> u64 {
+    let ascii = octets & !HIGH;
+    let common = within(ascii | (0x20 * EACH), b'a', b'z') | within(ascii, b'_', b'_');
+    HIGH & (octets | !common)
+}
+
 /// Which of eight octets are control characters or 0x7F, and some that follow one, by their high bits.
 #[inline]
 fn controls(octets: u64) -> u64 {
@@ -159,6 +173,13 @@ pub(super) fn is_token_octet(octet: u8) -> bool {
 #[inline]
 pub(super) fn field_value_len(text: &[u8]) -> usize {
     long_run(text, VALUE, controls)
+}
+
+/// Whether this may name a variable of CGI: visible ASCII without "=", which would end it in an
+/// environment.
+#[inline]
+pub(crate) fn is_variable_name(text: &[u8]) -> bool {
+    !text.is_empty() && all(text, NAME, not_in_variable)
 }
 
 /// Whether `text` may be a field value.

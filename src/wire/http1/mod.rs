@@ -14,7 +14,7 @@ mod status;
 
 pub use encode::{Encoder, error_response};
 pub(crate) use encode::{framing, put_status};
-pub(crate) use grammar::{decimal, is_field_value, is_token};
+pub(crate) use grammar::{decimal, is_field_value, is_token, is_variable_name};
 pub use status::reason_phrase;
 
 use super::{Decoder as Decode, Event, Framing, Head, Limits, Reject, Step};
