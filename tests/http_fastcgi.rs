@@ -584,3 +584,87 @@ fn a_quick_stop_waits_for_nobody() {
     assert!(client.rest().is_empty());
     front.server.end();
 }
+
+#[test]
+fn a_connection_that_may_not_be_kept_ends_however_it_is_answered() {
+    for options in [&["keepalive=0"][..], &["keepalive=0", "header_timeout=0", "threads=2"]] {
+        let front = Front::app(options);
+        let mut client = front.connect();
+        client.send(request(1, true, "/", b""));
+        let answers = client.rest();
+        assert_eq!((answers[&1].text().as_str(), answers[&1].end), ("hello, world\n", WHOLE));
+        front.stop();
+    }
+}
+
+#[test]
+fn a_body_that_nobody_takes_does_not_hide_that_the_client_is_gone() {
+    let front = Front::meet("later", &["request_buffering=0"]);
+    // What is too much is the connection's own, or another's.
+    for (round, large) in [1, 2].into_iter().enumerate() {
+        let mut client = front.connect();
+        for id in 1..4 {
+            client.send(opening(id, true, "/hold", Some(50_000_000)));
+        }
+        front.held_and_left(3 * round + 3, 3 * round);
+        let mut sender = client.sender();
+        sender.set_nonblocking(true).unwrap();
+        let octets = record(STDIN, large, &[b'x'; 60_000]).repeat(800);
+        let (mut sent, mut refused) = (0, 0);
+        // It takes nothing more, and has had time to.
+        while refused < 20 {
+            match sender.write(&octets[sent..]) {
+                Ok(n) => (sent, refused) = (sent + n, 0),
+                Err(_) => refused += 1,
+            }
+            front.server.get("/counts");
+        }
+        drop((client, sender));
+        front.held_and_left(3 * round + 3, 3 * round + 3);
+    }
+    front.stop();
+}
+
+#[test]
+fn a_request_that_takes_nothing_is_taken_back() {
+    for way in WAYS {
+        let front = Front::meet(way, &["request_buffering=0"]);
+        let mut client = front.connect();
+        client.send(request(1, true, "/hold", b""));
+        client.send(opening(2, true, "/hold", Some(50_000_000)));
+        // More than it is given before it asks, and less than the connection holds for all.
+        client.send(record(STDIN, 2, &[b'x'; 60_000]).repeat(5));
+        front.held_and_left(2, 0);
+        client.send(record(ABORT, 2, b""));
+        assert_eq!(client.answer(2).end.map(|it| it.1), Some(0));
+        front.held_and_left(2, 1);
+        client.send(record(ABORT, 1, b""));
+        assert_eq!(client.answer(1).text(), "left");
+        front.stop();
+    }
+}
+
+#[test]
+fn an_answer_that_takes_too_long_costs_nobody_else() {
+    let path = PathBuf::from(unique("sparse"));
+    File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let option = format!("file={}", path.display());
+    let front = Front::app(&[&option, "stream_timeout=300ms"]);
+    for slow in [1, 2] {
+        let mut client = front.connect();
+        // The first is answered by the connection itself.
+        let other = 3 - slow;
+        for id in [1, 2] {
+            let target = if id == slow { "/file" } else { "/echo" };
+            client.send(opening(id, true, target, (id == other).then_some(4)));
+        }
+        client.send(record(STDIN, slow, b""));
+        let answer = client.answer(slow);
+        assert_eq!((answer.status(), answer.end), (200, CUT));
+        client.send([record(STDIN, other, b"four"), record(STDIN, other, b"")].concat());
+        assert_eq!(client.answer(other).text(), "four");
+        assert_eq!(client.ask(slow, "/", b"").text(), "hello, world\n");
+    }
+    front.stop();
+    fs::remove_file(path).unwrap();
+}

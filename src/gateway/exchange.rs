@@ -623,6 +623,20 @@ impl Exchange {
         self.cut(link, "");
     }
 
+    /// Its answer has taken too long, and the client can be told where it ends; false: it was over.
+    pub fn overrun(&self, link: &dyn Link) -> bool {
+        let runs = self.phase.get() == Phase::Running;
+        if runs {
+            self.service.counters().aborted.up();
+            self.input().fail(Kind::Timeout);
+            if let Some(shared) = self.deferred.get() {
+                shared.cut_off();
+            }
+            self.cut(link, "stream_timeout");
+        }
+        runs
+    }
+
     /// The body of the request went wrong before the application was called.  `last`: what it was
     /// meant to be cannot be told from the next request.
     pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str, last: bool) {

@@ -344,7 +344,8 @@ impl Engine {
         if self.stopping == Some(Stop::Quick) || self.has_ended() {
             return Ok(None);
         }
-        if !self.again.is_empty() || self.has_idle || self.inbox.has_news() {
+        let has_births = !self.core.births.is_empty();
+        if !self.again.is_empty() || has_births || self.has_idle || self.inbox.has_news() {
             return Ok(Some(0));
         }
         let now = self.core.context.now;

@@ -234,6 +234,11 @@ fn begin(id: u16, of: (u64, &Kin), core: &mut Core) -> Option<Way> {
 impl Way {
     /// Nobody waits for its answer: its client is gone, whatever it has not read yet.
     fn abort(&mut self) {
+        if !self.to.is_empty() || sock::has_unread(self.end.as_raw_fd()) {
+            // It may never read as far as the end, and hears only that there is no other side.
+            let _ = sock::shutdown(self.end.as_raw_fd());
+            (self.closed, self.ready) = (true, true);
+        }
         self.to.clear();
         self.sent = 0;
         self.closes = true;

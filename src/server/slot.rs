@@ -512,6 +512,8 @@ impl Link for Wire<'_> {
         self.slot.eof.get()
             || self.is_taken()
             || sock::peer_gone(self.fd)
+            // Behind octets that nobody has asked for.
+            || sock::is_cut(self.fd)
             || self.slot.decoder.borrow().is_aborted()
     }
 

@@ -369,6 +369,22 @@ pub fn peer_gone(fd: RawFd) -> bool {
     }
 }
 
+/// Whether the connection has ended in both directions, whatever there is to read.
+pub fn is_cut(fd: RawFd) -> bool {
+    let mut polled = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: one structure, for the length of the call, which does not wait.
+    let found = retry(|| check(unsafe { libc::poll(&raw mut polled, 1, 0) }));
+    found.is_ok() && polled.revents & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// Whether the peer, a socket of this process, has not read all that was sent to it.
+pub fn has_unread(fd: RawFd) -> bool {
+    let mut octets: libc::c_int = 0;
+    // SAFETY: one integer is written to `octets`.
+    let found = check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut octets) });
+    found.is_ok() && octets > 0
+}
+
 /// Two connected sockets (unix, stream), which do not block.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};

@@ -9,6 +9,7 @@ use crate::gateway::exchange::Phase;
 use crate::server::engine::Core;
 use crate::server::record;
 use crate::server::slot::{Fed, Slot};
+use crate::sys::sock;
 use crate::wire::Reject;
 
 use super::{BUDGET, Conn, Fate, Kin, Waiting};
@@ -52,10 +53,18 @@ impl Conn {
                 Fate::Away | Fate::Close | Fate::Reset => false,
             };
             if !goes_on {
-                return fate;
+                return match fate {
+                    Fate::Wait if self.is_forsaken(slot) => Fate::Reset,
+                    fate => fate,
+                };
             }
         }
         Fate::Again
+    }
+
+    /// Whether nobody is there any more to take an answer, behind what there is no room to read.
+    fn is_forsaken(&self, slot: &Slot) -> bool {
+        self.ended && !slot.drained.get() && !slot.eof.get() && sock::is_cut(self.fd())
     }
 
     /// The server stops: what is there is answered, and is to be all.
@@ -73,6 +82,8 @@ impl Conn {
         let Slot { decoder, exchange, .. } = slot;
         let Some(serial) = decoder.get_mut().serial() else { return };
         if serial.has_aside() {
+            // Whatever it waits for from now on is not its first request.
+            self.requests += 1;
             let hub = self.hub.get_or_insert_default();
             let kin = Kin {
                 peer: self.peer,
@@ -93,7 +104,7 @@ impl Conn {
         if came && hub.is_empty() {
             // As HTTP's connections end with an answer that was given meanwhile.
             let stops = core.context.control.is_stopping() && !core.context.retiring;
-            self.closing |= hub.ends() || stops;
+            self.closing |= hub.ends() || stops || self.terms.keepalive.is_zero();
         }
     }
 

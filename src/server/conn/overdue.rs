@@ -118,8 +118,17 @@ impl Conn {
         let slot = self.slot.take()?;
         if slot.exchange.is_committed() {
             self.tell_cut(core);
+            let alone = !self.has_others() && !slot.decoder.borrow_mut().may_recover();
+            let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
+            if alone || core.has_crew() || !slot.exchange.overrun(&wire) {
+                self.slot = Some(slot);
+                return Some(Fate::Reset);
+            }
+            // Its client has as long again to take what there is of it.
+            slot.gate.open();
+            slot.gate.commit(core.context.now);
             self.slot = Some(slot);
-            return Some(Fate::Reset);
+            return Some(self.drive(key, core));
         }
         Some(self.answer_instead(key, slot, core))
     }

@@ -264,3 +264,20 @@ fn an_answer_that_comes_too_late_costs_the_others_nothing() {
     let all = records(&ends(&mut engine, &mut client, 1));
     assert!(all.iter().all(|it| it.1 == 1), "{all:?}");
 }
+
+#[test]
+fn a_connection_whose_requests_were_all_answered_apart_is_kept() {
+    let app = |_: &Environ, start: &StartResponse<'_>| {
+        start.respond(&Response::new(204, &[]))?;
+        Ok(Body::empty())
+    };
+    let (mut engine, mut client) = fastcgi_engine(Application::new(app), &[("threads", "2")]);
+    assert!(engine.core.has_crew());
+    client.write_all(&fastcgi(1, 1)).unwrap();
+    ends(&mut engine, &mut client, 1);
+    while engine.conns.len() > 1 {
+        engine.turn(10).unwrap();
+    }
+    // It waits for another request, with the time that there is for that.
+    assert!(engine.conns.values_mut().all(|conn| conn.is_kept()));
+}
