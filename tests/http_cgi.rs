@@ -57,6 +57,11 @@ const SCRIPTS: &[(&str, &str)] = &[
         "closes.sh",
         "echo $$ >\"$0.pid\"; echo Content-Type: a/b; echo; echo one; exec >&- 2>&-; sleep 1000",
     ),
+    (
+        "leaves.sh",
+        "echo $$ >\"$0.pid\"; echo Content-Type: a/b; echo; echo one; sleep 1000 & exit 0",
+    ),
+    ("yells.sh", "echo $$ >\"$0.pid\"; exec tr '\\0' x </dev/zero >&2"),
     ("steps.sh", "echo Content-Type: a/b; echo; echo one; read -r line; echo \"then $line\""),
     (
         "cleans.sh",
@@ -223,6 +228,12 @@ fn a_request_is_its_environment() {
     }
     assert!(text.contains("\nREMOTE_ADDR=127.0.0.1\n") && text.contains("\nPATH=/"), "{text}");
     assert_eq!(scripts.get("/var.sh?PATH_INFO").text(), "none");
+    // A path behind a script that leads out of the root is no path there.
+    for behind in ["/../x", "/a/%2e%2e/%2e%2e/x", "/.."] {
+        let told = scripts.get(&format!("/var.sh{behind}?PATH_TRANSLATED"));
+        assert_eq!((told.status, &*told.text()), (200, "none"), "{behind}");
+    }
+    assert_eq!(scripts.get("/var.sh/..a?PATH_TRANSLATED").text(), format!("{root}/..a"));
     assert_eq!(scripts.get("/below/env.sh").text(), format!("{root}/below\n"));
     assert_eq!(scripts.get("/cwd.sh").text(), format!("{root}\n"));
     scripts.stop();
@@ -255,6 +266,7 @@ fn answers_are_parsed() {
         ("/outside", 404, "Not Found", "there is no such script\n"),
         ("/%2e%2e/%2e%2e/bin/sh", 404, "Not Found", "there is no such script\n"),
         ("/below/%2e%2e/cat.sh", 404, "Not Found", "there is no such script\n"),
+        ("/here.sh?/cat.sh/a%00b", 404, "Not Found", "there is no such script\n"),
         ("/plain.txt", 403, "Forbidden", "this script is not executable\n"),
         ("/lost.sh", 500, "Internal Server Error", "the script cannot be run\n"),
         // What they say makes no sense.
@@ -354,25 +366,42 @@ fn a_script_that_says_nothing_is_stopped() {
         let pid = scripts.pid(script);
         assert!(is_gone(pid) && of_group(pid).is_empty(), "{script}: {:?}", of_group(pid));
     }
-    // After the head all that is left is to cut.
-    let mut client = scripts.server.connect();
-    client.send("GET /begins.sh HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(client.try_response("GET").is_err());
-    let pid = scripts.pid("begins.sh");
-    assert!(is_gone(pid) && of_group(pid).is_empty());
+    // After the head all that is left is to cut.  Also where the script has ended, and what it has
+    // started holds its output.
+    for script in ["begins.sh", "leaves.sh"] {
+        let mut client = scripts.server.connect();
+        client.send(format!("GET /{script} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(client.try_response("GET").is_err());
+        let pid = scripts.pid(script);
+        until(script, || is_gone(pid) && of_group(pid).is_empty());
+    }
     let ended = scripts.stop();
     assert_eq!(lines(&ended, "504: hang.sh: it did nothing for 500ms"), 1, "{ended:?}");
     assert_eq!(lines(&ended, "begins.sh: it did nothing for 500ms: cut"), 1, "{ended:?}");
 }
 
 #[test]
+fn a_body_that_does_not_come_ends_its_script() {
+    let scripts = Scripts::start(&["request_buffering=0", "body_timeout=500ms", "timeout=60s"]);
+    for script in ["cat.sh", "begins.sh"] {
+        let mut client = scripts.server.connect();
+        client.send(format!("POST /{script} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\na"));
+        assert!(!client.try_response("POST").is_ok_and(|told| told.status == 200), "{script}");
+    }
+    let pid = scripts.pid("begins.sh");
+    until("it has ended", || is_gone(pid) && of_group(pid).is_empty());
+    let ended = scripts.stop();
+    assert_eq!(lines(&ended, "sent nothing"), 2, "{ended:?}");
+}
+
+#[test]
 fn a_script_ends_with_its_client() {
     let scripts = Scripts::start(&[]);
-    for script in ["hang.sh", "begins.sh", "flood.sh", "deaf.sh"] {
+    for script in ["hang.sh", "begins.sh", "flood.sh", "deaf.sh", "leaves.sh", "yells.sh"] {
         let mut client = scripts.server.connect();
         client.send(format!("GET /{script} HTTP/1.1\r\nHost: h\r\n\r\n"));
         let pid = scripts.pid(script);
-        assert!(!is_gone(pid));
+        assert!(!is_gone(pid) || !of_group(pid).is_empty());
         if script == "flood.sh" {
             client.head();
             assert!(client.chunk().len() > 100);

@@ -3,10 +3,10 @@
 mod harness;
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -294,6 +294,39 @@ fn passed_sockets_have_names() {
     let _ = fs::remove_file(&path);
     let ended = refused(&["bind=systemd:web"]);
     assert!(ended.stderr.contains("no such socket: none was passed to this process"), "{ended:?}");
+}
+
+/// Sockets are passed to the arbiter, and its workers know the terms of each all the same.
+#[test]
+fn passed_sockets_keep_their_terms_in_workers() {
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    for model in ["inline", "fork", "threads", "exec"] {
+        let path = unique("sock");
+        let sockets = ["-l", "{}", "-l", &path, "--fdname=web:side"];
+        let model = format!("worker_model={model}");
+        let bind = "bind=systemd:web,scgi+systemd:side";
+        let options = [bind, &model, "workers=1", "signals=1", "errorlog=-"];
+        let server = activated(&sockets, &options).listening();
+        assert_eq!(server.get("/"), "hello", "{model}");
+        let connect = || {
+            let stream = UnixStream::connect(&path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        };
+        let mut stream = connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut told = String::new();
+        let _ = stream.read_to_string(&mut told);
+        assert!(told.contains("HTTP was spoken to an SCGI listener"), "{model}: {told}");
+        let head = "CONTENT_LENGTH\x000\0SCGI\x001\0REQUEST_METHOD\0GET\0PATH_INFO\0/\0";
+        let mut stream = connect();
+        stream.write_all(format!("{}:{head},", head.len()).as_bytes()).unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).unwrap();
+        assert!(told.ends_with("hello"), "{model}: {told}");
+        server.stop();
+        let _ = fs::remove_file(&path);
+    }
 }
 
 #[test]

@@ -396,6 +396,13 @@ fn forwarded_headers_count_from_those_who_are_trusted() {
         assert_eq!(told, format!("http - {client}"), "{list}");
         assert_eq!(scheme(1, STRANGER, &[("X-Forwarded-For", list)]), "http - 127.0.0.2");
     }
+    // What a client says before does not swallow what the proxy adds.
+    let list = [("X-Forwarded-For", "\"192.0.2.66, 192.0.2.1")];
+    assert_eq!(scheme(1, FRIEND, &list), "http - 192.0.2.1");
+    let open = [("Forwarded", "for=192.0.2.66;proto=https;x=\", for=192.0.2.1")];
+    assert_eq!(scheme(1, FRIEND, &open), "400");
+    let two = [("Forwarded", "proto=https"), ("Forwarded", "for=192.0.2.1")];
+    assert_eq!(scheme(1, FRIEND, &two), "http - 192.0.2.1");
     let two = [("X-Forwarded-For", "1.2.3.4"), ("Forwarded", "for=1.2.3.5")];
     assert_eq!(scheme(1, FRIEND, &two), "400");
     // They reach the application as they came, and no other way.

@@ -69,10 +69,14 @@ impl Scripts {
     /// there.
     fn find(&self, mount: &[u8], path: &[u8]) -> std::result::Result<Found, Refusal> {
         let missing = || Refusal(404, "there is no such script".into());
+        if path.contains(&0) {
+            // Nor could an environment hold what is behind it.
+            return Err(missing());
+        }
         let mut program = self.root.clone();
         let mut end = 0;
         for piece in path.split(|octet| *octet == b'/').filter(|piece| !piece.is_empty()) {
-            if piece == b".." || piece == b"." || piece.contains(&0) {
+            if piece == b".." || piece == b"." {
                 return Err(missing());
             }
             end += path[end..].iter().take_while(|octet| **octet == b'/').count() + piece.len();
@@ -123,9 +127,12 @@ impl Scripts {
         all.push(("REDIRECT_STATUS".into(), "200".into()));
         all.extend(length.map(|length| ("CONTENT_LENGTH".into(), length.to_string().into())));
         if !found.path_info.is_empty() {
-            let translated = [self.root.as_os_str().as_bytes(), &found.path_info].concat();
             all.push(("PATH_INFO".into(), text(&found.path_info)));
-            all.push(("PATH_TRANSLATED".into(), text(&translated)));
+            // What leads out of the root is no path there.
+            if found.path_info.split(|octet| *octet == b'/').all(|piece| piece != b"..") {
+                let translated = [self.root.as_os_str().as_bytes(), &found.path_info].concat();
+                all.push(("PATH_TRANSLATED".into(), text(&translated)));
+            }
         }
         all
     }

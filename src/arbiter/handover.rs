@@ -101,6 +101,7 @@ impl Handover {
         if let Some(seat) = listening.seat() {
             self.put_octets("seat", format!("{} {seat}", listening.fd()).into_bytes());
         }
+        self.put_octets("place", format!("{} {}", listening.fd(), listening.place()).into_bytes());
         if let Some((path, device, inode)) = listening.file() {
             let mut value = format!("{} {device} {inode} ", listening.fd()).into_bytes();
             value.extend(path.as_os_str().as_bytes());
@@ -175,6 +176,7 @@ impl Handover {
     pub(super) fn listeners(&self, who: For) -> Result<Vec<Listening>> {
         let files: Vec<_> = self.all("socket_file").filter_map(socket_file).collect();
         let seats: Vec<_> = self.all("seat").filter_map(seat).collect();
+        let places: Vec<_> = self.all("place").filter_map(seat).collect();
         let adopt = |value: &[u8]| {
             let mut words = value.splitn(2, |octet| *octet == b' ');
             let number: RawFd = words.next().and_then(parsed).unwrap_or(-1);
@@ -183,6 +185,8 @@ impl Handover {
             let file = files.iter().find(|it| it.0 == number && who == For::Successor);
             let listening = Listening::inherited(fd, asked.clone(), file.map(|it| it.1.clone()))
                 .map_err(|error| Error::os("take a listener over", &error))?;
+            let place = places.iter().find(|it| it.0 == number);
+            listening.put(place.map_or(0, |it| it.1));
             let seat = seats.iter().find(|it| it.0 == number).map(|it| it.1);
             Ok(match (seat, asked) {
                 (Some(seat), Some(asked)) => listening.in_seat(seat, asked),

@@ -585,7 +585,7 @@ impl Conn {
 
     /// A head is complete: the first `head_len` unread octets.
     fn begin(&mut self, slot: &mut Slot, core: &mut Core, head_len: usize) {
-        let Slot { decoder, buf, exchange: x, began, .. } = slot;
+        let Slot { decoder, buf, exchange: x, began, starved, .. } = slot;
         let (front, buf) = (&*decoder.get_mut(), buf.get_mut());
         let framing = front.framing();
         let room = match framing {
@@ -617,6 +617,7 @@ impl Conn {
             began.set(now);
         }
         if framing != Framing::None {
+            starved.set((0, 0));
             let streams = x.expect_body();
             if let Framing::Length(len) = framing
                 && len <= VIEW_MAX

@@ -132,9 +132,12 @@ impl<S> Setup<S> {
     /// The same; of those that are `there` already, what is to be listened on is kept.
     pub fn bind_beside(&self, there: &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> {
         let (mut bound, mut there) = (Vec::new(), there.to_vec());
-        for listener in &self.settings.listeners {
+        for (listener, place) in self.settings.listeners.iter().zip(1..) {
             let these = self.bind_one(listener, &mut there)?;
-            these.iter().for_each(|it| it.speak(listener.protocol as u32));
+            for one in &these {
+                one.speak(listener.protocol as u32);
+                one.put(place);
+            }
             bound.extend(these);
         }
         Ok(bound)
@@ -215,7 +218,10 @@ impl<S> Setup<S> {
         let of_one = |(n, it): (usize, &Arc<Listening>)| {
             // Several may be asked for in the same words: any port.
             let nth = listening[..n].iter().filter(|other| same(other) == same(it)).count();
-            let listener = self.asked_for(it.asked()?).nth(nth)?;
+            // What was passed to another process, and a name that has another address by now, say
+            // nothing here; whoever has bound it knew.
+            let put = || self.settings.listeners.get((it.place() as usize).checked_sub(1)?);
+            let listener = self.asked_for(it.asked()?).nth(nth).or_else(put)?;
             let terms = Terms::new(listener.protocol, &self.settings.of(listener));
             has_terms(listener).then(|| Terms { has_own_limits: listener.has_own(), ..terms })
         };

@@ -58,6 +58,9 @@ pub(super) struct Slot {
     pub(super) began: Cell<u64>,
     pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
+    /// Since when, in milliseconds, whoever does not wait for the body has found nothing of it, and
+    /// how much there was; 0: nobody has.
+    pub(super) starved: Cell<(u64, u64)>,
     /// Its record in the flight recorder.
     pub(super) flight: Cell<Number>,
     /// Who answers it, where its time is limited.
@@ -81,6 +84,7 @@ impl Slot {
             began: Cell::new(0),
             queued: Cell::new(0),
             called: Cell::new(0),
+            starved: Cell::new((0, 0)),
             flight: Cell::new(0),
             gate: Arc::default(),
             eof: Cell::new(false),
@@ -459,8 +463,12 @@ impl Wire<'_> {
             match self.slot.fill(self.fd) {
                 // It may have gone past the decoder, straight to the request.
                 Ok(true) if x.input().received() > before => return Ok(true),
-                Ok(true) => continue,
-                Ok(false) if !waits => return Ok(false),
+                Ok(true) => {
+                    self.slot.starved.set((0, 0));
+                    continue;
+                }
+                Ok(false) if !waits && !self.starves(before, timeout) => return Ok(false),
+                Ok(false) if !waits => return Ok(self.sent_nothing(x, timeout)),
                 Ok(false) => {}
                 Err(_) => {
                     x.input().fail(Kind::Closed);
@@ -469,14 +477,7 @@ impl Wire<'_> {
             }
             match self.wait(sock::wait_readable, timeout)? {
                 Waited::Ready => {}
-                Waited::Expired => {
-                    x.service().counters().body_timeouts.up();
-                    let env = x.environ().borrow();
-                    let peer = env.remote_addr.as_slice();
-                    record::too_slow(self.context, peer, "sent nothing", ("body_timeout", timeout));
-                    x.input().fail(Kind::Timeout);
-                    return Ok(true);
-                }
+                Waited::Expired => return Ok(self.sent_nothing(x, timeout)),
                 Waited::Stopped => {
                     x.input().fail(Kind::Closed);
                     return Ok(true);
@@ -487,6 +488,27 @@ impl Wire<'_> {
 }
 
 impl Wire<'_> {
+    /// Whether whoever asks without waiting has done so for as long as a client may send nothing.
+    fn starves(&self, received: u64, timeout: Duration) -> bool {
+        let now = clock::monotonic_ms();
+        let (since, before) = self.slot.starved.get();
+        if since == 0 || received != before {
+            self.slot.starved.set((now, received));
+            return false;
+        }
+        !timeout.is_zero() && u128::from(now - since) >= timeout.as_millis()
+    }
+
+    /// The body does not come: whoever reads it is told.
+    fn sent_nothing(&self, x: &Exchange, timeout: Duration) -> bool {
+        x.service().counters().body_timeouts.up();
+        let env = x.environ().borrow();
+        let peer = env.remote_addr.as_slice();
+        record::too_slow(self.context, peer, "sent nothing", ("body_timeout", timeout));
+        x.input().fail(Kind::Timeout);
+        true
+    }
+
     /// Those of the connection's listener.
     fn terms(&self) -> &Terms {
         self.slot.terms.get().unwrap_or(&self.context.terms)

@@ -121,6 +121,8 @@ pub struct Listening {
     seat: Option<u32>,
     /// What is spoken there, as a number of whoever listens.
     spoken: AtomicU32,
+    /// Which of the listeners that are configured it is, counted from 1; 0: nobody has said.
+    place: AtomicU32,
 }
 
 /// The file of a unix socket that we made.
@@ -192,6 +194,16 @@ impl Listening {
         self.spoken.store(number, Ordering::Relaxed);
     }
 
+    /// Which of the listeners that are configured it is, counted from 1; 0 at first.
+    pub fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is this one.
+    pub fn put(&self, place: u32) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
     /// The internet address where it listens.
     pub fn internet(&self) -> Option<SocketAddr> {
         local(self.fd()).ok()?.internet()
@@ -240,6 +252,7 @@ impl Listening {
     pub fn duplicate(&self) -> io::Result<Listening> {
         let copy = Listening::new(duplicate(self.fd())?, None)?;
         copy.speak(self.spoken());
+        copy.put(self.place());
         Ok(Listening { seat: self.seat, asked: self.asked.clone(), ..copy })
     }
 
@@ -309,6 +322,7 @@ impl Listening {
             asked: None,
             seat: None,
             spoken: AtomicU32::new(0),
+            place: AtomicU32::new(0),
         })
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::check;
@@ -148,14 +149,21 @@ impl Script {
         self.ended
     }
 
-    /// Stop it, and what it has started: they are told to end, and killed when it has not after a
-    /// second.
+    /// Stop it, and what it has started: they are told to end, and killed when it has ended, or has
+    /// not after a second.  One that [`ended`](Script::ended) has said to have is left alone, with
+    /// what it has left behind.
     pub fn stop(&mut self) {
-        if self.ended().is_some() {
+        if self.ended.is_some() {
             return;
         }
         // Its group has its number, which is its own until it was waited for.
         let group = Pid::from_raw(self.child.id() as i32);
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if waitid(Id::Pid(group), look) == Err(nix::errno::Errno::ECHILD) {
+            // Somebody has.
+            self.ended = Some(Exit::Unknown);
+            return;
+        }
         let _ = killpg(group, Signal::SIGTERM);
         // What it still says is heard by nobody, and must not hold it up.
         (self.stdin, self.stdout, self.stderr) = (None, None, None);

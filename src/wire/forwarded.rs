@@ -40,22 +40,29 @@ pub fn is_one(name: &[u8]) -> bool {
 pub fn is_https<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<Option<bool>, Reject> {
-    let mut found = None;
+    let (mut found, mut nearest) = (None, None);
+    let mut take = |told| match found.replace(told) {
+        Some(before) if before != told => {
+            Err(bad("forwarded headers that contradict each other about TLS"))
+        }
+        _ => Ok(()),
+    };
     for (name, value) in fields {
-        let last = || last(value);
-        let told = match () {
+        let last = || list(value).last().unwrap_or_default();
+        take(match () {
             () if named(name, b"x-forwarded-proto") => scheme(last())?,
             () if named(name, b"x-forwarded-protocol") => last().eq_ignore_ascii_case(b"ssl"),
             () if named(name, b"x-forwarded-ssl") => last().eq_ignore_ascii_case(b"on"),
-            () if named(name, b"forwarded") => match parameter(last(), b"proto") {
-                Some(proto) => scheme(&proto)?,
-                None => continue,
-            },
+            () if named(name, b"forwarded") => {
+                // The fields are one list: the last of all is the nearest proxy's.
+                nearest = elements(closed(value)?).last().or(nearest);
+                continue;
+            }
             () => continue,
-        };
-        if found.replace(told).is_some_and(|before| before != told) {
-            return Err(bad("forwarded headers that contradict each other about TLS"));
-        }
+        })?;
+    }
+    if let Some(proto) = nearest.and_then(|element| parameter(element, b"proto")) {
+        take(scheme(&proto)?)?;
     }
     Ok(found)
 }
@@ -65,8 +72,12 @@ pub fn client<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<IpAddr>, Reject> {
-    let of_list = chain(fields.clone(), b"x-forwarded-for", &is_trusted, address);
-    let of_standard = chain(fields, b"forwarded", &is_trusted, |element| {
+    let of = |name| fields.clone().filter_map(move |(it, value)| named(it, name).then_some(value));
+    for value in of(b"forwarded") {
+        closed(value)?;
+    }
+    let of_list = chain(of(b"x-forwarded-for").flat_map(list), &is_trusted, address);
+    let of_standard = chain(of(b"forwarded").flat_map(elements), &is_trusted, |element| {
         parameter(element, b"for").and_then(|node| address(&node))
     });
     match (of_list, of_standard) {
@@ -94,12 +105,10 @@ fn scheme(proto: &[u8]) -> Result<bool, Reject> {
 /// From the nearest proxy outwards, as far as they are trusted: of the elements before this one the
 /// answer is known, and only a trusted one lets it stand.
 fn chain<'a>(
-    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    name: &[u8],
+    elements: impl Iterator<Item = &'a [u8]>,
     is_trusted: impl Fn(IpAddr) -> bool,
     address: impl Fn(&'a [u8]) -> Option<IpAddr>,
 ) -> Option<IpAddr> {
-    let elements = fields.filter(|(it, _)| named(it, name)).flat_map(|(_, value)| elements(value));
     elements.fold(None, |outer, element| {
         // What nobody can read ends the chain.
         let ip = address(element)?;
@@ -107,27 +116,50 @@ fn chain<'a>(
     })
 }
 
-/// The elements of a list, without empty ones; a comma in quotes is none.
+/// The elements of an `X-Forwarded-` list, without empty ones.  It knows no quotes: what a client
+/// begins with one cannot hide what a proxy adds.
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|piece| !piece.is_empty())
+}
+
+/// The elements of `Forwarded`, without empty ones; a comma in quotes is none.
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(value, b',')
 }
 
-fn last(value: &[u8]) -> &[u8] {
-    elements(value).last().unwrap_or_default()
+fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut quotes = Quotes::default();
+    let pieces = text.split(move |octet| quotes.is_outside(*octet) && *octet == separator);
+    pieces.map(<[u8]>::trim_ascii).filter(|piece| !piece.is_empty())
 }
 
-fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    let pieces = text.split(move |octet| {
+/// A client's quote without end would make the element that a proxy adds a part of the client's.
+fn closed(value: &[u8]) -> Result<&[u8], Reject> {
+    let mut quotes = Quotes::default();
+    for octet in value {
+        quotes.is_outside(*octet);
+    }
+    if quotes.quoted { Err(bad("a Forwarded header whose quotes do not end")) } else { Ok(value) }
+}
+
+/// Where quoted strings are (RFC 9110 section 5.6.4).
+#[derive(Default)]
+struct Quotes {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether the next octet is outside of them.
+    fn is_outside(&mut self, octet: u8) -> bool {
         match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            it => return *it == separator && !quoted,
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' => self.quoted = !self.quoted,
+            _ => return !self.quoted,
         }
         false
-    });
-    pieces.map(<[u8]>::trim_ascii).filter(|piece| !piece.is_empty())
+    }
 }
 
 /// The value of a parameter of an element (RFC 7239 section 4), its quotes taken off.
@@ -187,6 +219,9 @@ mod tests {
             ("unknown", ""),
             ("", ""),
             (",,192.0.2.1,", "192.0.2.1"),
+            // It knows no quotes: a client's cannot swallow what a proxy adds.
+            ("\", 192.0.2.1", "192.0.2.1"),
+            ("\"192.0.2.66, 192.0.2.1", "192.0.2.1"),
         ] {
             let found = told(&[("X-Forwarded-For", list)]);
             assert_eq!(found, Ok((None, client.to_owned())), "{list}");
@@ -225,6 +260,27 @@ mod tests {
         for name in ["", "Forwarder", "Accept-Encoding", "Transfer-Encoding", "X-Forwarded-Host"] {
             assert!(!is_one(name.as_bytes()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_quote_without_end_swallows_nothing() {
+        let open = Err("a Forwarded header whose quotes do not end");
+        for value in [
+            "for=192.0.2.66;x=\", for=192.0.2.1",
+            "for=192.0.2.66;proto=https;x=\", for=192.0.2.1;proto=http",
+            "for=192.0.2.66;x=\"\\\", for=192.0.2.1",
+            "for=192.0.2.66;x=\"a\\",
+        ] {
+            assert_eq!(told(&[("Forwarded", value)]), open, "{value}");
+        }
+        // One that ends in another field does not end.
+        let two = [("Forwarded", "for=192.0.2.66;x=\""), ("Forwarded", "for=\"192.0.2.1\"")];
+        assert_eq!(told(&two), open);
+        // The nearest proxy's element is the last of all of them.
+        let two = [("Forwarded", "for=192.0.2.66;proto=https"), ("Forwarded", "for=192.0.2.1")];
+        assert_eq!(told(&two), Ok((None, "192.0.2.1".to_owned())));
+        let two = [("Forwarded", "proto=https"), ("Forwarded", "proto=http")];
+        assert_eq!(told(&two).map(|(https, _)| https), Ok(Some(false)));
     }
 
     #[test]

@@ -29,6 +29,9 @@ const LOOK_FOR_BODY: Duration = Duration::from_millis(10);
 /// Octets of complaints that the log gets of one script.
 const STDERR_MAX: usize = 16 * 1024;
 
+/// Pieces of them that are read in one go.
+const COMPLAINTS: u32 = 16;
+
 /// What a script's run came to.
 #[derive(Debug)]
 pub(super) enum End {
@@ -249,9 +252,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What it writes to standard error goes to the log, line by line.
+    /// What it writes to standard error goes to the log, line by line.  One that never pauses is not
+    /// read for ever.
     fn complain(&mut self, buf: &mut [u8]) {
-        while let Ok(Some(n @ 1..)) = self.script.read_stderr(buf) {
+        for _ in 0..COMPLAINTS {
+            let Ok(Some(n @ 1..)) = self.script.read_stderr(buf) else { return };
             self.moved = Instant::now();
             let fits = n.min(STDERR_MAX - self.complaints);
             for line in buf[..fits].split(|octet| *octet == b'\n').filter(|it| !it.is_empty()) {
