@@ -99,6 +99,9 @@ pub enum Outcome {
     KeepAlive,
     /// It is closed when everything is sent.
     Close,
+    /// The answer is not whole, and says so.  Web servers do not heed that: one that waits for octets which
+    /// were announced sees at least the end of the connection, if nobody else is answered on it.
+    Told,
     /// The answer is not whole, and the client must see that: no last chunk, and a reset.
     Cut,
 }

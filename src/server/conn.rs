@@ -831,7 +831,8 @@ impl Conn {
         self.waiting = Waiting::App;
         match outcome {
             Outcome::KeepAlive => None,
-            Outcome::Close => {
+            Outcome::Told if self.has_others() => None,
+            Outcome::Told | Outcome::Close => {
                 self.closing = true;
                 // Whoever did not ask for the end may have sent more already (RFC 9112 9.6).
                 self.lingers |= unread

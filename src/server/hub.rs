@@ -37,6 +37,8 @@ pub(super) struct Hub {
     next: usize,
     /// A request was to be the last of the connection.
     ends: bool,
+    /// The last answer is not whole.
+    cut: bool,
     /// Records on their way, in either direction; reused.
     records: Vec<u8>,
 }
@@ -67,6 +69,8 @@ struct Way {
 enum Over {
     /// It has its END_REQUEST.
     Ended,
+    /// The same, and is not whole.
+    Cut,
     /// It ended without.
     Lost,
 }
@@ -85,6 +89,11 @@ impl Hub {
     /// Whether the connection is to end with the last request.
     pub(super) fn ends(&self) -> bool {
         self.ends
+    }
+
+    /// Whether the last answer is not whole: see `Outcome::Told`.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Something happened at an end of ours.
@@ -177,6 +186,7 @@ impl Hub {
                 if over == Over::Lost {
                     end_request(out, way.id, CUT, End::Complete);
                 }
+                self.cut = over != Over::Ended && !way.closes;
                 decoder.finish_apart(way.id);
                 let way = self.ways.swap_remove(at);
                 core.end_way(way.token);
@@ -289,9 +299,11 @@ impl Way {
         while let Some(head) = Head::read(&records[at..])
             && records.len() - at >= head.size()
         {
+            let status = records.get(at + HEAD..at + HEAD + 4);
             at += head.size();
             if head.kind == Kind::EndRequest as u8 {
-                self.over = Some(Over::Ended);
+                let is_whole = status == Some(&[0; 4]);
+                self.over = Some(if is_whole { Over::Ended } else { Over::Cut });
                 break;
             }
         }

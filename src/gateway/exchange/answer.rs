@@ -301,7 +301,12 @@ impl Exchange {
         encoder.cut(out.buffer());
         drop(out);
         let keeps = self.asked.get().keep_alive && link.keep_alive(self);
-        self.outcome.set(if keeps { Outcome::KeepAlive } else { Outcome::Close });
+        self.outcome.set(match keeps {
+            false => Outcome::Close,
+            // It has cut its own request.
+            true if why.is_empty() => Outcome::KeepAlive,
+            true => Outcome::Told,
+        });
         self.phase.set(Phase::Draining);
         true
     }

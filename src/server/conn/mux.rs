@@ -104,7 +104,8 @@ impl Conn {
         if came && hub.is_empty() {
             // As HTTP's connections end with an answer that was given meanwhile.
             let stops = core.context.control.is_stopping() && !core.context.retiring;
-            self.closing |= hub.ends() || stops || self.terms.keepalive.is_zero();
+            let is_cut = hub.is_cut() && exchange.phase() == Phase::Idle;
+            self.closing |= hub.ends() || is_cut || stops || self.terms.keepalive.is_zero();
         }
     }
 
