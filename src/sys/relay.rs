@@ -24,10 +24,15 @@ pub fn relay(
 ) -> io::Result<()> {
     let (mut there, mut back) = (head, Vec::new());
     let (mut in_open, mut out_open, mut has_ended) = (len > 0, true, false);
+    let mut is_short = false;
     let mut buf = vec![0; ROOM];
     loop {
         if has_ended && (back.is_empty() || !out_open) {
             return Ok(());
+        }
+        if is_short && there.is_empty() {
+            is_short = false;
+            let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         }
         let wants = |condition, flag| if condition { flag } else { PollFlags::empty() };
         let of_socket = wants(!has_ended && back.len() < ROOM, PollFlags::POLLIN)
@@ -70,10 +75,7 @@ pub fn relay(
         if can_read {
             let most = buf.len().min(usize::try_from(len).unwrap_or(usize::MAX));
             match read(input, &mut buf[..most]) {
-                Ok(0) => {
-                    in_open = false;
-                    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
-                }
+                Ok(0) => (in_open, is_short) = (false, true),
                 Ok(n) => {
                     there.extend_from_slice(&buf[..n]);
                     len -= n as u64;
@@ -107,4 +109,28 @@ pub fn is_open(fd: BorrowedFd<'_>) -> bool {
 pub fn listens(fd: BorrowedFd<'_>) -> bool {
     use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
     getsockopt(&fd.as_fd(), AcceptConn).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_came_before_an_early_end_arrives() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let input = std::fs::File::open("/dev/null").unwrap();
+        let output = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        // More than fits into the socket at once.
+        let head = vec![b'x'; 4 << 20];
+        let relays = std::thread::spawn(move || {
+            relay(head, input.as_fd(), 5, ours.as_fd(), output.as_fd()).unwrap();
+        });
+        let mut told = Vec::new();
+        theirs.read_to_end(&mut told).unwrap();
+        assert_eq!(told.len(), 4 << 20);
+        drop(theirs);
+        relays.join().unwrap();
+    }
 }
