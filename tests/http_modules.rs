@@ -5,6 +5,7 @@
 
 mod harness;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -461,7 +462,11 @@ fn a_reload_deploys_new_code() {
 fn a_broken_module_disturbs_nobody_who_runs() {
     let path = module("broken", "tests/c/module.c", &["-DANSWER=\"old\""]);
     let server = start(&path, "", &["workers=2", "errorlog=-", "keepalive=1h"]);
-    until("two workers", || server.workers().len() == 2);
+    let mut known = BTreeSet::new();
+    until("two workers answer", || {
+        known.insert(pids(&mut server.connect())[0]);
+        known.len() == 2
+    });
     let mut client = server.connect();
     let [pid, ..] = pids(&mut client);
     let broken = path.with_extension("broken");
