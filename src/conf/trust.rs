@@ -64,6 +64,13 @@ impl Networks {
     }
 }
 
+impl FromIterator<IpAddr> for Networks {
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(all: T) -> Self {
+        let networks = all.into_iter().map(|ip| IpNet::from(ip.to_canonical())).collect();
+        Networks { networks, ..Networks::default() }
+    }
+}
+
 /// A list is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
