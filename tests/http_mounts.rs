@@ -402,7 +402,10 @@ fn what_does_not_fit_is_said_by_name() {
         &["app=/a=one", "app=/b=two=serial", "threads=1"],
         "GW_ERR_INVALID: threads = 1: application \"two\" at /b is GW_APP_SERIAL, which runs on the loop",
     );
-    one(&["worker_model=inline", "app=/a=one", "app=/b=two", "fails=/b"], "GW_ERR_IO: no key");
+    one(
+        &["worker_model=inline", "app=/a=one", "app=/b=two", "fails=/b"],
+        "GW_ERR_IO: middleware around application \"two\" at /b: no key",
+    );
     // All of them at once, to who asks, also in middleware.
     for also in [&[][..], &["use=layer"]] {
         let words = ["check", "threads=2", "app=/a=one", "app=/b=two", "app=/=three=loop"];

@@ -12,7 +12,7 @@ use crate::conf::settings::Settings;
 use super::abi::AppFrame;
 use super::abi::Environ;
 use super::app::{App, Application, Kept};
-use super::mounts::{Apps, MountPoint};
+use super::mounts::{Apps, MountPoint, Named};
 use super::service::{Access, ArbiterHooks, Hooks, Worker};
 
 /// Fills the outer application from the inner one; called once for each that it is to be around.
@@ -147,11 +147,12 @@ impl Unstacked {
         let pulled = self.mounts.is_empty();
         let mut apps = Vec::new();
         if pulled {
-            apps.push((MountPoint::ROOT, self.wrapped(Arc::new(Application::taken()), &[])?));
+            let taken = Arc::new(Application::taken());
+            apps.push((MountPoint::ROOT, self.wrapped(&MountPoint::ROOT, taken, &[])?));
         }
         for Mount { point, source, middleware } in &self.mounts {
             if let Source::App(app) = source {
-                apps.push((point.clone(), self.wrapped(Arc::clone(app), middleware)?));
+                apps.push((point.clone(), self.wrapped(point, Arc::clone(app), middleware)?));
             }
         }
         let hooks = Arc::new(std::mem::take(&mut self.hooks));
@@ -161,11 +162,16 @@ impl Unstacked {
     /// The application in its own middleware, and in that of all.
     fn wrapped(
         &self,
+        point: &MountPoint,
         mut app: Arc<Application>,
         own: &[(Middleware, Option<Kept>)],
     ) -> Result<Arc<Application>> {
         for (wrap, kept) in self.middleware.iter().chain(own).rev() {
-            app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept.clone()));
+            let failed = |error: Error| {
+                error.within(format_args!("middleware around {}", Named(point, &app)))
+            };
+            let outer = Application::wrapped(Arc::clone(&app), wrap).map_err(failed)?;
+            app = Arc::new(outer.keeping(kept.clone()));
         }
         Ok(app)
     }

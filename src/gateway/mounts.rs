@@ -262,5 +262,17 @@ impl Apps {
     }
 }
 
+/// An application and its place, in a sentence.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a>(pub &'a MountPoint, pub &'a Application);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Named(point, app) = self;
+        write!(f, "application \"{}\"", app.name())?;
+        if point.is_root() { Ok(()) } else { write!(f, " at {point}") }
+    }
+}
+
 #[cfg(test)]
 mod tests;

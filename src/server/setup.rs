@@ -1,7 +1,6 @@
 //! A configuration made ready to serve: checked, its logs opened (a draft), its applications stacked
 //! (a setup).  Both survive a fork; each worker makes its own engine from a setup.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::gateway::abi::{
 use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
-use crate::gateway::mounts::MountPoint;
+use crate::gateway::mounts::{MountPoint, Named};
 use crate::gateway::service::Service;
 use crate::sys::listen::{self, How, Listening, listen_as};
 use crate::sys::localtime;
@@ -343,19 +342,8 @@ pub fn check_apps(settings: &Settings, apps: &[Mounted<'_>], pulled: bool) -> Ve
     apps.iter().flat_map(of_one).flatten().collect()
 }
 
-/// An application, in a sentence.
-struct Named<'a>(Mounted<'a>);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Named((point, app)) = self;
-        write!(f, "application \"{}\"", app.name())?;
-        if point.is_root() { Ok(()) } else { write!(f, " at {point}") }
-    }
-}
-
 fn threads(settings: &Settings, mounted: Mounted<'_>, pulled: bool) -> Result<usize> {
-    let (app, flags) = (Named(mounted), mounted.1.flags());
+    let (app, flags) = (Named(mounted.0, mounted.1), mounted.1.flags());
     let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
     match settings.threads {
         None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
@@ -388,7 +376,7 @@ fn sharing(settings: &Settings, mounted: Mounted<'_>) -> Result<()> {
         return Ok(());
     }
     let preset = if workers == 0 { " (one for each CPU)" } else { "" };
-    let app = Named(mounted);
+    let app = Named(mounted.0, mounted.1);
     Err(Error::new(
         Kind::Invalid,
         format!(
