@@ -46,8 +46,8 @@ pub struct gw_module {
 }
 
 /// GW_MODULE_SYMBOL.  Called once for each place that a configuration names the module for, in each
-/// process that loads it; `err` is never NULL.  What `out` points to lives as long as the process.  GW_ERR_ABI if
-/// the module does not go with args->abi.
+/// process that loads it; `err` is never NULL.  What `out` points to lives as long as the process.
+/// GW_ERR_ABI if the module does not go with args->abi.
 pub type gw_module_init_fn = Option<
     unsafe extern "C" fn(
         args: *const gw_module_args,
