@@ -67,6 +67,7 @@ fn the_longest_match_answers_and_is_script_name() {
         }
         client.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(seen(&client.response("OPTIONS")), "root [] [*] *", "{model:?}");
+        drop(client);
         server.stop();
     }
 }
@@ -99,6 +100,8 @@ fn a_host_counts_before_a_path() {
     let mut old = server.connect();
     old.send("GET /shop HTTP/1.0\r\n\r\n");
     assert_eq!(seen(&old.response("GET")), "shops [/shop] [] /shop");
+    drop(old);
+    drop(client);
     server.stop();
 }
 
@@ -126,6 +129,7 @@ fn what_matches_nothing_is_404() {
         assert_eq!((response.status, response.body.len()), (404, 0), "{response:?}");
         assert_eq!(client.get("/a/counts").text(), "unmounted 7 requests 8 404 7");
         assert_eq!(asked(&mut client, "h", "/b").status, 200);
+        drop(client);
         let ended = server.stop();
         assert_eq!(ended.stdout.matches("\" 404 ").count(), 7, "{ended:?}");
     }
@@ -234,6 +238,7 @@ fn middleware_is_for_all_or_for_one() {
             assert_eq!(layers(&response), expected, "{model:?} {target}");
         }
         assert_eq!(seen(&client.get("/b/x")), "b [/b] [/x] /b/x");
+        drop(client);
         let ended = server.stop();
         // Each once, by whoever began; what workers made of it ends with them.
         for name in ["a", "b", "c", "outer", "inner", "first", "second"] {
@@ -289,6 +294,7 @@ fn modules_at_several_places() {
         assert_eq!(asked(&mut client, "h", "/two/told").text(), told(&two, "again"));
         assert!(client.get("/again/pid").text().contains(" inits 2 "), "{model:?}");
         assert_eq!(seen(&client.get("/two")), "root [] [/two] /two");
+        drop(client);
         let ended = server.stop();
         for place in ["/one", "h/two", "/again"] {
             let path = if place == "/one" { &one } else { &two };
@@ -332,6 +338,7 @@ fn each_runs_where_its_flags_say() {
             }
             assert_eq!(client.response("POST").text(), expected, "{model:?} {target}");
         }
+        drop(client);
         server.stop();
     }
     // All that never block: no thread is there.
@@ -346,6 +353,7 @@ fn each_runs_where_its_flags_say() {
     for target in ["/a", "/b"] {
         assert_eq!(place(&mut client, target), "thread", "{target}");
     }
+    drop(client);
     server.stop();
 }
 
@@ -459,6 +467,7 @@ fn a_reload_changes_what_is_mounted() {
     assert_eq!(seen(&client.get("/c")), "three [/c] [] /c");
     assert_eq!(layers(&client.get("/c")), "layer");
     assert_eq!(client.get("/b").status, 404);
+    drop(client);
     let ended = server.stop();
     assert_eq!(ended.stdout.matches("the reload is refused").count(), 1, "{ended:?}");
 }
@@ -489,6 +498,7 @@ fn hup_reads_the_mounts_again() {
     assert_eq!(seen(&client.get("/a/x/y")), "four [/a/x] [/y] /a/x/y");
     assert_eq!(client.get("/a").status, 404);
     assert_eq!(asked(&mut client, "h", "/a").status, 404);
+    drop(client);
     server.stop();
     fs::remove_file(&path).expect("remove the file");
 }
