@@ -452,22 +452,45 @@ gw_result gw_config_get(const gw_config *cfg, const char *key, char *buf,
 gw_result gw_config_set_int(gw_config *cfg, uint32_t option, int64_t value,
                             gw_error *err);
 
-/* [one] app->drop runs when the last user of it is gone. */
+/* [one] app->drop runs when the last user of it is gone.  It is for
+   everything that nothing else is mounted for, and replaces what was given
+   for that before. */
 gw_result gw_config_app(gw_config *cfg, const gw_app *app, gw_error *err);
 
-/* [one] The application is a module's, instead of gw_config_app.  Its file
-   is loaded when a server or an arbiter is made of the configuration, by
-   forked workers after the fork unless the option `preload` is set. `path`
-   as dlopen has it; one with a slash is meant from where the process is
-   now. `where` is NULL, "" or "/". `args` may be NULL. */
+/* [one] An application for the requests whose host and path match `where`:
+   "/prefix", "host/prefix", or "*.host/prefix" for the hosts below one.  A
+   host is written without a port, "/" at its end is all of it, and it
+   counts before a path; a prefix matches whole segments of PATH_INFO.  The
+   longest match wins, and its prefix becomes the end of SCRIPT_NAME; what
+   matches nothing is answered with 404.  NULL or "": as gw_config_app.
+   GW_ERR_INVALID: where is malformed, or another is mounted there. */
+gw_result gw_config_mount(gw_config *cfg, const char *where,
+                          const gw_app *app, gw_error *err);
+
+/* [one] An application that is a module's, mounted as by gw_config_mount;
+   NULL or "": instead of gw_config_app.  There may be several, also of one
+   file: each is asked for its own.  A file is loaded when a server or an
+   arbiter is made of the configuration, by forked workers after the fork
+   unless the option `preload` is set. `path` as dlopen has it; one with a
+   slash is meant from where the process is now. `args` may be NULL. */
 gw_result gw_config_module(gw_config *cfg, const char *where,
                            const char *path, const char *args, gw_error *err);
 
-/* [one] Middleware around the application; the first one used is the
-   outermost.  It is called when a server or an arbiter is made of the
-   configuration; `drop` when what it made is gone. */
+/* [one] Middleware around each application; the first one used is the
+   outermost.  It is called once for each, when a server or an arbiter is
+   made of the configuration; `drop` when all that it made is gone.  Its
+   requests are those of the application: with SCRIPT_NAME, and no 404 of
+   ours. */
 gw_result gw_config_use(gw_config *cfg, gw_middleware_fn middleware,
                         void *ctx, void (*drop)(void *ctx), gw_error *err);
+
+/* [one] Middleware around the application that is mounted at `where`
+   already, and around no other; it is within those of gw_config_use, and
+   the first one used is the outermost.  NULL or "" is what gw_config_app
+   has set.  GW_ERR_NOT_FOUND: nothing is mounted there. */
+gw_result gw_config_use_at(gw_config *cfg, const char *where,
+                           gw_middleware_fn middleware, void *ctx,
+                           void (*drop)(void *ctx), gw_error *err);
 
 typedef struct gw_listener {        /* where connections come from */
     uint32_t    size;
@@ -826,6 +849,8 @@ typedef struct gw_stats {           /* what was counted */
                                        speak, from others than
                                        proxy_allow_ips and
                                        forwarded_allow_ips have */
+    uint64_t unmounted;             /* answered with 404, since no
+                                       application is mounted there */
 } gw_stats;
 
 /* a socket that listens, as the kernel has it now */
@@ -1057,10 +1082,10 @@ typedef struct gw_module {
     const gw_hooks *hooks;          /* called beside the host's; may be NULL */
 } gw_module;
 
-/* GW_MODULE_SYMBOL.  Called once for each configuration that names the
-   module, in each process that loads it; `err` is never NULL.  What `out`
-   points to lives as long as the process.  GW_ERR_ABI if the module does
-   not go with args->abi. */
+/* GW_MODULE_SYMBOL.  Called once for each place that a configuration names
+   the module for, in each process that loads it; `err` is never NULL.  What
+   `out` points to lives as long as the process.  GW_ERR_ABI if the module
+   does not go with args->abi. */
 typedef gw_result (*gw_module_init_fn)(const gw_module_args *args,
                                        gw_module *out, gw_error *err);
 

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
+use gateway::gateway::app::Application;
 use gateway::gateway::body::Body;
 
 use harness::{Client, Server, TEXT};
@@ -98,6 +99,21 @@ fn round(server: &mut Server, client: &mut Client, request: &[u8], answer: usize
 
 #[test]
 fn a_warm_connection_allocates_nothing() {
+    allocates_nothing(Server::new(|_| {}, app));
+}
+
+/// Nor does finding out which of several applications a request is for.
+#[test]
+fn mounts_allocate_nothing() {
+    let app = || Application::new(app).nonblocking();
+    allocates_nothing(Server::made_of(|config| {
+        for place in ["/", "/hello", "/a b", "*.example.org/", "localhost/hello"] {
+            config.mount(place, app()).unwrap();
+        }
+    }));
+}
+
+fn allocates_nothing(mut server: Server) {
     let get = b"GET /hello?x=1 HTTP/1.1\r\nHost: localhost:8000\r\nUser-Agent: curl/8.0\r\n\
                 Accept: */*\r\n\r\n";
     let post = b"POST /hello HTTP/1.1\r\nHost: localhost:8000\r\nContent-Type: a/b\r\n\
@@ -105,7 +121,6 @@ fn a_warm_connection_allocates_nothing() {
     let encoded = b"GET /a%20b HTTP/1.1\r\nHost: h\r\nCookie: a\r\n\r\n";
     let pipelined = get.repeat(16);
     let mixed = [&get[..], post, get, post, encoded].concat();
-    let mut server = Server::new(|_| {}, app);
     for (what, request) in [
         ("hello", &get[..]),
         ("a small body", post),

@@ -25,6 +25,8 @@ mod heads;
 mod limits;
 #[path = "conv/logs.rs"]
 mod logs;
+#[path = "conv/mounts.rs"]
+mod mounts;
 #[path = "conv/pressure.rs"]
 mod pressure;
 #[path = "conv/request_bodies.rs"]

@@ -14,7 +14,7 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 16] = [
     "cgi_scripts",
     "clock",
     "echo",
@@ -26,6 +26,7 @@ const EXAMPLES: [&str; 15] = [
     "later",
     "middleware",
     "module",
+    "mounts",
     "pull",
     "serve",
     "shout",
@@ -408,6 +409,27 @@ fn middleware() {
     let head = client.response("HEAD");
     assert_eq!(head.header("content-length"), response.header("content-length"));
     assert_eq!(client.get("/").status, 200);
+    server.stop();
+}
+
+#[test]
+fn mounts() {
+    let module = support::scratch_dir().join(format!("example-mounted-{:?}.so", under()));
+    let mut flags = vec!["-shared", "-fPIC"];
+    if under() == Under::Sanitizers {
+        flags.push("-fsanitize=address,undefined");
+    }
+    support::compile_c(&support::root().join("examples/module.c"), &module, &flags);
+    let path = module.to_str().expect("a plain path");
+    let server = Server::start(&example("mounts"), &["{}", path]);
+    let ask = |args: &[&str], path: &str| curl(&[args, &[&server.url(path)]].concat());
+    assert_eq!(ask(&[], "/about"), "site, at \"\" /about\n");
+    assert_eq!(ask(&[], "/shop/cart"), "shop, at \"/shop\" /cart\n");
+    assert_eq!(ask(&[], "/shopping"), "site, at \"\" /shopping\n");
+    assert_eq!(ask(&["-u", "any:one"], "/admin/users"), "admin, at \"/admin\" /users\n");
+    assert_eq!(server.connect().get("/admin/users").status, 401);
+    assert_eq!(ask(&["-H", "Host: docs.localhost"], "/shop"), "docs, at \"\" /shop\n");
+    assert_eq!(ask(&[], "/module"), format!("hello from {}\n", env!("CARGO_PKG_VERSION")));
     server.stop();
 }
 

@@ -17,6 +17,8 @@ mod connections;
 mod endings;
 #[path = "pool/load.rs"]
 mod load;
+#[path = "pool/mounts.rs"]
+mod mounts;
 #[path = "pool/presets.rs"]
 mod presets;
 #[path = "pool/slow_clients.rs"]

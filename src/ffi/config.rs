@@ -12,7 +12,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::{Address, Listener, Protocol};
 use crate::gateway::abi::AppFrame;
 use crate::gateway::app::Application;
-use crate::gateway::config::Config;
+use crate::gateway::config::{Config, Middleware};
 use crate::serve;
 
 /// what a server or an arbiter is made of
@@ -106,7 +106,8 @@ unsafe impl Growing for AppFrame {
     const FIRST: usize = 40;
 }
 
-/// [one] app->drop runs when the last user of it is gone.
+/// [one] app->drop runs when the last user of it is gone.  It is for everything that nothing else is
+/// mounted for, and replaces what was given for that before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_config_app(
     cfg: *mut gw_config,
@@ -115,10 +116,7 @@ pub unsafe extern "C" fn gw_config_app(
 ) -> gw_result {
     let set = || {
         // SAFETY: the rules page.
-        let (app, newer) = unsafe { known(app, "app") }?;
-        // SAFETY: the rules page: its functions take its context, its name is a string.
-        let app = unsafe { Application::from_frame(app) }?;
-        newer.map_or(Ok(()), Err)?;
+        let app = unsafe { application(app) }?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
         cfg.enter()?.application(app);
@@ -128,10 +126,49 @@ pub unsafe extern "C" fn gw_config_app(
     unsafe { guard_with(err, set) }
 }
 
-/// [one] The application is a module's, instead of gw_config_app.  Its file is loaded when a server
-/// or an arbiter is made of the configuration, by forked workers after the fork unless the option
-/// `preload` is set.  `path` as dlopen has it; one with a slash is meant from where the process is now.
-/// `where` is NULL, "" or "/".  `args` may be NULL.
+/// # Safety
+/// As the rules page has an application.
+unsafe fn application(app: *const AppFrame) -> Result<Application> {
+    // SAFETY: the caller's promise.
+    let (app, newer) = unsafe { known(app, "app") }?;
+    // SAFETY: the rules page: its functions take its context, its name is a string.
+    let app = unsafe { Application::from_frame(app) }?;
+    newer.map_or(Ok(app), Err)
+}
+
+/// [one] An application for the requests whose host and path match `where`: "/prefix", "host/prefix",
+/// or "*.host/prefix" for the hosts below one.  A host is written without a port, "/" at its end is all
+/// of it, and it counts before a path; a prefix matches whole segments of PATH_INFO.  The longest match
+/// wins, and its prefix becomes the end of SCRIPT_NAME; what matches nothing is answered with 404.
+/// NULL or "": as gw_config_app.  GW_ERR_INVALID: where is malformed, or another is mounted there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_mount(
+    cfg: *mut gw_config,
+    r#where: *const c_char,
+    app: *const AppFrame,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        // SAFETY: the rules page.
+        let app = unsafe { application(app) }?;
+        // SAFETY: the rules page.
+        let (cfg, place) = unsafe { (borrow_anywhere(cfg)?, text(r#where, "where")?) };
+        let mut cfg = cfg.enter()?;
+        match place {
+            "" => cfg.application(app),
+            place => cfg.mount(place, app)?,
+        };
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// [one] An application that is a module's, mounted as by gw_config_mount; NULL or "": instead of
+/// gw_config_app.  There may be several, also of one file: each is asked for its own.  A file is loaded
+/// when a server or an arbiter is made of the configuration, by forked workers after the fork unless the
+/// option `preload` is set.  `path` as dlopen has it; one with a slash is meant from where the process
+/// is now.  `args` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_config_module(
     cfg: *mut gw_config,
@@ -145,14 +182,13 @@ pub unsafe extern "C" fn gw_config_module(
         let (cfg, path) = unsafe { (borrow_anywhere(cfg)?, cstr(path, "path")?) };
         // SAFETY: the rules page.
         let (place, args) = unsafe { (text(r#where, "where")?, text(args, "args")?) };
-        if !matches!(place, "" | "/") {
-            let text = format!("where = {place}: a module serves all paths in this version");
-            return Err(Error::new(Kind::Unsupported, text));
-        }
         let mut cfg = cfg.enter()?;
-        // SAFETY: the rules page: a module is fit for the process that names it.
-        unsafe { cfg.module(path, args) }?;
-        Ok(())
+        match place {
+            // SAFETY: the rules page: a module is fit for the process that names it.
+            "" => unsafe { cfg.module(path, args) }.map(drop),
+            // SAFETY: as above.
+            place => unsafe { cfg.mount_module(place, path, args) }.map(drop),
+        }
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, set) }
@@ -170,8 +206,9 @@ unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str> {
     unsafe { cstr(text, what) }
 }
 
-/// [one] Middleware around the application; the first one used is the outermost.  It is called when
-/// a server or an arbiter is made of the configuration; `drop` when what it made is gone.
+/// [one] Middleware around each application; the first one used is the outermost.  It is called once for
+/// each, when a server or an arbiter is made of the configuration; `drop` when all that it made is gone.
+/// Its requests are those of the application: with SCRIPT_NAME, and no 404 of ours.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_config_use(
     cfg: *mut gw_config,
@@ -182,23 +219,53 @@ pub unsafe extern "C" fn gw_config_use(
 ) -> gw_result {
     let set = || {
         let kept = Arc::new(Context::new(ctx, drop));
-        let wrap = middleware.ok_or_else(|| Error::new(Kind::Invalid, "middleware is NULL"))?;
-        let context = Arc::clone(&kept);
-        let middleware = move |inner: &AppFrame, outer: &mut AppFrame| {
-            let mut err = gw_error::EMPTY;
-            // SAFETY: the host's function and context, as the rules page has them.
-            match unsafe { wrap(context.get(), inner, outer, &raw mut err) } {
-                GW_OK => Ok(()),
-                code => Err(err.as_error(code, "the middleware failed")),
-            }
-        };
+        let middleware = layer(middleware, &kept)?;
         // SAFETY: the rules page.
         let cfg = unsafe { borrow_anywhere(cfg) }?;
-        cfg.enter()?.wrap_keeping(Box::new(middleware), kept);
+        cfg.enter()?.wrap_keeping(middleware, kept);
         Ok(())
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, set) }
+}
+
+/// [one] Middleware around the application that is mounted at `where` already, and around no other; it
+/// is within those of gw_config_use, and the first one used is the outermost.  NULL or "" is what
+/// gw_config_app has set.  GW_ERR_NOT_FOUND: nothing is mounted there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_use_at(
+    cfg: *mut gw_config,
+    r#where: *const c_char,
+    middleware: gw_middleware_fn,
+    ctx: *mut c_void,
+    drop: Option<unsafe extern "C" fn(ctx: *mut c_void)>,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        let kept = Arc::new(Context::new(ctx, drop));
+        let middleware = layer(middleware, &kept)?;
+        // SAFETY: the rules page.
+        let (cfg, place) = unsafe { (borrow_anywhere(cfg)?, text(r#where, "where")?) };
+        let place = if place.is_empty() { "/" } else { place };
+        cfg.enter()?.wrap_at_keeping(place, middleware, kept)?;
+        Ok(())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
+/// A middleware of the host.
+fn layer(middleware: gw_middleware_fn, context: &Arc<Context>) -> Result<Middleware> {
+    let wrap = middleware.ok_or_else(|| Error::new(Kind::Invalid, "middleware is NULL"))?;
+    let context = Arc::clone(context);
+    Ok(Box::new(move |inner: &AppFrame, outer: &mut AppFrame| {
+        let mut err = gw_error::EMPTY;
+        // SAFETY: the host's function and context, as the rules page has them.
+        match unsafe { wrap(context.get(), inner, outer, &raw mut err) } {
+            GW_OK => Ok(()),
+            code => Err(err.as_error(code, "the middleware failed")),
+        }
+    }))
 }
 
 /// where connections come from

@@ -12,7 +12,7 @@ use super::version::ABI;
 use crate::base::error::{Error, Kind, Result};
 use crate::gateway::abi::AppFrame;
 use crate::gateway::app::Application;
-use crate::gateway::config::{Config, Loaded};
+use crate::gateway::config::{Config, Load, Loaded};
 use crate::gateway::service::Hooks;
 use crate::sys::dl::Library;
 
@@ -45,9 +45,9 @@ pub struct gw_module {
     pub hooks: *const gw_hooks,
 }
 
-/// GW_MODULE_SYMBOL.  Called once for each configuration that names the module, in each process that
-/// loads it; `err` is never NULL.  What `out` points to lives as long as the process.  GW_ERR_ABI if
-/// the module does not go with args->abi.
+/// GW_MODULE_SYMBOL.  Called once for each place that a configuration names the module for, in each
+/// process that loads it; `err` is never NULL.  What `out` points to lives as long as the process.
+/// GW_ERR_ABI if the module does not go with args->abi.
 pub type gw_module_init_fn = Option<
     unsafe extern "C" fn(
         args: *const gw_module_args,
@@ -72,12 +72,36 @@ impl Config {
     /// The module's constructors, `gw_module_init` and what that hands out run in this process: they
     /// must keep the rules of `gateway.h`.
     pub unsafe fn module(&mut self, path: impl AsRef<Path>, args: &str) -> Result<&mut Self> {
-        let path = file(path.as_ref())?;
-        let args =
-            CString::new(args).map_err(|_| Error::new(Kind::Invalid, "args: a NUL in it"))?;
         // SAFETY: the caller's promise.
-        Ok(self.module_from(Box::new(move || unsafe { load(&path, &args) })))
+        Ok(self.module_from(unsafe { loader(path.as_ref(), args) }?))
     }
+
+    /// The same, mounted at `at`: see [`Config::mount`].  One module may be mounted at several places,
+    /// and is asked for an application for each.
+    ///
+    /// # Errors
+    /// As [`Config::module`] and [`Config::mount`].
+    ///
+    /// # Safety
+    /// As [`Config::module`].
+    pub unsafe fn mount_module(
+        &mut self,
+        at: &str,
+        path: impl AsRef<Path>,
+        args: &str,
+    ) -> Result<&mut Self> {
+        // SAFETY: the caller's promise.
+        self.mount_module_from(at, unsafe { loader(path.as_ref(), args) }?)
+    }
+}
+
+/// # Safety
+/// As [`Config::module`].
+unsafe fn loader(path: &Path, args: &str) -> Result<Load> {
+    let path = file(path)?;
+    let args = CString::new(args).map_err(|_| Error::new(Kind::Invalid, "args: a NUL in it"))?;
+    // SAFETY: the caller's promise.
+    Ok(Box::new(move || unsafe { load(&path, &args) }))
 }
 
 /// The path as the linker is to have it.

@@ -67,6 +67,8 @@ pub struct gw_stats {
     /// connections refused: the PROXY protocol, or what only web servers speak, from others than
     /// proxy_allow_ips and forwarded_allow_ips have
     pub untrusted: u64,
+    /// answered with 404, since no application is mounted there
+    pub unmounted: u64,
 }
 
 // SAFETY: repr(C), `size` first, numbers.
@@ -108,6 +110,7 @@ pub(super) fn stats_of<'a>(
         sum.accept_errors += counters.accept_errors.get();
         sum.requests_full += counters.requests_full.get();
         sum.untrusted += counters.untrusted.get();
+        sum.unmounted += counters.unmounted.get();
         sum.spool_errors += counters.spool_errors.get();
         sum.request_timeouts += counters.request_timeouts.get();
         sum.unrecorded += counters.unrecorded.get();

@@ -124,11 +124,9 @@ impl Application {
         let mut frame = AppFrame { flags: inner.frame.flags, ..AppFrame::EMPTY };
         frame.name = inner.frame.name;
         wrap(&inner.frame, &mut frame)?;
-        let name = inner.name.clone();
         // SAFETY: the middleware filled the frame under the convention's rules; the name is the
         // inner application's, or the middleware's own.
-        let mut outer = unsafe { Application::from_frame(frame) }
-            .map_err(|e| Error::new(e.kind(), format!("middleware around \"{name}\": {e}")))?;
+        let mut outer = unsafe { Application::from_frame(frame) }?;
         outer.inner = Some(inner);
         Ok(outer)
     }

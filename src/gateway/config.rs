@@ -1,20 +1,22 @@
-//! What a server is made of: options, an application and what stands around it, hooks, a log.
+//! What a server is made of: options, applications and what stands around them, hooks, a log.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Callback, Level, Logger, log};
+use crate::conf::Quoted;
 use crate::conf::listener::Listener;
 use crate::conf::settings::Settings;
 
 use super::abi::AppFrame;
 use super::abi::Environ;
 use super::app::{App, Application, Kept};
+use super::mounts::{Apps, MountPoint, Named};
 use super::service::{Access, ArbiterHooks, Hooks, Worker};
 
-/// Fills the outer application from the inner one.
-pub type Middleware = Box<dyn FnOnce(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;
+/// Fills the outer application from the inner one; called once for each that it is to be around.
+pub type Middleware = Box<dyn Fn(&AppFrame, &mut AppFrame) -> Result<()> + Send + Sync>;
 
 /// Loads a module, in the process that is to run it.
 pub type Load = Box<dyn Fn() -> Result<Loaded> + Send + Sync>;
@@ -30,9 +32,9 @@ pub struct Loaded {
     pub label: String,
 }
 
-/// Where the application comes from.
+/// Where an application comes from.
 enum Source {
-    App(Application),
+    App(Arc<Application>),
     Module(Load),
 }
 
@@ -45,12 +47,43 @@ impl fmt::Debug for Source {
     }
 }
 
+/// The first is the outermost.
+type Layers = Vec<(Middleware, Option<Kept>)>;
+
+/// An application at its place.
+struct Mount {
+    point: MountPoint,
+    source: Source,
+    /// Around this one alone.
+    middleware: Layers,
+}
+
+impl Mount {
+    /// For error messages.
+    fn name(&self) -> String {
+        match &self.source {
+            Source::App(app) => format!("application \"{}\"", app.name()),
+            Source::Module(_) => "a module".into(),
+        }
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount")
+            .field("point", &self.point)
+            .field("source", &self.source)
+            .field("middleware", &self.middleware.len())
+            .finish()
+    }
+}
+
 /// A configuration, until a server or an arbiter is made of it.
 #[derive(Default)]
 pub struct Config {
     settings: Settings,
-    app: Option<Source>,
-    middleware: Vec<(Middleware, Option<Kept>)>,
+    mounts: Vec<Mount>,
+    middleware: Layers,
     hooks: Hooks,
     log: Option<(Level, Callback)>,
 }
@@ -60,29 +93,29 @@ pub struct Config {
 pub struct Parts {
     /// The options.
     pub settings: Settings,
-    /// The application.
+    /// The applications.
     pub app: Unstacked,
     /// The host's log, if it has one.
     pub log: Option<HostLog>,
 }
 
-/// An application, and what stands around it, before they are put together: a module is not loaded,
-/// and no middleware was called.
+/// Applications, and what stands around them, before they are put together: no module is loaded, and
+/// no middleware was called.
+#[derive(Default)]
 pub struct Unstacked {
-    app: Option<Source>,
-    middleware: Vec<(Middleware, Option<Kept>)>,
-    kept: Vec<Kept>,
+    mounts: Vec<Mount>,
+    middleware: Layers,
     hooks: Hooks,
 }
 
-/// An application in its middleware.
+/// Applications in their middleware.
 #[derive(Debug)]
 pub struct Stack {
-    /// The outermost application.
-    pub app: Arc<Application>,
+    /// The outermost applications.
+    pub apps: Apps,
     /// There was no application: whoever asks takes the requests.
     pub pulled: bool,
-    /// The host's hooks, and those of a module.
+    /// The host's hooks, and those of modules.
     pub hooks: Arc<Hooks>,
 }
 
@@ -92,37 +125,66 @@ impl Unstacked {
         std::mem::take(&mut self.hooks.arbiter)
     }
 
-    /// Whether the application is in a module.
-    pub fn is_module(&self) -> bool {
-        matches!(self.app, Some(Source::Module(_)))
+    /// Whether an application is in a module.
+    pub fn has_module(&self) -> bool {
+        has_module(&self.mounts)
     }
 
-    /// Loads the module, if it is one, and puts the middleware around the application; once.  What
-    /// is the host's stays here when that fails.
+    /// Loads the modules, and puts the middleware around the applications; once.  What is the host's
+    /// stays here when that fails.
     pub fn stack(&mut self, log: &Logger) -> Result<Stack> {
-        let pulled = self.app.is_none();
-        if let Some(Source::Module(load)) = &self.app {
-            let Loaded { app, hooks, label } = load()?;
-            log!(log, Info, "module", "Loaded {label}");
-            self.app = Some(Source::App(app));
-            self.hooks = std::mem::take(&mut self.hooks).around(hooks);
+        for Mount { point, source, .. } in &mut self.mounts {
+            if let Source::Module(load) = source {
+                let Loaded { app, hooks, label } = load()?;
+                match point.is_root() {
+                    true => log!(log, Info, "module", "Loaded {label}"),
+                    false => log!(log, Info, "module", "Loaded {label} at {point}"),
+                }
+                *source = Source::App(Arc::new(app));
+                self.hooks = std::mem::take(&mut self.hooks).around(hooks);
+            }
         }
-        let mut app = Arc::new(match self.app.take() {
-            Some(Source::App(app)) => app,
-            _ => Application::taken(),
-        });
-        while let Some((wrap, kept)) = self.middleware.pop() {
-            self.kept.extend(kept.clone());
-            app = Arc::new(Application::wrapped(app, wrap)?.keeping(kept));
+        let pulled = self.mounts.is_empty();
+        let mut apps = Vec::new();
+        if pulled {
+            let taken = Arc::new(Application::taken());
+            apps.push((MountPoint::ROOT, self.wrapped(&MountPoint::ROOT, taken, &[])?));
         }
-        Ok(Stack { app, pulled, hooks: Arc::new(std::mem::take(&mut self.hooks)) })
+        for Mount { point, source, middleware } in &self.mounts {
+            if let Source::App(app) = source {
+                apps.push((point.clone(), self.wrapped(point, Arc::clone(app), middleware)?));
+            }
+        }
+        let hooks = Arc::new(std::mem::take(&mut self.hooks));
+        Ok(Stack { apps: Apps::new(apps), pulled, hooks })
     }
+
+    /// The application in its own middleware, and in that of all.
+    fn wrapped(
+        &self,
+        point: &MountPoint,
+        mut app: Arc<Application>,
+        own: &[(Middleware, Option<Kept>)],
+    ) -> Result<Arc<Application>> {
+        for (wrap, kept) in self.middleware.iter().chain(own).rev() {
+            let failed = |error: Error| {
+                error.within(format_args!("middleware around {}", Named(point, &app)))
+            };
+            let outer = Application::wrapped(Arc::clone(&app), wrap).map_err(failed)?;
+            app = Arc::new(outer.keeping(kept.clone()));
+        }
+        Ok(app)
+    }
+}
+
+fn has_module(mounts: &[Mount]) -> bool {
+    mounts.iter().any(|mount| matches!(mount.source, Source::Module(_)))
 }
 
 impl fmt::Debug for Unstacked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unstacked")
-            .field("app", &self.app)
+            .field("mounts", &self.mounts)
             .field("middleware", &self.middleware.len())
             .field("hooks", &self.hooks)
             .finish()
@@ -166,28 +228,100 @@ impl Config {
         self.application(Application::new(app))
     }
 
-    /// The application, with what it may be asked to do.
+    /// The application for all that no other is mounted for, with what it may be asked to do.  One
+    /// that was there before goes.
     pub fn application(&mut self, app: Application) -> &mut Self {
-        self.app = Some(Source::App(app));
-        self
+        self.at_root(Source::App(Arc::new(app)))
     }
 
-    /// The application is what `load` gets out of a module.
+    /// The same; the application is what `load` gets out of a module.
     pub fn module_from(&mut self, load: Load) -> &mut Self {
-        self.app = Some(Source::Module(load));
+        self.at_root(Source::Module(load))
+    }
+
+    fn at_root(&mut self, source: Source) -> &mut Self {
+        let root = self.mounts.iter_mut().find(|mount| mount.point.is_root());
+        match root {
+            Some(mount) => mount.source = source,
+            None => self.mounts.push(Mount { point: MountPoint::ROOT, source, middleware: vec![] }),
+        }
         self
     }
 
-    /// An application around the application; the first one used is the outermost.
+    /// Mount an application: it has the requests whose host and path match `at`, "/prefix",
+    /// "host/prefix" or "*.host/prefix", unless there is a longer match.  The prefix becomes the end of
+    /// SCRIPT_NAME, and PATH_INFO is the rest (PEP 3333, "URL Reconstruction").
+    ///
+    /// A host counts before a path; a prefix matches whole segments of the decoded path.  What matches
+    /// nothing is answered with 404.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`: `at` is malformed, or another is mounted there.
+    pub fn mount(&mut self, at: &str, app: Application) -> Result<&mut Self> {
+        self.mount_source(at, Source::App(Arc::new(app)))
+    }
+
+    /// The same; the application is what `load` gets out of a module.
+    pub fn mount_module_from(&mut self, at: &str, load: Load) -> Result<&mut Self> {
+        self.mount_source(at, Source::Module(load))
+    }
+
+    fn mount_source(&mut self, at: &str, source: Source) -> Result<&mut Self> {
+        let mount = Mount { point: MountPoint::parse(at)?, source, middleware: Vec::new() };
+        if let Some(other) = self.mounts.iter().find(|it| it.point == mount.point) {
+            let (new, old) = (mount.name(), other.name());
+            let text = format!("mount point {}: {new} cannot be where {old} is", Quoted(at));
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        self.mounts.push(mount);
+        Ok(self)
+    }
+
+    /// An application around each application; the first one used is the outermost.  `middleware` is
+    /// called once for each, and sees requests as they come to their applications, with SCRIPT_NAME.
     pub fn wrap(&mut self, middleware: Middleware) -> &mut Self {
         self.middleware.push((middleware, None));
         self
     }
 
-    /// The same; `kept` goes when the application that the middleware makes has gone.
+    /// The same; `kept` goes when the applications that the middleware makes have gone.
     pub fn wrap_keeping(&mut self, middleware: Middleware, kept: Kept) -> &mut Self {
         self.middleware.push((middleware, Some(kept)));
         self
+    }
+
+    /// An application around the one that is mounted at `at` already, within those of
+    /// [`Config::wrap`]; the first one used is the outermost.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`: `at` is malformed.  `Kind::NotFound`: nothing is mounted there.
+    pub fn wrap_at(&mut self, at: &str, middleware: Middleware) -> Result<&mut Self> {
+        self.wrap_layer_at(at, (middleware, None))
+    }
+
+    /// The same; `kept` goes when the application that the middleware makes has gone.
+    pub fn wrap_at_keeping(
+        &mut self,
+        at: &str,
+        middleware: Middleware,
+        kept: Kept,
+    ) -> Result<&mut Self> {
+        self.wrap_layer_at(at, (middleware, Some(kept)))
+    }
+
+    fn wrap_layer_at(&mut self, at: &str, layer: (Middleware, Option<Kept>)) -> Result<&mut Self> {
+        let point = MountPoint::parse(at)?;
+        let Some(mount) = self.mounts.iter_mut().find(|it| it.point == point) else {
+            let there: Vec<_> = self.mounts.iter().map(|it| it.point.to_string()).collect();
+            let there = if there.is_empty() { "nothing".into() } else { there.join(", ") };
+            let text = format!(
+                "mount point {}: nothing is mounted there yet; there is {there}",
+                Quoted(at)
+            );
+            return Err(Error::new(Kind::NotFound, text));
+        };
+        mount.middleware.push(layer);
+        Ok(self)
     }
 
     /// One more socket to listen on.
@@ -236,21 +370,29 @@ impl Config {
 
     /// Whether there is an application, or a module that has one.
     pub fn has_app(&self) -> bool {
-        self.app.is_some()
+        !self.mounts.is_empty()
     }
 
-    /// Whether the application is in a module.
-    pub fn is_module(&self) -> bool {
-        matches!(self.app, Some(Source::Module(_)))
+    /// Whether an application is in a module.
+    pub fn has_module(&self) -> bool {
+        has_module(&self.mounts)
     }
 
-    /// The application that serves, where that is known without calling anybody: neither a module nor
-    /// middleware stands before it.
-    pub fn known_app(&self) -> Option<&Application> {
-        match &self.app {
-            Some(Source::App(app)) if self.middleware.is_empty() => Some(app),
-            _ => None,
+    /// The applications that serve, where that is known without calling anybody: neither a module nor
+    /// middleware stands before one.
+    pub fn known_apps(&self) -> Option<Vec<(&MountPoint, &Application)>> {
+        let known = |mount: &'_ Mount| match &mount.source {
+            Source::App(_) => mount.middleware.is_empty(),
+            Source::Module(_) => false,
+        };
+        if self.mounts.is_empty() || !self.middleware.is_empty() || !self.mounts.iter().all(known) {
+            return None;
         }
+        let apps = self.mounts.iter().filter_map(|mount| match &mount.source {
+            Source::App(app) => Some((&mount.point, &**app)),
+            Source::Module(_) => None,
+        });
+        Some(apps.collect())
     }
 
     /// The hooks.
@@ -272,12 +414,7 @@ impl Config {
     pub fn into_parts(self) -> Parts {
         Parts {
             settings: self.settings,
-            app: Unstacked {
-                app: self.app,
-                middleware: self.middleware,
-                kept: Vec::new(),
-                hooks: self.hooks,
-            },
+            app: Unstacked { mounts: self.mounts, middleware: self.middleware, hooks: self.hooks },
             log: self.log.map(|(level, callback)| HostLog(level, callback)),
         }
     }
@@ -287,7 +424,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("settings", &self.settings)
-            .field("app", &self.app)
+            .field("mounts", &self.mounts)
             .field("middleware", &self.middleware.len())
             .field("hooks", &self.hooks)
             .finish_non_exhaustive()

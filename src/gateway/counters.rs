@@ -61,6 +61,8 @@ shared_record! {
         pub requests_full: Counter,
         /// Connections refused since they spoke for others, or as a front does, and are not trusted.
         pub untrusted: Counter,
+        /// Requests that were answered with 404 since no application is mounted for them.
+        pub unmounted: Counter,
     }
 }
 

@@ -24,12 +24,13 @@ use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, Octets, OwnedChunk, Pair};
 use crate::wire::front::{AnyHead, Decoders, Speech};
 use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 
-use super::abi::{BodyFrame, Environ, Handle};
-use super::app::Called;
+use super::abi::{APP_NONBLOCKING, APP_SERIAL, BodyFrame, ENV_MAY_BLOCK, Environ, Handle};
+use super::app::{Application, Called};
 use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
 use super::environ::{self, Origin, Variable};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
+use super::mounts::{Apps, Found, Mounts};
 use super::service::Service;
 use pieces::Rest;
 
@@ -150,6 +151,10 @@ pub struct Exchange {
     arena: Arena,
     attached: RefCell<Vec<Attachment>>,
     request_id: Cell<u64>,
+    /// Which application it is for, where several are mounted, and what that is allowed.
+    mount: Cell<Option<Found>>,
+    runs_on_loop: Cell<bool>,
+    must_not_block: Cell<bool>,
     asked: Cell<Asked>,
     speech: Cell<Speech>,
     /// The client waits for a 100 before it sends its body.
@@ -198,6 +203,9 @@ impl Exchange {
             arena: Arena::new(),
             attached: RefCell::default(),
             request_id: Cell::new(0),
+            mount: Cell::new(None),
+            runs_on_loop: Cell::new(false),
+            must_not_block: Cell::new(false),
             asked: Cell::default(),
             speech: Cell::default(),
             expects: Cell::new(false),
@@ -317,12 +325,64 @@ impl Exchange {
             self.expects.set(false);
         }
         env.bind(&self.handle, self);
+        if let Apps::Mounted(mounts) = &service.apps {
+            self.route(&mut env, mounts);
+        }
         self.request_id.set(id);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
         let counters = service.counters();
         counters.requests.plus(1);
         counters.in_flight.plus(1);
+    }
+
+    /// Find the application, and tell it from the path: what is before PATH_INFO is SCRIPT_NAME, also
+    /// behind a web server that has a part of the path for itself.
+    #[inline(never)]
+    fn route(&self, env: &mut Environ, mounts: &Mounts<Arc<Application>>) {
+        let path = env.path_info.as_slice();
+        let found = mounts.find(|| env.get(b"HTTP_HOST").as_slice(), path);
+        self.mount.set(found);
+        // What none is for is answered on the loop, too.
+        let flags = self.app().map_or(APP_NONBLOCKING, Application::flags);
+        let is_told = self.service.threads_by_flags;
+        self.runs_on_loop.set(is_told && flags & (APP_NONBLOCKING | APP_SERIAL) != 0);
+        self.must_not_block.set(is_told && flags & APP_NONBLOCKING != 0);
+        if self.must_not_block.get() {
+            env.flags &= !ENV_MAY_BLOCK;
+        }
+        let Some(Found { len: len @ 1.., .. }) = found else { return };
+        let (prefix, rest) = path.split_at(len);
+        env.path_info = Octets::new(rest);
+        env.script_name = match env.script_name.as_slice() {
+            b"" => Octets::new(prefix),
+            before => self.arena.concat(&[before, prefix]),
+        };
+    }
+
+    /// The application that this request is for; there may be none.
+    #[inline]
+    fn app(&self) -> Option<&Application> {
+        match &self.service.apps {
+            Apps::One(app) => Some(app),
+            Apps::Mounted(mounts) => mounts.get(self.mount.get()?).map(|app| &**app),
+        }
+    }
+
+    /// Whether that runs on the loop although others run on threads.
+    #[inline]
+    pub fn runs_on_loop(&self) -> bool {
+        self.runs_on_loop.get()
+    }
+
+    /// Whether that must not block although others may.
+    pub fn must_not_block(&self) -> bool {
+        self.must_not_block.get()
+    }
+
+    /// Whether there is one.
+    pub fn is_mounted(&self) -> bool {
+        self.app().is_some()
     }
 
     /// Further variables of the request that has just begun.
@@ -372,12 +432,13 @@ impl Exchange {
     /// Call the application.
     pub fn run(&self, link: &dyn Link) {
         debug_assert_eq!(self.phase.get(), Phase::Reading);
+        let Some(app) = self.app() else { return self.miss(link) };
         self.phase.set(Phase::Running);
         if let Some(hook) = &self.service.hooks.pre_request {
             self.enter(link, || hook(&self.env.borrow()));
         }
         let mut body = BodyFrame::EMPTY;
-        match self.call_app(&self.service.app, link, &mut body) {
+        match self.call_app(app, link, &mut body) {
             Called::Body => {
                 self.returned(Mode::Iterating);
                 let first = body.take_first();
@@ -570,14 +631,24 @@ impl Exchange {
         self.answer_error(link, 503, "too busy");
     }
 
+    /// There is no application for it.
+    #[cold]
+    pub fn miss(&self, link: &dyn Link) {
+        self.service.counters().unmounted.up();
+        self.answer_error(link, 404, "no application is mounted here");
+    }
+
     /// The client asked whether to send more.
     pub fn say_lame(&self, link: &dyn Link) {
         self.answer_error(link, 503, "about to stop");
     }
 
-    /// Whether it asks for this path.
+    /// Whether it asks for this path, wherever an application is mounted.
     pub fn path_is(&self, path: &[u8]) -> bool {
-        self.env.borrow().path_info() == path
+        let env = self.env.borrow();
+        let Some(Found { len, .. }) = self.mount.get() else { return env.path_info() == path };
+        let (_, prefix) = env.script_name().split_at(env.script_name().len() - len);
+        path.strip_prefix(prefix) == Some(env.path_info())
     }
 
     /// The application was not called in time, and is not.

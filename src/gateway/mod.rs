@@ -11,5 +11,6 @@ pub mod exchange;
 pub mod flight;
 pub mod head;
 pub mod input;
+pub mod mounts;
 mod read;
 pub mod service;

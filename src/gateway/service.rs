@@ -11,16 +11,18 @@ use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
 
 use super::abi::Environ;
-use super::app::Application;
 use super::counters::Counters;
 use super::flight::Info;
+use super::mounts::Apps;
 
 /// What all requests of a worker share.
 pub struct Service {
-    /// Answers the requests.
-    pub app: Arc<Application>,
+    /// Answer the requests.
+    pub apps: Apps,
     /// What every environ of this worker says: `ENV_*`.
     pub env_flags: u32,
+    /// Each application runs where its flags say, and not all of them on threads.
+    pub threads_by_flags: bool,
     /// The application is called at the head and reads while the body arrives.
     pub streaming: bool,
     /// There is a limit to how long a request may take.
@@ -49,7 +51,7 @@ impl Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("app", &self.app).finish_non_exhaustive()
+        f.debug_struct("Service").field("apps", &self.apps).finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::module;
 use crate::server::access::Format;
-use crate::server::setup::{Draft, STDERR, STDOUT, addresses_of, check_app};
+use crate::server::setup::{Draft, STDERR, STDOUT, addresses_of, check_apps};
 use crate::sys::file::can_create_in;
 use crate::sys::listen::probe;
 use crate::sys::user;
@@ -131,7 +131,7 @@ fn fits(settings: &Settings, scope: Scope) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the application, as far as that can be known: a module is tried in a process of
+/// What is wrong with the applications, as far as that can be known: a module is tried in a process of
 /// its own, and so is middleware for those who only ask.
 fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Error> {
     if settings.worker_model == WorkerModel::Exec && scope != Scope::Whole {
@@ -141,11 +141,11 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
     if !config.has_app() && config.hooks().worker_init.is_none() {
         return vec![no_application()];
     }
-    if let Some(app) = config.known_app() {
-        return check_app(settings, app, false);
+    if let Some(apps) = config.known_apps() {
+        return check_apps(settings, &apps, false);
     }
     let forks = settings.worker_model == WorkerModel::Fork;
-    let is_for_workers = forks && !settings.preload && config.is_module();
+    let is_for_workers = forks && !settings.preload && config.has_module();
     if !is_for_workers && scope != Scope::Whole {
         // It is loaded at once, here, and says itself what is wrong.
         return Vec::new();

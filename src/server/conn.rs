@@ -301,7 +301,7 @@ impl Conn {
             slot.exchange.shed(&wire);
             fate = self.drive_any(key, &mut slot, core);
         }
-        if core.context.may_block && !core.has_crew() {
+        if core.context.may_block && !core.is_for_crew(&slot) {
             // The clients have not waited for as long as the application took.
             core.context.tell_time();
         }
@@ -383,7 +383,7 @@ impl Conn {
         if slot.exchange.must_stay() {
             return core.park(slot);
         }
-        if core.has_crew() && (slot.exchange.needs_app() || slot.exchange.is_hung_on()) {
+        if core.is_for_crew(&slot) && (slot.exchange.needs_app() || slot.exchange.is_hung_on()) {
             slot.eof.set(true);
             let job = Job::new(key, -1, slot, Task::Abort);
             if let Err(job) = core.submit(job, true) {
@@ -710,7 +710,7 @@ impl Conn {
             core.context.tell_time();
             self.limits.begin(&core.context);
         }
-        if core.has_crew() {
+        if core.is_for_crew(slot) {
             return Some(Fate::Away);
         }
         if core.context.timed {
@@ -744,13 +744,14 @@ impl Conn {
             Verdict::Enter => x.admit(),
             Verdict::Full => x.turn_away(&wire),
             Verdict::Lame => x.say_lame(&wire),
+            Verdict::Nowhere => x.miss(&wire),
         }
         x.phase() == Phase::Reading
     }
 
     /// The application has been called: take from it what the client takes from us.
     fn produce(&mut self, slot: &mut Slot, core: &mut Core) -> Option<Fate> {
-        let away = core.has_crew() && slot.exchange.needs_app();
+        let away = core.is_for_crew(slot) && slot.exchange.needs_app();
         if core.context.limited {
             core.context.tell_time();
         }
@@ -914,7 +915,7 @@ impl Conn {
         let before = {
             let mut out = slot.exchange.out();
             // What comes through a handle may be released in any thread.
-            out.defer_releases(core.has_crew() && !slot.exchange.is_later());
+            out.defer_releases(core.is_for_crew(slot) && !slot.exchange.is_later());
             out.len()
         };
         let sent = slot::flush(self.fd(), &slot.exchange, core.context.sigpipe_ignored)?;

@@ -1,4 +1,4 @@
-//! A configuration made ready to serve: checked, its logs opened (a draft), its application stacked
+//! A configuration made ready to serve: checked, its logs opened (a draft), its applications stacked
 //! (a setup).  Both survive a fork; each worker makes its own engine from a setup.
 
 use std::net::IpAddr;
@@ -18,6 +18,7 @@ use crate::gateway::abi::{
 use crate::gateway::app::Application;
 use crate::gateway::config::{Config, HostLog, Stack, Unstacked};
 use crate::gateway::counters::Counters;
+use crate::gateway::mounts::{MountPoint, Named};
 use crate::gateway::service::Service;
 use crate::sys::listen::{self, How, Listening, listen_as};
 use crate::sys::localtime;
@@ -37,7 +38,7 @@ pub const STDERR: i32 = 2;
 pub struct Setup<S = Stack> {
     /// The options.
     pub settings: Settings,
-    /// The application, and the hooks.
+    /// The applications, and the hooks.
     pub stack: S,
     /// Takes records.
     pub log: Logger,
@@ -52,7 +53,7 @@ pub struct Setup<S = Stack> {
     owner: Option<Identity>,
 }
 
-/// A setup whose application is not there yet.
+/// A setup whose applications are not there yet.
 pub type Draft = Setup<Unstacked>;
 
 impl Draft {
@@ -99,13 +100,13 @@ impl Draft {
         Setup { settings, stack, log, access, once, web_servers, spool_dir, owner }
     }
 
-    /// Whether the application is in a module that each worker loads by itself.
+    /// Whether an application is in a module that each worker loads by itself.
     pub fn is_for_workers(&self) -> bool {
         let forks = self.settings.worker_model == WorkerModel::Fork;
-        forks && !self.settings.preload && self.stack.is_module()
+        forks && !self.settings.preload && self.stack.has_module()
     }
 
-    /// Get the application, and check what depends on it.
+    /// Get the applications, and check what depends on it.
     pub fn load(mut self) -> Result<Setup> {
         let stack = self.stack.stack(&self.log)?;
         let setup = self.with(stack);
@@ -253,9 +254,9 @@ impl Setup {
         Draft::draft(config)?.load()
     }
 
-    /// What depends on the application.
+    /// What depends on the applications.
     pub fn check(&self) -> Result<()> {
-        Error::all(check_app(&self.settings, &self.stack.app, self.stack.pulled))
+        Error::all(check_apps(&self.settings, &self.stack.apps.all(), self.stack.pulled))
     }
 
     /// What the requests of one worker share.
@@ -277,8 +278,9 @@ impl Setup {
             env_flags |= ENV_MAY_BLOCK;
         }
         Service {
-            app: Arc::clone(&self.stack.app),
+            apps: self.stack.apps.clone(),
             env_flags,
+            threads_by_flags: self.settings.threads.unwrap_or(0) == 0,
             streaming: !self.settings.request_buffering,
             limited: self.settings.limits_requests(),
             body_buffer: self.settings.body_buffer as usize,
@@ -290,14 +292,18 @@ impl Setup {
         }
     }
 
-    /// How many threads of a worker run the application; 0: its loop does.
+    /// How many threads of a worker run applications; 0: its loop does.  Unless that is an option, those
+    /// that never block, or are serial, run on the loop all the same.
     pub fn threads(&self) -> Result<usize> {
-        threads(&self.settings, &self.stack.app, self.stack.pulled)
+        let needed = |(point, app)| threads(&self.settings, (point, app), self.stack.pulled);
+        self.stack.apps.all().into_iter().map(needed).try_fold(0, |most, n| Ok(most.max(n?)))
     }
 
-    /// Whether the application is allowed to block where it runs.
+    /// Whether an application is allowed to block where it runs.
     pub fn may_block(&self) -> bool {
-        self.stack.app.flags() & APP_NONBLOCKING == 0 || self.settings.threads.unwrap_or(0) > 0
+        let mut all = self.stack.apps.all().into_iter();
+        all.any(|(_, app)| app.flags() & APP_NONBLOCKING == 0)
+            || self.settings.threads.unwrap_or(0) > 0
     }
 }
 
@@ -320,14 +326,18 @@ fn bind_seats(
     Ok(bound)
 }
 
+/// An application and its place.
+type Mounted<'a> = (&'a MountPoint, &'a Application);
+
 /// What contradicts an application; `pulled`: there is none, and requests are taken.
-pub fn check_app(settings: &Settings, app: &Application, pulled: bool) -> Vec<Error> {
-    let threads = threads(settings, app, pulled).err();
-    threads.into_iter().chain(sharing(settings, app).err()).collect()
+pub fn check_apps(settings: &Settings, apps: &[Mounted<'_>], pulled: bool) -> Vec<Error> {
+    let of_one =
+        |app: &Mounted<'_>| [threads(settings, *app, pulled).err(), sharing(settings, *app).err()];
+    apps.iter().flat_map(of_one).flatten().collect()
 }
 
-fn threads(settings: &Settings, app: &Application, pulled: bool) -> Result<usize> {
-    let (name, flags) = (app.name(), app.flags());
+fn threads(settings: &Settings, mounted: Mounted<'_>, pulled: bool) -> Result<usize> {
+    let (app, flags) = (Named(mounted.0, mounted.1), mounted.1.flags());
     let wrong = |text: String| Err(Error::new(Kind::Invalid, text));
     match settings.threads {
         None if flags & (APP_NONBLOCKING | APP_SERIAL) != 0 => Ok(0),
@@ -336,14 +346,14 @@ fn threads(settings: &Settings, app: &Application, pulled: bool) -> Result<usize
             "threads = {threads}: there is no application to run; its requests are taken"
         )),
         Some(0) if flags & (APP_NONBLOCKING | APP_SERIAL) == 0 => wrong(format!(
-            "threads = 0: application \"{name}\" may block, and would stop the loop: give it \
-             threads, or say that it is GW_APP_NONBLOCKING or GW_APP_SERIAL"
+            "threads = 0: {app} may block, and would stop the loop: give it threads, or say that it \
+             is GW_APP_NONBLOCKING or GW_APP_SERIAL"
         )),
-        Some(threads) if threads > 0 && flags & APP_SERIAL != 0 => wrong(format!(
-            "threads = {threads}: application \"{name}\" is GW_APP_SERIAL, which runs on the loop"
-        )),
+        Some(threads) if threads > 0 && flags & APP_SERIAL != 0 => {
+            wrong(format!("threads = {threads}: {app} is GW_APP_SERIAL, which runs on the loop"))
+        }
         Some(threads) if threads > 1 && flags & APP_THREADSAFE == 0 => {
-            wrong(format!("threads = {threads}: application \"{name}\" is not GW_APP_THREADSAFE"))
+            wrong(format!("threads = {threads}: {app} is not GW_APP_THREADSAFE"))
         }
         Some(threads) => Ok(threads as usize),
     }
@@ -351,22 +361,21 @@ fn threads(settings: &Settings, app: &Application, pulled: bool) -> Result<usize
 
 /// Several loops in one process enter the application at once, also one that is serial: that is one
 /// request at a time for each worker.
-fn sharing(settings: &Settings, app: &Application) -> Result<()> {
+fn sharing(settings: &Settings, mounted: Mounted<'_>) -> Result<()> {
     let workers = settings.workers;
     if settings.worker_model != WorkerModel::Threads
         || workers == 1
-        || app.flags() & APP_THREADSAFE != 0
+        || mounted.1.flags() & APP_THREADSAFE != 0
     {
         return Ok(());
     }
     let preset = if workers == 0 { " (one for each CPU)" } else { "" };
-    let name = app.name();
+    let app = Named(mounted.0, mounted.1);
     Err(Error::new(
         Kind::Invalid,
         format!(
-            "workers = {workers}{preset}: worker_model = threads would enter application \
-             \"{name}\" from several threads, and it is not GW_APP_THREADSAFE: say so, or set \
-             workers = 1"
+            "workers = {workers}{preset}: worker_model = threads would enter {app} from several \
+             threads, and it is not GW_APP_THREADSAFE: say so, or set workers = 1"
         ),
     ))
 }

@@ -446,7 +446,7 @@ impl Wire<'_> {
     /// More of the request's body, if there is any; `waits`: until there is, or never will be.
     fn input(&self, x: &Exchange, waits: bool) -> Result<bool> {
         let timeout = self.terms().body_timeout;
-        if self.context.may_block {
+        if self.may_block() {
             self.context.seat.stay(clock::monotonic_ms());
         }
         loop {
@@ -530,7 +530,7 @@ impl Link for Wire<'_> {
     }
 
     fn may_block(&self) -> bool {
-        self.context.may_block
+        self.context.may_block && !self.slot.exchange.must_not_block()
     }
 
     fn keep_alive(&self, _x: &Exchange) -> bool {
@@ -563,14 +563,12 @@ impl Link for Wire<'_> {
             if x.is_committed() {
                 self.context.seat.set_phase(self.slot.flight.get(), flight::Phase::Write);
             }
-            if self.context.may_block {
+            if self.may_block() {
                 self.context.seat.stay(clock::monotonic_ms());
             }
             match sent {
                 Ok(Sent::All) => return Ok(()),
-                Ok(Sent::Blocked | Sent::Enough)
-                    if !self.context.may_block || x.out().len() <= left =>
-                {
+                Ok(Sent::Blocked | Sent::Enough) if !self.may_block() || x.out().len() <= left => {
                     return Ok(());
                 }
                 Ok(Sent::Enough) => continue,

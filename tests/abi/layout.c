@@ -199,7 +199,7 @@ AT(gw_log_record, target, 16);
 AT(gw_log_record, message, 32);
 AT(gw_log_record, id, 48);
 
-SIZE(gw_stats, 272);
+SIZE(gw_stats, 280);
 AT(gw_stats, size, 0);
 AT(gw_stats, workers, 4);
 AT(gw_stats, uptime_ms, 8);
@@ -230,6 +230,7 @@ AT(gw_stats, unrecorded, 240);
 AT(gw_stats, requests_full, 248);
 AT(gw_stats, ready, 256);
 AT(gw_stats, untrusted, 264);
+AT(gw_stats, unmounted, 272);
 
 SIZE(gw_listener_info, 180);
 AT(gw_listener_info, size, 0);

@@ -177,6 +177,19 @@ config(gw_error *err)
     return cfg;
 }
 
+/* An application with a context of its own, which drop frees. */
+
+static const gw_app *
+taken(void)
+{
+    static gw_app app = GW_INIT(gw_app);
+
+    app.call = wrongly;
+    app.ctx = malloc(4);
+    app.drop = free;
+    return &app;
+}
+
 /* Through a socket pair, to the end of the connection. */
 
 static void
@@ -272,10 +285,32 @@ objects(void)
     EXPECT(gw_config_module(cfg, NULL, "", NULL, &err) == GW_ERR_INVALID);
     EXPECT(gw_config_module(cfg, NULL, "\xff.so", NULL, &err)
            == GW_ERR_INVALID);
-    EXPECT(gw_config_module(cfg, "/api", "./a.so", NULL, &err)
-           == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_config_module(cfg, "api", "./a.so", NULL, &err)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_module(cfg, "\xff/", "./a.so", NULL, &err)
+           == GW_ERR_INVALID);
     EXPECT(gw_config_module(cfg, "", "./a.so", "args", NULL) == GW_OK);
-    EXPECT(gw_config_module(cfg, "/", "./b.so", NULL, NULL) == GW_OK);
+    EXPECT(gw_config_module(cfg, NULL, "./b.so", NULL, NULL) == GW_OK);
+    EXPECT(gw_config_module(cfg, "/", "./b.so", NULL, NULL)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_module(cfg, "/api", "./a.so", NULL, &err) == GW_OK);
+
+    /* Mounts: an application is taken, and a context, whatever comes of it. */
+    EXPECT(gw_config_mount(NULL, "/a", taken(), &err) == GW_ERR_INVALID);
+    EXPECT(gw_config_mount(cfg, "/a", NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_config_mount(cfg, "a", taken(), &err) == GW_ERR_INVALID);
+    EXPECT(gw_config_mount(cfg, "\xff/", taken(), NULL) == GW_ERR_INVALID);
+    EXPECT(gw_config_mount(cfg, "/api/", taken(), &err) == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "a module") != NULL);
+    EXPECT(gw_config_mount(cfg, "h/a", taken(), NULL) == GW_OK);
+    EXPECT(gw_config_use_at(cfg, "/b", wrap, malloc(4), free, &err)
+           == GW_ERR_NOT_FOUND);
+    EXPECT(gw_config_use_at(cfg, "h/a", NULL, malloc(4), free, &err)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_use_at(NULL, "h/a", wrap, malloc(4), free, &err)
+           == GW_ERR_INVALID);
+    EXPECT(gw_config_use_at(cfg, "H/a/", wrap, malloc(4), free, NULL) == GW_OK);
+    EXPECT(gw_config_use_at(cfg, NULL, wrap, malloc(4), free, NULL) == GW_OK);
     gw_config_free(cfg);
 
     EXPECT(gw_config_set((gw_config *) fake, "a", "b", &err)

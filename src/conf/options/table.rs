@@ -100,8 +100,8 @@ pub(super) static OPTIONS: [Opt; 54] = [
         c"threads",
         Slot::AutoInt { at: field!(threads), max: 1024 },
         c"auto",
-        c"Threads of a worker that run the application. 0: it runs on the loop. auto: 1 for an \
-          application that may block, 0 for one that never does or that is serial.",
+        c"Threads of a worker that run its applications. 0: they run on the loop. auto: 1 for those that \
+          may block; those that never do, or that are serial, run on the loop.",
     ),
     opt(
         4,

@@ -219,7 +219,8 @@ fn middleware_fails_with_its_own_words_and_is_dropped_once() {
         let (config, _) = take(host.cfg).unwrap();
         host.cfg = std::ptr::null_mut();
         let error = config.into_inner().into_parts().app.stack(&Logger::off()).unwrap_err();
-        assert_eq!((error.kind(), error.message()), (Kind::Abi, "why"));
+        let text = "middleware around application \"app\": why";
+        assert_eq!((error.kind(), error.message()), (Kind::Abi, text));
     }
     assert_eq!(dropped.get(), 2);
 }

@@ -120,7 +120,7 @@ impl Conn {
             self.tell_cut(core);
             let alone = !self.has_others() && !slot.decoder.borrow_mut().may_recover();
             let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
-            if alone || core.has_crew() || !slot.exchange.overrun(&wire) {
+            if alone || core.is_for_crew(&slot) || !slot.exchange.overrun(&wire) {
                 self.slot = Some(slot);
                 return Some(Fate::Reset);
             }

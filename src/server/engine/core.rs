@@ -35,7 +35,7 @@ pub(in crate::server) struct Core {
     pub(super) wheel: Wheel,
     #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
     spare: Vec<Box<Slot>>,
-    /// The threads that run the application, unless it runs on the loop.
+    /// The threads that run applications, unless all run on the loop.
     pub(super) crew: Option<Pool<Job>>,
     /// Jobs that were given to the threads and have not come back.
     pub(super) away: usize,
@@ -83,7 +83,7 @@ impl Core {
         let threads = context.setup.threads()?;
         let crew = if threads > 0 { Some(crew::hire(threads, &context, &recorder)?) } else { None };
         let wheel = Wheel::new(context.now);
-        let admission = Admission::new(&context.setup.settings);
+        let admission = Admission::new(&context.setup.settings, &context.setup.stack.apps);
         Ok(Core {
             context,
             poller,
@@ -139,9 +139,15 @@ impl Core {
         Slot::new(&self.context.service, self.context.terms.limits)
     }
 
-    /// Whether the application runs on threads.
+    /// Whether an application runs on threads.
     pub(in crate::server) fn has_crew(&self) -> bool {
         self.crew.is_some()
+    }
+
+    /// Whether that of this request does.
+    #[inline]
+    pub(in crate::server) fn is_for_crew(&self, slot: &Slot) -> bool {
+        self.has_crew() && !slot.exchange.runs_on_loop()
     }
 
     /// Give a request to a thread; it comes back at once when the queue is full, unless it `must`.
@@ -200,7 +206,7 @@ impl Core {
         let Some(slot) = self.parked.remove(key) else {
             return;
         };
-        if self.has_crew() && slot.exchange.is_hung_on() {
+        if self.is_for_crew(&slot) && slot.exchange.is_hung_on() {
             let job = Job::new(key | PARKED, -1, slot, Task::Abort);
             if let Err(job) = self.submit(job, true) {
                 self.give_slot(job.slot);
