@@ -72,6 +72,10 @@ pub trait Link {
     fn may_commit(&self) -> bool {
         true
     }
+    /// Whether the server serves, and is not about to stop.
+    fn is_ready(&self) -> bool {
+        true
+    }
     /// The request is over, and everything about it can still be read.
     fn finished(&self, x: &Exchange);
 }
@@ -150,6 +154,8 @@ pub struct Exchange {
     arena: Arena,
     attached: RefCell<Vec<Attachment>>,
     request_id: Cell<u64>,
+    /// Whoever sent it is believed to speak of others.
+    trusted: Cell<bool>,
     asked: Cell<Asked>,
     speech: Cell<Speech>,
     /// The client waits for a 100 before it sends its body.
@@ -198,6 +204,7 @@ impl Exchange {
             arena: Arena::new(),
             attached: RefCell::default(),
             request_id: Cell::new(0),
+            trusted: Cell::new(false),
             asked: Cell::default(),
             speech: Cell::default(),
             expects: Cell::new(false),
@@ -318,6 +325,7 @@ impl Exchange {
         }
         env.bind(&self.handle, self);
         self.request_id.set(id);
+        self.trusted.set(origin.is_trusted);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
         let counters = service.counters();
