@@ -127,7 +127,7 @@ fn regular(file: File, is: Metadata, path: Vec<u8>) -> std::result::Result<Found
 fn refusal(error: &io::Error) -> Refusal {
     let (status, why) = match Why::of(error) {
         Why::Missing => return Refusal(404, None),
-        Why::Outside => (404, "it leads out of the root"),
+        Why::Outside => (404, "it leads out of the root, or through a link that is not followed"),
         Why::Denied => (403, "it may not be read"),
         Why::Exhausted => (503, "it cannot be opened now"),
         Why::Failed => (500, "it cannot be opened"),

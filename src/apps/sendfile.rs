@@ -84,7 +84,12 @@ impl Sendfile {
         let path = path.ok_or((404, "it leads out of the root".into()))?;
         let failed = |error: std::io::Error| match Why::of(&error) {
             Why::Missing => (404, error.to_string()),
-            Why::Outside => (404, format!("it leads out of the root ({error})")),
+            Why::Outside => (
+                404,
+                format!(
+                    "it leads out of the root, or through a link that is not followed ({error})"
+                ),
+            ),
             Why::Denied => (403, error.to_string()),
             Why::Exhausted => (503, error.to_string()),
             Why::Failed => (500, error.to_string()),
