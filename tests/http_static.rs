@@ -446,3 +446,37 @@ fn a_root_that_is_replaced_is_the_new_one() {
     assert_eq!(site.get("/ten.txt").status, 404);
     site.stop();
 }
+
+#[test]
+fn a_front_asks_the_same() {
+    use std::io::{Read, Write};
+    let path = support::scratch_dir().join(format!("static-scgi-{}", std::process::id()));
+    let site = Site::start("", &[&format!("bind=scgi+unix:{}", path.display())]);
+    let etag = site.get("/ten.txt").header("etag").unwrap().to_owned();
+    let head = site.get("/ten.txt");
+    for (name, value, status, ends) in [
+        ("HTTP_RANGE", "bytes=2-3", "Status: 206 ", "\r\n\r\n23"),
+        ("HTTP_IF_NONE_MATCH", &etag, "Status: 304 ", "\r\n\r\n"),
+        ("HTTP_IF_MATCH", "\"x\"", "Status: 412 ", "\n"),
+        ("HTTP_HOST", "h", "Status: 200 ", "\r\n\r\n0123456789"),
+    ] {
+        let variables: String = [
+            ("CONTENT_LENGTH", "0"),
+            ("SCGI", "1"),
+            ("REQUEST_METHOD", "GET"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REQUEST_URI", "/ten.txt"),
+            (name, value),
+        ]
+        .map(|(name, value)| format!("{name}\0{value}\0"))
+        .concat();
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        write!(stream, "{}:{variables},", variables.len()).unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).unwrap();
+        assert!(told.starts_with(status) && told.ends_with(ends), "{name}: {told}");
+        let etag = head.header("etag").unwrap();
+        assert_eq!(told.contains(etag), status != "Status: 412 ", "{name}: {told}");
+    }
+    site.stop();
+}

@@ -3,8 +3,10 @@
 mod conditions;
 mod ranges;
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -183,10 +185,36 @@ fn field<'a>(env: &'a Environ, name: &[u8]) -> Option<&'a [u8]> {
 
 /// The media type that the name of a file stands for, if it is known.  `charset` is for text.
 pub(super) fn content_type(path: &[u8], charset: Option<&str>) -> Option<String> {
-    let path = std::str::from_utf8(path).ok()?;
-    let kind = mime_guess::from_path(Path::new(path)).first_raw()?;
+    let kind = mime_guess::from_path(Path::new(OsStr::from_bytes(path))).first_raw()?;
     Some(match charset {
         Some(charset) if kind.starts_with("text/") => format!("{kind}; charset={charset}"),
         _ => kind.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_types() {
+        for (path, kind, text) in [
+            (&b"/a.html"[..], Some("text/html"), Some("text/html; charset=utf-8")),
+            (b"/a.HTML", Some("text/html"), Some("text/html; charset=utf-8")),
+            (b"/a.txt.gz", Some("application/gzip"), Some("application/gzip")),
+            (b"/a.js", Some("text/javascript"), Some("text/javascript; charset=utf-8")),
+            (b"/a.wasm", Some("application/wasm"), Some("application/wasm")),
+            (b"/a.woff2", Some("font/woff2"), Some("font/woff2")),
+            (b"/a.svg", Some("image/svg+xml"), Some("image/svg+xml")),
+            (b"/\xe9.css", Some("text/css"), Some("text/css; charset=utf-8")),
+            (b"/a.d/b", None, None),
+            (b"/.html", None, None),
+            (b"/a.", None, None),
+            (b"/a.\xe9", None, None),
+        ] {
+            let shown = path.escape_ascii();
+            assert_eq!(content_type(path, None).as_deref(), kind, "{shown}");
+            assert_eq!(content_type(path, Some("utf-8")).as_deref(), text, "{shown}");
+        }
+    }
 }

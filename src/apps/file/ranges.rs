@@ -129,6 +129,20 @@ mod tests {
         assert_eq!(ranges(many(MAX + 1).as_bytes(), 1000), Ranges::Whole);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_range_is_beyond_the_file(text in "(bytes=)?([0-9]{0,20}-?[0-9]{0,20}[, ]{0,2}){0,5}", len: u64) {
+            if let Ranges::Parts(parts) = ranges(text.as_bytes(), len) {
+                let mut total = 0_u64;
+                for (first, part) in parts {
+                    assert!(part > 0 && first < len && part <= len - first, "{text} {len}");
+                    total = total.checked_add(part).unwrap();
+                }
+                assert!(total <= len, "{text} {len}");
+            }
+        }
+    }
+
     #[test]
     fn an_empty_file_is_whole() {
         for value in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
