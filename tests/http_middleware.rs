@@ -305,6 +305,19 @@ fn several_of_them() {
 }
 
 #[test]
+fn a_program_puts_it_around_an_application_of_its_own() {
+    let fields = "X-Request-ID: mine\r\n";
+    for (access, status) in [("allow=127.0.0.0/8", 200), ("deny=*", 403)] {
+        let access = format!("wrap=access {access}");
+        let server = start(&["wrap=request_id accept=all", &access]);
+        let told = ask(&server, "GET", "/?HTTP_X_REQUEST_ID", fields);
+        let id = (status == 200).then_some("mine");
+        assert_eq!((told.status, told.header("x-request-id")), (status, id));
+        server.stop();
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_at_the_start() {
     for (spec, says) in [
         ("acess allow=*", "no middleware 'acess': there are access, request_id, sendfile"),

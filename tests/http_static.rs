@@ -221,7 +221,7 @@ fn paths_that_are_no_files() {
     // Root may read everything.
     let locked = site.top.join("root/locked");
     write(&locked, b"x");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     let expected = if File::open(&locked).is_ok() { 200 } else { 403 };
     assert_eq!(site.get("/locked").status, expected);
     let ended = site.stop();

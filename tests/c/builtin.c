@@ -3,7 +3,9 @@
  * says what it is told, in ready-made middleware.
  *
  *     builtin [app="name key=value ..."] [use="name key=value ..."]...
- *             [option=value ...]
+ *             [wrap="name key=value ..."]... [option=value ...]
+ *
+ * wrap= puts middleware around the application here, and not in the library.
  *
  * Without app=, the answer's status and fields are those of the request's fields
  * "Say": "404" or "Name: value".  The body is the variable that the query
@@ -146,10 +148,11 @@ main(int argc, char **argv)
 {
     gw_app      app = { .size = sizeof app, .call = echo,
                         .flags = GW_APP_THREADSAFE | GW_APP_NONBLOCKING };
+    gw_app      wrapped[8], outer = GW_INIT(gw_app);
     gw_error    err = GW_INIT(gw_error);
     gw_config  *cfg = gw_config_new();
     gw_result   rc = GW_OK;
-    int         i;
+    int         i, wraps = 0;
 
     for (i = 1; i < argc && rc >= 0; i++) {
         char *value = strchr(argv[i], '='), *args;
@@ -165,6 +168,10 @@ main(int argc, char **argv)
                 *args++ = '\0';
             }
             rc = gw_app_builtin(value, args, &app, &err);
+        } else if (strcmp(argv[i], "wrap") == 0 && wraps < 8) {
+            wrapped[wraps] = app;
+            rc = gw_middleware_builtin(value, &wrapped[wraps++], &outer, &err);
+            app = rc < 0 ? app : outer;
         } else if (strcmp(argv[i], "use") == 0) {
             rc = gw_config_use(cfg, gw_middleware_builtin, value, NULL, &err);
         } else {
