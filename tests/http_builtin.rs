@@ -88,6 +88,7 @@ fn a_lame_duck_is_alive_and_not_ready() {
 
         let live =
             start(&[model, &["app=health check=live", "lame_duck=1h", "health_path=/h"]].concat());
+        assert_eq!(ask(&live, "GET", "/").status, 200, "{model:?}");
         live.signal(SIGTERM);
         until("it stops", || ask(&live, "GET", "/h").status == 503);
         assert_eq!(ask(&live, "GET", "/").status, 200, "{model:?}");
