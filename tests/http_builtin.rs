@@ -111,26 +111,29 @@ fn last_answer(server: &Server, signal: i32) -> u16 {
     }
 }
 
+/// The application, and the option that answers in front of another.
+const PROBES: [&str; 2] = ["app=health", "health_path=/"];
+
 #[test]
 fn a_server_that_stops_is_not_ready() {
-    for model in MODELS {
+    for (model, probe) in MODELS.iter().flat_map(|model| PROBES.map(|probe| (*model, probe))) {
         // The stop may begin while an answer is made.
         let says_so = (0..20).any(|_| {
-            let server = start(&[model, &["app=health", "keepalive=60s"]].concat());
+            let server = start(&[model, &[probe, "keepalive=60s"]].concat());
             let status = last_answer(&server, SIGTERM);
             let ended = server.end();
-            assert_eq!(ended.status, Some(0), "{model:?} {ended:?}");
+            assert_eq!(ended.status, Some(0), "{model:?} {probe} {ended:?}");
             status == 503
         });
-        assert!(says_so, "{model:?}");
+        assert!(says_so, "{model:?} {probe}");
     }
 }
 
 #[test]
 fn a_worker_that_leaves_for_another_says_nothing() {
-    for model in &MODELS[1..] {
-        let server = start(&[model, &["app=health", "keepalive=60s"][..]].concat());
-        assert_eq!(last_answer(&server, SIGHUP), 200, "{model:?}");
+    for (model, probe) in MODELS[1..].iter().flat_map(|model| PROBES.map(|probe| (*model, probe))) {
+        let server = start(&[model, &[probe, "keepalive=60s"]].concat());
+        assert_eq!(last_answer(&server, SIGHUP), 200, "{model:?} {probe}");
         assert_eq!(ask(&server, "GET", "/").status, 200);
         server.stop();
     }

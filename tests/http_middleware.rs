@@ -76,6 +76,8 @@ fn who_comes_in_on_a_unix_socket() {
         let path = support::scratch_dir().join(format!("access-{}", std::process::id()));
         let (spec, bind) = (format!("use=access {rules}"), format!("bind=unix:{}", path.display()));
         let server = start(&[&spec, &bind]);
+        // Who is answered there knows that both are bound.
+        ask(&server, "GET", "/", "");
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut told = String::new();
@@ -292,6 +294,7 @@ fn a_file_is_named_in_every_way() {
 fn several_of_them() {
     let site = Site::start("");
     let root = site.top.join("root").display().to_string();
+    assert_eq!(ask(&site.server, "GET", "/", "").status, 200);
     site.server.stop();
     let sendfile = format!("use=sendfile root={root}");
     let server = start(&["use=access allow=127.0.0.0/8", "use=request_id accept=all", &sendfile]);
