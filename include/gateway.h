@@ -257,10 +257,20 @@ gw_result gw_fail(const gw_environ *env, const char *text, size_t len);
 
 /* [any] A ready-made application by its name, made as `args` say
    ("key=value ...", may be NULL), for gw_config_app or any other use:
-   whoever has it calls its `drop` once. "cgi": the CGI scripts of a
-   directory; root=/srv/scripts (a path without white space), timeout=60s. */
+   whoever has it calls its `drop` once. "static": the files of a directory,
+   root=/srv/www (a path without white space); "cgi": its CGI scripts,
+   root=/srv/scripts; "redirect": to=https://example.org keep=path,query;
+   "health": 200, or 503 when the server stops. */
 gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
                          gw_error *err);
+
+/* [any] Ready-made middleware, a gw_middleware_fn: `ctx` is a string, its
+   name and "key=value ...", for gw_config_use(cfg, gw_middleware_builtin,
+   "access allow=10.0.0.0/8", NULL, err). "access": allow= and deny= by
+   network; "request_id": X-Request-ID; "sendfile": X-Sendfile and
+   X-Accel-Redirect, root=/srv/files. */
+gw_result gw_middleware_builtin(void *ctx, const gw_app *inner, gw_app *outer,
+                                gw_error *err);
 
 /* ---- 5. environ -------------------------------------------------------- */
 

@@ -30,6 +30,7 @@ const EXAMPLES: [&str; 16] = [
     "pull",
     "serve",
     "shout",
+    "static_files",
     "stream",
 ];
 
@@ -316,6 +317,24 @@ fn cgi_scripts() {
     let args = ["bind={}", "workers=1", &format!("root={}", root.display())];
     let server = Server::start(&example("cgi_scripts"), &args);
     assert_eq!(curl(&[&server.url("/hello.sh/more?a=b")]), "/more a=b\n");
+    server.stop();
+}
+
+/// More of it: `http_static.rs`, `http_middleware.rs`.
+#[test]
+fn static_files() {
+    let root = support::scratch_dir().join("example-static");
+    fs::create_dir_all(&root).expect("make a directory");
+    fs::write(root.join("index.html"), "<p>hello</p>").expect("write a file");
+    let app = format!("root={} max_age=1h", root.display());
+    let server = Server::start(&example("static_files"), &[&app, "{}", "127.0.0.0/8"]);
+    assert_eq!(curl(&[&server.url("/")]), "<p>hello</p>");
+    assert_eq!(curl(&["-r", "3-7", &server.url("/index.html")]), "hello");
+    let head = curl(&["-I", &server.url("/")]).to_lowercase();
+    assert!(head.contains("cache-control: max-age=3600") && head.contains("x-request-id: "));
+    server.stop();
+    let server = Server::start(&example("static_files"), &[&app, "{}", "192.0.2.0/24"]);
+    assert!(curl(&["-i", &server.url("/")]).starts_with("HTTP/1.1 403 "));
     server.stop();
 }
 

@@ -130,3 +130,32 @@ fn four_calls(address: &str) {
     assert!(total <= requests * 4 + ROUNDS * 12, "{requests} requests: {counts:?}");
     server.stop();
 }
+
+/// The kernel holds a static file's path to its root and sends the file: nobody reads it.
+#[test]
+fn a_static_file_is_opened_twice_and_sent_by_the_kernel() {
+    let root = support::scratch_dir().join("syscalls-static");
+    std::fs::create_dir_all(&root).expect("make a directory");
+    std::fs::write(root.join("large"), vec![b'x'; 500_000]).expect("write a file");
+    let app = format!("app=static root={}", root.display());
+    let args = ["bind={}", "workers=1", &app];
+    let server = Server::start(&program(&["tests/c/builtin.c"]), &args);
+    let worker = serving(&server);
+    let mut client = server.connect();
+    assert_eq!(client.get("/large").body.len(), 500_000);
+    let trace = Trace::attach(worker);
+    for _ in 0..ROUNDS {
+        assert_eq!(client.get("/large").body.len(), 500_000);
+        client.send("GET /large HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n");
+        assert_eq!(client.response("GET").status, 304);
+    }
+    let counts = trace.counts();
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    let requests = 2 * ROUNDS;
+    // The root by its name, and the file below it.
+    assert_eq!((count("openat"), count("openat2")), (requests, requests), "{counts:?}");
+    assert_eq!(count("close"), 2 * requests, "{counts:?}");
+    assert_eq!(count("statx") + count("fstat") + count("newfstatat"), requests, "{counts:?}");
+    assert!(count("sendfile") >= ROUNDS && count("pread64") == 0, "{counts:?}");
+    server.stop();
+}

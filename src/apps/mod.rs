@@ -1,20 +1,37 @@
-//! Applications that are ready to be mounted, by name.
+//! Applications that are ready to be mounted, by name, and middleware.
 
 pub mod cgi;
+pub mod middleware;
+
+mod access;
+mod arguments;
+mod file;
+mod files;
+mod health;
+mod redirect;
+mod request_id;
+mod sendfile;
 
 use std::ffi::CStr;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::base::error::{Error, Kind, Result};
-use crate::conf::{Quoted, value};
+use crate::base::octets::Pair;
+use crate::conf::Quoted;
+use crate::gateway::abi::{Response, StartResponse};
 use crate::gateway::app::Application;
+use crate::gateway::body::Body;
+use arguments::Arguments;
 
 /// Names that are taken, and whose applications this version has not.
-const ABSENT: [&str; 4] = ["static", "forward", "redirect", "health"];
+const ABSENT: [&str; 1] = ["forward"];
 
 /// How long a script may be silent unless something else is said.
 const CGI_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What applications that only show something answer to.
+const APP_METHODS: [&[u8]; 2] = [b"GET", b"HEAD"];
 
 /// The application of this name, made as `args` say ("key=value ..."), and its name.
 ///
@@ -22,40 +39,61 @@ const CGI_TIMEOUT: Duration = Duration::from_secs(60);
 /// `Kind::Unknown`: there is none; `Kind::Unsupported`: not in this version; and what is wrong with
 /// the arguments.
 pub fn builtin(name: &str, args: &str) -> Result<(Application, &'static CStr)> {
-    match name {
-        "cgi" => Ok((cgi(args).map_err(|error| error.within("cgi"))?, c"cgi")),
+    let within = |error: Error| error.within(name);
+    let (app, name) = match name {
+        "static" => (Application::new(files::Files::new(args).map_err(within)?), c"static"),
+        "cgi" => (cgi(args).map_err(within)?, c"cgi"),
+        "redirect" => {
+            let redirect = redirect::Redirect::new(args).map_err(within)?;
+            (Application::new(redirect).nonblocking(), c"redirect")
+        }
+        "health" => {
+            let health = health::Health::new(args).map_err(within)?;
+            (Application::new(health).nonblocking(), c"health")
+        }
         _ if ABSENT.contains(&name) => {
             let text = format!("the application {} is not in this version", Quoted(name));
-            Err(Error::new(Kind::Unsupported, text))
+            return Err(Error::new(Kind::Unsupported, text));
         }
         _ => {
-            let text = format!("no application {}: there is cgi", Quoted(name));
-            Err(Error::new(Kind::Unknown, text))
+            let known = "static, cgi, redirect, health";
+            let text = format!("no application {}: there are {known}", Quoted(name));
+            return Err(Error::new(Kind::Unknown, text));
         }
-    }
+    };
+    Ok((app.named(name.to_string_lossy()), name))
 }
 
 fn cgi(args: &str) -> Result<Application> {
-    let (mut root, mut timeout) = (None, CGI_TIMEOUT);
-    for pair in args.split_whitespace() {
-        match pair.split_once('=') {
-            Some(("root", path)) if !path.is_empty() => root = Some(path),
-            Some(("timeout", text)) => {
-                timeout = value::duration(text).ok_or_else(|| {
-                    let text = format!("timeout = {}: expected a duration (30s)", Quoted(text));
-                    Error::new(Kind::Invalid, text)
-                })?;
-            }
-            _ => {
-                let text = format!("{}: write root=/directory timeout=30s", Quoted(pair));
-                return Err(Error::new(Kind::Invalid, text));
-            }
-        }
-    }
-    let root = root.ok_or_else(|| {
-        Error::new(Kind::Invalid, "root is missing: the directory that has the scripts")
-    })?;
-    Ok(Application::new(cgi::Scripts::new(Path::new(root), timeout)?).named("cgi"))
+    let args = Arguments::read(args, "root=/directory timeout=30s")?;
+    let root = args.need("root", "the directory that has the scripts")?;
+    let timeout = args.duration("timeout")?.unwrap_or(CGI_TIMEOUT);
+    Ok(Application::new(cgi::Scripts::new(Path::new(root), timeout)?))
+}
+
+/// A short answer for people.
+fn say(
+    start_response: &StartResponse<'_>,
+    status: u16,
+    fields: &[Pair<'_>],
+    text: &'static str,
+) -> Result<Body> {
+    say_instead(start_response, status, fields, text, false)
+}
+
+/// The same, which may replace a head that was said before.
+fn say_instead(
+    start_response: &StartResponse<'_>,
+    status: u16,
+    fields: &[Pair<'_>],
+    text: &'static str,
+    replaces: bool,
+) -> Result<Body> {
+    let kind = [Pair::new(b"Content-Type", b"text/plain; charset=utf-8")];
+    let fields = [&kind[..], fields].concat();
+    let head = Response::new(status, &fields);
+    start_response.respond(&if replaces { head.replacing() } else { head })?;
+    Ok(Body::from_static(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -74,8 +112,28 @@ mod tests {
             ("cgi", "root=/ timeout=soon", Kind::Invalid, "timeout = 'soon'"),
             ("cgi", "root=/nowhere/at/all", Kind::Io, "/nowhere/at/all: No such file"),
             ("cgi", "root=/etc/passwd", Kind::Invalid, "/etc/passwd: not a directory"),
-            ("static", "", Kind::Unsupported, "'static' is not in this version"),
-            ("sttic", "", Kind::Unknown, "no application 'sttic'"),
+            ("static", "", Kind::Invalid, "static: root is missing"),
+            ("static", "root=/nowhere/at/all", Kind::Io, "static: root = /nowhere/at/all: "),
+            ("static", "root=/etc/passwd", Kind::Io, "static: root = /etc/passwd: "),
+            ("static", "root=/ index=a/b", Kind::Invalid, "index = 'a/b'"),
+            ("static", "root=/ index=a,,b", Kind::Invalid, "index = ''"),
+            ("static", "root=/ max_age=long", Kind::Invalid, "max_age = 'long'"),
+            ("static", "root=/ dotfiles=yes", Kind::Invalid, "dotfiles = 'yes': expected on or"),
+            ("static", "root=/ type=é", Kind::Invalid, "type = 'é'"),
+            ("static", "root=/ indx=x", Kind::Invalid, "'indx=x': write root=/directory index="),
+            ("redirect", "", Kind::Invalid, "redirect: to is missing"),
+            ("redirect", "to=//evil.org", Kind::Invalid, "to = '//evil.org'"),
+            ("redirect", "to=https:///x", Kind::Invalid, "to = 'https:///x'"),
+            ("redirect", "to=javascript:x", Kind::Invalid, "to = 'javascript:x'"),
+            ("redirect", "to=/é", Kind::Invalid, "to = '/é'"),
+            ("redirect", "to=/\\e.org", Kind::Invalid, "to = "),
+            ("redirect", "to=/ status=200", Kind::Invalid, "status = '200'"),
+            ("redirect", "to=/ keep=all", Kind::Invalid, "keep = 'all'"),
+            ("redirect", "to=/#a keep=query", Kind::Invalid, "no fragment"),
+            ("redirect", "to=/?a keep=path", Kind::Invalid, "no query"),
+            ("health", "check=up", Kind::Invalid, "health: check = 'up': expected live or ready"),
+            ("forward", "", Kind::Unsupported, "'forward' is not in this version"),
+            ("sttic", "", Kind::Unknown, "no application 'sttic': there are static, cgi"),
         ] {
             let error = builtin(name, args).unwrap_err();
             assert!(error.message().contains(says), "{error}");

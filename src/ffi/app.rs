@@ -5,8 +5,10 @@ use std::ffi::{c_char, c_void};
 
 use super::body::put_first;
 use super::guard::{bytes, cstr, fill, grown, guard, guard_with, reference};
+use super::layer;
 use super::result::{GW_ERR_APP, GW_OK, gw_error, gw_result};
 use crate::apps;
+use crate::apps::middleware::middleware;
 use crate::base::error::{Error, Kind};
 use crate::base::log::Level;
 use crate::base::octets::{Chunk, OwnedChunk};
@@ -87,8 +89,9 @@ pub unsafe extern "C" fn gw_fail(
 }
 
 /// [any] A ready-made application by its name, made as `args` say ("key=value ...", may be NULL), for
-/// gw_config_app or any other use: whoever has it calls its `drop` once.  "cgi": the CGI scripts of a
-/// directory; root=/srv/scripts (a path without white space), timeout=60s.
+/// gw_config_app or any other use: whoever has it calls its `drop` once.  "static": the files of a
+/// directory, root=/srv/www (a path without white space); "cgi": its CGI scripts, root=/srv/scripts;
+/// "redirect": to=https://example.org keep=path,query; "health": 200, or 503 when the server stops.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_app_builtin(
     name: *const c_char,
@@ -106,6 +109,31 @@ pub unsafe extern "C" fn gw_app_builtin(
         let (app, name) = apps::builtin(name, args)?;
         // SAFETY: as above.
         unsafe { fill(out, &app.into_frame(name), "out") }
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, make) }
+}
+
+/// [any] Ready-made middleware, a gw_middleware_fn: `ctx` is a string, its name and "key=value ...", for
+/// gw_config_use(cfg, gw_middleware_builtin, "access allow=10.0.0.0/8", NULL, err).  "access": allow= and
+/// deny= by network; "request_id": X-Request-ID; "sendfile": X-Sendfile and X-Accel-Redirect, root=/srv/files.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_middleware_builtin(
+    ctx: *mut c_void,
+    inner: *const AppFrame,
+    outer: *mut AppFrame,
+    err: *mut gw_error,
+) -> gw_result {
+    let make = || {
+        // SAFETY: the rules page.
+        let (spec, wrapped) =
+            unsafe { (cstr(ctx.cast_const().cast(), "ctx")?, reference(inner, "inner")?) };
+        // SAFETY: the rules page.
+        let mut frame = unsafe { grown(outer, "outer") }?;
+        (frame.flags, frame.name) = (wrapped.flags, wrapped.name);
+        layer::around(middleware(spec)?, inner, &mut frame);
+        // SAFETY: as above.
+        unsafe { fill(outer, &frame, "outer") }
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, make) }

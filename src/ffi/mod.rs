@@ -19,6 +19,7 @@ mod environ;
 mod guard;
 mod hooks;
 mod input;
+mod layer;
 mod listener;
 mod module;
 mod object;

@@ -393,6 +393,19 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// The same with other fields.
+    pub(crate) fn with_headers<'b>(&self, headers: &'b [Pair<'b>]) -> Response<'b>
+    where
+        'a: 'b,
+    {
+        Response { headers: headers.as_ptr(), header_count: headers.len(), ..*self }
+    }
+
+    /// Whether it may replace a head that was not sent yet.
+    pub(crate) fn replaces(&self) -> bool {
+        self.flags & RESPONSE_REPLACE != 0
+    }
+
     /// The same with a phrase of its own; empty: the standard one.
     pub fn with_reason(mut self, reason: &'a [u8]) -> Self {
         if !reason.is_empty() {
@@ -439,7 +452,7 @@ pub struct StartResponse<'a> {
 /// What a Rust application writes through; see [`StartResponse::respond`].
 #[derive(Clone, Copy, Debug)]
 pub struct BodyWriter<'a> {
-    raw: Writer,
+    pub(crate) raw: Writer,
     life: PhantomData<&'a ()>,
 }
 

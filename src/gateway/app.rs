@@ -18,7 +18,7 @@ use super::abi::{
     AGAIN, APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, AppFrame, BodyFrame, DEFERRED, EOF,
     Environ, Input, OK, Response, StartResponse, StartResponseFn, Writer,
 };
-use super::body::Body;
+use super::body::{Body, Piece};
 use super::exchange::{Exchange, Link, Written};
 
 /// An application: `call(environ, start_response)` returns the body.
@@ -426,7 +426,7 @@ unsafe extern "C" fn drop_rust(ctx: *mut c_void) {
 }
 
 /// The iterator of a body in Rust.
-pub(super) type Chunks = Box<dyn Iterator<Item = Result<Vec<u8>>> + Send>;
+pub(super) type Chunks = Box<dyn Iterator<Item = Result<Piece>> + Send>;
 
 /// What a frame of a body in Rust points to.
 struct Iteration {
@@ -443,7 +443,7 @@ pub(super) fn frame_of(chunks: Chunks, x: Option<&Exchange>) -> BodyFrame {
         let (body, out) = unsafe { (&mut *ctx.cast::<Iteration>(), &mut *out) };
         let error = match catch_unwind(AssertUnwindSafe(|| body.chunks.next())) {
             Ok(Some(Ok(chunk))) => {
-                *out = OwnedChunk::from_vec(chunk).into_raw();
+                *out = chunk.0.into_raw();
                 return OK;
             }
             Ok(None) => return EOF,

@@ -41,15 +41,22 @@ impl Body {
     /// `len` octets of a file from `offset`, sent by sendfile where that is possible; to its end
     /// when `len` is `u64::MAX`.  A file that shrinks meanwhile cuts the response.
     pub fn from_file(file: File, offset: u64, len: u64) -> Result<Self> {
-        let len = to_the_end(file.as_raw_fd(), offset, len)?;
-        Ok(Body::first(app::file_chunk(file.into(), offset, len)))
+        Ok(Body::first(Piece::from_file(file, offset, len)?.0))
     }
 
     /// Chunks that are asked for one by one, as fast as the client takes them.
     pub fn from_chunks(
         chunks: impl IntoIterator<Item = Result<Vec<u8>>, IntoIter: Send + 'static>,
     ) -> Self {
-        Body(Content::Chunks(Box::new(chunks.into_iter())))
+        let pieces = chunks.into_iter().map(|chunk| chunk.map(Piece::from_vec));
+        Body(Content::Chunks(Box::new(pieces)))
+    }
+
+    /// The same, of memory and files.
+    pub(crate) fn from_pieces(
+        pieces: impl Iterator<Item = Result<Piece>> + Send + 'static,
+    ) -> Self {
+        Body(Content::Chunks(Box::new(pieces)))
     }
 
     /// None yet: the answer comes through the handle that [`Environ::defer`] gave.
@@ -64,7 +71,7 @@ impl Body {
     }
 
     /// As C has it, returned to the request of `x`; none when the answer comes later.
-    pub(super) fn into_frame(self, x: Option<&Exchange>) -> Option<BodyFrame> {
+    pub(crate) fn into_frame(self, x: Option<&Exchange>) -> Option<BodyFrame> {
         match self.0 {
             Content::First(chunk) => {
                 Some(BodyFrame { first: chunk.into_raw(), ..BodyFrame::EMPTY })
@@ -72,6 +79,22 @@ impl Body {
             Content::Chunks(chunks) => Some(app::frame_of(chunks, x)),
             Content::Later => None,
         }
+    }
+}
+
+/// A piece of a body: memory, or a range of a file.
+#[derive(Debug)]
+pub(crate) struct Piece(pub(super) OwnedChunk);
+
+impl Piece {
+    pub(crate) fn from_vec(text: Vec<u8>) -> Self {
+        Piece(OwnedChunk::from_vec(text))
+    }
+
+    /// See [`Body::from_file`].
+    pub(crate) fn from_file(file: File, offset: u64, len: u64) -> Result<Self> {
+        let len = to_the_end(file.as_raw_fd(), offset, len)?;
+        Ok(Piece(app::file_chunk(file.into(), offset, len)))
     }
 }
 

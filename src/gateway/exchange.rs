@@ -73,6 +73,10 @@ pub trait Link {
     fn may_commit(&self) -> bool {
         true
     }
+    /// Whether the server serves, and is not about to stop.
+    fn is_ready(&self) -> bool {
+        true
+    }
     /// The request is over, and everything about it can still be read.
     fn finished(&self, x: &Exchange);
 }
@@ -155,6 +159,8 @@ pub struct Exchange {
     mount: Cell<Option<Found>>,
     runs_on_loop: Cell<bool>,
     must_not_block: Cell<bool>,
+    /// Whoever sent it is believed to speak of others.
+    trusted: Cell<bool>,
     asked: Cell<Asked>,
     speech: Cell<Speech>,
     /// The client waits for a 100 before it sends its body.
@@ -206,6 +212,7 @@ impl Exchange {
             mount: Cell::new(None),
             runs_on_loop: Cell::new(false),
             must_not_block: Cell::new(false),
+            trusted: Cell::new(false),
             asked: Cell::default(),
             speech: Cell::default(),
             expects: Cell::new(false),
@@ -329,6 +336,7 @@ impl Exchange {
             self.route(&mut env, mounts);
         }
         self.request_id.set(id);
+        self.trusted.set(origin.is_trusted);
         self.outcome.set(Outcome::Close);
         self.phase.set(Phase::Reading);
         let counters = service.counters();

@@ -202,7 +202,9 @@ impl Engine {
         let has_patience = !engine.core.context.setup.settings.lame_duck.is_zero();
         engine.control.has_patience.store(has_patience, Ordering::SeqCst);
         let control = Arc::clone(&engine.control);
-        engine.tell_lame(move || !control.is_ready());
+        if let Some(admission) = &mut engine.core.admission {
+            admission.is_lame = Some(Box::new(move || control.is_lame()));
+        }
         engine.core.context.tell_time();
         engine.resume_accepting();
         Ok(engine)

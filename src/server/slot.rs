@@ -539,6 +539,10 @@ impl Link for Wire<'_> {
             && !self.slot.eof.get()
     }
 
+    fn is_ready(&self) -> bool {
+        !self.context.control.is_lame()
+    }
+
     fn is_gone(&self) -> bool {
         self.slot.eof.get()
             || self.is_taken()

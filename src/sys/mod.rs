@@ -4,6 +4,7 @@
 //! them for the time of the call, and as `OwnedFd` where they change hands.  Nothing here keeps
 //! state for the process except `signal`, and that only while it is asked to, and a page of `pid`.
 
+pub mod beneath;
 pub mod cgroup;
 pub mod clock;
 pub mod dl;

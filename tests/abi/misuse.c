@@ -448,20 +448,39 @@ static void
 ready_made(void)
 {
     gw_app    app = GW_INIT(gw_app);
+    gw_app    outer = GW_INIT(gw_app);
     gw_error  err = GW_INIT(gw_error);
+    char      rules[] = "access deny=*", nothing[] = "nothing access";
 
     EXPECT(gw_app_builtin(NULL, NULL, &app, NULL) == GW_ERR_INVALID);
     EXPECT(gw_app_builtin("cgi", "root=/", NULL, &err) == GW_ERR_INVALID);
     EXPECT(gw_app_builtin("cgi", NULL, &app, &err) == GW_ERR_INVALID);
     EXPECT(strstr(err.message, "root is missing") != NULL);
     EXPECT(gw_app_builtin("nothing", "", &app, &err) == GW_ERR_UNKNOWN);
-    EXPECT(gw_app_builtin("static", "", &app, &err) == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_app_builtin("forward", "", &app, &err) == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_app_builtin("static", "", &app, &err) == GW_ERR_INVALID);
     app.size = 8;
     EXPECT(gw_app_builtin("cgi", "root=/", &app, NULL) == GW_ERR_INVALID);
     app.size = sizeof app;
     EXPECT(app.call == NULL && app.drop == NULL);
     EXPECT(gw_app_builtin("cgi", "root=/", &app, &err) == GW_OK);
     EXPECT(strcmp(app.name, "cgi") == 0 && app.flags == GW_APP_THREADSAFE);
+
+    EXPECT(gw_middleware_builtin(NULL, &app, &outer, &err) == GW_ERR_INVALID);
+    EXPECT(gw_middleware_builtin(rules, NULL, &outer, NULL) == GW_ERR_INVALID);
+    EXPECT(gw_middleware_builtin(rules, &app, NULL, &err) == GW_ERR_INVALID);
+    EXPECT(gw_middleware_builtin(nothing, &app, &outer, &err)
+           == GW_ERR_UNKNOWN);
+    EXPECT(gw_middleware_builtin(nothing + 8, &app, &outer, &err)
+           == GW_ERR_INVALID);
+    EXPECT(strstr(err.message, "access: allow or deny is missing") != NULL);
+    outer.size = 8;
+    EXPECT(gw_middleware_builtin(rules, &app, &outer, &err) == GW_ERR_INVALID);
+    outer.size = sizeof outer;
+    EXPECT(outer.call == NULL && outer.drop == NULL);
+    EXPECT(gw_middleware_builtin(rules, &app, &outer, &err) == GW_OK);
+    EXPECT(outer.flags == app.flags && strcmp(outer.name, "cgi") == 0);
+    outer.drop(outer.ctx);
     app.drop(app.ctx);
 }
 

@@ -181,6 +181,16 @@ impl Exchange {
         self.outcome.get() == Outcome::Cut || self.link().is_ok_and(|link| link.is_gone())
     }
 
+    /// Whether the server is neither stopping nor about to; one that is not asked is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.link().map_or(true, |link| link.is_ready())
+    }
+
+    /// Whether whoever sent the request is believed to speak of others.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted.get()
+    }
+
     /// What names the request in log lines.
     pub fn request_id(&self) -> Octets<'static> {
         let mut digits = [0; 16];

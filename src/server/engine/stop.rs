@@ -1,5 +1,7 @@
 //! The end of an engine: who may ask for it, when it begins, what is done about those who are there.
 
+use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crate::base::error::{Error, Result};
@@ -34,6 +36,17 @@ pub struct Control {
     lame: AtomicBool,
     /// The thread that is in a turn; 0: none.
     pub(super) turning: AtomicUsize,
+    /// Who else knows whether the server is about to stop.
+    others: OnceLock<Others>,
+}
+
+/// Says whether all of the server is about to stop.
+struct Others(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Others(..)")
+    }
 }
 
 impl Control {
@@ -47,6 +60,7 @@ impl Control {
             has_patience: AtomicBool::new(false),
             lame: AtomicBool::new(false),
             turning: AtomicUsize::new(0),
+            others: OnceLock::new(),
         })
     }
 
@@ -58,6 +72,15 @@ impl Control {
     /// Whether it serves, and no stop was asked for.
     pub fn is_ready(&self) -> bool {
         !self.is_stopping() && !self.lame.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server stops, or is about to: not this engine alone, in favour of another.
+    pub(in crate::server) fn is_lame(&self) -> bool {
+        match self.others.get() {
+            Some(Others(are_lame)) if !self.is_stopping() => are_lame(),
+            Some(Others(are_lame)) => are_lame() || !self.retires.load(Ordering::Relaxed),
+            None => !self.is_ready(),
+        }
     }
 
     /// Whether it stops at once.
@@ -112,15 +135,9 @@ pub(super) fn this_thread() -> usize {
 
 impl Engine {
     /// Others know whether it is about to stop, and put stops off themselves.
-    pub fn lame_when(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
+    pub fn lame_when(&mut self, is_lame: impl Fn() -> bool + Send + Sync + 'static) {
         self.control.has_patience.store(false, Ordering::SeqCst);
-        self.tell_lame(is_lame);
-    }
-
-    pub(super) fn tell_lame(&mut self, is_lame: impl Fn() -> bool + Send + 'static) {
-        if let Some(admission) = &mut self.core.admission {
-            admission.is_lame = Some(Box::new(is_lame));
-        }
+        let _ = self.control.others.set(Others(Box::new(is_lame)));
     }
 
     /// Do what [`Control::stop`] asked for.
