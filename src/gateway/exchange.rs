@@ -68,7 +68,7 @@ pub trait Link {
     /// Give the request to whoever asks for requests; it comes back when too many wait already.
     fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred>;
     /// The head is about to be committed; false: its time is over, and the client has another answer.
-    /// Asked where the service is `limited`.
+    /// Asked where the service is `limited`, or its answers are timed.
     fn may_commit(&self) -> bool {
         true
     }
@@ -578,6 +578,20 @@ impl Exchange {
     /// Whether it asks for this path.
     pub fn path_is(&self, path: &[u8]) -> bool {
         self.env.borrow().path_info() == path
+    }
+
+    /// The path that it asks for, with what leads to the application.
+    pub fn with_path<T>(&self, see: impl FnOnce(&[u8]) -> T) -> T {
+        let env = self.env.borrow();
+        match env.script_name() {
+            b"" => see(env.path_info()),
+            prefix => see(&[prefix, env.path_info()].concat()),
+        }
+    }
+
+    /// Whether it only asks to see something.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.env.borrow().request_method(), b"GET" | b"HEAD")
     }
 
     /// The application was not called in time, and is not.

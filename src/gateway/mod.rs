@@ -11,5 +11,7 @@ pub mod exchange;
 pub mod flight;
 pub mod head;
 pub mod input;
+pub mod metrics;
 mod read;
 pub mod service;
+pub mod timing;

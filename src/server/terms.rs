@@ -30,6 +30,42 @@ pub(super) struct Terms {
     pub(super) body_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) keepalive: Duration,
+    pub(super) pages: Pages,
+}
+
+/// Where the pages about the server are; empty: nowhere.
+#[derive(Debug)]
+pub(super) struct Pages {
+    metrics: Box<[u8]>,
+    stats: Box<[u8]>,
+    /// There is nothing else.
+    is_all: bool,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Whatever the application has.
+    App,
+    /// What was counted, for Prometheus.
+    Metrics,
+    /// The same as JSON.
+    Stats,
+    /// Nothing.
+    Nowhere,
+}
+
+impl Pages {
+    /// What is at this path.
+    pub(super) fn at(&self, path: &[u8]) -> At {
+        let is = |page: &[u8]| !page.is_empty() && page == path;
+        match self.is_all {
+            _ if is(&self.metrics) => At::Metrics,
+            _ if is(&self.stats) => At::Stats,
+            false => At::App,
+            true => At::Nowhere,
+        }
+    }
 }
 
 impl Terms {
@@ -47,6 +83,11 @@ impl Terms {
             body_timeout: settings.body_timeout,
             write_timeout: settings.write_timeout,
             keepalive: settings.keepalive,
+            pages: Pages {
+                metrics: settings.metrics_path.as_bytes().into(),
+                stats: settings.stats_path.as_bytes().into(),
+                is_all: settings.stats_only,
+            },
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Which requests reach the application: `worker_requests` of them at once, and one for `health_path`
-//! beside them.
+//! beside them; none for the pages about the server, which are answered here.
 
 use std::fmt;
 
 use crate::conf::settings::Settings;
 use crate::gateway::exchange::Exchange;
+use crate::gateway::metrics::{Place, Snapshot};
 use crate::gateway::service::Service;
+use crate::server::slot::{Context, Wire};
+use crate::server::terms::{At, Terms};
+use crate::sys::clock;
+use crate::sys::memory::resident;
 
 /// Stands before the application, if there is anything to guard.
 pub(in crate::server) struct Admission {
@@ -15,6 +20,8 @@ pub(in crate::server) struct Admission {
     health: Box<[u8]>,
     /// Whether the server is about to stop.
     pub(super) is_lame: Option<Box<dyn Fn() -> bool + Send>>,
+    /// What pages about the server show.
+    pub(super) report: Option<Box<dyn Fn() -> Snapshot + Send>>,
 }
 
 /// What becomes of a request.
@@ -33,8 +40,8 @@ impl Admission {
     pub(super) fn new(settings: &Settings) -> Option<Box<Admission>> {
         let (most, health) = (u64::from(settings.worker_requests), &settings.health_path);
         let health = health.as_bytes().into();
-        (most > 0 || !settings.health_path.is_empty())
-            .then(|| Box::new(Admission { most, health, is_lame: None }))
+        (most > 0 || !settings.health_path.is_empty() || settings.has_pages())
+            .then(|| Box::new(Admission { most, health, is_lame: None, report: None }))
     }
 
     /// Whether connections are kept free for whoever asks for the server's health.
@@ -54,6 +61,48 @@ impl Admission {
         }
         Verdict::Enter
     }
+}
+
+impl Admission {
+    /// Answer a request for a page about the server.  False: it is for the application.
+    pub(in crate::server) fn show(&self, wire: &Wire<'_>, terms: &Terms) -> bool {
+        let x = &wire.slot.exchange;
+        let at = x.with_path(|path| terms.pages.at(path));
+        if at == At::App {
+            return false;
+        }
+        if at == At::Nowhere {
+            x.answer_error(wire, 404, "");
+        } else if !x.is_read_only() {
+            x.answer_error(wire, 405, "GET or HEAD");
+        } else {
+            let snapshot = match &self.report {
+                Some(report) => report(),
+                None => alone(wire.context),
+            };
+            let (page, media_type) =
+                if at == At::Metrics { snapshot.prometheus() } else { snapshot.stats() };
+            x.answer_page(wire, media_type, &page);
+        }
+        true
+    }
+}
+
+/// Of a server without an arbiter.
+fn alone(context: &Context) -> Snapshot {
+    let pid = std::process::id();
+    let timed = context.setup.settings.measures();
+    let (counters, flights) = (context.service.counters(), context.seat.flights());
+    let place = Place::read(0, counters, flights, timed, clock::monotonic_ns());
+    let place = Place {
+        pid,
+        state: Some(if context.stopping { "stopping" } else { "ready" }),
+        spawns: 1,
+        resident: resident(pid as i32).unwrap_or(0),
+        accepts: !context.stopping,
+        ..place
+    };
+    Snapshot { pid, places: vec![place], ..Snapshot::default() }
 }
 
 impl fmt::Debug for Admission {
