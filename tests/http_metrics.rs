@@ -4,13 +4,13 @@
 mod harness;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use harness::client::{Client, Response};
 use harness::fronts::installed;
-use harness::load::{Load, until};
+use harness::load::{Load, connect, until};
 use harness::{SIGKILL, Server, kill, program, support};
 
 /// What a worker is, where there is an arbiter.
@@ -179,6 +179,30 @@ fn nothing_is_measured_unless_that_is_asked_for() {
 }
 
 #[test]
+fn time_in_the_queue_and_in_the_application_is_told_apart() {
+    let server = master(&["worker_model=fork", "workers=1", "threads=1", PAGES[0]]);
+    let name = "gateway_request_phase_seconds";
+    let longer = |page: &BTreeMap<String, f64>, phase: &str| {
+        let shorter = format!("{name}_bucket{{phase=\"{phase}\",le=\"0.01\"}}");
+        page[&format!("{name}_count{{phase=\"{phase}\"}}")] - page[&shorter]
+    };
+    // One after the other, 20 ms each, for whoever was quick enough to come meanwhile.
+    until("one has waited", || {
+        let mut clients = [server.connect(), server.connect(), server.connect()];
+        for client in &mut clients {
+            client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        clients.iter_mut().for_each(|it| assert_eq!(it.response("GET").status, 200));
+        longer(&parsed(&server.get("/metrics")), "queue") >= 1.0
+    });
+    let page = samples(&server.get("/metrics"));
+    assert!(longer(&page, "app") >= 3.0);
+    let sum = |phase: &str| page[&format!("{name}_sum{{phase=\"{phase}\"}}")];
+    assert!(sum("app") >= 0.06 && sum("queue") >= 0.01);
+    server.stop();
+}
+
+#[test]
 fn nothing_goes_backwards_while_workers_are_killed() {
     for model in ["worker_model=fork", "worker_model=exec"] {
         let options = [&[model, "workers=2"][..], &PAGES].concat();
@@ -277,7 +301,7 @@ fn variable(client: &mut Client, name: &str, fields: &str) -> String {
 
 #[test]
 fn the_trace_of_a_request_is_handed_on_if_it_is_one() {
-    let server = Server::app(&[]);
+    let server = Server::app(&["bind=scgi://{ip}:9092"]);
     let mut client = server.connect();
     let good = format!("Traceparent: {PARENT}\r\ntracestate: a=1\r\ntracestate: b=2\r\n");
     for (name, value) in [
@@ -303,6 +327,28 @@ fn the_trace_of_a_request_is_handed_on_if_it_is_one() {
     assert_eq!(variable(&mut client, "tracestate", &state), missing);
     assert_eq!(variable(&mut client, "trace_flags", &state), "01", "which stands for itself");
     drop(client);
+    // A web server in front may have asked.
+    let query = "name=gateway.trace_id";
+    let variables = [
+        "CONTENT_LENGTH",
+        "0",
+        "SCGI",
+        "1",
+        "REQUEST_METHOD",
+        "GET",
+        "PATH_INFO",
+        "/variable",
+        "QUERY_STRING",
+        query,
+        "HTTP_TRACEPARENT",
+        PARENT,
+    ];
+    let head: String = variables.iter().map(|it| format!("{it}\0")).collect();
+    let mut front = connect(&server.address().replace(":8000", ":9092")).expect("connect");
+    front.write_all(format!("{}:{head},", head.len()).as_bytes()).expect("send");
+    let mut answer = String::new();
+    front.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("\r\n\r\n0af7651916cd43dd8448eb211c80319c"), "{answer}");
     server.stop();
 }
 
@@ -311,7 +357,7 @@ fn every_line_is_an_object_whatever_clients_send() {
     let log = scratch("json");
     let accesslog = format!("accesslog={}", log.display());
     // A thread, so that there is a queue.
-    let options = ["access_log_format=json", &accesslog, "blocking=1", "threads=1"];
+    let options = ["access_log_format=json", &accesslog, "threads=1"];
     let server = Server::app(&options);
     let mut client = server.connect();
     let hostile: Vec<u8> = (0x80..=0xff).chain(*b"\"\\\t{}</script>").collect();

@@ -382,6 +382,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_arbiter_counts_is_seen_by_all() {
+        let board = Board::new(2).unwrap();
+        board.count_start(1);
+        board.count_start(1);
+        board.count_end(1, Cause::Silent, true);
+        board.count_end(0, Cause::Own, false);
+        board.count_reload(true);
+        board.count_reload(false);
+        board.count_reload(false);
+        let all = board.tally();
+        assert_eq!((all.arbiter, all.starts, all.reloads, all.reloads_failed), (pid(), 2, 1, 2));
+        let some: Vec<_> = all.ends.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(some, [("own", 1), ("silent", 1)]);
+        assert_eq!((board[0].lives(), board[1].lives()), ((0, 0), (2, 1)));
+        board[1].assign(7);
+        assert_eq!(board[1].lives(), (2, 1), "of all that were there");
+        assert!(Cause::ALL.iter().enumerate().all(|(n, cause)| n == *cause as usize));
+    }
+
+    #[test]
     fn the_board_grows_with_its_places() {
         let board = Board::new(2).unwrap();
         board.reach(0);

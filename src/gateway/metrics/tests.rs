@@ -142,7 +142,7 @@ fn a_page_has_the_phases_of_all_workers() {
         let all = ["0.000001", "0.000002", "0.000005", "0.00001", "100", "+Inf"].map(bucket);
         assert_eq!(all, [0.0, 1.0, 2.0, 2.0, 2.0, 3.0], "{phase}");
         assert_eq!(page[&format!("{name}_count{{phase=\"{phase}\"}}")], 3.0);
-        assert_eq!(page[&format!("{name}_sum{{phase=\"{phase}\"}}")], 1000.000_005);
+        assert_eq!(page[&format!("{name}_sum{{phase=\"{phase}\"}}")], 1_000.000_005);
     }
 }
 
