@@ -179,6 +179,23 @@ fn nothing_is_measured_unless_that_is_asked_for() {
 }
 
 #[test]
+fn connections_that_wait_to_be_accepted_are_seen() {
+    let server = Server::app(&["worker_connections=1", "backlog=7", PAGES[0], PAGES[1]]);
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, "GET", "/").status, 200);
+    let waiting = [server.connect(), server.connect()];
+    let page = samples(&ask(&mut client, "GET", "/metrics").text());
+    let of = |name: &str| page[&format!("{name}{{listener=\"{}\"}}", server.address())];
+    assert_eq!(of("gateway_listen_queue_connections"), 2.0);
+    assert_eq!(of("gateway_listen_queue_limit_connections"), 7.0);
+    let stats = ask(&mut client, "GET", "/stats").text();
+    let socket = "(it['listen_queue'], [(s['queue'], s['max_queue']) for s in it['sockets']])";
+    assert_eq!(read_json(&stats, socket), ["(2, [(2, 7)])"]);
+    drop((client, waiting));
+    server.stop();
+}
+
+#[test]
 fn time_in_the_queue_and_in_the_application_is_told_apart() {
     let server = master(&["worker_model=fork", "workers=1", "threads=1", PAGES[0]]);
     let name = "gateway_request_phase_seconds";

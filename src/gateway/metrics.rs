@@ -26,6 +26,19 @@ pub struct Snapshot {
     pub reloads: u64,
     /// Reloads after which the workers of before served on.
     pub reloads_failed: u64,
+    /// Where connections wait to be accepted, each address once.
+    pub queues: Vec<Queue>,
+}
+
+/// The queue of a socket that listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Where it listens.
+    pub listener: String,
+    /// Connections that wait.
+    pub waiting: u64,
+    /// How many may.
+    pub most: u64,
 }
 
 /// One worker, and what those before it in its place have counted.
@@ -216,6 +229,17 @@ impl Place {
 }
 
 impl Snapshot {
+    /// One socket more; of several at one address the queues are one.
+    pub fn add_queue(&mut self, queue: Queue) {
+        match self.queues.iter_mut().find(|it| it.listener == queue.listener) {
+            Some(same) => {
+                same.waiting += queue.waiting;
+                same.most += queue.most;
+            }
+            None => self.queues.push(queue),
+        }
+    }
+
     /// The workers that there are.
     fn workers(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(|place| !place.is_empty())

@@ -30,6 +30,7 @@ pub(super) fn snapshot(
         ends: counted.ends.to_vec(),
         reloads: counted.reloads,
         reloads_failed: counted.reloads_failed,
+        queues: Vec::new(),
     }
 }
 

@@ -207,6 +207,9 @@ impl Engine {
         engine.control.has_patience.store(has_patience, Ordering::SeqCst);
         let control = Arc::clone(&engine.control);
         engine.tell_lame(move || !control.is_ready());
+        if let Some(admission) = &mut engine.core.admission {
+            admission.listeners = engine.listeners.iter().map(Arc::downgrade).collect();
+        }
         engine.core.context.tell_time();
         engine.resume_accepting();
         Ok(engine)

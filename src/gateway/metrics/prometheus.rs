@@ -1,6 +1,6 @@
 //! The page for Prometheus: its text format, version 0.0.4.
 
-use super::{SERIES, Series, Snapshot};
+use super::{Queue, SERIES, Series, Snapshot};
 use crate::base::json::seconds;
 use crate::gateway::timing::{Histogram, Phases};
 
@@ -67,6 +67,11 @@ impl Page {
     }
 }
 
+/// The value of a label: what would end it is escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
 /// Nanoseconds as seconds.
 fn text(ns: u64) -> String {
     let mut out = Vec::new();
@@ -124,6 +129,25 @@ impl Snapshot {
         });
         page.numbers(gauge("gateway_workers", "Workers now, by how far they have come."), states);
         let resident = self.workers().map(|place| place.resident).sum();
+        let queues = |of: fn(&Queue) -> u64| {
+            self.queues.iter().map(move |queue| (escaped(&queue.listener), of(queue)))
+        };
+        for (name, help, values) in [
+            (
+                "gateway_listen_queue_connections",
+                "Connections that wait to be accepted.",
+                queues(|queue| queue.waiting),
+            ),
+            (
+                "gateway_listen_queue_limit_connections",
+                "Connections that may wait to be accepted.",
+                queues(|queue| queue.most),
+            ),
+        ] {
+            let values: Vec<_> = values.collect();
+            let values = values.iter().map(|(at, value)| ("listener", at.as_str(), *value));
+            page.numbers(gauge(name, help), values);
+        }
         let help = "Memory that workers have resident, shared pages of each included.";
         page.numbers(gauge("gateway_workers_resident_bytes", help), [("", "", resident)]);
     }

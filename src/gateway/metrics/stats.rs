@@ -19,6 +19,7 @@ impl Snapshot {
         all.number("pid", self.pid.into());
         // How many workers have something to do.
         all.number("load", self.workers().filter(|it| it.in_flight > 0).count() as u64);
+        all.number("listen_queue", self.queues.iter().map(|it| it.waiting).sum());
         let listen_queue_errors =
             self.places.iter().map(|it| it.total("gateway_accept_errors_total"));
         all.number("listen_queue_errors", listen_queue_errors.sum());
@@ -28,6 +29,14 @@ impl Snapshot {
         let mut exits = Members::object(all.member("exits"));
         self.ends.iter().for_each(|(cause, count)| exits.number(cause, *count));
         drop(exits);
+        let mut sockets = Members::array(all.member("sockets"));
+        for queue in &self.queues {
+            let mut socket = Members::object(sockets.element());
+            socket.text("name", queue.listener.as_bytes());
+            socket.number("queue", queue.waiting);
+            socket.number("max_queue", queue.most);
+        }
+        drop(sockets);
         let mut workers = Members::array(all.member("workers"));
         self.places.iter().for_each(|place| place.show(workers.element()));
         drop(workers);

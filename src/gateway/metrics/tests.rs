@@ -31,6 +31,7 @@ impl World {
             ends: vec![("told", 1), ("out_of_memory", 0)],
             reloads: 2,
             reloads_failed: 1,
+            queues: Vec::new(),
         }
     }
 
@@ -130,6 +131,15 @@ fn a_page_has_what_all_workers_count() {
 }
 
 #[test]
+fn a_label_cannot_end_before_its_end() {
+    let mut snapshot = World::new(1).snapshot(&[Some("ready")], false);
+    let listener = "a\"b\\c\nd".to_owned();
+    snapshot.add_queue(Queue { listener, waiting: 1, most: 2 });
+    let page = samples(&text(&snapshot));
+    assert_eq!(page[r#"gateway_listen_queue_connections{listener="a\"b\\c\nd"}"#], 1.0);
+}
+
+#[test]
 fn a_page_has_the_phases_of_all_workers() {
     let world = World::new(2);
     world.note(0, 2);
@@ -155,14 +165,20 @@ fn statistics_have_the_keys_of_uwsgi() {
     world.counters[0].sent.plus(10);
     world.counters[0].in_flight.plus(1);
     world.note(0, 2000);
-    let (page, media_type) = world.snapshot(&[Some("ready"), None], true).stats();
+    let mut snapshot = world.snapshot(&[Some("ready"), None], true);
+    for (waiting, most) in [(1, 100), (2, 200)] {
+        snapshot.add_queue(Queue { listener: "[::1]:80".into(), waiting, most });
+    }
+    let (page, media_type) = snapshot.stats();
     assert_eq!(media_type, b"application/json");
     let page = String::from_utf8(page).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
         concat!(
-            r#"{{"version":"libgateway/{}","pid":1,"load":1,"listen_queue_errors":0,"#,
+            r#"{{"version":"libgateway/{}","pid":1,"load":1,"listen_queue":3,"#,
+            r#""listen_queue_errors":0,"#,
             r#""spawned":3,"reloads":2,"reloads_failed":1,"exits":{{"told":1,"out_of_memory":0}},"#,
+            r#""sockets":[{{"name":"[::1]:80","queue":3,"max_queue":300}}],"#,
             r#""workers":[{{"id":1,"pid":100,"accepting":0,"requests":7,"delta_requests":3,"#,
             r#""exceptions":0,"harakiri_count":0,"status":"busy","rss":0,"generation":0,"#,
             r#""connections":0,"in_flight":1,"running_time":4000,"last_spawn":0,"#,
@@ -179,6 +195,8 @@ fn statistics_have_the_keys_of_uwsgi() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
     /// Whatever is counted, by whomever, and whoever dies: what only grows never falls.
     #[test]
     fn nothing_goes_backwards(steps in proptest::collection::vec((0_usize..3, 0_u8..8, 0_u64..1 << 40), 1..60)) {

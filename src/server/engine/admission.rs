@@ -2,14 +2,16 @@
 //! beside them; none for the pages about the server, which are answered here.
 
 use std::fmt;
+use std::sync::Weak;
 
 use crate::conf::settings::Settings;
 use crate::gateway::exchange::Exchange;
-use crate::gateway::metrics::{Place, Snapshot};
+use crate::gateway::metrics::{Place, Queue, Snapshot};
 use crate::gateway::service::Service;
 use crate::server::slot::{Context, Wire};
 use crate::server::terms::{At, Terms};
 use crate::sys::clock;
+use crate::sys::listen::Listening;
 use crate::sys::memory::resident;
 
 /// Stands before the application, if there is anything to guard.
@@ -22,6 +24,8 @@ pub(in crate::server) struct Admission {
     pub(super) is_lame: Option<Box<dyn Fn() -> bool + Send>>,
     /// What pages about the server show.
     pub(super) report: Option<Box<dyn Fn() -> Snapshot + Send>>,
+    /// Whose queues they show.
+    pub(super) listeners: Vec<Weak<Listening>>,
 }
 
 /// What becomes of a request.
@@ -40,8 +44,9 @@ impl Admission {
     pub(super) fn new(settings: &Settings) -> Option<Box<Admission>> {
         let (most, health) = (u64::from(settings.worker_requests), &settings.health_path);
         let health = health.as_bytes().into();
-        (most > 0 || !settings.health_path.is_empty() || settings.has_pages())
-            .then(|| Box::new(Admission { most, health, is_lame: None, report: None }))
+        (most > 0 || !settings.health_path.is_empty() || settings.has_pages()).then(|| {
+            Box::new(Admission { most, health, is_lame: None, report: None, listeners: Vec::new() })
+        })
     }
 
     /// Whether connections are kept free for whoever asks for the server's health.
@@ -76,15 +81,28 @@ impl Admission {
         } else if !x.is_read_only() {
             x.answer_error(wire, 405, "GET or HEAD");
         } else {
-            let snapshot = match &self.report {
+            let mut snapshot = match &self.report {
                 Some(report) => report(),
                 None => alone(wire.context),
             };
+            self.queues().for_each(|queue| snapshot.add_queue(queue));
             let (page, media_type) =
                 if at == At::Metrics { snapshot.prometheus() } else { snapshot.stats() };
             x.answer_page(wire, media_type, &page);
         }
         true
+    }
+}
+
+impl Admission {
+    /// Of sockets whose queues the system tells.
+    fn queues(&self) -> impl Iterator<Item = Queue> {
+        self.listeners.iter().filter_map(|listening| {
+            let listening = listening.upgrade()?;
+            let info = listening.info().ok().filter(|info| info.backlog > 0)?;
+            let (waiting, most) = (info.waiting.into(), info.backlog.into());
+            Some(Queue { listener: listening.local().to_owned(), waiting, most })
+        })
     }
 }
 
