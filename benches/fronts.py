@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from ask import SCENARIOS, free_port, one_answer, wrk
-from run import Others
 from servers import cpu_ns, tree
+
+from run import Others
 
 NGINX = """
 daemon off; master_process off; pid {where}/{name}.pid; error_log stderr crit;
@@ -109,7 +110,7 @@ class Pair:
             NGINX.format(
                 where=where, name=file, port=self.port, passes=protocol, params=params,
                 keep=KEEP[0] if keep else "", more=KEEP[1] if keep else "",
-            )  # fmt: skip
+            )
         )
         pin = ["taskset", "-c", str(core)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
