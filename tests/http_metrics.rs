@@ -308,6 +308,26 @@ fn every_worker_tells_of_all() {
     }
 }
 
+#[test]
+fn a_request_that_hangs_is_seen_and_so_is_who_has_it() {
+    let server =
+        master(&[&["worker_model=fork", "workers=2", "heartbeat_timeout=0"], &PAGES[..]].concat());
+    let mut stuck = server.connect();
+    stuck.send("GET /hang?secret HTTP/1.1\r\nHost: x\r\n\r\n");
+    let hangs = "[(w['pid'], c['phase'], c['vars'][1]) for w in it['workers'] for c in w['cores'] \
+                 if '/hang' in c['vars'][1]]";
+    let mut seen = String::new();
+    until("it is in the application", || {
+        seen = read_json(&server.get("/stats"), hangs).concat();
+        seen.contains("'app', 'REQUEST_URI=/hang?secret'")
+    });
+    let who = server.workers().into_iter().find(|pid| seen.contains(&format!("({pid}, ")));
+    kill(who.expect("one of the workers"), SIGKILL);
+    until("it is gone with its worker", || read_json(&server.get("/stats"), hangs) == ["[]"]);
+    drop(stuck);
+    server.stop();
+}
+
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// `gateway.NAME` of a request with these header fields.

@@ -1,6 +1,6 @@
 //! Writing JSON (RFC 8259): strings of any octets, and the commas between members.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// Append a string.  Its text is that of `octets`, which may be anything: what is not UTF-8 appears as
 /// `\xhh` for each octet, as in the text of other logs (in JSON, whose backslash is `\\`: `\\xhh`).
@@ -107,12 +107,11 @@ impl Drop for Members<'_> {
 
 /// Nanoseconds as seconds: exactly, without an exponent, and without zeros that say nothing.
 pub fn seconds(out: &mut Vec<u8>, ns: u64) {
-    let mut text = String::new();
     let (whole, fraction) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    // Into a String, which takes everything.
-    let _ = write!(text, "{whole}.{fraction:09}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    out.extend_from_slice(text.as_bytes());
+    // Into memory, which takes everything.
+    let _ = write!(out, "{whole}.{fraction:09}");
+    while out.pop_if(|last| *last == b'0').is_some() {}
+    out.pop_if(|last| *last == b'.');
 }
 
 #[cfg(test)]

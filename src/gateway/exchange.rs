@@ -580,13 +580,10 @@ impl Exchange {
         self.env.borrow().path_info() == path
     }
 
-    /// The path that it asks for, with what leads to the application.
-    pub fn with_path<T>(&self, see: impl FnOnce(&[u8]) -> T) -> T {
+    /// The path that it asks for: what leads to the application, and the rest.
+    pub fn with_path<T>(&self, see: impl FnOnce(&[u8], &[u8]) -> T) -> T {
         let env = self.env.borrow();
-        match env.script_name() {
-            b"" => see(env.path_info()),
-            prefix => see(&[prefix, env.path_info()].concat()),
-        }
+        see(env.script_name(), env.path_info())
     }
 
     /// Whether it only asks to see something.

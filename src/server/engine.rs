@@ -165,6 +165,7 @@ impl Engine {
                 || setup.stack.hooks.access.is_some()
                 || setup.has_phases(),
             phased: setup.has_phases(),
+            measures: setup.settings.measures(),
             limited: setup.settings.limits_requests(),
             seat: recorder.seat(0),
             service,

@@ -171,7 +171,7 @@ fn measured(wire: &Wire<'_>, x: &Exchange, status: u16, now: u64) -> Phases {
         ended: now,
     };
     let (phases, settings) = (moments.phases(), &context.setup.settings);
-    if moments.reached_app() && settings.measures() {
+    if moments.reached_app() && context.measures {
         context.seat.timings().note(&phases);
     }
     let took = Duration::from_nanos(phases.all().iter().sum());

@@ -352,6 +352,8 @@ pub(super) struct Context {
     pub(super) timed: bool,
     /// And in which phases.
     pub(super) phased: bool,
+    /// For histograms.
+    pub(super) measures: bool,
     /// Whether there is a limit to it.
     pub(super) limited: bool,
     /// Where this thread says what it does.

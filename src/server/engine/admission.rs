@@ -72,7 +72,7 @@ impl Admission {
     /// Answer a request for a page about the server.  False: it is for the application.
     pub(in crate::server) fn show(&self, wire: &Wire<'_>, terms: &Terms) -> bool {
         let x = &wire.slot.exchange;
-        let at = x.with_path(|path| terms.pages.at(path));
+        let at = x.with_path(|prefix, path| terms.pages.at(prefix, path));
         if at == At::App {
             return false;
         }
@@ -109,7 +109,7 @@ impl Admission {
 /// Of a server without an arbiter.
 fn alone(context: &Context) -> Snapshot {
     let pid = std::process::id();
-    let timed = context.setup.settings.measures();
+    let timed = context.measures;
     let (counters, flights) = (context.service.counters(), context.seat.flights());
     let place = Place::read(0, counters, flights, timed, clock::monotonic_ns());
     let place = Place {
