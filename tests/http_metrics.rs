@@ -338,7 +338,10 @@ fn variable(client: &mut Client, name: &str, fields: &str) -> String {
 
 #[test]
 fn the_trace_of_a_request_is_handed_on_if_it_is_one() {
-    let server = Server::app(&["bind=scgi://{ip}:9092"]);
+    let log = scratch("trace");
+    let accesslog = format!("accesslog={}", log.display());
+    let format = "access_log_format=%(m)s %({gateway.trace_id}e)s %({gateway.tracestate}e)s";
+    let server = Server::app(&["bind=scgi://{ip}:9092", &accesslog, format]);
     let mut client = server.connect();
     let good = format!("Traceparent: {PARENT}\r\ntracestate: a=1\r\ntracestate: b=2\r\n");
     for (name, value) in [
@@ -387,6 +390,10 @@ fn the_trace_of_a_request_is_handed_on_if_it_is_one() {
     front.read_to_string(&mut answer).expect("an answer");
     assert!(answer.ends_with("\r\n\r\n0af7651916cd43dd8448eb211c80319c"), "{answer}");
     server.stop();
+    let lines = std::fs::read_to_string(&log).expect("the log");
+    assert_eq!(lines.lines().next(), Some("GET 0af7651916cd43dd8448eb211c80319c a=1,b=2"));
+    assert_eq!(lines.lines().nth(4), Some("GET - -"));
+    let _ = std::fs::remove_file(log);
 }
 
 #[test]

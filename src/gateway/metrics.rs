@@ -102,7 +102,7 @@ const TIMEOUTS: &str = "gateway_timeouts_total";
 const TIMEOUTS_HELP: &str = "Times that something took too long, by the option that says so.";
 
 /// What a worker counts, those of one family together.
-const SERIES: [Series; 31] = [
+const SERIES: [Series; 30] = [
     series("gateway_connections_accepted_total", "Connections accepted or adopted.", "", |it| {
         it.accepted.get()
     }),
@@ -178,9 +178,6 @@ const SERIES: [Series; 31] = [
         "",
         |it| it.unrecorded.get(),
     ),
-    series("gateway_responses_other_total", "Responses with a status of no class.", "", |it| {
-        it.status[0].get()
-    }),
 ];
 
 fn limit(counters: &Counters, limit: Limit) -> u64 {
