@@ -158,6 +158,8 @@ fn a_worker_whose_thread_never_returns_ends_after_graceful_timeout() {
 #[test]
 fn a_graceful_stop_waits_for_a_thread() {
     let server = Server::start(&pool(), &["{}", "workers=1", "threads=1"]);
+    // Its worker is there.
+    server.get("/hello");
     let mut client = server.connect();
     client.send("GET /hello?ms=1000 HTTP/1.1\r\nHost: x\r\n\r\n");
     std::thread::sleep(std::time::Duration::from_millis(300));
