@@ -614,7 +614,7 @@ impl Link for Wire<'_> {
 
     fn finished(&self, x: &Exchange) {
         if self.context.timed {
-            record::finished(self, x, clock::monotonic_ns());
+            record::finished(self, x);
         }
     }
 }
