@@ -7,6 +7,7 @@ pub(crate) use spawned::heed;
 mod cgi;
 mod inline;
 mod presence;
+mod report;
 mod spawned;
 mod watcher;
 
@@ -468,6 +469,10 @@ fn work(
     }));
     let board = Arc::clone(context.all());
     engine.lame_when(move || board.is_lame());
+    let (board, all, flights) =
+        (Arc::clone(context.all()), Arc::clone(&counters.0), Arc::clone(flights));
+    let timed = setup.settings.measures();
+    engine.report_with(move || report::snapshot(&board, &all, &flights, timed));
     if setup.settings.max_requests > 0 {
         engine.retire_after(requests_of_a_worker(&setup), context.leave_permit());
     }

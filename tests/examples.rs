@@ -14,7 +14,7 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below.
-const EXAMPLES: [&str; 16] = [
+const EXAMPLES: [&str; 17] = [
     "cgi_scripts",
     "clock",
     "echo",

@@ -10,10 +10,10 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::exec::Memory;
-use super::settings::WORKERS_MAX;
+use super::settings::{Cause, WORKERS_MAX};
 use crate::base::error::Result;
 use crate::sys::clock::monotonic_ms;
-use crate::sys::proc::{Exit, Pid};
+use crate::sys::proc::{Exit, Pid, pid};
 use crate::sys::shm::{Mapped, Mapping, Shared, shared_record};
 
 /// What a worker that was started knows the two parts by.
@@ -50,6 +50,9 @@ shared_record! {
         said: AtomicU32,
         rests: AtomicU32,
         seat: AtomicU32,
+        /// Workers that were ever started here, and those of them that were killed.
+        spawns: AtomicU32,
+        kills: AtomicU32,
     }
 }
 
@@ -62,6 +65,15 @@ shared_record! {
         lame: AtomicU32,
         /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
         holders: [AtomicU64; WORKERS_MAX],
+        /// Workers that were started.
+        starts: AtomicU64,
+        /// Those that have ended, by their cause.
+        ends: [AtomicU64; Cause::ALL.len()],
+        /// Reloads that ended well, and others.
+        reloads: AtomicU64,
+        reloads_failed: AtomicU64,
+        /// The arbiter's process.
+        arbiter: AtomicI32,
     }
 }
 
@@ -106,6 +118,37 @@ impl Board {
         self.common[0].used.fetch_max(slot as u32 + 1, Ordering::AcqRel);
     }
 
+    /// In the arbiter: a worker was started there.
+    pub(super) fn count_start(&self, slot: usize) {
+        self.common[0].starts.fetch_add(1, Ordering::Relaxed);
+        self.slots[slot].spawns.fetch_add(1, Ordering::Relaxed);
+        self.common[0].arbiter.store(pid(), Ordering::Relaxed);
+    }
+
+    /// In the arbiter: the worker there has ended; `killed`: by the arbiter.
+    pub(super) fn count_end(&self, slot: usize, cause: Cause, killed: bool) {
+        self.common[0].ends[cause as usize].fetch_add(1, Ordering::Relaxed);
+        self.slots[slot].kills.fetch_add(killed.into(), Ordering::Relaxed);
+    }
+
+    /// In the arbiter: a reload has ended.
+    pub(super) fn count_reload(&self, well: bool) {
+        let Common { reloads, reloads_failed, .. } = &self.common[0];
+        if well { reloads } else { reloads_failed }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the arbiter has counted, as every worker sees it.
+    pub fn tally(&self) -> Counted {
+        let Common { starts, ends, reloads, reloads_failed, arbiter, .. } = &self.common[0];
+        Counted {
+            arbiter: arbiter.load(Ordering::Relaxed),
+            starts: starts.load(Ordering::Relaxed),
+            ends: Cause::ALL.map(|it| (it.name(), ends[it as usize].load(Ordering::Relaxed))),
+            reloads: reloads.load(Ordering::Relaxed),
+            reloads_failed: reloads_failed.load(Ordering::Relaxed),
+        }
+    }
+
     /// Whether all of them are about to stop, and serve until then.
     pub fn is_lame(&self) -> bool {
         self.common[0].lame.load(Ordering::Acquire) != 0
@@ -137,6 +180,21 @@ impl Board {
             let _ = holder.compare_exchange(age + 1, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
+}
+
+/// What an arbiter has counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// Its process.
+    pub arbiter: Pid,
+    /// Workers that were started.
+    pub starts: u64,
+    /// Why workers have ended, and how many did.
+    pub ends: [(&'static str, u64); Cause::ALL.len()],
+    /// Reloads that ended well.
+    pub reloads: u64,
+    /// Reloads that did not.
+    pub reloads_failed: u64,
 }
 
 impl Deref for Board {
@@ -224,6 +282,11 @@ impl WorkerSlot {
     /// Whether others serve on while it stops.
     pub fn retires(&self) -> bool {
         self.retires.load(Ordering::Acquire) != 0
+    }
+
+    /// How many workers were ever started in this place, and how many of them the arbiter has killed.
+    pub fn lives(&self) -> (u32, u32) {
+        (self.spawns.load(Ordering::Relaxed), self.kills.load(Ordering::Relaxed))
     }
 
     /// Which of several sockets at one address is its own.
@@ -316,6 +379,26 @@ mod tests {
         assert!(!board.has_ticket(7) && board.take_ticket(8, 2));
         assert!(board.take_ticket(9, 3), "a new configuration allows more");
         assert!(!board.take_ticket(10, 0));
+    }
+
+    #[test]
+    fn what_the_arbiter_counts_is_seen_by_all() {
+        let board = Board::new(2).unwrap();
+        board.count_start(1);
+        board.count_start(1);
+        board.count_end(1, Cause::Silent, true);
+        board.count_end(0, Cause::Own, false);
+        board.count_reload(true);
+        board.count_reload(false);
+        board.count_reload(false);
+        let all = board.tally();
+        assert_eq!((all.arbiter, all.starts, all.reloads, all.reloads_failed), (pid(), 2, 1, 2));
+        let some: Vec<_> = all.ends.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(some, [("own", 1), ("silent", 1)]);
+        assert_eq!((board[0].lives(), board[1].lives()), ((0, 0), (2, 1)));
+        board[1].assign(7);
+        assert_eq!(board[1].lives(), (2, 1), "of all that were there");
+        assert!(Cause::ALL.iter().enumerate().all(|(n, cause)| n == *cause as usize));
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Arbiter {
         let tally = self.handle.tally();
         tally.exited.fetch_add(1, Ordering::Relaxed);
         let forced = worker.verdict.is_some() || worker.told == Some(StopMode::Kill);
-        if forced && matches!(exit, Exit::Signal(SIGKILL | SIGABRT)) {
+        let killed = forced && matches!(exit, Exit::Signal(SIGKILL | SIGABRT));
+        if killed {
             tally.killed.fetch_add(1, Ordering::Relaxed);
         }
         if was_ready {
@@ -80,6 +81,7 @@ impl Arbiter {
             self.places[slot].ticket = Some(worker.age);
         }
         let cause = self.cause_of(worker, exit);
+        self.board.count_end(slot, cause, killed);
         let who = &worker.body;
         match exit {
             Exit::Code(0) => {}

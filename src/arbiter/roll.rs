@@ -349,6 +349,7 @@ impl Arbiter {
 
     fn tell_reloaded(&self, failure: Option<Error>) {
         let tally = self.handle.tally();
+        self.board.count_reload(failure.is_none());
         match &failure {
             None => {
                 tally.reloads.fetch_add(1, Ordering::Relaxed);

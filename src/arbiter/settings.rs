@@ -145,6 +145,34 @@ pub enum Cause {
     Overdue = 7,
 }
 
+impl Cause {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Cause; 8] = [
+        Cause::Own,
+        Cause::Told,
+        Cause::Boot,
+        Cause::Silent,
+        Cause::Late,
+        Cause::Memory,
+        Cause::OutOfMemory,
+        Cause::Overdue,
+    ];
+
+    /// What it is called where it is counted.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Own => "own",
+            Cause::Told => "told",
+            Cause::Boot => "boot",
+            Cause::Silent => "silent",
+            Cause::Late => "late",
+            Cause::Memory => "memory",
+            Cause::OutOfMemory => "out_of_memory",
+            Cause::Overdue => "overdue",
+        }
+    }
+}
+
 /// What an arbiter tells of, in its own thread.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {

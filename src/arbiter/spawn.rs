@@ -214,6 +214,7 @@ impl Arbiter {
         let body = started.inspect_err(|_| self.board[slot].vacate())?;
         self.spawned += 1;
         self.handle.tally().spawned.fetch_add(1, Ordering::Relaxed);
+        self.board.count_start(slot);
         let worker = Worker {
             body,
             age,

@@ -14,6 +14,11 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// `n` more, from any thread.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
     /// `n` more, from the loop: a load and a store, for there is no other writer.
     #[inline]
     pub fn plus(&self, n: u64) {

@@ -5,6 +5,7 @@ pub mod arena;
 pub mod buf;
 pub mod counter;
 pub mod error;
+pub mod json;
 pub mod log;
 pub mod octets;
 pub mod slab;

@@ -79,6 +79,20 @@ impl LocalTime {
         out
     }
 
+    /// `2026-11-21T08:34:36.123456+00:00`, the form of RFC 3339.
+    pub fn rfc3339(&self) -> [u8; 32] {
+        let (iso, micros) = (self.iso(), self.unix_ns / 1000 % 1_000_000);
+        let mut out = *b"0000-00-00T00:00:00.000000+00:00";
+        out[..10].copy_from_slice(&iso[..10]);
+        out[11..19].copy_from_slice(&iso[11..19]);
+        for (at, place) in [10_000, 100, 1].into_iter().enumerate() {
+            two(&mut out[20 + 2 * at..22 + 2 * at], (micros / place % 100) as u16);
+        }
+        out[26..29].copy_from_slice(&iso[20..23]);
+        out[30..32].copy_from_slice(&iso[23..25]);
+        out
+    }
+
     /// `08:34:36 +0000` into 14 octets that hold the punctuation already.
     fn time_and_zone(&self, out: &mut [u8]) {
         two(&mut out[0..2], self.hour.into());
@@ -134,6 +148,14 @@ mod tests {
             assert_eq!(text(&time.iso()), iso);
             assert_eq!(text(&time.clf()), clf);
         }
+    }
+
+    #[test]
+    fn a_moment_of_rfc_3339_has_its_fraction_and_its_zone() {
+        let time = LocalTime::utc(1_795_250_076_012_345_678);
+        assert_eq!(text(&time.rfc3339()), "2026-11-21T08:34:36.012345+00:00");
+        let time = LocalTime { offset: -150, ..time };
+        assert_eq!(text(&time.rfc3339()), "2026-11-21T08:34:36.012345-02:30");
     }
 
     #[test]

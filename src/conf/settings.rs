@@ -99,6 +99,11 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     pub proxy_allow_ips: Networks,
     pub forwarded_for: bool,
+    pub timings: Option<bool>,
+    pub metrics_path: String,
+    pub stats_path: String,
+    pub stats_only: bool,
+    pub slow_request: Duration,
 }
 
 impl Default for Settings {
@@ -159,6 +164,11 @@ impl Default for Settings {
             proxy_protocol: ProxyProtocol::Off,
             proxy_allow_ips: Networks::default(),
             forwarded_for: false,
+            timings: None,
+            metrics_path: String::new(),
+            stats_path: String::new(),
+            stats_only: false,
+            slow_request: Duration::ZERO,
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -260,6 +270,20 @@ impl Settings {
         !self.request_timeout.is_zero() || !self.stream_timeout.is_zero()
     }
 
+    /// Whether a page about the server is served somewhere.
+    pub fn has_pages(&self) -> bool {
+        let is_set = |it: &Settings| {
+            !it.metrics_path.is_empty() || !it.stats_path.is_empty() || it.stats_only
+        };
+        let own = self.listeners.iter().filter(|listener| listener.has_own());
+        is_set(self) || own.map(|listener| self.of(listener)).any(|own| is_set(&own))
+    }
+
+    /// Whether it is measured how long requests take.
+    pub fn measures(&self) -> bool {
+        self.timings.unwrap_or_else(|| self.has_pages())
+    }
+
     /// Where bodies are spooled.
     pub fn spool_directory(&self) -> PathBuf {
         if self.spool_dir.as_os_str().is_empty() {
@@ -300,6 +324,7 @@ impl Settings {
         if !self.health_path.is_empty() && !self.health_path.starts_with('/') {
             report(format!("health_path = {}: a path begins with /", self.health_path));
         }
+        self.check_pages().into_iter().for_each(&mut report);
         if self.memory_hard > 0 && self.memory_soft >= self.memory_hard {
             report(format!(
                 "memory_soft = {}: a worker would be killed first (memory_hard = {})",
@@ -316,6 +341,18 @@ impl Settings {
         let identity = self.identity().and_then(|who| who.map_or(Ok(()), |who| who.check()));
         problems.extend(identity.err());
         problems
+    }
+
+    /// Paths of pages that none can have.
+    fn check_pages(&self) -> Vec<String> {
+        let pages = [("metrics_path", &self.metrics_path), ("stats_path", &self.stats_path)];
+        let wrong = pages.iter().filter(|(_, path)| !path.is_empty() && !path.starts_with('/'));
+        let mut found: Vec<_> =
+            wrong.map(|(name, path)| format!("{name} = {path}: a path begins with /")).collect();
+        if !self.metrics_path.is_empty() && self.metrics_path == self.stats_path {
+            found.push(format!("stats_path = {}: metrics_path is there", self.stats_path));
+        }
+        found
     }
 
     /// Parts of a head that may be larger than all of it.
@@ -347,8 +384,9 @@ impl Settings {
             report(format!("bind: {at}: {problem}"));
         }
         if listener.has_own() {
-            let known = self.check_head();
-            let of_its_own = self.of(listener).check_head().into_iter();
+            let all = |it: &Settings| [it.check_head(), it.check_pages()].concat();
+            let known = all(self);
+            let of_its_own = all(&self.of(listener)).into_iter();
             of_its_own
                 .filter(|problem| !known.contains(problem))
                 .for_each(|problem| report(format!("bind: {at}: {problem}")));

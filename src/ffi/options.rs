@@ -118,6 +118,16 @@ pub const GW_OPT_PROXY_PROTOCOL: u32 = 71;
 pub const GW_OPT_PROXY_ALLOW_IPS: u32 = 72;
 /// truth
 pub const GW_OPT_FORWARDED_FOR: u32 = 73;
+/// truth; auto by name only
+pub const GW_OPT_TIMINGS: u32 = 80;
+/// by name only
+pub const GW_OPT_METRICS_PATH: u32 = 81;
+/// by name only
+pub const GW_OPT_STATS_PATH: u32 = 82;
+/// truth
+pub const GW_OPT_STATS_ONLY: u32 = 83;
+/// ms
+pub const GW_OPT_SLOW_REQUEST: u32 = 84;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

@@ -63,6 +63,8 @@ shared_record! {
         pub untrusted: Counter,
         /// Requests that were answered with 404 since no application is mounted for them.
         pub unmounted: Counter,
+        /// Requests that those had begun who were in this place before the worker.
+        pub before: Counter,
     }
 }
 
@@ -88,6 +90,7 @@ impl Counters {
         for now in [&self.connections, &self.in_flight, &self.running] {
             now.plus(now.get().wrapping_neg());
         }
+        self.before.plus(self.requests.get().wrapping_sub(self.before.get()));
     }
 
     /// A response with this status went out.
@@ -119,6 +122,7 @@ mod tests {
             [&counters.requests, &counters.in_flight, &counters.connections].map(Counter::get)
         };
         assert_eq!((now(&all[0]), now(&all[1])), ([0, 0, 0], [3, 0, 0]));
+        assert_eq!((all[0].before.get(), all[1].before.get()), (0, 3));
         one.as_ref().connections.plus(1);
         one.as_ref().connections.down();
         assert_eq!(now(one.as_ref()), [3, 0, 0]);

@@ -8,7 +8,7 @@ use crate::base::buf::ReadBuf;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{Octets, Pair};
 use crate::sys::sock::Peer;
-use crate::wire::{Framing, Head, Span, TargetForm, Version, percent};
+use crate::wire::{Framing, Head, Span, TargetForm, Version, percent, trace};
 
 use super::abi::{ENV_HAS_BODY, Environ};
 
@@ -149,11 +149,41 @@ impl Environ {
             b"wsgi.url_scheme" | b"REQUEST_SCHEME" => self.url_scheme,
             b"HTTPS" if self.url_scheme.as_slice() == b"https" => Octets::new(b"on"),
             b"gateway.request_id" => self.exchange().map_or(Octets::MISSING, |x| x.request_id()),
+            b"gateway.trace_id"
+            | b"gateway.parent_id"
+            | b"gateway.trace_flags"
+            | b"gateway.tracestate" => self.trace(name),
             _ => CONSTANTS
                 .iter()
                 .find(|(known, _)| *known == name)
                 .map_or(Octets::MISSING, |(_, value)| Octets::new(value)),
         }
+    }
+
+    /// What the request says of its trace, if all of that is as it should be.
+    #[cold]
+    fn trace(&self, name: &[u8]) -> Octets<'static> {
+        let field = |name: &[u8]| match self
+            .all_own_vars()
+            .iter()
+            .rev()
+            .find(|it| it.name.as_slice() == name)
+        {
+            Some(var) => var.value,
+            None => self.joined(&name[b"HTTP_".len()..]),
+        };
+        let value = field(b"HTTP_TRACEPARENT");
+        let octets = value.as_slice();
+        let Some(parent) = trace::parent(octets) else { return Octets::MISSING };
+        Octets::new(match name {
+            b"gateway.trace_id" => parent.trace_id.of(octets),
+            b"gateway.parent_id" => parent.parent_id.of(octets),
+            b"gateway.trace_flags" => parent.flags.of(octets),
+            _ => {
+                let state = field(b"HTTP_TRACESTATE");
+                return if trace::is_state(state.as_slice()) { state } else { Octets::MISSING };
+            }
+        })
     }
 
     fn content_length_text(&self) -> Octets<'static> {

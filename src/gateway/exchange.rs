@@ -69,7 +69,7 @@ pub trait Link {
     /// Give the request to whoever asks for requests; it comes back when too many wait already.
     fn offer(&self, request: Deferred) -> std::result::Result<(), Deferred>;
     /// The head is about to be committed; false: its time is over, and the client has another answer.
-    /// Asked where the service is `limited`.
+    /// Asked where the service is `limited`, or its answers are timed.
     fn may_commit(&self) -> bool {
         true
     }
@@ -657,6 +657,17 @@ impl Exchange {
         let Some(Found { len, .. }) = self.mount.get() else { return env.path_info() == path };
         let (_, prefix) = env.script_name().split_at(env.script_name().len() - len);
         path.strip_prefix(prefix) == Some(env.path_info())
+    }
+
+    /// The path that it asks for: what leads to the application, and the rest.
+    pub fn with_path<T>(&self, see: impl FnOnce(&[u8], &[u8]) -> T) -> T {
+        let env = self.env.borrow();
+        see(env.script_name(), env.path_info())
+    }
+
+    /// Whether it only asks to see something.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.env.borrow().request_method(), b"GET" | b"HEAD")
     }
 
     /// The application was not called in time, and is not.

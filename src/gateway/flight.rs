@@ -18,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::timing::Timings;
 use crate::base::error::Result;
 use crate::sys::shm::{self, Mapped as _, Mapping, Shared, shared_record};
 
@@ -143,10 +144,12 @@ pub struct Flights {
     stock: Shared<Stock>,
     /// Who is in the application: see [`Seat::enter`].
     seats: Shared<AtomicU64>,
+    /// How long requests took, where that is measured.
+    timings: Shared<Timings>,
 }
 
 /// What the arrays are called that make it up.
-const NAMES: [&CStr; 4] = [c"desks", c"requests", c"stock", c"seats"];
+const NAMES: [&CStr; 5] = [c"desks", c"requests", c"stock", c"seats", c"timings"];
 
 /// Where a process has arrays from that another has made.
 pub trait Given {
@@ -165,29 +168,37 @@ impl Flights {
             if file { Shared::with_file(name, len) } else { Shared::new(len) }
         }
         let blocks = (places * BLOCKS).min(BLOCKS_MAX);
-        let [desks, records, stock, seats] = NAMES;
+        let [desks, records, stock, seats, timings] = NAMES;
         Ok(Flights {
             desks: array(desks, places, files)?,
             records: array(records, blocks * BLOCK, files)?,
             stock: array(stock, 1, files)?,
             seats: array(seats, places * SEATS, files)?,
+            timings: array(timings, places, files)?,
         })
     }
 
     /// Another process's.
     pub fn given(from: &impl Given) -> Result<Self> {
-        let [desks, records, stock, seats] = NAMES;
+        let [desks, records, stock, seats, timings] = NAMES;
         Ok(Flights {
             desks: from.array(desks)?,
             records: from.array(records)?,
             stock: from.array(stock)?,
             seats: from.array(seats)?,
+            timings: from.array(timings)?,
         })
     }
 
     /// How to map each of its arrays, where that can be done.
-    pub fn mappings(&self) -> [Option<Mapping>; 4] {
-        [self.desks.mapping(), self.records.mapping(), self.stock.mapping(), self.seats.mapping()]
+    pub fn mappings(&self) -> [Option<Mapping>; 5] {
+        let Flights { desks, records, stock, seats, timings } = self;
+        [desks.mapping(), records.mapping(), stock.mapping(), seats.mapping(), timings.mapping()]
+    }
+
+    /// How long the requests took of the workers in this place.
+    pub fn timings(&self, slot: usize) -> Option<&Timings> {
+        self.timings.get(slot)
     }
 
     fn record(&self, number: Number) -> Option<&Record> {
@@ -315,6 +326,16 @@ impl Seat {
         if let Some(record) = self.flights.record(request) {
             record.end(Phase::Lost as u32, now_ns);
         }
+    }
+
+    /// How long the requests of its worker took.
+    pub fn timings(&self) -> &Timings {
+        &self.flights.timings[self.slot]
+    }
+
+    /// All records of all workers.
+    pub fn flights(&self) -> &Arc<Flights> {
+        &self.flights
     }
 
     /// What is known of a request in flight.

@@ -12,5 +12,7 @@ pub mod flight;
 pub mod head;
 pub mod input;
 pub mod mounts;
+pub mod metrics;
 mod read;
 pub mod service;
+pub mod timing;

@@ -27,6 +27,9 @@ pub struct Service {
     pub streaming: bool,
     /// There is a limit to how long a request may take.
     pub limited: bool,
+    /// Whoever drives a request is asked before its head is committed: there is a limit, or somebody
+    /// wants to know when that is.
+    pub asks: bool,
     /// Octets of a request body that stay in memory.
     pub body_buffer: usize,
     /// Where longer ones are spooled.

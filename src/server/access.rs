@@ -3,11 +3,16 @@
 //! The text is gunicorn's, with one difference: what a client sent is escaped so that no request
 //! can end a field or a line, or reach a terminal.  As in Apache's logs, `"` and `\` get a
 //! backslash, control characters and everything that is not ASCII become `\n`, `\r`, `\t`, `\xhh`.
+//!
+//! The format `json` is an object for each request instead (`json`).
+
+mod json;
 
 use std::borrow::Cow;
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::time::LocalTime;
+use crate::gateway::timing::Phases;
 
 /// What a format asks of a request that is over.
 pub trait AccessSource {
@@ -17,6 +22,10 @@ pub trait AccessSource {
     fn pid(&self) -> u32;
     /// Nanoseconds from the request's arrival to the end of its response.
     fn took_ns(&self) -> u64;
+    /// The same, phase by phase, where that is known.
+    fn phases(&self) -> Option<Phases> {
+        None
+    }
     /// The status that was sent.
     fn status(&self) -> u16;
     /// Octets of the response body that were sent: without chunk framing.
@@ -46,10 +55,15 @@ pub trait AccessSource {
     fn response_header(&self, name: &str) -> Option<Cow<'_, [u8]>>;
 }
 
+/// The format of objects.
+const JSON: &str = "json";
+
 /// A compiled format.
 #[derive(Clone, Debug)]
 pub struct Format {
     segments: Vec<Segment>,
+    /// Of no segments: a JSON object.
+    is_json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +133,10 @@ impl Atom {
 impl Format {
     /// Compile a format.  `Kind::Invalid`: the message names the atom and where it stands.
     pub fn parse(text: &str) -> Result<Format> {
+        let is_json = text == JSON;
+        if is_json {
+            return Ok(Format { segments: Vec::new(), is_json });
+        }
         let mut segments = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -147,11 +165,19 @@ impl Format {
         if !literal.is_empty() {
             segments.push(Segment::Literal(literal));
         }
-        Ok(Format { segments })
+        Ok(Format { segments, is_json })
+    }
+
+    /// Whether a line has the phases of its request.
+    pub fn has_phases(&self) -> bool {
+        self.is_json
     }
 
     /// Append the line of one request, without a newline.
     pub fn render(&self, out: &mut Vec<u8>, source: &impl AccessSource) {
+        if self.is_json {
+            return json::render(out, source);
+        }
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text.as_bytes()),

@@ -740,6 +740,9 @@ impl Conn {
         let Some(admission) = &core.admission else { return true };
         let x = &slot.exchange;
         let wire = Wire { fd: self.fd(), slot, context: &core.context };
+        if admission.show(&wire, &self.terms) {
+            return false;
+        }
         match admission.verdict(x, &core.context.service) {
             Verdict::Enter => x.admit(),
             Verdict::Full => x.turn_away(&wire),

@@ -21,6 +21,7 @@ use crate::base::slab::Slab;
 use crate::conf::listener::Protocol;
 use crate::gateway::counters::Counters;
 use crate::gateway::flight::Recorder;
+use crate::gateway::metrics::Snapshot;
 use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
@@ -160,7 +161,11 @@ impl Engine {
             pulled: setup.stack.pulled.then(|| Arc::new(Pulled::new(queue_limit))),
             may_block: setup.may_block(),
             sigpipe_ignored: send::sigpipe_is_ignored(),
-            timed: setup.access.is_some() || setup.stack.hooks.access.is_some(),
+            timed: setup.access.is_some()
+                || setup.stack.hooks.access.is_some()
+                || setup.has_phases(),
+            phased: setup.has_phases(),
+            measures: setup.settings.measures(),
             limited: setup.settings.limits_requests(),
             seat: recorder.seat(0),
             service,
@@ -204,6 +209,7 @@ impl Engine {
         let control = Arc::clone(&engine.control);
         if let Some(admission) = &mut engine.core.admission {
             admission.is_lame = Some(Box::new(move || control.is_lame()));
+            admission.listeners = engine.listeners.iter().map(Arc::downgrade).collect();
         }
         engine.core.context.tell_time();
         engine.resume_accepting();
@@ -261,6 +267,13 @@ impl Engine {
     /// whether the engine retires: that request is answered and no other is accepted.
     pub fn retire_after(&mut self, requests: u64, may_retire: impl Fn() -> bool + Send + 'static) {
         self.core.limit_requests(requests, Box::new(may_retire));
+    }
+
+    /// Pages about the server show what `report` says, instead of this engine alone.
+    pub fn report_with(&mut self, report: impl Fn() -> Snapshot + Send + 'static) {
+        if let Some(admission) = &mut self.core.admission {
+            admission.report = Some(Box::new(report));
+        }
     }
 
     /// Whether a thread did not come back from a request whose time was over, since the last call: the

@@ -15,6 +15,7 @@ use crate::gateway::counters::Counters;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::head::Head;
 use crate::gateway::service::Access;
+use crate::gateway::timing::{Moments, Phases};
 use crate::sys::sock::Peer;
 use crate::sys::{clock, localtime};
 use crate::wire::front::AnyHead;
@@ -125,15 +126,20 @@ fn describe(terms: &Terms, peer: &[u8], reject: &Reject) -> String {
     format!("{text} ({option} = {value})")
 }
 
-/// A request is over at `now`, nanoseconds of the monotonic clock.
-pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
+/// A request is over.
+// Its registers are not to be taken from requests of which nobody is told.
+#[inline(never)]
+pub(super) fn finished(wire: &Wire<'_>, x: &Exchange) {
+    let now = clock::monotonic_ns();
     let began = wire.slot.began.get();
     let took_ns = now.saturating_sub(began);
     let env = x.environ().borrow();
     let head = x.head();
     let status = x.status().unwrap_or(CLIENT_LEFT);
+    let phases = wire.context.phased.then(|| measured(wire, x, status, now));
     if let Some((format, file)) = &wire.context.setup.access {
-        let source = Source { env: &env, head: &head, status, sent: x.body_sent(), took_ns };
+        let source =
+            Source { env: &env, head: &head, status, sent: x.body_sent(), took_ns, phases };
         write_line(format, file, &source);
     }
     if let Some(hook) = &x.service().hooks.access {
@@ -156,12 +162,51 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange, now: u64) {
     }
 }
 
+/// The phases of a request that is over: in the histograms if they are kept, and in the error log if
+/// it was slow.
+fn measured(wire: &Wire<'_>, x: &Exchange, status: u16, now: u64) -> Phases {
+    let Wire { slot, context, .. } = *wire;
+    let moments = Moments {
+        began: slot.began.get(),
+        queued: slot.queued.get(),
+        called: slot.called.get(),
+        answered: slot.answered.get(),
+        ended: now,
+    };
+    let (phases, settings) = (moments.phases(), &context.setup.settings);
+    if moments.reached_app() && context.measures {
+        context.seat.timings().note(&phases);
+    }
+    let took = Duration::from_nanos(phases.all().iter().sum());
+    if !settings.slow_request.is_zero() && took >= settings.slow_request {
+        let env = x.environ().borrow();
+        let [method, target, peer] = [env.request_method, env.request_uri, env.remote_addr];
+        let ms = |ns: u64| ns / 1_000_000;
+        let text = format!(
+            "slow request: {} {} from {} took {} ms (read {}, queue {}, app {}, write {}), status \
+             {status} (slow_request = {})",
+            method.as_slice().escape_ascii(),
+            target.as_slice().escape_ascii(),
+            peer.as_slice().escape_ascii(),
+            took.as_millis(),
+            ms(phases.read),
+            ms(phases.queue),
+            ms(phases.app),
+            ms(phases.write),
+            show_duration(settings.slow_request),
+        );
+        x.log(Level::Warn, text.as_bytes());
+    }
+    phases
+}
+
 struct Source<'a> {
     env: &'a Environ,
     head: &'a Head,
     status: u16,
     sent: u64,
     took_ns: u64,
+    phases: Option<Phases>,
 }
 
 impl AccessSource for Source<'_> {
@@ -175,6 +220,10 @@ impl AccessSource for Source<'_> {
 
     fn took_ns(&self) -> u64 {
         self.took_ns
+    }
+
+    fn phases(&self) -> Option<Phases> {
+        self.phases
     }
 
     fn status(&self) -> u16 {

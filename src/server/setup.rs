@@ -283,6 +283,7 @@ impl Setup {
             threads_by_flags: self.settings.threads.unwrap_or(0) == 0,
             streaming: !self.settings.request_buffering,
             limited: self.settings.limits_requests(),
+            asks: self.settings.limits_requests() || self.has_phases(),
             body_buffer: self.settings.body_buffer as usize,
             spool_dir: self.spool_dir.clone(),
             output_buffer: self.settings.output_buffer,
@@ -290,6 +291,12 @@ impl Setup {
             counters,
             hooks: Arc::clone(&self.stack.hooks),
         }
+    }
+
+    /// Whether somebody wants to know in which phases requests take how long.
+    pub fn has_phases(&self) -> bool {
+        let logs_all = self.access.as_ref().is_some_and(|(format, _)| format.has_phases());
+        self.settings.measures() || !self.settings.slow_request.is_zero() || logs_all
     }
 
     /// How many threads of a worker run applications; 0: its loop does.  Unless that is an option, those

@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) began: Cell<u64>,
     pub(super) queued: Cell<u64>,
     pub(super) called: Cell<u64>,
+    /// When the answer began, where phases are told apart.
+    pub(super) answered: Cell<u64>,
     /// Since when, in milliseconds, whoever does not wait for the body has found nothing of it, and
     /// how much there was; 0: nobody has.
     pub(super) starved: Cell<(u64, u64)>,
@@ -84,6 +86,7 @@ impl Slot {
             began: Cell::new(0),
             queued: Cell::new(0),
             called: Cell::new(0),
+            answered: Cell::new(0),
             starved: Cell::new((0, 0)),
             flight: Cell::new(0),
             gate: Arc::default(),
@@ -358,6 +361,10 @@ pub(super) struct Context {
     pub(super) sigpipe_ignored: bool,
     /// Whether somebody wants to know how long requests take.
     pub(super) timed: bool,
+    /// And in which phases.
+    pub(super) phased: bool,
+    /// For histograms.
+    pub(super) measures: bool,
     /// Whether there is a limit to it.
     pub(super) limited: bool,
     /// Where this thread says what it does.
@@ -610,12 +617,15 @@ impl Link for Wire<'_> {
     }
 
     fn may_commit(&self) -> bool {
-        self.slot.gate.commit(clock::monotonic_ms())
+        if self.context.phased {
+            self.slot.answered.set(clock::monotonic_ns());
+        }
+        !self.context.limited || self.slot.gate.commit(clock::monotonic_ms())
     }
 
     fn finished(&self, x: &Exchange) {
         if self.context.timed {
-            record::finished(self, x, clock::monotonic_ns());
+            record::finished(self, x);
         }
     }
 }

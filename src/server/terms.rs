@@ -30,6 +30,42 @@ pub(super) struct Terms {
     pub(super) body_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) keepalive: Duration,
+    pub(super) pages: Pages,
+}
+
+/// Where the pages about the server are; empty: nowhere.
+#[derive(Debug)]
+pub(super) struct Pages {
+    metrics: Box<[u8]>,
+    stats: Box<[u8]>,
+    /// There is nothing else.
+    is_all: bool,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Whatever the application has.
+    App,
+    /// What was counted, for Prometheus.
+    Metrics,
+    /// The same as JSON.
+    Stats,
+    /// Nothing.
+    Nowhere,
+}
+
+impl Pages {
+    /// What is at this path, of which the beginning may lead to the application.
+    pub(super) fn at(&self, prefix: &[u8], path: &[u8]) -> At {
+        let is = |page: &[u8]| !page.is_empty() && page.strip_prefix(prefix) == Some(path);
+        match self.is_all {
+            _ if is(&self.metrics) => At::Metrics,
+            _ if is(&self.stats) => At::Stats,
+            false => At::App,
+            true => At::Nowhere,
+        }
+    }
 }
 
 impl Terms {
@@ -47,6 +83,11 @@ impl Terms {
             body_timeout: settings.body_timeout,
             write_timeout: settings.write_timeout,
             keepalive: settings.keepalive,
+            pages: Pages {
+                metrics: settings.metrics_path.as_bytes().into(),
+                stats: settings.stats_path.as_bytes().into(),
+                is_all: settings.stats_only,
+            },
         }
     }
 }
@@ -70,5 +111,36 @@ fn limits_of(settings: &Settings) -> Limits {
         field_size: settings.limit_request_field_size as usize,
         head: settings.limit_request_head as usize,
         body: settings.body_limit(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_at_its_path_and_nowhere_else() {
+        let pages = |metrics: &str, stats: &str, is_all| Pages {
+            metrics: metrics.as_bytes().into(),
+            stats: stats.as_bytes().into(),
+            is_all,
+        };
+        let two = pages("/app/m", "/s", false);
+        for (prefix, path, at) in [
+            ("", "/app/m", At::Metrics),
+            ("/app", "/m", At::Metrics),
+            ("/ap", "/m", At::App),
+            ("/app/m", "", At::Metrics),
+            ("", "/s", At::Stats),
+            ("", "/s/", At::App),
+            ("", "/S", At::App),
+            ("", "", At::App),
+            ("", "/", At::App),
+        ] {
+            assert_eq!(two.at(prefix.as_bytes(), path.as_bytes()), at, "{prefix} {path}");
+        }
+        assert_eq!(pages("", "", false).at(b"", b""), At::App);
+        assert_eq!(pages("", "", true).at(b"", b""), At::Nowhere);
+        assert_eq!(pages("/m", "", true).at(b"", b"/x"), At::Nowhere);
     }
 }

@@ -16,6 +16,7 @@ pub mod percent;
 pub mod proxy;
 pub mod scgi;
 pub mod script;
+pub mod trace;
 pub mod uwsgi;
 pub mod variables;
 

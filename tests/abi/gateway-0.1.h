@@ -600,6 +600,11 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_PROXY_PROTOCOL           71  /* GW_PROXY_* */
 #define GW_OPT_PROXY_ALLOW_IPS          72  /* by name only */
 #define GW_OPT_FORWARDED_FOR            73  /* truth */
+#define GW_OPT_TIMINGS                  80  /* truth; auto by name only */
+#define GW_OPT_METRICS_PATH             81  /* by name only */
+#define GW_OPT_STATS_PATH               82  /* by name only */
+#define GW_OPT_STATS_ONLY               83  /* truth */
+#define GW_OPT_SLOW_REQUEST             84  /* ms */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */

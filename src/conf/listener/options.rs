@@ -24,7 +24,7 @@ const KEYS: [(&str, &str); 9] = [
 ];
 
 /// Options that one listener may have for itself, under these keys.
-const OWN: [(&str, &str); 13] = [
+const OWN: [(&str, &str); 16] = [
     ("trust", "forwarded_allow_ips"),
     ("forwarded_for", "forwarded_for"),
     ("proxy_protocol", "proxy_protocol"),
@@ -38,6 +38,9 @@ const OWN: [(&str, &str); 13] = [
     ("body_timeout", "body_timeout"),
     ("write_timeout", "write_timeout"),
     ("keepalive", "keepalive"),
+    ("metrics_path", "metrics_path"),
+    ("stats_path", "stats_path"),
+    ("stats_only", "stats_only"),
 ];
 
 /// The listeners of a list that commas separate; the entries of a list of networks stay together.

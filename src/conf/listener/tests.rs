@@ -275,7 +275,7 @@ fn options_that_make_no_sense_are_refused() {
              rcvbuf, sndbuf, reuse_port, mode, owner, trust, forwarded_for, proxy_protocol, \
              proxy_allow_ips, max_body, limit_request_line, limit_request_fields, \
              limit_request_field_size, limit_request_head, header_timeout, body_timeout, \
-             write_timeout, keepalive",
+             write_timeout, keepalive, metrics_path, stats_path, stats_only",
         ),
     ] {
         let error = text.parse::<Listener>().expect_err(text);

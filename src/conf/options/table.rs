@@ -67,7 +67,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 54] = [
+pub(super) static OPTIONS: [Opt; 59] = [
     opt(
         1,
         c"workers",
@@ -277,7 +277,8 @@ pub(super) static OPTIONS: [Opt; 54] = [
         c"access_log_format",
         Slot::Text(field!(access_log_format)),
         c"%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"",
-        c"A line of the access log, in gunicorn's atoms.",
+        c"A line of the access log, in gunicorn's atoms. json: an object for each request, phases and \
+          trace included.",
     ),
     opt(
         27,
@@ -526,5 +527,46 @@ pub(super) static OPTIONS: [Opt; 54] = [
         c"Whether REMOTE_ADDR, in the environ and in the logs, is the client that X-Forwarded-For or \
           Forwarded name: the last address that is none of forwarded_allow_ips. 0: it is whoever \
           connected.",
+    ),
+    opt(
+        80,
+        c"timings",
+        Slot::AutoBool(field!(timings)),
+        c"auto",
+        c"Whether to measure how long requests take, in the phases read, queue, app and write, for the \
+          pages of metrics_path and stats_path. auto: where there is one of them.",
+    ),
+    opt(
+        81,
+        c"metrics_path",
+        Slot::Text(field!(metrics_path)),
+        c"",
+        c"Where what all workers count and measure is read in Prometheus' text format (0.0.4), whoever \
+          asks: say it for one listener (?metrics_path=/metrics) that only they can reach. The worker \
+          answers, and not the application. Empty: nowhere.",
+    ),
+    opt(
+        82,
+        c"stats_path",
+        Slot::Text(field!(stats_path)),
+        c"",
+        c"The same as JSON, worker by worker and with the requests in flight, under the keys of uWSGI's \
+          stats server. Empty: nowhere.",
+    ),
+    opt(
+        83,
+        c"stats_only",
+        Slot::Bool(field!(stats_only)),
+        c"0",
+        c"Whether there is nothing else: 404 for all but metrics_path and stats_path, so that a listener \
+          of their own (?metrics_path=/metrics&stats_only=1) never reaches the application.",
+    ),
+    opt(
+        84,
+        c"slow_request",
+        Slot::Duration(field!(slow_request)),
+        c"0",
+        c"How long a request may take before it has a line in the error log, at level warn, that says \
+          in which phases. 0: any time.",
     ),
 ];

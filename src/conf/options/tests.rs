@@ -61,6 +61,11 @@ fn numbers_and_names_are_fixed() {
             (71, "proxy_protocol", "enum"),
             (72, "proxy_allow_ips", "text"),
             (73, "forwarded_for", "bool"),
+            (80, "timings", "bool"),
+            (81, "metrics_path", "text"),
+            (82, "stats_path", "text"),
+            (83, "stats_only", "bool"),
+            (84, "slow_request", "ms"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));

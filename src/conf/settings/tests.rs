@@ -333,3 +333,29 @@ fn options_that_a_socket_cannot_have_are_found() {
         ]
     );
 }
+
+#[test]
+fn pages_have_paths_of_their_own_and_are_measured() {
+    let problems = |settings: &Settings| -> Vec<String> {
+        settings.check().iter().map(|error| error.message().to_owned()).collect()
+    };
+    let mut settings = Settings::default();
+    assert!(!settings.has_pages() && !settings.measures());
+    settings.set("timings", "1").unwrap();
+    assert!(!settings.has_pages() && settings.measures());
+    settings.set("timings", "auto").unwrap();
+    for own in ["metrics_path=/m", "stats_path=/s", "stats_only=1"] {
+        let mut settings = settings.clone();
+        settings.set("bind", &format!("127.0.0.1:1?{own}")).unwrap();
+        assert!(settings.has_pages() && settings.measures(), "{own}");
+        assert!(problems(&settings).is_empty(), "{own}");
+        settings.set("timings", "0").unwrap();
+        assert!(!settings.measures());
+    }
+    settings.set("bind", "127.0.0.1:1?stats_path=/m").unwrap();
+    settings.set("metrics_path", "/m").unwrap();
+    let twice = "bind: 127.0.0.1:1: stats_path = /m: metrics_path is there";
+    assert_eq!(problems(&settings), [twice]);
+    settings.set("metrics_path", "m").unwrap();
+    assert_eq!(problems(&settings), ["metrics_path = m: a path begins with /"]);
+}

@@ -40,7 +40,7 @@ impl Exchange {
         {
             return Err(short(promised, known));
         }
-        if self.service.limited && !self.expired.get() && !link.may_commit() {
+        if self.service.asks && !self.expired.get() && !link.may_commit() {
             self.expired.set(true);
             return Err(Error::new(Kind::Closed, "the answer comes too late: request_timeout"));
         }
@@ -242,7 +242,7 @@ impl Exchange {
     }
 
     /// An answer of our own.
-    pub(super) fn answer_error(&self, link: &dyn Link, status: u16, reason: &str) {
+    pub fn answer_error(&self, link: &dyn Link, status: u16, reason: &str) {
         self.answer_told(link, status, reason, reason);
     }
 
@@ -256,18 +256,35 @@ impl Exchange {
             Pair::new(b"Retry-After", b"1"),
         ];
         let fields = if status == 503 { &fields[..] } else { &fields[..1] };
-        let response = Response::new(status, fields).replacing();
-        let known = Some(text.len() as u64);
-        let set = self.head.borrow_mut().set(&response, false);
+        self.answer_whole(link, &Response::new(status, fields).replacing(), text.as_bytes(), told);
+    }
+
+    /// A page of our own, which no application has made.
+    pub fn answer_page(&self, link: &dyn Link, media_type: &[u8], page: &[u8]) {
+        let fields = [
+            Pair::new(b"Content-Type", media_type),
+            // What it says is true now.
+            Pair::new(b"Cache-Control", b"no-store"),
+        ];
+        self.answer_whole(link, &Response::new(200, &fields).replacing(), page, "");
+    }
+
+    fn answer_whole(&self, link: &dyn Link, response: &Response<'_>, body: &[u8], told: &str) {
+        let status = response.status;
+        let known = Some(body.len() as u64);
+        let set = self.head.borrow_mut().set(response, false);
         let committed = set.and_then(|()| self.commit(link, known));
         if let Ok(framed) = committed {
             self.encoder().complain(self.out().buffer(), told.as_bytes());
             if framed.body != BodyMode::Absent {
-                self.queued.set(text.len() as u64);
+                self.queued.set(body.len() as u64);
                 let (encoder, mut out) = (self.encoder(), self.out.borrow_mut());
-                encoder.before(out.buffer(), framed.body, text.len() as u64);
-                out.buffer().extend_from_slice(text.as_bytes());
-                encoder.after(out.buffer(), framed.body);
+                let most = usize::try_from(encoder.piece()).unwrap_or(usize::MAX);
+                for piece in body.chunks(most) {
+                    encoder.before(out.buffer(), framed.body, piece.len() as u64);
+                    out.buffer().extend_from_slice(piece);
+                    encoder.after(out.buffer(), framed.body);
+                }
             }
             if status == 503 {
                 self.encoder().end_busy(self.out().buffer(), framed.body);

@@ -129,3 +129,113 @@ fn the_user_is_what_stands_before_the_colon() {
         assert_eq!(found.as_deref(), user.map(str::as_bytes), "{authorization}");
     }
 }
+
+/// A request whose every octet is its client's.
+struct Hostile<'a>(&'a [u8]);
+
+impl AccessSource for Hostile<'_> {
+    fn time(&self) -> LocalTime {
+        LocalTime::utc(1_795_250_076_012_345_678)
+    }
+
+    fn pid(&self) -> u32 {
+        7
+    }
+
+    fn took_ns(&self) -> u64 {
+        1_500_000
+    }
+
+    fn phases(&self) -> Option<Phases> {
+        Some(Phases { read: 1_000, queue: 0, app: 1_000_000, write: 499_000 })
+    }
+
+    fn status(&self) -> u16 {
+        200
+    }
+
+    fn sent(&self) -> u64 {
+        12
+    }
+
+    fn remote_addr(&self) -> &[u8] {
+        b"127.0.0.1"
+    }
+
+    fn method(&self) -> &[u8] {
+        self.0
+    }
+
+    fn target(&self) -> &[u8] {
+        self.0
+    }
+
+    fn protocol(&self) -> &[u8] {
+        b"HTTP/1.1"
+    }
+
+    fn path(&self) -> &[u8] {
+        self.0
+    }
+
+    fn query(&self) -> &[u8] {
+        self.0
+    }
+
+    fn environ(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        (name != "gateway.parent_id").then(|| self.0.into())
+    }
+
+    fn request_header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn response_header(&self, _name: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+}
+
+fn as_json(octets: &[u8]) -> String {
+    let format = Format::parse("json").unwrap();
+    assert!(format.has_phases());
+    let mut line = Vec::new();
+    format.render(&mut line, &Hostile(octets));
+    String::from_utf8(line).expect("JSON is UTF-8")
+}
+
+#[test]
+fn a_line_may_be_an_object() {
+    let line = as_json(b"/a\"\n\xff");
+    let text = r#""/a\"\n\\xff""#;
+    let expected = format!(
+        concat!(
+            r#"{{"time":"2026-11-21T08:34:36.012345+00:00","pid":7,"remote_addr":"127.0.0.1","#,
+            r#""method":{},"target":{},"protocol":"HTTP/1.1","status":200,"bytes_sent":12,"#,
+            r#""duration":0.0015,"read":0.000001,"queue":0,"app":0.001,"write":0.000499,"#,
+            r#""request_id":{},"trace_id":{},"referer":{},"user_agent":{}}}"#
+        ),
+        text, text, text, text, text, text
+    );
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn an_object_stays_on_its_line_whatever_is_in_it() {
+    let all: Vec<u8> = (0..=255).collect();
+    for octets in [&all[..], b"\xe2\x80\xa8\xc2\x85", b"\xf0\x9f", b"\"}{\"", b"\\"] {
+        let line = as_json(octets);
+        assert!(!line.chars().any(char::is_control));
+        // Quotes that are not escaped come in pairs, two for each text.
+        let mut quotes = 0;
+        let mut rest = line.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\\' => drop(rest.next()),
+                '"' => quotes += 1,
+                _ => {}
+            }
+        }
+        // 17 names, 9 of them with texts.
+        assert_eq!(quotes, 2 * (17 + 9), "{line}");
+    }
+}
