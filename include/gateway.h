@@ -814,9 +814,10 @@ typedef struct gw_stats {           /* what was counted */
     uint64_t unrecorded;            /* requests that were not written down
                                        for gw_arbiter_requests, for want of
                                        room */
-    uint64_t requests_full;         /* answered with 503, since the
-                                       application had worker_requests of
-                                       them */
+    uint64_t requests_full;         /* answered with 503, or with OVERLOADED
+                                       in FastCGI: the application had
+                                       worker_requests of them, or the
+                                       connection as many as it may */
     uint64_t ready;                 /* 1: it serves, and was not told to
                                        stop; 0: tell whoever sends requests
                                        to send no more */

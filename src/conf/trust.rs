@@ -56,11 +56,27 @@ impl Networks {
                     Ok(ip) => IpNet::from(ip.to_canonical()),
                     Err(_) => entry.parse().ok()?,
                 };
-                self.ranges.push((number(network.network()), number(network.broadcast())));
-                self.networks.push(network);
+                self.extend([network]);
             }
         }
         Some(())
+    }
+}
+
+impl Extend<IpNet> for Networks {
+    fn extend<T: IntoIterator<Item = IpNet>>(&mut self, all: T) {
+        for network in all {
+            self.ranges.push((number(network.network()), number(network.broadcast())));
+            self.networks.push(network);
+        }
+    }
+}
+
+impl FromIterator<IpAddr> for Networks {
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(all: T) -> Self {
+        let mut networks = Networks::default();
+        networks.extend(all.into_iter().map(|ip| IpNet::from(ip.to_canonical())));
+        networks
     }
 }
 

@@ -60,7 +60,7 @@ pub struct gw_stats {
     pub request_timeouts: u64,
     /// requests that were not written down for gw_arbiter_requests, for want of room
     pub unrecorded: u64,
-    /// answered with 503, since the application had worker_requests of them
+    /// answered with 503, or with OVERLOADED in FastCGI: the application had worker_requests of them, or the connection as many as it may
     pub requests_full: u64,
     /// 1: it serves, and was not told to stop; 0: tell whoever sends requests to send no more
     pub ready: u64,

@@ -70,8 +70,6 @@ pub(super) struct Conn {
     local: Local,
     /// What its listener allows.
     terms: Arc<Terms>,
-    /// Those are the usual ones.
-    is_usual: bool,
     opening: Opening,
     /// What is spoken, once that is known.
     speech: Speech,
@@ -157,13 +155,11 @@ impl Conn {
         (peer, ip): (Peer, Option<IpAddr>),
         local: Local,
         terms: Arc<Terms>,
-        is_usual: bool,
     ) -> Self {
         Conn {
             fd,
             peer,
             local,
-            is_usual,
             opening: Opening::new(&terms, ip),
             speech: terms.speech.unwrap_or_default(),
             terms,
@@ -199,7 +195,7 @@ impl Conn {
     /// For a FastCGI request that is answered apart from others of its connection.
     pub(super) fn apart(fd: OwnedFd, kin: Kin) -> Self {
         let Kin { peer, local, terms, opening } = kin;
-        let conn = Conn::new(fd, (peer, None), local, terms, false);
+        let conn = Conn::new(fd, (peer, None), local, terms);
         Conn { is_apart: true, opening, speech: Speech::FastCgi(0), ..conn }
     }
 
@@ -280,7 +276,7 @@ impl Conn {
             Some(slot) => slot,
             None => {
                 let mut slot = core.take_slot();
-                if !self.is_usual {
+                if !Arc::ptr_eq(&self.terms, &core.context.terms) {
                     self.dress(&mut slot, core);
                 }
                 slot.eof.set(self.eof);
@@ -468,12 +464,10 @@ impl Conn {
         };
         let (in_head, step) = match opened {
             Opened::Over => {
-                let Slot { buf, decoder, exchange, .. } = &mut **slot;
+                let Slot { buf, decoder, .. } = &mut **slot;
                 let decoder = decoder.get_mut();
                 let found = (decoder.is_in_head(), decoder.decode(buf.get_mut().unread()));
-                if decoder.has_replies() {
-                    decoder.take_replies(exchange.out().buffer());
-                }
+                slot.take_replies();
                 found
             }
             Opened::More => (true, Step { consumed: 0, event: Event::More }),
@@ -682,7 +676,7 @@ impl Conn {
         if x.expects_continue() {
             x.send_continue();
         }
-        slot.decoder.borrow_mut().take_replies(x.out().buffer());
+        slot.take_replies();
         match self.send(slot, core) {
             Ok(Sent::All) => {}
             Ok(Sent::Blocked) => return self.wait(Waiting::Write),

@@ -560,9 +560,8 @@ impl Engine {
         let counters = self.counters();
         counters.accepted.plus(1);
         counters.connections.plus(1);
-        let is_usual = terms.is_none();
         let terms = terms.unwrap_or_else(|| Arc::clone(&self.core.context.terms));
-        let key = self.conns.insert(Conn::new(fd, peer, local, terms, is_usual));
+        let key = self.conns.insert(Conn::new(fd, peer, local, terms));
         self.drive(key);
     }
 

@@ -17,7 +17,7 @@ use super::engine::{Birth, Core};
 use crate::base::log::log;
 use crate::sys::send;
 use crate::sys::sock;
-use crate::wire::fastcgi::{self, CUT, End, HEAD, Head, KEEPS, Kind, end_request};
+use crate::wire::fastcgi::{self, CUT, End, HEAD, Head, KEEP_CONN, Kind, end_request};
 
 /// Octets that may wait for requests to take them before nothing is read from the web server any more,
 /// whatever they wait for: FastCGI cannot tell it to go on with others only.
@@ -126,10 +126,10 @@ impl Hub {
             match (Kind::of(head.kind), way) {
                 (Some(Kind::BeginRequest), _) => match begin(head.id, of, core) {
                     Some(mut way) => {
-                        self.ends |= record[HEAD + 2] & KEEPS == 0;
+                        self.ends |= record[HEAD + 2] & KEEP_CONN == 0;
                         way.to.extend_from_slice(record);
                         // Its connection ends with it.
-                        way.to[HEAD + 2] &= !KEEPS;
+                        way.to[HEAD + 2] &= !KEEP_CONN;
                         self.ways.push(way);
                     }
                     None => {

@@ -10,6 +10,7 @@ use crate::base::log::{LineFile, Logger, Sink, log};
 use crate::conf::Quoted;
 use crate::conf::listener::{Address, Host, Listener, Protocol};
 use crate::conf::settings::{Settings, WorkerModel};
+use crate::conf::trust::Networks;
 use crate::gateway::abi::{
     APP_NONBLOCKING, APP_SERIAL, APP_THREADSAFE, ENV_MAY_BLOCK, ENV_MAY_DEFER, ENV_MULTIPROCESS,
     ENV_MULTITHREAD, ENV_RUN_ONCE,
@@ -22,10 +23,9 @@ use crate::sys::listen::{self, How, Listening, listen_as};
 use crate::sys::localtime;
 use crate::sys::notify;
 use crate::sys::user::{self, Identity};
-use crate::wire::Limits;
 
 use super::access::Format;
-use super::terms::{Terms, limits_of};
+use super::terms::Terms;
 
 /// The number of standard output, which an access log of "-" goes to.
 pub const STDOUT: i32 = 1;
@@ -43,12 +43,10 @@ pub struct Setup<S = Stack> {
     pub log: Logger,
     /// Takes a line for each request.
     pub access: Option<(Format, LineFile)>,
-    /// Of a request's parts.
-    pub limits: Limits,
     /// There is one request, and then no other (wsgi.run_once).
     pub once: bool,
     /// Who may connect on descriptor 0, if that is said.
-    pub web_servers: Option<Box<[IpAddr]>>,
+    pub web_servers: Option<Networks>,
     spool_dir: PathBuf,
     /// Who opens the logs again.
     owner: Option<Identity>,
@@ -96,10 +94,9 @@ impl Draft {
         log: Logger,
         access: Option<(Format, LineFile)>,
     ) -> Self {
-        let limits = limits_of(&settings);
         let spool_dir = settings.spool_directory();
         let (once, web_servers, owner) = (false, None, None);
-        Setup { settings, stack, log, access, limits, once, web_servers, spool_dir, owner }
+        Setup { settings, stack, log, access, once, web_servers, spool_dir, owner }
     }
 
     /// Whether the application is in a module that each worker loads by itself.
@@ -118,8 +115,8 @@ impl Draft {
 
     /// The setup, unchecked, when `stack` has been made of its own.
     pub fn with(self, stack: Stack) -> Setup {
-        let Setup { settings, log, access, limits, once, web_servers, spool_dir, owner, .. } = self;
-        Setup { settings, stack, log, access, limits, once, web_servers, spool_dir, owner }
+        let Setup { settings, log, access, once, web_servers, spool_dir, owner, .. } = self;
+        Setup { settings, stack, log, access, once, web_servers, spool_dir, owner }
     }
 }
 
@@ -203,9 +200,7 @@ impl<S> Setup<S> {
             complain(error);
         }
     }
-}
 
-impl<S> Setup<S> {
     /// What holds on a connection where this is spoken, as far as no listener says otherwise.
     pub(super) fn usual_terms(&self, protocol: Protocol) -> Terms {
         Terms::new(protocol, &self.settings)
@@ -241,10 +236,9 @@ impl<S> Setup<S> {
     /// Whether this peer may connect to a socket that listens.
     pub fn permits(&self, peer: Option<IpAddr>, listening: &Listening) -> bool {
         let Some(permitted) = &self.web_servers else { return true };
-        // One of a unix socket has none, and the permissions of a file instead.
-        let is_one =
-            |one: IpAddr| permitted.iter().any(|it| it.to_canonical() == one.to_canonical());
-        listening.asked() != Some(&listen::Address::Fd(0)) || peer.is_none_or(is_one)
+        // One of a unix socket has no address, and the permissions of a file instead.
+        let is_there = listening.asked() == Some(&listen::Address::Fd(0));
+        !is_there || peer.is_none() || permitted.contain(peer)
     }
 }
 
@@ -378,7 +372,7 @@ fn sharing(settings: &Settings, app: &Application) -> Result<()> {
 }
 
 /// The web servers that may connect (FastCGI 1.0 section 3.2), where FastCGI is spoken on descriptor 0.
-fn web_servers(settings: &Settings) -> Result<Option<Box<[IpAddr]>>> {
+fn web_servers(settings: &Settings) -> Result<Option<Networks>> {
     const NAME: &str = "FCGI_WEB_SERVER_ADDRS";
     let is_0 = |it: &Listener| it.protocol == Protocol::FastCgi && it.address == Address::Fd(0);
     let text = std::env::var_os(NAME).unwrap_or_default();
@@ -387,7 +381,7 @@ fn web_servers(settings: &Settings) -> Result<Option<Box<[IpAddr]>>> {
     }
     let text = text.to_string_lossy();
     let address = |one: &str| {
-        one.trim().parse().map_err(|_| {
+        one.trim().parse::<IpAddr>().map_err(|_| {
             let text = format!("{NAME} = {text}: {} is not an IP address", Quoted(one));
             Error::new(Kind::Invalid, text)
         })

@@ -120,6 +120,17 @@ impl Slot {
         self.decoder.get_mut().unlimit();
     }
 
+    /// Queue what the protocol answers by itself; whether there was anything.
+    #[inline(always)]
+    pub(super) fn take_replies(&self) -> bool {
+        self.decoder.borrow().has_replies() && {
+            let mut out = self.exchange.out();
+            let refused = self.decoder.borrow_mut().take_replies(out.buffer());
+            self.exchange.service().counters().requests_full.plus(refused);
+            true
+        }
+    }
+
     /// Read once from the socket into wherever the octets belong.  False: there was nothing.
     pub(super) fn fill(&self, fd: RawFd) -> io::Result<bool> {
         let mut decoder = self.decoder.borrow_mut();
@@ -485,9 +496,7 @@ impl Wire<'_> {
             }
         }
     }
-}
 
-impl Wire<'_> {
     /// Whether whoever asks without waiting has done so for as long as a client may send nothing.
     fn starves(&self, received: u64, timeout: Duration) -> bool {
         let now = clock::monotonic_ms();
@@ -533,10 +542,10 @@ impl Link for Wire<'_> {
     fn is_gone(&self) -> bool {
         self.slot.eof.get()
             || self.is_taken()
+            || self.slot.decoder.borrow().is_aborted()
             || sock::peer_gone(self.fd)
             // Behind octets that nobody has asked for.
             || sock::is_cut(self.fd)
-            || self.slot.decoder.borrow().is_aborted()
     }
 
     fn wait_input(&self, x: &Exchange) -> Result<()> {

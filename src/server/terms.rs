@@ -63,7 +63,7 @@ fn speech_of(protocol: Protocol) -> Option<Speech> {
 }
 
 /// Of a request's parts.
-pub(super) fn limits_of(settings: &Settings) -> Limits {
+fn limits_of(settings: &Settings) -> Limits {
     Limits {
         line: settings.limit_request_line as usize,
         fields: settings.limit_request_fields as usize,

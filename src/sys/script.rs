@@ -195,6 +195,17 @@ impl Drop for Script {
     }
 }
 
+/// Whether [`Script::start`] has failed because the file is none that the system can run.
+pub fn is_no_program(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOEXEC)
+}
+
+/// Whether it has failed because no processes, memory or descriptors are left: that may pass.
+pub fn may_pass(error: &io::Error) -> bool {
+    let wants = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+    error.raw_os_error().is_some_and(|code| wants.contains(&code))
+}
+
 /// In the child, before it becomes the program: it keeps none of our descriptors, whoever made them,
 /// hears signals as a program that was just started does, and does not outlive us.
 fn leave(parent: proc::Pid) -> io::Result<()> {

@@ -8,24 +8,6 @@ use super::Reject;
 use super::params::bad;
 use super::proxy::plain;
 
-/// What they agree on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forwarded {
-    /// Whether the client speaks TLS.
-    pub is_https: Option<bool>,
-    /// The first address, seen from here, that no trusted proxy has.
-    pub client: Option<IpAddr>,
-}
-
-/// What the header fields (name, value) say.  `is_trusted` are the networks of proxies: what came
-/// through them is what they add, and no further.
-pub fn forwarded<'a>(
-    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> Result<Forwarded, Reject> {
-    Ok(Forwarded { is_https: is_https(fields.clone())?, client: client(fields, is_trusted)? })
-}
-
 /// Whether this is the name of a field that counts here.
 #[inline(always)]
 pub fn is_one(name: &[u8]) -> bool {
@@ -67,7 +49,8 @@ pub fn is_https<'a>(
     Ok(found)
 }
 
-/// The client, if they name it.
+/// The client, if they name it: the first address, seen from here, that no trusted proxy has.
+/// `is_trusted` are the networks of proxies: what came through them is what they add, and no further.
 pub fn client<'a>(
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -201,8 +184,9 @@ mod tests {
     fn told(fields: &[(&str, &str)]) -> Result<(Option<bool>, String), &'static str> {
         let is_trusted = |ip: IpAddr| ip.to_string().starts_with("10.");
         let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let found = forwarded(fields, is_trusted).map_err(|reject| reject.reason)?;
-        Ok((found.is_https, found.client.map_or_else(String::new, |ip| ip.to_string())))
+        let is_https = is_https(fields.clone()).map_err(|reject| reject.reason)?;
+        let client = client(fields, is_trusted).map_err(|reject| reject.reason)?;
+        Ok((is_https, client.map_or_else(String::new, |ip| ip.to_string())))
     }
 
     #[test]

@@ -135,9 +135,10 @@ impl Decoders {
         !self.is_http && self.other.has_replies()
     }
 
-    /// What that is, to be sent before whatever comes next.
-    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
-        self.other.take_replies(out);
+    /// What that is, to be sent before whatever comes next.  Says how many requests it refuses because
+    /// there are too many.
+    pub fn take_replies(&mut self, out: &mut Vec<u8>) -> u64 {
+        if self.is_http { 0 } else { self.other.take_replies(out) }
     }
 
     /// What is spoken.
@@ -321,10 +322,8 @@ impl Other {
         used!(self.as_deref, packet _it => false, serial it => it.has_replies())
     }
 
-    fn take_replies(&mut self, out: &mut Vec<u8>) {
-        if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
-            serial.take_replies(out);
-        }
+    fn take_replies(&mut self, out: &mut Vec<u8>) -> u64 {
+        used!(self.as_deref_mut, packet _it => 0, serial it => it.take_replies(out))
     }
 
     #[inline(never)]
@@ -473,5 +472,26 @@ impl Encoder for Speech {
             Speech::FastCgi(id) => fastcgi::Encoder { id }.piece(),
             Speech::Http | Speech::Uwsgi | Speech::Scgi => u64::MAX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_connection_was_to_be_told_is_not_for_the_next() {
+        let mut decoders =
+            Decoders::new(Limits { line: 0, fields: 0, field_size: 0, head: 0, body: 0 });
+        decoders.speak(Speech::FastCgi(0));
+        // GET_VALUES without a name.
+        decoders.decode(&[1, 9, 0, 0, 0, 0, 0, 0]);
+        assert!(decoders.has_replies());
+        decoders.reset();
+        let mut out = Vec::new();
+        assert!(!decoders.has_replies());
+        assert_eq!((decoders.take_replies(&mut out), out), (0, Vec::new()));
+        decoders.speak(Speech::FastCgi(0));
+        assert!(!decoders.has_replies());
     }
 }

@@ -15,7 +15,7 @@ use crate::base::log::Level;
 use crate::base::octets::Pair;
 use crate::gateway::abi::{BodyWriter, Environ, Response, StartResponse};
 use crate::sys::proc::Exit;
-use crate::sys::script::{Ready, Script};
+use crate::sys::script::{Ready, Script, is_no_program, may_pass};
 use crate::wire::script::{self, Answer};
 
 /// Octets that are handed on at once.
@@ -75,16 +75,10 @@ impl<'a> Run<'a> {
         let mut script = Script::start(program, environment).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => ": is the interpreter of its first line there?",
-                _ if error.raw_os_error() == Some(ENOEXEC) => {
-                    ": its first line names no interpreter"
-                }
+                _ if is_no_program(&error) => ": its first line names no interpreter",
                 _ => "",
             };
-            // No processes, memory or descriptors are left: that may pass.
-            let passes =
-                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory)
-                    || error.raw_os_error() == Some(EMFILE);
-            let status = if passes { 503 } else { 500 };
+            let status = if may_pass(&error) { 503 } else { 500 };
             Refusal(status, format!("run {}: {error}{hint}", program.display()))
         })?;
         if !has_body {
@@ -281,8 +275,3 @@ impl<'a> Run<'a> {
         }
     }
 }
-
-/// exec(2): not in a form that the system can run.
-const ENOEXEC: i32 = 8;
-/// This process has as many descriptors as it may.
-const EMFILE: i32 = 24;

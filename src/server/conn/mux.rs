@@ -141,7 +141,7 @@ impl Conn {
                     return true;
                 }
             }
-            if self.is_taken_back(slot) || has_replies(slot) || has_aside(slot) {
+            if self.is_taken_back(slot) || slot.take_replies() || has_aside(slot) {
                 return true;
             }
             if slot.exchange.input().received() > received {
@@ -224,14 +224,4 @@ impl Conn {
 
 pub(super) fn has_aside(slot: &mut Slot) -> bool {
     slot.decoder.get_mut().serial().is_some_and(|serial| serial.has_aside())
-}
-
-/// Take them, too.
-fn has_replies(slot: &mut Slot) -> bool {
-    let Slot { decoder, exchange, .. } = slot;
-    let found = decoder.get_mut().serial().is_some_and(|serial| serial.has_replies());
-    if found {
-        decoder.get_mut().take_replies(exchange.out().buffer());
-    }
-    found
 }

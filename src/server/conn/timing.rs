@@ -215,8 +215,8 @@ impl Conn {
             }
             Phase::Reading => {
                 let wire = Wire { fd: self.fd(), slot: &slot, context: &core.context };
-                self.lingers = true;
                 let last = !slot.decoder.borrow_mut().may_recover();
+                self.lingers |= last;
                 slot.exchange.refuse(&wire, 408, reason, last);
             }
             Phase::Running | Phase::Draining | Phase::Done => {

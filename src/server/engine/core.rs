@@ -136,7 +136,7 @@ impl Core {
 
     #[cold]
     fn new_slot(&self) -> Box<Slot> {
-        Slot::new(&self.context.service, self.context.setup.limits)
+        Slot::new(&self.context.service, self.context.terms.limits)
     }
 
     /// Whether the application runs on threads.

@@ -197,16 +197,34 @@ fn one_request_after_another_needs_no_connection_of_its_own() {
     }
 }
 
+/// It leaves its requests with whoever has this.
+fn holding(held: &Arc<Mutex<Vec<Deferred>>>) -> Application {
+    let held = Arc::clone(held);
+    let app = move |env: &Environ, _: &StartResponse<'_>| {
+        held.lock().unwrap().push(env.defer(None)?);
+        Ok(Body::later())
+    };
+    Application::new(app).nonblocking()
+}
+
+#[test]
+fn more_than_a_connection_may_have_are_told_and_counted() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let options = [("worker_connections", "1000")];
+    let (mut engine, mut client) = fastcgi_engine(holding(&held), &options);
+    for id in 1..=130_u8 {
+        client.write_all(&[1, 1, 0, id, 0, 8, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]).unwrap();
+    }
+    let refused = records(&ends(&mut engine, &mut client, 2));
+    let told = |id| (3, id, vec![0, 0, 0, 0, 2, 0, 0, 0]);
+    assert_eq!(refused, [told(129), told(130)]);
+    assert_eq!(engine.counters().requests_full.get(), 2);
+}
+
 #[test]
 fn requests_apart_are_no_connections_and_leave_nothing_behind() {
     let held = Arc::new(Mutex::new(Vec::new()));
-    let holds = Arc::clone(&held);
-    let app = move |env: &Environ, _: &StartResponse<'_>| {
-        holds.lock().unwrap().push(env.defer(None)?);
-        Ok(Body::later())
-    };
-    let app = Application::new(app).nonblocking();
-    let (mut engine, mut client) = fastcgi_engine(app, &[("worker_connections", "3")]);
+    let (mut engine, mut client) = fastcgi_engine(holding(&held), &[("worker_connections", "3")]);
     for round in 0..3 {
         (1..5).for_each(|id| client.write_all(&fastcgi(id, 1)).unwrap());
         while held.lock().unwrap().len() < 4 {
@@ -236,13 +254,7 @@ fn requests_apart_are_no_connections_and_leave_nothing_behind() {
 #[test]
 fn an_answer_that_comes_too_late_costs_the_others_nothing() {
     let held = Arc::new(Mutex::new(Vec::new()));
-    let holds = Arc::clone(&held);
-    let app = move |env: &Environ, _: &StartResponse<'_>| {
-        holds.lock().unwrap().push(env.defer(None)?);
-        Ok(Body::later())
-    };
-    let app = Application::new(app).nonblocking();
-    let (mut engine, mut client) = fastcgi_engine(app, &[("request_timeout", "200ms")]);
+    let (mut engine, mut client) = fastcgi_engine(holding(&held), &[("request_timeout", "200ms")]);
     // The second begins half a limit later; both get their 504, and a third is asked for.
     client.write_all(&fastcgi(1, 1)).unwrap();
     let begun = clock::monotonic_ms();

@@ -4,14 +4,10 @@
 //! What the streams of one request mean is the business of [`crate::wire::packet`].
 
 use super::encode::{End, end_request};
-use super::record::{HEAD, Head, Kind, VERSION};
+use super::record::{HEAD, Head, KEEP_CONN, Kind, RESPONDER, VERSION};
 use crate::wire::params::bad;
 use crate::wire::{Params, Reject, Span};
 
-/// The role that is ours.
-const RESPONDER: u16 = 1;
-/// The connection stays open after the request.
-const KEEP_CONN: u8 = 1;
 /// Octets of a list of names that somebody asks the values of: there are three.
 const VALUES_MAX: usize = 4096;
 
@@ -65,6 +61,8 @@ pub struct Decoder {
     state: State,
     /// Requests that are not finished, and which stream of theirs is open.
     requests: Vec<(u16, Option<Stream>)>,
+    /// Others that were told that there are too many.
+    refused: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +85,7 @@ impl Decoder {
     /// At the start of a connection, which may have `most` requests at once.
     pub fn new(most: usize) -> Self {
         let everywhere = u32::try_from(most).unwrap_or(u32::MAX);
-        Decoder { most, everywhere, state: State::Record, requests: Vec::new() }
+        Decoder { most, everywhere, state: State::Record, requests: Vec::new(), refused: 0 }
     }
 
     /// From now on it may have `most` requests at once; none: each new one is told that there are too
@@ -99,6 +97,11 @@ impl Decoder {
     /// The server may have so many connections, and so many requests.
     pub fn set_everywhere(&mut self, most: u32) {
         self.everywhere = most;
+    }
+
+    /// How many requests were told that there are too many, since this was asked.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// How many requests are not finished.
@@ -218,6 +221,7 @@ impl Decoder {
         if self.requests.len() >= self.most {
             let why = if self.most == 1 { End::CannotMultiplex } else { End::Overloaded };
             end_request(replies, id, 0, why);
+            self.refused += 1;
             return None;
         }
         self.requests.push((id, Some(Stream::Params)));

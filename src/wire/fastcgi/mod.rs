@@ -15,5 +15,5 @@ mod serial;
 
 pub use decode::{Decoder, Event, Step, Stream, variables};
 pub use encode::{CUT, Encoder, End, end_request, stderr};
-pub use record::{HEAD, Head, Kind};
-pub use serial::{KEEPS, Serial};
+pub use record::{HEAD, Head, KEEP_CONN, Kind};
+pub use serial::Serial;

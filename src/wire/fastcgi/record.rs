@@ -4,6 +4,10 @@
 pub const HEAD: usize = 8;
 /// The version that there is.
 pub(crate) const VERSION: u8 = 1;
+/// The role that is ours.
+pub(crate) const RESPONDER: u16 = 1;
+/// The flag of a BEGIN_REQUEST record, its third octet: the connection stays open after the request.
+pub const KEEP_CONN: u8 = 1;
 /// The most octets of content that a record of ours has: what 16 bits say, so that the next one is
 /// aligned.
 pub(crate) const CONTENT_MAX: usize = 65_528;

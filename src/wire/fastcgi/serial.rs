@@ -6,7 +6,7 @@
 
 use super::decode::{Decoder as Records, Event as Record, Stream};
 use super::encode::{CUT, End, end_request};
-use super::record::{HEAD, Head, Kind};
+use super::record::{HEAD, Head, KEEP_CONN, Kind, RESPONDER};
 use crate::wire::packet::{self, Form};
 use crate::wire::params::bad;
 use crate::wire::{Event, Framing, Limits, Params, Reject, Span, Step};
@@ -16,9 +16,6 @@ const REQUESTS_MAX: usize = 128;
 
 /// Octets of what the protocol answers by itself that may wait: more than a reading of ours can cause.
 const REPLIES_MAX: usize = 256 * 1024;
-
-/// The flag of a BEGIN_REQUEST record, its third octet: the connection stays open after the request.
-pub const KEEPS: u8 = 1;
 
 /// Octets of a connection to its requests.
 #[derive(Debug)]
@@ -184,9 +181,11 @@ impl Serial {
         self.packet.is_in_head()
     }
 
-    /// What the protocol answers by itself, to be sent before whatever comes next.
-    pub fn take_replies(&mut self, out: &mut Vec<u8>) {
+    /// What the protocol answers by itself, to be sent before whatever comes next.  Says how many
+    /// requests it refuses because there are too many.
+    pub fn take_replies(&mut self, out: &mut Vec<u8>) -> u64 {
         out.append(&mut self.replies);
+        self.records.take_refused()
     }
 
     /// The request has its answer: what still comes of it is ignored.
@@ -311,8 +310,9 @@ impl Serial {
     fn begin(&mut self, id: u16, keep_alive: bool) {
         let alone = self.records.count() == 1;
         if self.busy || self.apart && (keep_alive || !alone) {
-            let flags = if keep_alive { KEEPS } else { 0 };
-            return self.put_aside(Kind::BeginRequest, id, &[0, 1, flags, 0, 0, 0, 0, 0]);
+            let flags = if keep_alive { KEEP_CONN } else { 0 };
+            let [high, low] = RESPONDER.to_be_bytes();
+            return self.put_aside(Kind::BeginRequest, id, &[high, low, flags, 0, 0, 0, 0, 0]);
         }
         (self.id, self.keeps, self.busy) = (id, keep_alive, true);
         self.octets.clear();
