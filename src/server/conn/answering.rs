@@ -5,8 +5,9 @@ use crate::base::error::Kind;
 use crate::gateway::exchange::{Outcome, Phase, Progress};
 use crate::gateway::flight;
 use crate::server::engine::{Core, Verdict};
+use crate::server::link::Wire;
 use crate::server::record;
-use crate::server::slot::{Fed, Sent, Slot, Wire};
+use crate::server::slot::{Fed, Sent, Slot};
 use crate::sys::{clock, sock};
 
 use super::timing::Waiting;

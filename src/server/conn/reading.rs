@@ -4,8 +4,9 @@
 use crate::base::error::Kind;
 use crate::gateway::environ::Origin;
 use crate::server::engine::Core;
+use crate::server::link::Wire;
 use crate::server::record;
-use crate::server::slot::{Fed, Sent, Slot, VIEW_MAX, Wire};
+use crate::server::slot::{Fed, Sent, Slot, VIEW_MAX};
 use crate::sys::clock;
 use crate::wire::{Asked, BodyMode, Encoder as _, Event, Framing, Reject, Step, http1, uwsgi};
 
