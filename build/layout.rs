@@ -77,6 +77,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         sources: &["src/ffi/server.rs"],
     },
     Section {
+        title: "hosted: the front is somebody else's",
+        intro: "",
+        first: &[],
+        sources: &["src/ffi/host.rs"],
+    },
+    Section {
         title: "application modules",
         intro: "",
         first: &[],

@@ -28,6 +28,7 @@
 //! serve      both together: a server as a call
 //! arbiter    processes and threads: start, watch, stop workers
 //! apps       ready-made applications
+//! host       requests of a foreign server in this process, without sockets
 //! server     sockets and the event loop of one worker
 //! module     a module is tried in a process that is thrown away
 //! run        how an application call is executed
@@ -51,6 +52,8 @@ pub mod conf;
 mod ffi;
 #[doc(hidden)]
 pub mod gateway;
+#[doc(hidden)]
+pub mod host;
 mod module;
 #[doc(hidden)]
 pub mod run;

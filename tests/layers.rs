@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 /// From the lowest to the highest.
-const LAYERS: [&str; 12] = [
-    "base", "sys", "conf", "wire", "gateway", "run", "apps", "module", "server", "arbiter",
+const LAYERS: [&str; 13] = [
+    "base", "sys", "conf", "wire", "gateway", "run", "apps", "module", "server", "host", "arbiter",
     "serve", "ffi",
 ];
 

@@ -154,6 +154,15 @@ pub enum Front<'a> {
     File(&'a OwnedChunk),
 }
 
+/// A piece of what [`OutQueue::hand_over`] moves out.
+#[derive(Debug)]
+pub enum HandedOver {
+    /// Octets that were copied behind each other; not none.
+    Text(Vec<u8>),
+    /// A chunk by reference.
+    Chunk(OwnedChunk),
+}
+
 /// Octets that wait to be sent: small ones copied one behind the other, large ones by reference.
 #[derive(Debug, Default)]
 pub struct OutQueue {
@@ -317,6 +326,38 @@ impl OutQueue {
         n
     }
 
+    /// Move everything out, in order; `empty` gives vectors for what is not a chunk by reference.
+    pub fn hand_over(
+        &mut self,
+        mut empty: impl FnMut() -> Vec<u8>,
+        mut to: impl FnMut(HandedOver),
+    ) {
+        self.compact();
+        if self.chunks.is_empty() {
+            if !self.bytes.is_empty() {
+                to(HandedOver::Text(std::mem::replace(&mut self.bytes, empty())));
+            }
+            return;
+        }
+        let mut at = 0;
+        for (position, chunk) in self.chunks.drain(..) {
+            if position > at {
+                let mut text = empty();
+                text.extend_from_slice(&self.bytes[at..position]);
+                to(HandedOver::Text(text));
+                at = position;
+            }
+            to(HandedOver::Chunk(chunk));
+        }
+        if at < self.bytes.len() {
+            let mut text = empty();
+            text.extend_from_slice(&self.bytes[at..]);
+            to(HandedOver::Text(text));
+        }
+        self.bytes.clear();
+        (self.referenced, self.borrowed) = (0, 0);
+    }
+
     /// Forget, and release (see [`Self::defer_releases`]), what waits.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -415,6 +456,33 @@ mod tests {
             assert!(queue.is_empty() && !queue.holds_chunks() && queue.owes_release());
             queue.release_spent();
             assert!(!queue.owes_release());
+        }
+    }
+
+    #[test]
+    fn what_was_queued_is_handed_over_in_order() {
+        for chunks in 0..6 {
+            let (mut queue, mut expected) = (OutQueue::default(), Vec::new());
+            for i in 0..chunks {
+                let text = vec![b'a' + i; usize::from(i % 3)];
+                queue.buffer().extend_from_slice(&text);
+                expected.extend_from_slice(&text);
+                queue.push(OwnedChunk::from_static(b"chunk"));
+                expected.extend_from_slice(b"chunk");
+            }
+            queue.buffer().extend_from_slice(b"end");
+            expected.extend_from_slice(b"end");
+            let mut got = Vec::new();
+            queue.hand_over(Vec::new, |piece| match piece {
+                HandedOver::Text(text) => {
+                    assert!(!text.is_empty());
+                    got.extend(text);
+                }
+                HandedOver::Chunk(chunk) => got.extend_from_slice(chunk.octets()),
+            });
+            assert_eq!(got, expected);
+            assert!(queue.is_empty() && !queue.holds_borrowed() && !queue.holds_chunks());
+            queue.hand_over(Vec::new, |_| panic!("there is nothing left"));
         }
     }
 

@@ -259,6 +259,43 @@ impl OwnedChunk {
     }
 }
 
+/// What a chunk is made of that is lent to somebody: its release gives it back.
+pub trait Loan: Send {
+    /// The octets or the range, which are there until it comes back.
+    fn lent(&self) -> Lent<'_>;
+    /// Its time is over.
+    fn back(self: Box<Self>);
+}
+
+/// See [`Loan`].
+#[derive(Debug)]
+pub enum Lent<'a> {
+    /// Memory.
+    Octets(&'a [u8]),
+    /// Another chunk, whose release is not the borrower's business.
+    Chunk(&'a OwnedChunk),
+}
+
+/// A chunk whose release, called once and from any thread, gives the loan back.
+pub fn lend<L: Loan + 'static>(loan: Box<L>) -> Chunk {
+    unsafe extern "C" fn back<L: Loan>(arg: *mut c_void) {
+        // SAFETY: `arg` is the box made below, and a chunk is released once.
+        let loan = unsafe { Box::from_raw(arg.cast::<L>()) };
+        // What the giver's release function does is contained there; a bug of ours ends here.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loan.back()));
+    }
+    let chunk = match loan.lent() {
+        Lent::Octets(octets) => {
+            Chunk { data: octets.as_ptr().cast(), len: octets.len() as u64, ..Chunk::EMPTY }
+        }
+        Lent::Chunk(chunk) => {
+            let known = CHUNK_FILE | CHUNK_FLUSH;
+            Chunk { flags: chunk.0.flags & known, ..chunk.0 }
+        }
+    };
+    Chunk { release: Some(back::<L>), arg: Box::into_raw(loan).cast(), ..chunk }
+}
+
 impl Drop for OwnedChunk {
     fn drop(&mut self) {
         if let Some(release) = self.0.release {

@@ -186,6 +186,12 @@ impl<T> Default for Slab<T> {
     }
 }
 
+/// The index of the slot that a key is for: see [`Slab::key_at`].
+#[inline]
+pub const fn index_of(key: u64) -> usize {
+    parts(key).0
+}
+
 #[inline]
 const fn key(index: u32, generation: u32) -> u64 {
     (generation as u64) << INDEX_BITS | index as u64

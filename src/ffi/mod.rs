@@ -18,6 +18,7 @@ mod deferred;
 mod environ;
 mod guard;
 mod hooks;
+mod host;
 mod input;
 mod layer;
 mod listener;

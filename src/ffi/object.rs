@@ -91,6 +91,37 @@ pub(super) unsafe fn take<H: Handle>(handle: *mut H) -> Result<(H::Value, bool)>
     Ok((object.value, object.pid == pid()))
 }
 
+/// An object that is freed for C, and whose memory is kept for another: see [`revive`] and [`discard`].
+///
+/// # Safety
+/// `handle` came from the library, and C does not use it any more.
+pub(super) unsafe fn retire<H: Handle>(handle: *mut H) {
+    // SAFETY: the caller's promise.
+    if let Ok(object) = unsafe { checked(handle) } {
+        object.magic.store(FREED, Ordering::Relaxed);
+    }
+}
+
+/// Use it for another.
+///
+/// # Safety
+/// `handle` was retired, and neither revived nor discarded since.
+pub(super) unsafe fn revive<'a, H: Handle>(handle: *mut H) -> &'a H::Value {
+    // SAFETY: the caller's promise: the object is still there.
+    let object = unsafe { &*handle.cast::<Object<H::Value>>() };
+    object.magic.store(u32::from_ne_bytes(H::MAGIC), Ordering::Relaxed);
+    &object.value
+}
+
+/// Free it.
+///
+/// # Safety
+/// As [`revive`].
+pub(super) unsafe fn discard<H: Handle>(handle: *mut H) {
+    // SAFETY: the caller's promise; `give` made the box.
+    drop(unsafe { Box::from_raw(handle.cast::<Object<H::Value>>()) });
+}
+
 /// # Safety
 /// As [`borrow`].
 unsafe fn checked<'a, H: Handle>(handle: *const H) -> Result<&'a Object<H::Value>> {

@@ -123,6 +123,8 @@ pub const ENV_RUN_ONCE: u32 = 1 << 2;
 pub const ENV_MAY_BLOCK: u32 = 1 << 3;
 /// gw_defer() will work
 pub const ENV_MAY_DEFER: u32 = 1 << 4;
+/// a foreign server is in front (gw_host)
+pub const ENV_HOSTED: u32 = 1 << 5;
 /// also when content_length is -1
 pub const ENV_HAS_BODY: u32 = 1 << 6;
 
@@ -372,6 +374,8 @@ pub struct Response<'a> {
 
 /// WSGI's exc_info: a second head, allowed until the first is sent
 pub const RESPONSE_REPLACE: u16 = 1 << 0;
+/// from gw_exchange_head: the library's own page about an error, for which the host may send another
+pub const RESPONSE_EXCUSE: u16 = 1 << 1;
 
 impl<'a> Response<'a> {
     /// A head with the standard phrase.

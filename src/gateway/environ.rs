@@ -1,6 +1,7 @@
 //! The environ of a request: building it from a head, and looking variables up by their CGI names
 //! (RFC 3875 section 4.1, PEP 3333 "environ Variables").
 
+pub(super) mod hosted;
 pub(super) mod params;
 
 use crate::base::arena::Arena;

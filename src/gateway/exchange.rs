@@ -10,6 +10,7 @@
 
 mod answer;
 mod calls;
+mod hosted;
 mod later;
 mod mounted;
 mod pieces;
@@ -74,6 +75,11 @@ pub trait Link {
     /// Asked where the service is `limited`, or its answers are timed.
     fn may_commit(&self) -> bool {
         true
+    }
+    /// Whether octets by reference are with somebody who will release them later: the end of the request
+    /// comes after that.
+    fn holds(&self) -> bool {
+        false
     }
     /// Whether the server serves, and is not about to stop.
     fn is_ready(&self) -> bool {
@@ -192,6 +198,8 @@ pub struct Exchange {
     called: Cell<bool>,
     /// Its time is over: the client has another answer.
     expired: Cell<bool>,
+    /// The answer is our page about an error.
+    excuses: Cell<bool>,
     /// Scratch.
     batch: RefCell<Batch>,
 }
@@ -234,6 +242,7 @@ impl Exchange {
             hungry: Cell::new(None),
             called: Cell::new(false),
             expired: Cell::new(false),
+            excuses: Cell::new(false),
             batch: RefCell::default(),
         }
     }
@@ -409,7 +418,7 @@ impl Exchange {
                 }
                 if let Err(error) = self.emit(link, first, is_all) {
                     self.fail(link, &error);
-                } else if self.phase.get() == Phase::Draining && !self.out.borrow().holds_chunks() {
+                } else if self.phase.get() == Phase::Draining && !self.is_lent(link) {
                     self.finish(link);
                 }
             }
@@ -459,7 +468,7 @@ impl Exchange {
                         shared.resuming();
                     }
                 }
-                Phase::Draining if self.out.borrow().holds_chunks() => return Progress::Flush,
+                Phase::Draining if self.is_lent(link) => return Progress::Flush,
                 Phase::Draining => {
                     self.finish(link);
                     return Progress::Done;
@@ -488,6 +497,12 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// Whether octets by reference are still to be sent.
+    #[inline(always)]
+    fn is_lent(&self, link: &dyn Link) -> bool {
+        self.out.borrow().holds_chunks() || link.holds()
     }
 
     /// One call of next().
@@ -627,6 +642,7 @@ impl Exchange {
         self.expects.set(false);
         self.called.set(false);
         self.expired.set(false);
+        self.excuses.set(false);
         self.idle.set(false);
         self.phase.set(Phase::Idle);
     }

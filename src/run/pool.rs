@@ -105,6 +105,19 @@ impl<J: Send + 'static> Pool<J> {
         into.append(&mut self.shared.done.lock());
     }
 
+    /// End the threads when they have done what they do, without waiting for that; what is queued is
+    /// dropped, and so is what they have done.
+    pub fn leave(mut self) {
+        let mut queue = self.shared.queue.lock();
+        queue.closed = true;
+        let left = std::mem::take(&mut queue.jobs);
+        drop(queue);
+        self.shared.ready.notify_all();
+        self.threads.clear();
+        // Foreign code, perhaps.
+        drop(left);
+    }
+
     /// Do what is queued, then end the threads; waits for jobs that are being done.
     pub fn close(&mut self) {
         self.shared.queue.lock().closed = true;

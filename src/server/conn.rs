@@ -411,7 +411,9 @@ impl Conn {
     fn drive_any(&mut self, key: u64, slot: &mut Box<Slot>, core: &mut Core) -> Fate {
         match self.speech {
             Speech::FastCgi(_) => self.drive_fastcgi(key, slot, core),
-            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.drive_slot(slot, core),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi | Speech::Hosted => {
+                self.drive_slot(slot, core)
+            }
         }
     }
 

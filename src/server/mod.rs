@@ -9,7 +9,7 @@ mod hub;
 mod inbox;
 mod link;
 pub mod pulled;
-mod record;
+pub(crate) mod record;
 pub mod setup;
 mod slot;
 mod terms;

@@ -15,7 +15,7 @@ use crate::gateway::counters::Counters;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::head::Head;
 use crate::gateway::service::Access;
-use crate::gateway::timing::{Moments, Phases};
+use crate::gateway::timing::{Moments, Phases, Timings};
 use crate::sys::sock::Peer;
 use crate::sys::{clock, localtime};
 use crate::wire::front::AnyHead;
@@ -23,6 +23,7 @@ use crate::wire::{self, Limit, Reject, Version};
 
 use super::access::{AccessSource, Format};
 use super::link::{Context, Wire};
+use super::setup::Setup;
 use super::slot::Slot;
 use super::terms::Terms;
 
@@ -131,21 +132,39 @@ fn describe(terms: &Terms, peer: &[u8], reject: &Reject) -> String {
 // Its registers are not to be taken from requests of which nobody is told.
 #[inline(never)]
 pub(super) fn finished(wire: &Wire<'_>, x: &Exchange) {
-    let now = clock::monotonic_ns();
-    let began = wire.slot.began.get();
-    let took_ns = now.saturating_sub(began);
+    let Wire { slot, context, .. } = *wire;
+    let moments = Moments {
+        began: slot.began.get(),
+        queued: slot.queued.get(),
+        called: slot.called.get(),
+        answered: slot.answered.get(),
+        ended: clock::monotonic_ns(),
+    };
+    let timings = context.measures.then(|| context.seat.timings());
+    told(x, &context.setup, &moments, context.phased, timings);
+}
+
+/// The same for any driver; `timings`: where phases are counted, if they are.
+pub(crate) fn told(
+    x: &Exchange,
+    setup: &Setup,
+    moments: &Moments,
+    phased: bool,
+    timings: Option<&Timings>,
+) {
+    let took_ns = moments.ended.saturating_sub(moments.began);
     let env = x.environ().borrow();
     let head = x.head();
     let status = x.status().unwrap_or(CLIENT_LEFT);
-    let phases = wire.context.phased.then(|| measured(wire, x, status, now));
-    if let Some((format, file)) = &wire.context.setup.access {
+    let phases = phased.then(|| measured(x, setup, moments, timings, status));
+    if let Some((format, file)) = &setup.access {
         let source =
             Source { env: &env, head: &head, status, sent: x.body_sent(), took_ns, phases };
         write_line(format, file, &source);
     }
     if let Some(hook) = &x.service().hooks.access {
         let headers: Vec<_> = head.fields().map(|(name, value)| Pair::new(name, value)).collect();
-        let called = wire.slot.called.get().max(began);
+        let called = moments.called.max(moments.began);
         // Not inside the call, whose length it would be locked for.
         let received = x.input().received();
         hook(&Access {
@@ -154,8 +173,8 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange) {
             received,
             start_ns: (clock::realtime().as_nanos() as u64).saturating_sub(took_ns),
             took_ns,
-            read_ns: called - began,
-            app_ns: now.saturating_sub(called),
+            read_ns: called - moments.began,
+            app_ns: moments.ended.saturating_sub(called),
             id: x.request_id(),
             env: &env,
             headers: &headers,
@@ -165,18 +184,18 @@ pub(super) fn finished(wire: &Wire<'_>, x: &Exchange) {
 
 /// The phases of a request that is over: in the histograms if they are kept, and in the error log if
 /// it was slow.
-fn measured(wire: &Wire<'_>, x: &Exchange, status: u16, now: u64) -> Phases {
-    let Wire { slot, context, .. } = *wire;
-    let moments = Moments {
-        began: slot.began.get(),
-        queued: slot.queued.get(),
-        called: slot.called.get(),
-        answered: slot.answered.get(),
-        ended: now,
-    };
-    let (phases, settings) = (moments.phases(), &context.setup.settings);
-    if moments.reached_app() && context.measures {
-        context.seat.timings().note(&phases);
+fn measured(
+    x: &Exchange,
+    setup: &Setup,
+    moments: &Moments,
+    timings: Option<&Timings>,
+    status: u16,
+) -> Phases {
+    let (phases, settings) = (moments.phases(), &setup.settings);
+    if moments.reached_app()
+        && let Some(timings) = timings
+    {
+        timings.note(&phases);
     }
     let took = Duration::from_nanos(phases.all().iter().sum());
     if !settings.slow_request.is_zero() && took >= settings.slow_request {

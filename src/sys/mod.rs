@@ -25,6 +25,7 @@ pub mod send;
 pub mod shm;
 pub mod signal;
 pub mod sock;
+pub mod timer;
 pub mod user;
 pub mod waker;
 

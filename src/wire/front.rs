@@ -4,7 +4,7 @@
 use super::packet::{self, Form};
 use super::{
     Asked, BodyMode, Decoder as _, Encoder, Event, Framed, Framing, Head, Limits, Params,
-    ResponseHead, Step, Version, cgi, fastcgi, http1,
+    ResponseHead, Step, Version, cgi, fastcgi, hosted, http1,
 };
 
 /// What is spoken.
@@ -19,6 +19,8 @@ pub enum Speech {
     Scgi,
     /// One request of a FastCGI connection, by its id.
     FastCgi(u16),
+    /// Nothing: the server of the connection is a foreign one, in this process.
+    Hosted,
 }
 
 /// The head of a request, as its protocol has it.
@@ -265,7 +267,7 @@ macro_rules! used {
 impl Other {
     fn speak(&mut self, speech: Speech) {
         let form = match speech {
-            Speech::Http => return,
+            Speech::Http | Speech::Hosted => return,
             Speech::Uwsgi => Form::Uwsgi,
             Speech::Scgi => Form::Scgi,
             Speech::FastCgi(_) => {
@@ -396,6 +398,7 @@ impl Encoder for Speech {
     fn interim(&self, out: &mut Vec<u8>, head: &ResponseHead<'_>) {
         match self {
             Speech::Http => http1::Encoder.interim(out, head),
+            Speech::Hosted => hosted::Encoder.interim(out, head),
             // There is no way to say it.
             Speech::Uwsgi | Speech::Scgi | Speech::FastCgi(_) => {}
         }
@@ -415,6 +418,7 @@ impl Encoder for Speech {
             Speech::Uwsgi => cgi::Encoder::Line.head(out, asked, head, known, date),
             Speech::Scgi => cgi::Encoder::Field.head(out, asked, head, known, date),
             Speech::FastCgi(id) => fastcgi::Encoder { id }.head(out, asked, head, known, date),
+            Speech::Hosted => hosted::Encoder.head(out, asked, head, known, date),
         }
     }
 
@@ -422,7 +426,7 @@ impl Encoder for Speech {
     fn before(&self, out: &mut Vec<u8>, mode: BodyMode, len: u64) {
         match *self {
             Speech::Http => http1::Encoder.before(out, mode, len),
-            Speech::Uwsgi | Speech::Scgi => {}
+            Speech::Uwsgi | Speech::Scgi | Speech::Hosted => {}
             Speech::FastCgi(id) => fastcgi::Encoder { id }.before(out, mode, len),
         }
     }
@@ -438,7 +442,7 @@ impl Encoder for Speech {
     fn end(&self, out: &mut Vec<u8>, mode: BodyMode) {
         match *self {
             Speech::Http => http1::Encoder.end(out, mode),
-            Speech::Uwsgi | Speech::Scgi => {}
+            Speech::Uwsgi | Speech::Scgi | Speech::Hosted => {}
             Speech::FastCgi(id) => fastcgi::Encoder { id }.end(out, mode),
         }
     }
@@ -446,7 +450,7 @@ impl Encoder for Speech {
     fn end_busy(&self, out: &mut Vec<u8>, mode: BodyMode) {
         match *self {
             Speech::FastCgi(id) => fastcgi::Encoder { id }.end_busy(out, mode),
-            Speech::Http | Speech::Uwsgi | Speech::Scgi => self.end(out, mode),
+            Speech::Http | Speech::Uwsgi | Speech::Scgi | Speech::Hosted => self.end(out, mode),
         }
     }
 
@@ -470,7 +474,7 @@ impl Encoder for Speech {
     fn piece(&self) -> u64 {
         match *self {
             Speech::FastCgi(id) => fastcgi::Encoder { id }.piece(),
-            Speech::Http | Speech::Uwsgi | Speech::Scgi => u64::MAX,
+            Speech::Http | Speech::Uwsgi | Speech::Scgi | Speech::Hosted => u64::MAX,
         }
     }
 }

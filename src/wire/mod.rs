@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod fastcgi;
 pub mod forwarded;
 pub mod front;
+pub mod hosted;
 pub mod http1;
 pub mod opening;
 pub mod packet;

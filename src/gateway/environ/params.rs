@@ -9,7 +9,7 @@ use crate::wire::{Field, Framing, Params, Span, percent};
 use super::{Origin, named_by};
 
 /// Variables that are ours to say, whoever else says them.
-const OURS: [&[u8]; 2] = [b"SERVER_SOFTWARE", b"GATEWAY_INTERFACE"];
+pub(super) const OURS: [&[u8]; 2] = [b"SERVER_SOFTWARE", b"GATEWAY_INTERFACE"];
 
 /// What only a front that is trusted may say: who the client is, and what was found out about it.
 const OF_CLIENT: [&[u8]; 4] = [b"REMOTE_USER", b"REMOTE_HOST", b"REMOTE_IDENT", b"AUTH_TYPE"];
@@ -118,7 +118,7 @@ fn path_of(uri: Octets<'static>, arena: &Arena) -> Octets<'static> {
 }
 
 /// REQUEST_URI, of a front that does not say it.
-fn rebuilt(env: &Environ, arena: &Arena) -> Octets<'static> {
+pub(super) fn rebuilt(env: &Environ, arena: &Arena) -> Octets<'static> {
     let [script, path, query] = [env.script_name, env.path_info, env.query_string];
     let mut uri = Vec::with_capacity(64);
     percent::encode_path(script.as_slice(), &mut uri);

@@ -248,6 +248,7 @@ impl Exchange {
 
     /// The same; `told` is for the web server's log, if it has one for us.
     fn answer_told(&self, link: &dyn Link, status: u16, reason: &str, told: &str) {
+        self.excuses.set(true);
         let separator = if reason.is_empty() { "" } else { ": " };
         let phrase = http1::reason_phrase(status);
         let text = format!("{status} {phrase}{separator}{reason}\n");
@@ -341,7 +342,7 @@ impl Exchange {
 
     /// Nothing more is to be said.  What is left may be the business of another thread.
     fn conclude(&self, link: &dyn Link) {
-        if self.is_later() && self.is_hung_on() {
+        if self.is_later() && self.is_hung_on() || link.holds() {
             self.phase.set(Phase::Draining);
         } else {
             self.finish(link);

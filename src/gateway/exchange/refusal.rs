@@ -55,7 +55,10 @@ impl Exchange {
             shared.cut_off();
         }
         self.break_off(link);
-        self.finish(link);
+        match link.holds() {
+            true => self.phase.set(Phase::Draining),
+            false => self.finish(link),
+        }
     }
 
     /// The web server has taken the request back before the application was called, but can be

@@ -203,7 +203,7 @@ impl Conn {
             opening::Opening::Request(speech) => speech,
         };
         let name = match speech {
-            Speech::Http => "",
+            Speech::Http | Speech::Hosted => "",
             Speech::Uwsgi => "uwsgi from a peer that is not trusted",
             Speech::Scgi => "SCGI from a peer that is not trusted",
             Speech::FastCgi(_) => "FastCGI from a peer that is not trusted",
