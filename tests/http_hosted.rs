@@ -1,9 +1,14 @@
 //! Hosted mode: a foreign server without sockets (`tests/c/host.c`) feeds requests in and pulls answers
-//! out, with applications on its own thread and on ours.
+//! out, with applications on its own thread and on ours; and a foreign server with clients of its own,
+//! `examples/libevent_host.c`.
 
 mod harness;
 
-use harness::{Server, program};
+use std::path::PathBuf;
+use std::process::Command;
+
+use harness::life::until;
+use harness::{Server, program, support};
 
 /// A scenario of the program, with these options.
 fn plays(scenario: &str, options: &[&str]) {
@@ -82,4 +87,91 @@ fn what_was_lent_outlives_its_host() {
     let options = ["graceful_timeout=100ms", "output_buffer=64k"];
     plays("leaves", &options);
     plays("leaves", &[&options[..], &["threads=4"]].concat());
+}
+
+// ---- libevent's HTTP server ----
+
+/// The server, and the application of `tests/c/hosted_app.h` in a module.
+fn libevent(options: &[&str]) -> Server {
+    let ask = Command::new("pkg-config").args(["--cflags", "--libs", "libevent"]).output();
+    let found = ask.ok().filter(|found| found.status.success());
+    let found = found.expect("pkg-config finds no libevent: install libevent-dev (make setup)");
+    let flags = String::from_utf8(found.stdout).expect("flags are text");
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let make = |source: &str, kind: &str, flags: &[&str]| -> PathBuf {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("hosted-{}-{count}.{kind}", std::process::id());
+        let out = support::scratch_dir().join(name);
+        support::compile_c(&support::root().join(source), &out, flags);
+        out
+    };
+    let program = make("examples/libevent_host.c", "host", &flags);
+    let module = make("tests/c/hosted_module.c", "so", &["-shared", "-fPIC"]);
+    let module = module.to_str().expect("a plain path");
+    Server::start(&program, &[&["{ip}", "8000", module], options].concat())
+}
+
+fn curl(args: &[&str]) -> String {
+    let said = Command::new("curl").args(["-s", "-S", "--max-time", "60"]).args(args).output();
+    let said = said.expect("curl is there (make setup)");
+    assert!(said.status.success(), "curl {args:?}: {}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).expect("text")
+}
+
+#[test]
+fn libevent_serves_with_our_applications() {
+    let server = libevent(&["threads=2"]);
+    let url = server.url("/");
+    let twice = curl(&["-w", "[%{http_code} %{num_connects}]", &url, &url]);
+    assert_eq!(twice, "hello\n[200 1]hello\n[200 0]", "one connection for both");
+    assert_eq!(curl(&[&server.url("/stream?n=3&size=4")]), "aaaabbbbcccc");
+    let body = "0123456789".repeat(50_000);
+    let sum = body.bytes().fold(0u32, |sum, c| sum.wrapping_mul(31).wrapping_add(c.into()));
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert_eq!(client.post("/sum", &body).text(), format!("500000 {sum}"));
+        let file = client.get("/file");
+        assert_eq!((file.body.len(), &file.body[29_996..]), (30_000, &b"file"[..]));
+        assert_eq!(client.get("/later?ms=2").text(), "later\n");
+        assert_eq!(client.get("/fail").status, 500);
+        assert_eq!(client.get("/status?code=204").status, 204);
+    }
+    let large = client.get("/stream?n=60&size=100000&owned=1");
+    assert_eq!(large.body.len(), 6_000_000);
+    let environ = client.get("/environ").text();
+    assert!(environ.contains("PATH_INFO=/environ\n") && environ.contains("hosted 1"), "{environ}");
+    assert!(environ.contains("REMOTE_ADDR=127."), "{environ}");
+    drop(client);
+    server.stop();
+}
+
+#[test]
+fn clients_of_libevent_that_leave_are_heard_of() {
+    let server = libevent(&["threads=2", "output_buffer=64k"]);
+    let count = |name: &str| -> u64 {
+        let counts = server.get("/counts");
+        let mut words = counts.split_whitespace().skip_while(|word| *word != name).skip(1);
+        words.next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{name}: {counts}"))
+    };
+    for round in 0..20 {
+        let mut client = server.connect();
+        let target = match round % 2 {
+            0 => "/stream?n=100000&size=50000&owned=1",
+            _ => "/hang",
+        };
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        if round % 2 == 0 {
+            client.read_some(1000);
+        }
+    }
+    until("all have heard of it", || count("aborted") == 10 && count("closed") == 10);
+    assert_eq!(count("made"), count("released"));
+    assert_eq!(count("early"), 0);
+    // What ends behind its head is no whole answer.
+    let mut client = server.connect();
+    client.send("GET /stream?n=4&size=3&fail=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(client.try_response("GET").is_err());
+    drop(client);
+    server.stop();
 }

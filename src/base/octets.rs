@@ -276,8 +276,8 @@ pub enum Lent<'a> {
     Chunk(&'a OwnedChunk),
 }
 
-/// A chunk whose release, called once and from any thread, gives the loan back.
-pub fn lend<L: Loan + 'static>(loan: Box<L>) -> Chunk {
+/// A chunk with these flags whose release, called once and from any thread, gives the loan back.
+pub fn lend<L: Loan + 'static>(loan: Box<L>, flags: u32) -> OwnedChunk {
     unsafe extern "C" fn back<L: Loan>(arg: *mut c_void) {
         // SAFETY: `arg` is the box made below, and a chunk is released once.
         let loan = unsafe { Box::from_raw(arg.cast::<L>()) };
@@ -293,7 +293,8 @@ pub fn lend<L: Loan + 'static>(loan: Box<L>) -> Chunk {
             Chunk { flags: chunk.0.flags & known, ..chunk.0 }
         }
     };
-    Chunk { release: Some(back::<L>), arg: Box::into_raw(loan).cast(), ..chunk }
+    let (flags, arg) = (chunk.flags | flags, Box::into_raw(loan).cast());
+    OwnedChunk(Chunk { flags, release: Some(back::<L>), arg, ..chunk })
 }
 
 impl Drop for OwnedChunk {

@@ -11,10 +11,10 @@ use super::object::{Exclusive, borrow, discard, give, handle, retire, revive, ta
 use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_error, gw_result};
 use super::stats::{gw_stats, stats_of};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::octets::{CHUNK_LAST, Chunk, Octets, OwnedChunk, Pair};
+use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 use crate::gateway::abi::{Environ, RESPONSE_EXCUSE, Response};
 use crate::gateway::counters::Counters;
-use crate::host::{self, Headed, Host};
+use crate::host::{self, Headed, Host, Pull};
 
 /// requests of a foreign server in this process
 #[derive(Debug)]
@@ -312,10 +312,10 @@ pub unsafe extern "C" fn gw_exchange_pull(x: *mut gw_exchange, out: *mut Chunk) 
         let out = unsafe { self::out(out, "out") }?;
         // SAFETY: the rules page.
         Ok(match unsafe { enter(x, Host::pull) }? {
-            None => GW_AGAIN,
-            Some(Chunk { len: 0, flags: CHUNK_LAST, release: None, .. }) => GW_EOF,
-            Some(chunk) => {
-                out.set(chunk);
+            Pull::Awaited => GW_AGAIN,
+            Pull::End => GW_EOF,
+            Pull::Chunk(chunk) => {
+                out.set(chunk.into_raw());
                 GW_OK
             }
         })

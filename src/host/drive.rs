@@ -373,7 +373,7 @@ impl<T> Host<T> {
         }
         if let Some(at) = committed
             && stream > 0
-            && at + stream <= now
+            && at.saturating_add(stream) <= now
         {
             return self.cut(key);
         }

@@ -14,7 +14,7 @@ mod requests;
 mod slot;
 mod way;
 
-pub use requests::{FEED, Host, PULL};
+pub use requests::{FEED, Host, PULL, Pull};
 pub use way::Headed;
 
 #[cfg(test)]

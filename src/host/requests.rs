@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, log};
-use crate::base::octets::{CHUNK_LAST, Chunk, OwnedChunk};
+use crate::base::octets::{CHUNK_LAST, OwnedChunk};
 use crate::base::slab::Slab;
 use crate::base::wheel::Wheel;
 use crate::conf::show_size;
@@ -48,6 +48,17 @@ pub(super) const TOKEN_TIMER: u64 = 3;
 
 /// In the key of a parked request, beside its key in the slab.
 pub(super) const PARKED: u64 = 1 << 56;
+
+/// What pulling came to.
+#[derive(Debug)]
+pub enum Pull {
+    /// A piece; [`CHUNK_LAST`]: the last.
+    Chunk(OwnedChunk),
+    /// None so far.
+    Awaited,
+    /// That was all.
+    End,
+}
 
 /// A request, as the host knows it.
 #[derive(Debug)]
@@ -340,18 +351,17 @@ impl<T> Host<T> {
         Some((record, place.way.excuses(), &mut place.tag))
     }
 
-    /// The next piece of the body: `None` when none is there, one without octets and [`CHUNK_LAST`] at the
-    /// end.  What is lent is to be released, in any order.
-    pub fn pull(&mut self, key: u64) -> Result<Option<Chunk>> {
+    /// The next piece of the body.  What is lent is released when it is dropped, in any order.
+    pub fn pull(&mut self, key: u64) -> Result<Pull> {
         let mut pulled = self.place(key)?.way.pull();
         if let Pulled::Awaited = pulled {
             self.inside(|host| host.drive(key));
             pulled = self.place(key)?.way.pull();
         }
         match pulled {
-            Pulled::Chunk(chunk) => Ok(Some(chunk)),
-            Pulled::Awaited => Ok(None),
-            Pulled::End => Ok(Some(Chunk { flags: CHUNK_LAST, ..Chunk::EMPTY })),
+            Pulled::Chunk(chunk) => Ok(Pull::Chunk(chunk)),
+            Pulled::Awaited => Ok(Pull::Awaited),
+            Pulled::End => Ok(Pull::End),
             Pulled::Head => Err(Error::new(Kind::State, "pull: the head comes first")),
             Pulled::Failed(why) => Err(Error::from(why)),
         }

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::buf::{HandedOver, OutQueue};
 use crate::base::error::Kind;
-use crate::base::octets::{CHUNK_LAST, Chunk, OwnedChunk, lend};
+use crate::base::octets::{CHUNK_LAST, OwnedChunk, lend};
 use crate::gateway::deferred::Mailbox as _;
 use crate::wire::hosted::Record;
 
@@ -60,7 +60,7 @@ pub enum Headed {
 #[derive(Debug)]
 pub(super) enum Pulled {
     /// A piece.
-    Chunk(Chunk),
+    Chunk(OwnedChunk),
     /// None so far.
     Awaited,
     /// A head, which is to be taken first.
@@ -334,10 +334,13 @@ impl Way {
         true
     }
 
-    /// When the head was committed, if the answer is not complete.
+    /// When the head was committed; never, as far as time is concerned, once the answer is complete.
     pub(super) fn committed(&self) -> Option<u64> {
         let state = self.state.lock();
-        (state.committed > 0 && state.end.is_none()).then_some(state.committed)
+        match state.end {
+            Some(_) => Some(u64::MAX),
+            None => (state.committed > 0).then_some(state.committed),
+        }
     }
 
     /// The answer is this, of nobody else: nothing was sent.
@@ -427,8 +430,7 @@ impl Way {
         let mut loan = state.spare.pop().unwrap_or_default();
         drop(state);
         loan.begin(Arc::clone(self), piece);
-        let chunk = lend(loan);
-        Pulled::Chunk(Chunk { flags: chunk.flags | if is_last { CHUNK_LAST } else { 0 }, ..chunk })
+        Pulled::Chunk(lend(loan, if is_last { CHUNK_LAST } else { 0 }))
     }
 
     /// Whether the host waited for something to pull, and it is there; it waits no longer.

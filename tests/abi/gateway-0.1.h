@@ -169,6 +169,8 @@ typedef struct gw_environ {
 #define GW_ENV_RUN_ONCE     (1u << 2)   /* wsgi.run_once */
 #define GW_ENV_MAY_BLOCK    (1u << 3)   /* this thread is yours to block */
 #define GW_ENV_MAY_DEFER    (1u << 4)   /* gw_defer() will work */
+#define GW_ENV_HOSTED       (1u << 5)   /* a foreign server is in front
+                                           (gw_host) */
 #define GW_ENV_HAS_BODY     (1u << 6)   /* also when content_length is -1 */
 
 typedef struct gw_response {        /* frozen: middleware copies it */
@@ -183,6 +185,10 @@ typedef struct gw_response {        /* frozen: middleware copies it */
 
 #define GW_RESPONSE_REPLACE (1u << 0)   /* WSGI's exc_info: a second head,
                                            allowed until the first is sent */
+#define GW_RESPONSE_EXCUSE  (1u << 1)   /* from gw_exchange_head: the
+                                           library's own page about an
+                                           error, for which the host may
+                                           send another */
 
 typedef struct gw_writer {          /* what WSGI's write() is (frozen) */
     /* Blocks while the client is slow where GW_ENV_MAY_BLOCK, else takes
@@ -1076,7 +1082,91 @@ gw_result gw_server_stats(const gw_server *s, gw_stats *out);
 gw_result gw_server_listeners(const gw_server *s, uint32_t *cursor,
                               gw_listener_info *out);
 
-/* ---- 13. application modules ------------------------------------------- */
+/* ---- 13. hosted: the front is somebody else's -------------------------- */
+
+/* requests of a foreign server in this process */
+typedef struct gw_host gw_host;
+
+typedef struct gw_exchange gw_exchange; /* one of them */
+
+/* [one] Takes cfg.  One host for a process and its loop, made after the
+   last fork; threads are started when the first request needs one.  An
+   application that blocks, also a GW_APP_SERIAL one, runs on threads.
+   Listeners, and options that are about a process, are GW_ERR_UNSUPPORTED. */
+gw_result gw_host_new(gw_config *cfg, gw_host **out, gw_error *err);
+
+/* [any] Readable when gw_host_next has something; -1: no host. */
+int32_t gw_host_fd(const gw_host *h);
+
+#define GW_HOST_FEED 1              /* there is room for the body again,
+                                       after gw_exchange_feed said GW_AGAIN */
+#define GW_HOST_PULL 2              /* there is something to pull, after
+                                       GW_AGAIN, or the time for it is over */
+
+/* [one] What is ready, one exchange at a time; call it until GW_AGAIN,
+   which says that there is none. *what: GW_HOST_FEED, GW_HOST_PULL, or
+   both. */
+gw_result gw_host_next(gw_host *h, gw_exchange **ready, uint32_t *what);
+
+/* [any] The counters of this host. */
+gw_result gw_host_stats(const gw_host *h, gw_stats *out);
+
+/* [one] Frees what exchanges do, which are still to be freed.  Waits
+   graceful_timeout for applications that run on threads, then leaves them
+   to those.  Handles to requests, and chunks that were pulled, stay good.
+   Inside one of its own callbacks it does nothing. */
+void gw_host_free(gw_host *h);
+
+/* [one] A request that `env` describes: all of it is copied, `input` and
+   `impl` are ignored. `request_method` must be a token; what else is
+   missing is made up or empty.  PATH_INFO is what mounts look at;
+   SCRIPT_NAME stands before theirs.  A body is announced by
+   `content_length`, or by GW_ENV_HAS_BODY where its length is not known
+   (-1).  Then gw_exchange_feed, gw_exchange_run, gw_exchange_head,
+   gw_exchange_pull; at any moment gw_exchange_free. */
+gw_result gw_exchange_new(gw_host *h, const gw_environ *env, void *user,
+                          gw_exchange **out);
+
+/* [any] What gw_exchange_new was given. */
+void *gw_exchange_user(const gw_exchange *x);
+
+/* [one] More of the request's body, GW_CHUNK_LAST with the end of it (not
+   needed where content_length says it).  Copied before it returns; of a
+   file range the descriptor is duplicated.  Before the application is
+   called it is kept in memory, and past body_buffer in a file; where it is
+   streamed (request_buffering=0) GW_AGAIN says that it is full and nothing
+   was taken: wait for GW_HOST_FEED.  GW_ERR_LIMIT: more than max_body; the
+   answer is a 413. */
+gw_result gw_exchange_feed(gw_exchange *x, const gw_chunk *chunk);
+
+/* [one] Calls the application, or lets a thread do that, when the body is
+   complete, or at once where it is streamed.  GW_OK: there is something to
+   pull; GW_AGAIN: gw_host_next will say when. */
+gw_result gw_exchange_run(gw_exchange *x);
+
+/* [one] The head of the answer, with a Content-Length where it is known; it
+   is valid until the next call, and gw_exchange_free.  A status of 1xx is
+   an early hint: call again.  With GW_RESPONSE_EXCUSE it begins a page of
+   the library's about an error (a 500, 503, 504 ...).  GW_AGAIN: wait for
+   GW_HOST_PULL.  GW_EOF: it was given. */
+gw_result gw_exchange_head(gw_exchange *x, gw_response *out);
+
+/* [one] The next piece of the answer's body: memory, or with GW_CHUNK_FILE
+   a range of a file, valid until its `release` is called, which the host
+   owes it, in any order, from any thread and also after gw_exchange_free.
+   GW_CHUNK_LAST: it is the last.  GW_EOF: there is no more.  GW_AGAIN: wait
+   for GW_HOST_PULL; the application is not asked for more than
+   output_buffer ahead of what was released.  An error: the answer is not
+   whole, and the client must see that. */
+gw_result gw_exchange_pull(gw_exchange *x, gw_chunk *out);
+
+/* [one] The exchange is over for the host: at any moment, also while the
+   application runs on a thread or somebody has a handle to the request:
+   they hear that the client is gone, and what they answer is thrown away.
+   Not inside one of the host's own callbacks. */
+void gw_exchange_free(gw_exchange *x);
+
+/* ---- 14. application modules ------------------------------------------- */
 
 typedef struct gw_module_args {     /* what a module is told */
     uint32_t    size;
@@ -1104,7 +1194,7 @@ typedef struct gw_module {
 typedef gw_result (*gw_module_init_fn)(const gw_module_args *args,
                                        gw_module *out, gw_error *err);
 
-/* ---- 14. macros -------------------------------------------------------- */
+/* ---- 15. macros -------------------------------------------------------- */
 
 #ifdef __cplusplus
 # define GW_INIT(T) gw_init<T>()    /* the template below extern "C" */
