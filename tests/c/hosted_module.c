@@ -12,10 +12,10 @@ counting(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_bo
     if (!is(env, "/counts")) {
         return app(ctx, env, start, sr, body);
     }
-    snprintf(text, sizeof text, "opened %llu closed %llu made %llu released %llu early %llu aborted %llu\n",
+    snprintf(text, sizeof text, "opened %llu closed %llu made %llu released %llu early %llu aborted %llu calls %llu\n",
              (unsigned long long) opened, (unsigned long long) closed, (unsigned long long) made,
              (unsigned long long) released, (unsigned long long) early_close,
-             (unsigned long long) aborted);
+             (unsigned long long) aborted, (unsigned long long) calls);
     gw_body_copy(env, body, text, strlen(text));
     return start(sr, &ok, NULL);
 }
