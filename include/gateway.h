@@ -605,6 +605,7 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_STATS_PATH               82  /* by name only */
 #define GW_OPT_STATS_ONLY               83  /* truth */
 #define GW_OPT_SLOW_REQUEST             84  /* ms */
+#define GW_OPT_CONTROL_SOCKET           90  /* by name only */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */

@@ -5,6 +5,7 @@ mod entry;
 pub(crate) use cgi::is_one_request;
 pub(crate) use spawned::heed;
 mod cgi;
+mod control;
 mod inline;
 mod presence;
 mod report;
@@ -163,6 +164,11 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
         arbiter.observe(observer);
     }
     arbiter.watch_with(Box::new(Watcher(Arc::clone(&common.flights))));
+    arbiter.attend_with(Arc::new(control::Front {
+        presence: Arc::clone(&common.presence),
+        counters: Arc::clone(&common.counters),
+        flights: Arc::clone(&common.flights),
+    }));
     Ok((arbiter, common))
 }
 

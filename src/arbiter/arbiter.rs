@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use std::sync::atomic::Ordering;
 
+use super::attend::Attended;
 use super::board::Board;
 use super::control::{Handle, StopMode};
 use super::culprit::Witness;
@@ -42,6 +43,7 @@ const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_NEWS: u64 = 2;
 pub(super) const TOKEN_UPGRADE: u64 = 3;
+pub(super) const TOKEN_ATTENDANT: u64 = 4;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
 /// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
@@ -67,6 +69,7 @@ pub struct Arbiter {
     pub(super) predecessor: Option<Predecessor>,
     pub(super) observer: Option<Observer>,
     pub(super) witness: Option<Box<dyn Witness>>,
+    pub(super) attended: Attended,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
     pub(super) poller: RefCell<Poller>,
@@ -176,6 +179,7 @@ impl Arbiter {
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
         handle.set_listeners(&listeners);
+        handle.tally().target.store(settings.workers as u64, Ordering::Relaxed);
         let news = Waker::new().map_err(os)?;
         poller.add(news.fd(), TOKEN_NEWS).map_err(os)?;
         let goal = Arc::new(Generation {
@@ -203,6 +207,7 @@ impl Arbiter {
             predecessor: None,
             observer: None,
             witness: None,
+            attended: Attended::default(),
             news,
             handle,
             poller: RefCell::new(poller),
@@ -334,6 +339,7 @@ impl Arbiter {
         // What was asked for comes before the deaths: on Ctrl-C the workers get the signal, too, and
         // those that are gone already are not to be replaced.
         self.hear_signals();
+        self.attend();
         self.hear_requests();
         self.end_lame_duck();
         self.reap();
@@ -415,6 +421,9 @@ impl Arbiter {
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
         }
+        if let Some(due) = self.attended.due_ms() {
+            at_most(due.saturating_sub(now));
+        }
         if self.settings.reap_orphans {
             at_most(self.orphans_ms.saturating_sub(now));
         }
@@ -433,6 +442,7 @@ impl Arbiter {
         self.signals = None;
         self.successor = None;
         self.predecessor = None;
+        self.attended.leave();
         // A socket that this worker does not serve would live as long as it does.
         let theirs =
             self.places.iter().filter_map(|place| Some(&place.worker.as_ref()?.generation));

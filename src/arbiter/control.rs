@@ -77,6 +77,8 @@ pub struct Tally {
     pub failing: AtomicU64,
     /// 1: the first workers were ready, and it was not told to stop.
     pub ready: AtomicU64,
+    /// How many workers there are to be.
+    pub target: AtomicU64,
 }
 
 /// What was asked for since the last look.
@@ -181,6 +183,18 @@ impl Handle {
         self.control.workers.store(workers, Ordering::Release);
         self.control.waker.wake();
         Ok(())
+    }
+
+    /// Asks for so many workers more, or fewer (below 0); says how many there are to be.
+    ///
+    /// # Errors
+    /// As [`Handle::scale`].
+    pub fn scale_by(&self, by: i64) -> Result<u32> {
+        let asked = self.control.workers.load(Ordering::Acquire);
+        let target = self.control.tally.target.load(Ordering::Relaxed);
+        let target = if asked > 0 { i64::from(asked) } else { target as i64 };
+        let workers = u32::try_from(target.saturating_add(by)).unwrap_or(0);
+        self.scale(workers).map(|()| workers)
     }
 
     fn count(&self, times: &AtomicU32) {

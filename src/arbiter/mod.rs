@@ -11,6 +11,7 @@
 //! memory    how much of it a worker may have
 //! stop      signals, requests, deadlines, the end
 //! control   what other threads and signal handlers may ask of it
+//! attend    who else works in its loop, and asks the same
 //! spawn     what differs: a worker by fork, a worker as a thread
 //! exec      and one that is this program, started again: from both sides
 //! upgrade   another arbiter that takes the place of this one: from both sides
@@ -21,6 +22,7 @@
 
 #[allow(clippy::module_inception, reason = "the arbiter itself is one part of the layer")]
 mod arbiter;
+mod attend;
 mod board;
 mod burial;
 mod control;
@@ -37,6 +39,7 @@ mod watch;
 mod worker;
 
 pub use arbiter::Arbiter;
+pub use attend::Attendant;
 pub use board::{Board, State, WorkerSlot};
 pub use control::{Handle, StopMode, Tally};
 pub use culprit::{Tell, Witness};

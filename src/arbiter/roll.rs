@@ -97,6 +97,7 @@ impl Arbiter {
         if now != before {
             log!(self.log, Info, TARGET, "{now} workers instead of {before}");
             self.target = now;
+            self.handle.tally().target.store(now as u64, Ordering::Relaxed);
             self.tell(Event::Count { now, before });
         }
     }

@@ -104,6 +104,7 @@ pub struct Settings {
     pub stats_path: String,
     pub stats_only: bool,
     pub slow_request: Duration,
+    pub control_socket: PathBuf,
 }
 
 impl Default for Settings {
@@ -169,6 +170,7 @@ impl Default for Settings {
             stats_path: String::new(),
             stats_only: false,
             slow_request: Duration::ZERO,
+            control_socket: PathBuf::new(),
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -233,6 +235,7 @@ impl Settings {
             ("umask", self.umask.is_some()),
             ("systemd", self.systemd == Some(true)),
             ("reap_orphans", self.reap_orphans),
+            ("control_socket", !self.control_socket.as_os_str().is_empty()),
         ];
         set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
     }
@@ -337,6 +340,12 @@ impl Settings {
         }
         for (n, listener) in self.listeners.iter().enumerate() {
             self.check_listener(n, listener, &mut report);
+        }
+        let control = &self.control_socket;
+        let is_there =
+            |it: &Listener| matches!(&it.address, Address::Unix(path) if path == control);
+        if self.listeners.iter().any(is_there) {
+            report(format!("control_socket = {}: a listener is there (bind)", control.display()));
         }
         let identity = self.identity().and_then(|who| who.map_or(Ok(()), |who| who.check()));
         problems.extend(identity.err());

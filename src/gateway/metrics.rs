@@ -9,6 +9,7 @@ mod stats;
 use super::counters::Counters;
 use super::flight::{Flights, Info, Which};
 use super::timing::{Histogram, Phases};
+use crate::sys::listen::Listening;
 use crate::wire::Limit;
 
 /// A server, as it is counted.
@@ -39,6 +40,15 @@ pub struct Queue {
     pub waiting: u64,
     /// How many may.
     pub most: u64,
+}
+
+impl Queue {
+    /// The queue of this socket, if the system tells of it.
+    pub fn of(listening: &Listening) -> Option<Queue> {
+        let info = listening.info().ok().filter(|info| info.backlog > 0)?;
+        let (waiting, most) = (info.waiting.into(), info.backlog.into());
+        Some(Queue { listener: listening.local().to_owned(), waiting, most })
+    }
 }
 
 /// One worker, and what those before it in its place have counted.
@@ -235,6 +245,20 @@ impl Snapshot {
             }
             None => self.queues.push(queue),
         }
+    }
+
+    /// Forgets all but so many requests, which are the oldest; says how many those are that it forgets.
+    pub fn keep_oldest(&mut self, most: usize) -> usize {
+        let all = self.places.iter().flat_map(|place| &place.requests);
+        let mut ages: Vec<u64> = all.map(|info| info.age_ns).collect();
+        let Some(beyond) = ages.len().checked_sub(most + 1) else { return 0 };
+        let (_, youngest, _) = ages.select_nth_unstable(beyond);
+        let limit = *youngest;
+        let kept = |place: &mut Place| {
+            place.requests.retain(|info| info.age_ns > limit);
+            place.requests.len()
+        };
+        beyond + 1 + most - self.places.iter_mut().map(kept).sum::<usize>()
     }
 
     /// The workers that there are.

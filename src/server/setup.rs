@@ -175,6 +175,7 @@ impl<S> Setup<S> {
             None => (None, None),
         };
         Ok(How {
+            masked: false,
             backlog: self.settings.backlog_of(listener) as i32,
             reuse_port: listener.reuse_port,
             unix_mode: (listener.mode != 0).then_some(listener.mode),
