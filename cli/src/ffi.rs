@@ -20,12 +20,6 @@ pub(crate) struct gw_arbiter {
     _private: [u8; 0],
 }
 
-/// Opaque: the command makes no request.
-#[repr(C)]
-pub(crate) struct gw_environ {
-    _private: [u8; 0],
-}
-
 #[repr(C)]
 pub(crate) struct gw_error {
     pub(crate) size: u32,
