@@ -342,13 +342,42 @@ extern "C" fn on_hang_up(_: c_int) {
     Errno::set_raw(before);
 }
 
-/// Takes HUP from the arbiter: from now on it makes the returned descriptor readable.
-pub(crate) fn catch_hang_up() -> nix::Result<OwnedFd> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    HUNG_UP.store(write.into_raw_fd(), Ordering::SeqCst);
+/// First in an arbiter that has just taken all signals, and has no worker yet.
+unsafe extern "C" fn take_hang_up(_: *mut c_void, _: *mut ffi::gw_arbiter) {
     let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
     let action = SigAction::new(SigHandler::Handler(on_hang_up), flags, SigSet::empty());
     // SAFETY: the handler is async-signal-safe: an atomic, and write(2) with errno as it was.
-    unsafe { sigaction(Signal::SIGHUP, &action) }?;
+    let taken = unsafe { sigaction(Signal::SIGHUP, &action) };
+    // What came before is heard now.
+    let heard = hang_up().thread_unblock();
+    debug_assert!(taken.is_ok() && heard.is_ok());
+}
+
+fn hang_up() -> SigSet {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGHUP);
+    set
+}
+
+/// Takes HUP from the arbiter that will be made of `config`: it makes the returned descriptor
+/// readable, also if it comes before the arbiter starts.
+pub(crate) fn catch_hang_up(config: &mut Config) -> Result<OwnedFd> {
+    let failed = |errno| Error::of_system("catch HUP", errno);
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(failed)?;
+    HUNG_UP.store(write.into_raw_fd(), Ordering::SeqCst);
+    let hooks = ffi::gw_hooks {
+        size: size_of::<ffi::gw_hooks>() as u32,
+        reserved: 0,
+        ctx: ptr::null_mut(),
+        drop: None,
+        pre_request: None,
+        access: None,
+        worker_init: None,
+        worker_exit: None,
+        on_starting: Some(take_hang_up),
+    };
+    // SAFETY: the configuration is there, and the function is for ever.
+    call(|e| unsafe { ffi::gw_config_hooks(config.0.as_ptr(), &hooks, e) })?;
+    hang_up().thread_block().map_err(failed)?;
     Ok(read)
 }

@@ -10,6 +10,10 @@ use crate::problem::{Place, Problem, did_you_mean};
 /// The exit status of an application that could not be loaded.
 const LOAD_ERROR: i32 = 4;
 
+/// In the words of a file.
+const NO_APPLICATION: &str =
+    "there is no application: set module = \"./libapp.so\", say, or have a [[mount]]";
+
 /// The protocols of listeners.
 pub(crate) const PROTOCOLS: [(&str, u32); 5] = [
     ("http", ffi::GW_PROTO_HTTP),
@@ -104,7 +108,7 @@ impl Plan {
     /// The configuration, without what is wrong.
     pub(crate) fn build(&self, problems: &mut Vec<Problem>) -> Config {
         let mut config = Config::new();
-        self.set(&mut config, true, problems);
+        self.set(&mut config, &[], problems);
         for listen in &self.listens {
             listen.build(&mut config, problems);
         }
@@ -125,9 +129,10 @@ impl Plan {
         config
     }
 
-    fn set(&self, config: &mut Config, with_binds: bool, problems: &mut Vec<Problem>) {
+    /// Sets the options, but for some.
+    fn set(&self, config: &mut Config, but: &[&str], problems: &mut Vec<Problem>) {
         for Setting { place, name, value } in &self.settings {
-            if name == "bind" && !with_binds {
+            if but.contains(&name.as_str()) {
                 continue;
             }
             if let Err(error) = config.set(name, value) {
@@ -163,7 +168,7 @@ impl Plan {
     }
 
     /// Tries the modules one by one, each in a process of its own; whether there was anything to try.
-    fn load_each(&self, problems: &mut Vec<Problem>) -> bool {
+    pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> bool {
         let modules = self.mounts.iter().filter_map(|mount| match &mount.app {
             App::Module(path) => Some((mount, path)),
             App::Builtin(_) => None,
@@ -171,22 +176,27 @@ impl Plan {
         let mut any = false;
         for (mount, path) in modules {
             any = true;
-            let mut alone = Config::new();
-            self.set(&mut alone, false, &mut Vec::new());
-            let loaded = alone
-                .set("bind", "127.0.0.1:0")
-                .and_then(|()| alone.module("", path, &mount.args))
-                .map(|()| alone.problems());
-            let found = match loaded {
-                Ok(found) => found,
-                // Said already.
-                Err(_) => continue,
+            // Where nobody can become that user, it is tried all the same.
+            let as_said = self.load(path, &mount.args, &["bind"]);
+            let found = match as_said.iter().any(|it| it.exit_status == LOAD_ERROR) {
+                false if !as_said.is_empty() => {
+                    self.load(path, &mount.args, &["bind", "pidfile", "user", "group"])
+                }
+                _ => as_said,
             };
             let found = found.into_iter().filter(|it| it.exit_status == LOAD_ERROR);
             problems
                 .extend(found.map(|it| Problem::new(&mount.app_place, mount.advise(it.message))));
         }
         any
+    }
+
+    /// What is wrong with a server of this module alone, with options but for some.
+    fn load(&self, path: &str, args: &str, but: &[&str]) -> Vec<library::Error> {
+        let mut alone = Config::new();
+        self.set(&mut alone, but, &mut Vec::new());
+        let ready = alone.set("bind", "127.0.0.1:0").and_then(|()| alone.module("", path, args));
+        ready.map_or_else(|error| vec![error], |()| alone.problems())
     }
 
     /// Tries the middleware piece by piece: the library calls it only when it serves.
@@ -210,6 +220,9 @@ impl Plan {
     /// What the library says, with the place that it is about.
     pub(crate) fn locate(&self, problem: &library::Error) -> Problem {
         let message = &problem.message;
+        if message.starts_with("there is no application") {
+            return Problem::new(&Place::Unknown, NO_APPLICATION);
+        }
         let modules = self.mounts.iter().find(|mount| match &mount.app {
             App::Module(path) => message.contains(path.as_str()),
             App::Builtin(_) => false,

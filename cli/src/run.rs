@@ -100,6 +100,16 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     if !problems.is_empty() {
         return Err(source.failure(&plan, None));
     }
+    if !library::is_worker() && loads_here(&plan) {
+        let mut problems = Vec::new();
+        plan.load_each(&mut problems);
+        if !problems.is_empty() {
+            return Err(Failure {
+                lines: problem::lines(problems, &source.name()),
+                exit_status: 4,
+            });
+        }
+    }
     let is_reread = source.file.is_some() && rereads(&plan);
     let served = if is_reread && !library::is_worker() {
         supervise(&source, plan.clone(), config, &mut surroundings)
@@ -107,6 +117,14 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
         config.serve()
     };
     served.map_err(|error| source.failure(&plan, Some(error)))
+}
+
+/// Whether a module that crashes when it is loaded would take the program with it: where workers are
+/// forked first, the library tries it by itself.
+fn loads_here(plan: &Plan) -> bool {
+    let is = |name: &str, value: &[&str]| plan.said(name).is_some_and(|it| value.contains(&it));
+    let is_forked = plan.said("worker_model").is_none() || is("worker_model", &["fork"]);
+    !is_forked || is("preload", &["1", "true", "on", "yes"])
 }
 
 /// Whether the program watches the workers itself, so that it can read its file again.  `inline` has
@@ -223,13 +241,14 @@ fn supervise(
     config: Config,
     surroundings: &mut Surroundings,
 ) -> library::Result<()> {
-    let mut arbiter = Arbiter::new(as_server(config)?)?;
-    arbiter.start()?;
-    let catches = !matches!(plan.said("signals"), Some("0" | "false" | "off" | "no"));
+    let mut config = as_server(config)?;
+    let catches = config.get("signals").as_deref() == Some("1");
     let hung_up = match catches {
-        true => library::catch_hang_up().ok(),
+        true => Some(library::catch_hang_up(&mut config)?),
         false => None,
     };
+    let mut arbiter = Arbiter::new(config)?;
+    arbiter.start()?;
     while let Some(wait_ms) = arbiter.turn()? {
         let mut fds = vec![PollFd::new(arbiter.fd(), PollFlags::POLLIN)];
         if let Some(fd) = &hung_up {
