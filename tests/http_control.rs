@@ -91,8 +91,9 @@ fn it_says_what_the_server_does_in_every_model() {
         let socket = format!("control_socket={path}");
         let server = start(&[&way[..], &[&socket]].concat());
         let mut control = Control::connect(&path);
+        // The worker serves before the arbiter has seen that it does.
+        until("it is ready", || control.well("status")["state"] == "ready");
         let status = control.well("status");
-        assert_eq!(status["state"], "ready", "{way:?}");
         assert_eq!(status["pid"], server.pid(), "{way:?}");
         assert_eq!((&status["target"], pids(&status).len()), (&1.into(), 1), "{way:?}: {status}");
         let [before, after] = [0, 1].map(|_| {
@@ -278,6 +279,38 @@ fn who_comes_to_annoy_holds_nobody_up() {
 }
 
 #[test]
+fn workers_have_nothing_of_it() {
+    for model in ["worker_model=fork", "worker_model=exec"] {
+        let path = unique("control");
+        let server = arbiter(&path, &[model, "workers=1"]);
+        let mut control = Control::connect(&path);
+        // One that starts while somebody is connected.
+        let first = server.workers()[0];
+        kill(first, SIGKILL);
+        until("it is replaced", || {
+            let new = pids(&control.well("status"));
+            new.len() == 1 && new[0] != i64::from(first)
+        });
+        server.get("/");
+        // Those at the path: the socket that listens, and the connections that were accepted there.
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+        let at_path = sockets.lines().filter(|line| line.ends_with(&path));
+        let inodes: Vec<_> = at_path.map(|line| line.split_whitespace().nth(6).unwrap()).collect();
+        assert!(inodes.len() >= 2, "{sockets}");
+        let held = |pid: i32| {
+            let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+            let links = links.filter_map(|it| fs::read_link(it.path()).ok());
+            let is_one =
+                |it: &String| inodes.iter().any(|inode| *it == format!("socket:[{inode}]"));
+            links.map(|it| it.display().to_string()).filter(is_one).count()
+        };
+        assert_eq!(held(server.pid()), inodes.len(), "{model}");
+        assert_eq!(held(server.workers()[0]), 0, "{model}");
+        server.stop();
+    }
+}
+
+#[test]
 fn an_arbiter_that_is_left_alone_sleeps() {
     let path = unique("control");
     let server = arbiter(&path, &["workers=1", "heartbeat_timeout=0"]);
@@ -383,7 +416,7 @@ fn it_outlives_reloads_and_goes_where_they_say() {
     // And back.
     server.stdin(&format!("reload control_socket={path}\n"));
     until("it is back", || Path::new(&path).exists());
-    assert_eq!(ask(&path, "status")["state"], "ready");
+    until("it answers", || ask(&path, "status")["state"] == "ready");
     server.stop();
     assert!(!Path::new(&path).exists());
 }

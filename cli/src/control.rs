@@ -66,7 +66,8 @@ pub(crate) fn run_reload(matches: &ArgMatches) -> Outcome {
 
 /// A file that cannot be read is no news for a server.
 fn readable(toml: &Path) -> Outcome {
-    let (_, problems) = file::read(toml);
+    let (plan, mut problems) = file::read(toml);
+    plan.build(&mut problems);
     if problems.is_empty() {
         return Ok(());
     }

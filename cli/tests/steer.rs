@@ -195,11 +195,14 @@ fn the_file_that_is_served_names_both() {
     text("workers = 3\n");
     assert_eq!(run(&["reload", toml]), (0, "reloaded\n".into(), String::new()));
     assert_eq!(json(&["status", toml])["target"], 3);
-    text("workers = [\n");
-    let (status, _, err) = run(&["reload", toml]);
-    assert_eq!(status, 1);
-    assert!(err.contains("app.toml:"), "{err}");
-    assert!(err.ends_with("gateway: nothing was reloaded\n"), "{err}");
+    for wrong in ["workers = [\n", "workers = 10000\n", "wrokers = 1\n", "[[mount]]\nat = \"x\"\n"]
+    {
+        text(wrong);
+        let (status, _, err) = run(&["reload", toml]);
+        assert_eq!(status, 1, "{wrong}");
+        assert!(err.contains("app.toml:"), "{err}");
+        assert!(err.ends_with("gateway: nothing was reloaded\n"), "{err}");
+    }
     text("");
     let scaled = run(&["scale", "2", toml]);
     assert_eq!(scaled, (0, "2 workers instead of 3\n".into(), String::new()));
