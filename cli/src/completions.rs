@@ -40,7 +40,7 @@ pub(crate) fn run_man(_matches: &ArgMatches) -> Outcome {
     command.build();
     let subcommands: Vec<_> =
         command.get_subcommands().filter(|it| it.get_name() != "help").cloned().collect();
-    let man = Man::new(command).date("").manual("Gateway manual");
+    let man = Man::new(command).date(DATE).manual("Gateway manual");
     let mut octets = Vec::new();
     man.render_title(&mut octets).map_err(failed)?;
     man.render_name_section(&mut octets).map_err(failed)?;
@@ -60,8 +60,12 @@ pub(crate) fn run_man(_matches: &ArgMatches) -> Outcome {
         octets.extend(text.replace(".SH DESCRIPTION\n", ".PP\n").replace(".SH ", ".SS ").bytes());
     }
     octets.extend(SEE_ALSO.as_bytes());
-    print(&String::from_utf8_lossy(&octets))
+    // Two breaks in a row are one.
+    print(&String::from_utf8_lossy(&octets).replace(".br\n\n.br\n", ".br\n"))
 }
+
+/// Of the page; a day, so that whoever makes it gets the same.
+const DATE: &str = "2026-11-21";
 
 const SEE_ALSO: &str =
     ".SH SEE ALSO\n\\fBgateway\\fR(7), \\fBgw_module\\fR(3), \\fBgw_config\\fR(3)\n";
