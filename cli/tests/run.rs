@@ -139,6 +139,29 @@ fn hup_reads_the_file_again_while_requests_go_on() {
     }
 }
 
+/// Workers of exec read it themselves, also where the process has gone elsewhere.
+#[test]
+fn workers_of_exec_read_the_file_again() {
+    let text =
+        "module = './app.so'\nargs = 'first'\nworker_model = 'exec'\nworkers = 1\nchdir = 'sub'\n";
+    let site = site("exec", text);
+    fs::create_dir(site.join("sub")).unwrap();
+    let server = start(&site, "app.toml --bind {} 2>said");
+    let answers =
+        |args: &str| said(&server) == format!("module ({args}) {}/sub - q", site.display());
+    until("it serves", || answers("first"));
+    write(&site, &text.replace("first", "second"));
+    server.signal(SIGHUP);
+    until("it is reloaded", || (0..20).all(|_| answers("second")));
+    write(&site, "wrkers = 1\n");
+    server.signal(SIGHUP);
+    let log = || fs::read_to_string(site.join("said")).unwrap();
+    until("it is refused", || log().contains("Reload failed: what was there serves on"));
+    assert!(answers("second"));
+    assert!(log().contains("app.toml:1: wrkers: there is no such key; did you mean workers?"));
+    server.stop();
+}
+
 #[test]
 fn a_broken_file_leaves_the_old_one_serving() {
     let good = "module = './app.so'\nargs = 'good'\nworkers = 1\n";
