@@ -217,11 +217,33 @@ impl Plan {
         }
     }
 
+    /// A problem with the option of this name, if it was said.
+    fn said_of(&self, name: &str, message: &str) -> Option<Problem> {
+        let mut said = self.settings.iter().rev().filter(|it| it.name == name);
+        let last = said.clone().next();
+        let setting = said.find(|it| message.contains(&it.value)).or(last)?;
+        // Several addresses, and this one is a listener's.
+        let is_other =
+            name == "bind" && !message.contains(&setting.value) && !self.listens.is_empty();
+        (!is_other).then(|| Problem::new(&setting.place, without(message, name)))
+    }
+
     /// What the library says, with the place that it is about.
     pub(crate) fn locate(&self, problem: &library::Error) -> Problem {
         let message = &problem.message;
         if message.starts_with("there is no application") {
             return Problem::new(&Place::Unknown, NO_APPLICATION);
+        }
+        let words = || message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        // "threads = 2: ...", "bind 127.0.0.1:80: ..."
+        if let Some(said) = words().next().and_then(|word| self.said_of(word, message)) {
+            return said;
+        }
+        let listens = self.listens.iter().filter(|it| message.contains(&it.address));
+        if let Some(listen) = listens.max_by_key(|it| it.address.len())
+            && message.starts_with("bind")
+        {
+            return Problem::new(&listen.place, without(message, "bind"));
         }
         let modules = self.mounts.iter().find(|mount| match &mount.app {
             App::Module(path) => message.contains(path.as_str()),
@@ -230,18 +252,8 @@ impl Plan {
         if let Some(mount) = modules {
             return Problem::new(&mount.app_place, mount.advise(message.clone()));
         }
-        if let Some(listen) = self.listens.iter().find(|it| message.contains(&it.address)) {
-            return Problem::new(&listen.place, without(message, "bind"));
-        }
-        // "threads = 2: ...", "bind 127.0.0.1:80: ...": the first word that is an option's name, of
-        // those that were said.
-        let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        for word in words {
-            let mut said = self.settings.iter().rev().filter(|it| it.name == word);
-            let first = said.clone().next();
-            if let Some(setting) = said.find(|it| message.contains(&it.value)).or(first) {
-                return Problem::new(&setting.place, without(message, word));
-            }
+        if let Some(said) = words().find_map(|word| self.said_of(word, message)) {
+            return said;
         }
         match &*self.mounts {
             [mount] if problem.exit_status == LOAD_ERROR => {

@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::check::IN_USE;
 use crate::failure::{Failure, Outcome, say};
 use crate::library::{self, Arbiter, Config, Opt};
 use crate::plan::{App, Mount, Plan, Setting};
@@ -21,9 +22,6 @@ use crate::{file, problem};
 /// Gunicorn's short flags, of options that mean the same.
 const SHORT: [(char, &str); 4] =
     [('b', "bind"), ('w', "workers"), ('k', "worker_model"), ('t', "heartbeat_timeout")];
-
-/// Of an address.
-const IN_USE: i32 = Errno::EADDRINUSE as i32;
 
 pub(crate) fn command() -> Command {
     let options = library::options().into_iter().map(flag);
