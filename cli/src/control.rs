@@ -14,6 +14,9 @@ use crate::process::Process;
 use crate::status::json_flag;
 use crate::{file, problem};
 
+/// How long a reload may take to begin where the signal was heard.
+const BEGIN: Duration = Duration::from_secs(10);
+
 /// How often to look whether something has happened.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -93,6 +96,7 @@ fn reload_over(link: &mut Link, timeout: Duration) -> Result<String, Failure> {
     let (mut done, mut failed) = ended(&before);
     process.signal(Signal::SIGHUP, 1)?;
     let since = Instant::now();
+    let mut has_begun = false;
     loop {
         let Answer { text, value } = link.ask("status", PATIENCE)?;
         let (now_done, now_failed) = ended(&value);
@@ -112,10 +116,16 @@ fn reload_over(link: &mut Link, timeout: Duration) -> Result<String, Failure> {
         if value["state"] == "stopping" {
             return Err(Failure::new("reload: the server is stopping"));
         }
+        has_begun |= value["state"] != "ready" || new > 0;
+        if !has_begun && since.elapsed() >= timeout.min(BEGIN) {
+            return Err(Failure::new(
+                "reload: the signal was heard, and no reload has begun: its log says what is wrong",
+            ));
+        }
         if since.elapsed() >= timeout {
             let s = timeout.as_secs();
             return Err(Failure::new(format_args!(
-                "reload: it has not ended within {s} s, or its file could not be read; its log says"
+                "reload: it has begun, and has not ended within {s} s"
             )));
         }
         std::thread::sleep(LOOK);

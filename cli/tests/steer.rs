@@ -203,6 +203,11 @@ fn the_file_that_is_served_names_both() {
         assert!(err.contains("app.toml:"), "{err}");
         assert!(err.ends_with("gateway: nothing was reloaded\n"), "{err}");
     }
+    // What only the server finds.
+    text("spool_dir = \"/nonexistent\"\n");
+    let (status, _, err) = run(&["reload", toml, "--timeout", "2"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("no reload has begun: its log says what is wrong"), "{err}");
     text("");
     let scaled = run(&["scale", "2", toml]);
     assert_eq!(scaled, (0, "2 workers instead of 3\n".into(), String::new()));
