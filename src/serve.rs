@@ -19,12 +19,12 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, State, StopMode, Way, Who,
-    WorkerContext, WorkerSlot,
+    self, Arbiter, Board, Event, MAIN_POOL, Observer, Plan, PoolPlan, Predecessor, Started, State,
+    StopMode, Way, Who, WorkerContext, WorkerSlot,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
-use crate::conf::settings::WorkerModel;
+use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::flight::{Flights, Recorder};
@@ -63,11 +63,11 @@ const SERVE_ERROR: i32 = 255;
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
-    heed(config.settings_mut());
+    heed(&mut config);
     if let Some(worker) = Started::take()? {
         return serve_as_worker(config, worker);
     }
-    config.settings_mut().serve_presets();
+    config.serve_presets();
     if is_one_request() {
         return cgi::serve_once(config);
     }
@@ -82,9 +82,10 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// Every problem that [`serve`] would find with this configuration.  Nothing is started, bound or
 /// written.
 pub fn check(config: &mut Config) -> Vec<Error> {
-    let mut settings = config.settings().clone();
-    heed(&mut settings);
-    settings.serve_presets();
+    let before = config.settings().clone();
+    heed(config);
+    config.serve_presets();
+    let settings = std::mem::replace(config.settings_mut(), before);
     check::problems(&settings, config, check::Scope::Whole, &Presence::new(Predecessor::is_there()))
 }
 
@@ -155,7 +156,8 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
     };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&common.there)?;
-    let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    let pools = plan.pools.into_iter().zip(listeners).collect();
+    let mut arbiter = Arbiter::of_pools(pools, plan.log)?;
     if let Some(before) = before {
         arbiter.succeed(before)?;
     }
@@ -177,23 +179,78 @@ fn way_of(model: WorkerModel) -> Way {
 
 /// What an arbiter is to change to, checked as far as that can be done before it listens.
 pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
-    config.settings_mut().activate();
+    config.activate();
     let scope = match common.process {
         _ if common.presence.has_begun() => check::Scope::Reload,
         process => check::Scope::Start { process, is_second: !common.there.is_empty() },
     };
     let settings = config.settings().clone();
     Error::all(check::problems(&settings, &mut config, scope, &common.presence))?;
-    let mut draft = Draft::draft(config)?;
-    let hooks = draft.stack.take_arbiter_hooks();
-    let (settings, log) = (draft.settings.clone(), draft.log.clone());
-    let way = way_of(settings.worker_model);
+    let hooks = std::mem::take(&mut config.hooks_mut().arbiter);
+    let serves = !config.has_only_pools();
+    let pools = config.take_pools();
+    let instance = Draft::draft(config)?;
+    let (log, observers_log) = (instance.log.clone(), instance.log.clone());
+    let mut drafts = vec![(Arc::from(MAIN_POOL), instance)];
+    for (name, pool) in pools {
+        let draft = Draft::draft(pool).map_err(|error| within(&name, error))?;
+        drafts.push((name, draft));
+    }
     common.presence.prepare(&settings)?;
     let entry = Entry::of(&settings)?;
-    let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
+    let bound = match way_of(settings.worker_model) {
+        Way::Thread => common.enter(&drafts[usize::from(!serves)..], &settings, &entry)?,
+        Way::Fork | Way::Exec => None,
+    };
+    let (mut pools, mut sources) = (Vec::new(), Vec::new());
+    let mut drafts = drafts.into_iter();
+    // Without an application its logs are all that there is of it.
+    let silent = if serves { None } else { drafts.next() };
+    let silent = silent.map(|(_, draft)| Arc::new(Source::of_worker(draft)));
+    for (name, draft) in drafts {
+        let made = plan_pool(&name, draft, common);
+        let (pool, source) = made.map_err(|error| within(&name, error))?;
+        pools.push(pool);
+        sources.push((name, source));
+    }
+    let mut with_logs: Vec<_> = sources.iter().map(|(_, source)| Arc::clone(source)).collect();
+    with_logs.extend(silent);
+    let Common { counters, token, presence, .. } = common.clone();
+    let observer: Observer = Arc::new(move |handle, event| {
+        let token = token.load(Ordering::Relaxed);
+        if matches!(event, Event::Reopen) {
+            with_logs.iter().for_each(|source| source.reopen_logs());
+        }
+        observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
+        presence.tell(event, || status_of(handle, &counters), &observers_log);
+    });
+    let presence = Arc::clone(&common.presence);
+    Ok(Plan {
+        pools,
+        bind: Box::new(move |there| {
+            if let Some(bound) = bound {
+                return Ok(bound);
+            }
+            let bind = |name: &Arc<str>, source: &Arc<Source>, there: &[_]| {
+                source.bind_beside(there).map_err(|error| within(name, error))
+            };
+            let bound = bind_all(sources.iter().map(|(name, source)| (name, source)), there, bind)?;
+            presence.bound(&settings)?;
+            Ok(bound)
+        }),
+        log,
+        observer: Some(observer),
+    })
+}
+
+/// What one pool of workers is to be, and where they get their setup from.
+fn plan_pool(name: &Arc<str>, draft: Draft, common: &Common) -> Result<(PoolPlan, Arc<Source>)> {
+    let (settings, log) = (draft.settings.clone(), draft.log.clone());
+    let entry = Entry::of(&settings)?;
     let source = Arc::new(Source::new(draft)?);
     let of_arbiter = arbiter::Settings {
-        way,
+        pool: Arc::clone(name),
+        way: way_of(settings.worker_model),
         workers: settings.worker_count() as usize,
         graceful_timeout: settings.graceful_timeout,
         signals: settings.signals.unwrap_or(false),
@@ -214,38 +271,33 @@ pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
         shared: watcher::shared(&common.counters, &common.flights),
     };
     let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
-    let flights = Arc::clone(&common.flights);
-    let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
+    let (flights, its) = (Arc::clone(&common.flights), Arc::clone(&source));
     let main = Box::new(move |context: &WorkerContext<'_>| {
         let one = OneOf(Arc::clone(&all), context.slot());
         one.as_ref().begin();
-        work(&source, &entry, &workers_log, Arc::new(one), &flights, context)
+        work(&its, &entry, &workers_log, Arc::new(one), &flights, context)
     });
-    let Common { counters, token, presence, .. } = common.clone();
-    let observers_log = log.clone();
-    let observer: Observer = Arc::new(move |handle, event| {
-        let token = token.load(Ordering::Relaxed);
-        if matches!(event, Event::Reopen) {
-            to_reopen.reopen_logs();
-        }
-        observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
-        presence.tell(event, || status_of(handle, &counters), &observers_log);
-    });
-    let presence = Arc::clone(&common.presence);
-    Ok(Plan {
-        settings: of_arbiter,
-        bind: Box::new(move |there| {
-            if let Some(bound) = bound {
-                return Ok(bound);
-            }
-            let bound = to_bind.bind_beside(there)?;
-            presence.bound(&settings)?;
-            Ok(bound)
-        }),
-        main,
-        log,
-        observer: Some(observer),
-    })
+    Ok((PoolPlan { settings: of_arbiter, main, log }, source))
+}
+
+/// Says whose an error is, where there are several pools.
+fn within(pool: &str, error: Error) -> Error {
+    if pool == MAIN_POOL { error } else { error.within(format_args!("pool {pool}")) }
+}
+
+/// The sockets of each pool.  Of those that are `there` none is taken twice.
+fn bind_all<'a, T: 'a>(
+    pools: impl Iterator<Item = (&'a Arc<str>, &'a T)>,
+    there: &[Arc<Listening>],
+    bind: impl Fn(&Arc<str>, &T, &[Arc<Listening>]) -> Result<Vec<Arc<Listening>>>,
+) -> Result<Vec<Vec<Arc<Listening>>>> {
+    let mut there = there.to_vec();
+    let of_one = |(name, pool)| {
+        let bound = bind(name, pool, &there)?;
+        there.retain(|it| !bound.iter().any(|one| Arc::ptr_eq(one, it)));
+        Ok(bound)
+    };
+    pools.map(of_one).collect()
 }
 
 /// Events of the arbiter become hooks.
@@ -311,9 +363,14 @@ struct Source {
 }
 
 impl Common {
-    /// What forked workers do each, the process does here whose threads are workers: once, after its
-    /// sockets are bound, which are returned then.
-    fn enter(&self, draft: &Draft, entry: &Entry) -> Result<Option<Vec<Arc<Listening>>>> {
+    /// What forked workers do each, the process does here whose threads are workers: once, after the
+    /// sockets of all pools are bound, which are returned then.
+    fn enter(
+        &self,
+        drafts: &[(Arc<str>, Draft)],
+        settings: &Settings,
+        entry: &Entry,
+    ) -> Result<Option<Vec<Vec<Arc<Listening>>>>> {
         let mut entered = self.entered.lock();
         if let Some(before) = &*entered {
             if before.is_same(entry) {
@@ -324,8 +381,12 @@ impl Common {
         }
         let mut bound = None;
         if entry.changes() {
-            let listeners = draft.bind_beside(&self.there)?;
-            self.presence.bound(&draft.settings)?;
+            let bind = |name: &Arc<str>, draft: &Draft, there: &[_]| {
+                draft.bind_beside(there).map_err(|error| within(name, error))
+            };
+            let drafts = drafts.iter().map(|(name, draft)| (name, draft));
+            let listeners = bind_all(drafts, &self.there, bind)?;
+            self.presence.bound(settings)?;
             entry.enter_process()?;
             bound = Some(listeners);
         }
@@ -395,7 +456,14 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// This process, which an arbiter has started, is a worker: until it has ended.
-fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
+fn serve_as_worker(config: Config, worker: Started) -> Result<()> {
+    let mut config = match of_pool(config, worker.pool()) {
+        Ok(config) => config,
+        Err(error) => {
+            let status = worker.give_up(&error);
+            return Err(error.with_exit_status(status));
+        }
+    };
     // The arbiter's options come before those of the program, so that all workers agree with it.
     let told =
         worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
@@ -424,6 +492,19 @@ fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
     }
     let text = format!("serve: this worker ended with status {status}; its log says why");
     Err(Error::new(Kind::App, text).with_exit_status(status))
+}
+
+/// What the program has for the pool that this worker is of.
+fn of_pool(mut config: Config, name: &str) -> Result<Config> {
+    let pools = config.take_pools();
+    if name == MAIN_POOL {
+        return Ok(config);
+    }
+    let pool = pools.into_iter().find(|(other, _)| **other == *name);
+    pool.map(|(_, pool)| pool).ok_or_else(|| {
+        let text = format!("pool {name}: this worker is to be of it, and the program has none");
+        Error::new(Kind::State, text)
+    })
 }
 
 /// A worker's life.
@@ -458,6 +539,7 @@ fn work(
     let (setup, mut engine) = match made {
         Ok(made) => made,
         Err(error) => {
+            let error = within(&context.board().pool_name(), error);
             log!(log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
@@ -488,7 +570,7 @@ fn work(
     })
 }
 
-/// The workers of an arbiter, for one of them.
+/// The workers of a pool, for one of them.
 #[derive(Debug)]
 struct Crowd {
     board: Arc<Board>,
@@ -496,24 +578,33 @@ struct Crowd {
     slot: usize,
 }
 
+impl Crowd {
+    /// Those of other pools listen elsewhere, and serve something else.
+    fn is_peer(&self, slot: &WorkerSlot) -> bool {
+        slot.pool() == self.board[self.slot].pool()
+    }
+}
+
 impl Peers for Crowd {
     /// Of one that boots, stops or is gone the numbers mean nothing.
     fn load(&self) -> (usize, u64) {
         let serving = self.board.iter().zip(self.counters.iter());
-        let serving = serving.filter(|(slot, _)| slot.state() == State::Ready);
+        let serving =
+            serving.filter(|(slot, _)| self.is_peer(slot) && slot.state() == State::Ready);
         serving.fold((0, 0), |(n, sum), (_, it)| (n + 1, sum + it.connections.get()))
     }
 
     fn others_accept(&self) -> bool {
         let mut others = self.board.iter().enumerate().filter(|(slot, _)| *slot != self.slot);
-        others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
+        others.any(|(_, it)| self.is_peer(it) && it.state() == State::Ready && !it.rests())
     }
 
     /// Those of another configuration may listen elsewhere.
     fn serves(&self, seat: u32) -> bool {
         let own = &self.board[self.slot];
         let one_of = |slot: &WorkerSlot| {
-            slot.state() == State::Ready
+            self.is_peer(slot)
+                && slot.state() == State::Ready
                 && slot.seat() == seat
                 && slot.generation() == own.generation()
         };

@@ -137,6 +137,26 @@ pub struct ArbiterHooks {
     pub pre_exec: Option<OnArbiter>,
 }
 
+impl ArbiterHooks {
+    /// The names of those that there are.
+    pub fn names(&self) -> Vec<&'static str> {
+        let all = [
+            ("on_starting", self.on_starting.is_some()),
+            ("when_ready", self.when_ready.is_some()),
+            ("pre_fork", self.pre_fork.is_some()),
+            ("spawned", self.spawned.is_some()),
+            ("worker_ready", self.worker_ready.is_some()),
+            ("child_exit", self.child_exit.is_some()),
+            ("nworkers_changed", self.nworkers_changed.is_some()),
+            ("on_reload", self.on_reload.is_some()),
+            ("reloaded", self.reloaded.is_some()),
+            ("on_exit", self.on_exit.is_some()),
+            ("pre_exec", self.pre_exec.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+}
+
 impl fmt::Debug for ArbiterHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArbiterHooks").finish_non_exhaustive()
