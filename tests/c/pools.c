@@ -18,8 +18,8 @@
  *            configuration, "scale POOL NUMBER" so many workers, and "end"
  *            stops it
  *
- * An application says its name, its process, its user, and the group of
- * workers as it sees it.  Behind it, /hang never returns, and /grow takes 128
+ * An application says its name, its process, its user, whether there are
+ * several of it, and the query.  Behind it, /hang never returns, and /grow takes 128
  * megabytes.
  */
 #define _GNU_SOURCE
@@ -45,7 +45,8 @@ typedef struct {
     gw_config *at;
 } plan;
 
-static char *grown;
+/* Written to, so that it is taken. */
+static char *volatile grown;
 
 static void
 fatal(const gw_error *err)
@@ -85,9 +86,10 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start_response,
         }
         memset(grown, 1, 128 << 20);
     }
-    snprintf(line, sizeof line, "%s %d %d %s", (const char *) ctx, (int) getpid(),
+    snprintf(line, sizeof line, "%s %d %d %s %.*s\n", (const char *) ctx, (int) getpid(),
              (int) getuid(),
-             env->flags & GW_ENV_MULTIPROCESS ? "several" : "one");
+             env->flags & GW_ENV_MULTIPROCESS ? "several" : "one",
+             (int) env->query_string.len, env->query_string.data);
     rc = start_response(sr, &head, NULL);
     return rc < 0 ? rc : gw_body_copy(env, body, line, strlen(line));
 }
