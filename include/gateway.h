@@ -710,18 +710,20 @@ typedef struct gw_access {          /* one finished request */
 } gw_access;
 
 typedef struct gw_worker {          /* what hooks are told of a worker */
-    uint32_t   size;
-    int32_t    pid;                 /* 0 for a thread, and when inline */
-    uint32_t   slot;                /* its place, from 0; reused */
-    uint32_t   generation;          /* counts reloads */
-    gw_server *server;              /* For gw_server_take, _events, _stop,
+    uint32_t    size;
+    int32_t     pid;                /* 0 for a thread, and when inline */
+    uint32_t    slot;               /* its place, from 0; reused */
+    uint32_t    generation;         /* counts reloads */
+    gw_server  *server;             /* For gw_server_take, _events, _stop,
                                        _wake, _stats, until worker_exit has
                                        returned (in a forked worker: until
                                        its process ends).  NULL in the
                                        arbiter, post_fork and worker_abort. */
-    int32_t    exit_status;         /* in child_exit, as from waitpid; -1:
+    int32_t     exit_status;        /* in child_exit, as from waitpid; -1:
                                        somebody else has waited for it */
-    uint32_t   cause;               /* in child_exit: GW_CAUSE_* */
+    uint32_t    cause;              /* in child_exit: GW_CAUSE_* */
+    const char *pool;               /* "main", or its name as gw_config_pool
+                                       has it; valid as the whole is */
 } gw_worker;
 
 #define GW_CAUSE_OWN           0    /* for reasons of its own, or somebody

@@ -24,6 +24,7 @@ use crate::arbiter::{
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
+use crate::conf::pool::Name;
 use crate::conf::settings::{Settings, WorkerModel};
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
@@ -305,8 +306,8 @@ fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<
     let worker = |hook: &Option<OnWorker>, who: Who, exit_status, cause| {
         if let Some(hook) = hook {
             let (pid, slot) = (who.pid, who.slot as u32);
-            let generation = who.generation;
-            hook(&Worker { pid, slot, generation, exit_status, cause, ..Worker::default() });
+            let (generation, pool) = (who.generation, who.pool);
+            hook(&Worker { pid, slot, generation, exit_status, cause, pool, ..Worker::default() });
         }
     };
     let whole = |hook: &Option<OnArbiter>| {
@@ -621,6 +622,7 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
         pid: context.pid(),
         slot: context.slot() as u32,
         generation: context.generation(),
+        pool: Name::of(&context.board().pool_name()),
         ..Worker::default()
     }
 }
@@ -640,11 +642,11 @@ fn begin_process(
         return Ok(());
     }
     let (setup, flights) = (Arc::clone(setup), Arc::clone(flights));
-    let Worker { pid, slot, generation, .. } = worker_of(context);
+    let Worker { pid, slot, generation, pool, .. } = worker_of(context);
     let aborts = move || {
         if let Some(worker_abort) = &setup.stack.hooks.worker_abort {
             let culprit = flights.culprit(slot as usize, clock::monotonic_ns());
-            let worker = Worker { pid, slot, generation, ..Worker::default() };
+            let worker = Worker { pid, slot, generation, pool, ..Worker::default() };
             worker_abort(&worker, culprit.as_ref());
         }
     };

@@ -192,7 +192,7 @@ fn a_worker_has_no_socket_of_another_pool() {
 #[test]
 fn a_worker_that_dies_is_replaced_in_its_pool() {
     for model in &MODELS[..2] {
-        let server = start(&[model], (2, &[]), (2, &[]));
+        let server = start(&[model, "hook=exits"], (2, &[]), (2, &[]));
         let (red, blue) = (workers_of(&server, "red"), workers_of(&server, "blue"));
         for victim in &red {
             kill(*victim, SIGKILL);
@@ -209,8 +209,13 @@ fn a_worker_that_dies_is_replaced_in_its_pool() {
             let labels = format!("{{pool=\"{pool}\",cause=\"own\"}}");
             assert_eq!(sample(&server, &format!("gateway_worker_exits_total{labels}")), ends);
         }
-        let said = server.stop().stderr;
+        let ended = server.stop();
+        let said = ended.stderr;
         assert_eq!(said.matches(", pool red) was sent SIGKILL").count(), 2, "{said}");
+        // The instance's hook hears of all.
+        let [red, blue] = ["red", "blue"].map(|pool| format!("a worker of {pool} has ended\n"));
+        let told = [red, blue].map(|line| ended.stdout.matches(&line).count());
+        assert_eq!(told, [4, 2], "{}", ended.stdout);
     }
 }
 
@@ -341,7 +346,8 @@ fn a_reload_that_fails_leaves_all_pools_as_they_were() {
     server.stdin(&format!("reload {words} pidfile=/nowhere/x\n"));
     server.stdin("end\n");
     let ended = server.end();
-    assert_eq!(ended.stdout, "reload: GW_OK\nreload: GW_ERR_INVALID\n");
+    let answers: Vec<_> = ended.stdout.lines().filter(|it| it.starts_with("reload")).collect();
+    assert_eq!(answers, ["reload: GW_OK", "reload: GW_ERR_INVALID"]);
     let failed = "pool green) exited with code 3";
     assert!(ended.stderr.contains(failed), "{ended:?}");
     assert!(ended.stderr.contains("Reload failed: what was there serves on"), "{ended:?}");
@@ -356,6 +362,7 @@ fn a_pool_that_does_not_boot_fails_the_start() {
         assert_eq!(ended.status, Some(3), "{model}: {ended:?}");
         let said = "GW_ERR_APP: pool blue: Worker failed to boot.\n";
         assert!(ended.stdout.ends_with(said), "{model}: {ended:?}");
+        assert!(ended.stdout.contains("a worker of blue is refused\n"), "{model}: {ended:?}");
     }
 }
 

@@ -371,7 +371,7 @@ impl Arbiter {
     }
 
     pub(super) fn who(&self, slot: usize, worker: &Worker) -> Who {
-        Who { pid: worker.body.pid(), slot, generation: worker.generation.number }
+        worker.generation.who(worker.body.pid(), slot)
     }
 
     /// xorshift: nothing depends on its quality.

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use super::arbiter::{Arbiter, Place};
 use super::board::Board;
 use super::roll::Generation;
-use super::settings::{Event, MAIN_POOL, TARGET, WORKERS_MAX};
+use super::settings::{Event, MAIN_POOL, TARGET, WORKERS_MAX, Who};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
+use crate::conf::pool::Name;
 use crate::sys::listen::Listening;
+use crate::sys::proc::Pid;
 
 /// What a pool is to be.
 #[derive(Clone, Debug)]
@@ -34,6 +36,11 @@ impl Generation {
     /// Whose it is.
     pub(super) fn pool(&self) -> &Arc<str> {
         &self.settings.pool
+    }
+
+    /// A worker of it.
+    pub(super) fn who(&self, pid: Pid, slot: usize) -> Who {
+        Who { pid, slot, generation: self.number, pool: Name::of(self.pool()) }
     }
 }
 

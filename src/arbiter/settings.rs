@@ -8,6 +8,7 @@ use super::control::Handle;
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
+use crate::conf::pool::Name;
 use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
 use crate::sys::shm::Mapped;
@@ -127,6 +128,8 @@ pub struct Who {
     pub slot: usize,
     /// Which configuration it runs: counts reloads.
     pub generation: u32,
+    /// The pool that it is of.
+    pub pool: Name,
 }
 
 /// Why a worker has ended.  The C constants `GW_CAUSE_*` are these numbers.

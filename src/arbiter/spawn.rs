@@ -14,7 +14,7 @@ use super::arbiter::{Arbiter, TOKEN_WORKER, Worker};
 use super::control::StopMode;
 use super::pool::OfPool;
 use super::roll::Generation;
-use super::settings::{Event, TARGET, Way, Who};
+use super::settings::{Event, TARGET, Way};
 use super::worker::{self, Parent, Ticket, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
@@ -202,7 +202,7 @@ impl Arbiter {
         let generation = self.places[slot].wanted.clone().ok_or_else(nobody)?;
         let age = self.spawned;
         if self.settings.way != Way::Thread {
-            self.tell(Event::PreFork(Who { pid: 0, slot, generation: generation.number }));
+            self.tell(Event::PreFork(generation.who(0, slot)));
         }
         let spawned_ms = monotonic_ms();
         self.board[slot].assign(generation.number);

@@ -1,5 +1,8 @@
 //! What the configuration of a pool may say, and what it has from the instance that it is of.
 
+use std::ffi::CStr;
+use std::fmt;
+
 use super::Quoted;
 use super::options::options;
 use super::settings::Settings;
@@ -33,6 +36,36 @@ pub fn check_name(name: &str) -> Result<()> {
         return Err(Error::new(Kind::Invalid, text));
     }
     Ok(())
+}
+
+/// A name with a NUL behind it, which needs no memory of its own.
+#[derive(Clone, Copy)]
+pub struct Name([u8; NAME_MAX + 1]);
+
+impl Name {
+    /// Of what is too long the beginning is kept.
+    pub fn of(name: &str) -> Name {
+        let mut octets = [0; NAME_MAX + 1];
+        octets.iter_mut().zip(name.bytes().take(NAME_MAX)).for_each(|(to, from)| *to = from);
+        Name(octets)
+    }
+
+    /// For C.
+    pub fn as_c(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Name::of(MAIN)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_c().fmt(f)
+    }
 }
 
 impl Settings {
@@ -73,6 +106,13 @@ mod tests {
     fn options_of_the_process_are_options() {
         let known: Vec<_> = options().iter().map(|option| option.name()).collect();
         assert!(PROCESS.iter().all(|name| known.contains(name)));
+    }
+
+    #[test]
+    fn a_name_is_a_string_of_c() {
+        assert_eq!(Name::default().as_c(), c"main");
+        assert_eq!(Name::of("shop").as_c(), c"shop");
+        assert_eq!(Name::of(&"x".repeat(40)).as_c().count_bytes(), NAME_MAX);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
+use crate::conf::pool::Name;
 
 use super::abi::Environ;
 use super::counters::Counters;
@@ -104,6 +105,8 @@ pub struct Worker {
     pub exit_status: i32,
     /// Why, as the arbiter has it: `GW_CAUSE_*`.
     pub cause: u32,
+    /// The pool that it is of.
+    pub pool: Name,
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.

@@ -99,7 +99,8 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start_response,
 static gw_result
 refuses(void *ctx, const gw_worker *w)
 {
-    (void) ctx, (void) w;
+    (void) ctx;
+    printf("a worker of %s is refused\n", w->pool);
     return GW_ERR_APP;
 }
 
@@ -107,7 +108,7 @@ static void
 exits(void *ctx, const gw_worker *w)
 {
     (void) ctx;
-    printf("worker %d has ended\n", (int) w->pid);
+    printf("a worker of %s has ended\n", w->pool);
 }
 
 static void
