@@ -487,6 +487,28 @@ fn numbers_never_go_backwards_and_are_a_pools_own() {
     server.stop();
 }
 
+#[test]
+fn workers_with_sockets_of_their_own_share_none_with_another_pool() {
+    let server = start(&[], (2, &[]), (3, &["accept_mode=reuseport"]));
+    let address = at(&server, 8001);
+    let all = workers_of(&server, "blue");
+    let mut seen = BTreeSet::new();
+    until("each of them has had a request", || {
+        seen.insert(answer(&address)[1].parse().unwrap());
+        seen == all
+    });
+    // Whoever comes after one that has died has its socket.
+    kill(*all.first().unwrap(), SIGKILL);
+    until_there_are(&server, 2, 3);
+    let all = workers_of(&server, "blue");
+    seen.clear();
+    until("each of them has had a request", || {
+        seen.insert(answer(&address)[1].parse().unwrap());
+        seen == all
+    });
+    server.stop();
+}
+
 /// What gw_config_check says.
 fn problems(words: &[&str]) -> Vec<String> {
     let ended = launch(&[&["check"], words].concat());
