@@ -74,9 +74,24 @@ fn answer(address: &str) -> Vec<String> {
     response.text().split_whitespace().map(str::to_owned).collect()
 }
 
+/// A page about the server.  Whoever has the connection may be the one that is killed.
+fn page(server: &Server, target: &str) -> String {
+    let mut text = None;
+    until("a page", || {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let response = Client::try_connect(server.address()).and_then(|mut client| {
+            client.try_send(request);
+            client.try_response("GET")
+        });
+        text = response.ok().filter(|it| it.status == 200).map(|it| it.text());
+        text.is_some()
+    });
+    text.unwrap()
+}
+
 /// The processes of the workers of a pool that are ready, as the page with statistics has them.
 fn workers_of(server: &Server, pool: &str) -> BTreeSet<i32> {
-    let page = asked(server.address(), "/stats").text();
+    let page = page(server, "/stats");
     let its = page.split("{\"id\":").filter(|it| it.contains(&format!("\"pool\":\"{pool}\"")));
     let serves = |it: &&str| ["idle", "busy"].iter().any(|how| it.contains(&format!("\"{how}\"")));
     let pid = |it: &str| it.split("\"pid\":").nth(1)?.split(',').next()?.parse().ok();
@@ -85,7 +100,7 @@ fn workers_of(server: &Server, pool: &str) -> BTreeSet<i32> {
 
 /// A number of the page for Prometheus.
 fn sample(server: &Server, name: &str) -> u64 {
-    let page = asked(server.address(), "/metrics").text();
+    let page = page(server, "/metrics");
     let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no {name}: {page}"))
 }
@@ -221,7 +236,7 @@ fn a_worker_that_dies_is_replaced_in_its_pool() {
 
 #[test]
 fn a_hang_is_ended_where_the_pool_says_so() {
-    let server = start(&[], (2, &["heartbeat_timeout=1s"]), (2, &["heartbeat_timeout=0"]));
+    let server = start(&[], (2, &["heartbeat_timeout=3s"]), (2, &["heartbeat_timeout=0"]));
     let (red, blue) = (workers_of(&server, "red"), workers_of(&server, "blue"));
     let in_blue = send_to(&at(&server, 8001), "/hang");
     let in_red = send_to(server.address(), "/hang");
@@ -498,9 +513,13 @@ fn workers_with_sockets_of_their_own_share_none_with_another_pool() {
         seen == all
     });
     // Whoever comes after one that has died has its socket.
-    kill(*all.first().unwrap(), SIGKILL);
-    until_there_are(&server, 2, 3);
-    let all = workers_of(&server, "blue");
+    let victim = *all.first().unwrap();
+    kill(victim, SIGKILL);
+    let mut all = BTreeSet::new();
+    until("there is another", || {
+        all = workers_of(&server, "blue");
+        all.len() == 3 && !all.contains(&victim)
+    });
     seen.clear();
     until("each of them has had a request", || {
         seen.insert(answer(&address)[1].parse().unwrap());
@@ -605,7 +624,7 @@ fn prometheus_own_tool_accepts_the_page() {
     }
     let server = start(&[], (1, &[]), (2, &[]));
     answer(&at(&server, 8001));
-    let page = asked(server.address(), "/metrics").text();
+    let page = page(&server, "/metrics");
     let file = unique("pools-page");
     fs::write(&file, page).unwrap();
     let tool = harness::fronts::installed("promtool");
