@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use super::arbiter::{Arbiter, Phase, Worker};
 use super::control::StopMode;
-use super::pool::within;
 use super::settings::{Cause, Event, TARGET};
 use super::stop::GRACE_MS;
 use super::watch::Verdict;
 use super::worker::{APP_ERROR, BOOT_ERROR};
 use crate::base::error::{Error, Kind};
 use crate::base::log::log;
+use crate::conf::pool::within;
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::{self, Exit};

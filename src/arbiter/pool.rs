@@ -13,7 +13,7 @@ use super::roll::Generation;
 use super::settings::{Event, MAIN_POOL, TARGET, WORKERS_MAX, Who};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
-use crate::conf::pool::Name;
+use crate::conf::pool::{Name, within};
 use crate::sys::listen::Listening;
 use crate::sys::proc::Pid;
 
@@ -62,11 +62,6 @@ impl fmt::Display for OfPool<'_> {
             name => write!(f, ", pool {name}"),
         }
     }
-}
-
-/// Says whose an error is, if that needs to be said.
-pub(super) fn within(pool: &str, error: Error) -> Error {
-    if pool == MAIN_POOL { error } else { error.within(format_args!("pool {pool}")) }
 }
 
 impl Arbiter {

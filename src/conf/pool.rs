@@ -38,6 +38,11 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Says whose an error is, unless it is that of the pool which needs no name.
+pub fn within(pool: &str, error: Error) -> Error {
+    if pool == MAIN { error } else { error.within(format_args!("pool {pool}")) }
+}
+
 /// A name with a NUL behind it, which needs no memory of its own.
 #[derive(Clone, Copy)]
 pub struct Name([u8; NAME_MAX + 1]);
