@@ -23,7 +23,8 @@
  * megabytes.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +68,7 @@ static gw_result
 answer(void *ctx, gw_environ *env, gw_start_response_fn start_response,
        void *sr, gw_body *body)
 {
-    static const gw_pair headers[] = {
-        { GW_LIT("Content-Type"), GW_LIT("text/plain") },
-    };
-    gw_response head = { .status = 200, .headers = headers, .header_count = 1 };
-    char        line[256];
-    gw_result   rc;
+    char line[256];
 
     if (is(env->path_info, "/hang")) {
         for (;;) {
@@ -90,8 +86,7 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start_response,
              (int) getuid(),
              env->flags & GW_ENV_MULTIPROCESS ? "several" : "one",
              (int) env->query_string.len, env->query_string.data);
-    rc = start_response(sr, &head, NULL);
-    return rc < 0 ? rc : gw_body_copy(env, body, line, strlen(line));
+    return reply_text(env, start_response, sr, body, line);
 }
 
 /* ---- a configuration ---- */
