@@ -69,11 +69,16 @@ fn ask(path: &str, line: &str) -> Value {
     Control::connect(path).ask(line)
 }
 
+/// Whether somebody answers there, who serves.
+fn is_ready(path: &str) -> bool {
+    UnixStream::connect(path).is_ok() && ask(path, "status")["state"] == "ready"
+}
+
 fn arbiter(path: &str, options: &[&str]) -> Server {
     let socket = format!("control_socket={path}");
     let options = [&["{}", "signals=1", "errorlog=-", &socket], options].concat();
     let server = Server::start(&master(), &options);
-    until("it is ready", || ask(path, "status")["state"] == "ready");
+    until("it is ready", || is_ready(path));
     server
 }
 
@@ -415,8 +420,7 @@ fn it_outlives_reloads_and_goes_where_they_say() {
     server.get("/");
     // And back.
     server.stdin(&format!("reload control_socket={path}\n"));
-    until("it is back", || Path::new(&path).exists());
-    until("it answers", || ask(&path, "status")["state"] == "ready");
+    until("it is back", || is_ready(&path));
     server.stop();
     assert!(!Path::new(&path).exists());
 }
@@ -431,13 +435,12 @@ fn a_successor_takes_it_over() {
         let second = format!("{path}.2");
         let socket = format!("control_socket={path}");
         let server = Server::start(&program, &["{}", "errorlog=-", "workers=1", model, &socket]);
-        until("it is ready", || ask(&path, "status")["state"] == "ready");
+        until("it is ready", || is_ready(&path));
         let old = server.pid();
         let mut new = 0;
         let load = Load::during(server.address(), |_| {
             server.signal(SIGUSR2);
-            until("the other one is there", || Path::new(&second).exists());
-            until("it is ready", || ask(&second, "status")["state"] == "ready");
+            until("the other one is ready", || is_ready(&second));
             new = ask(&second, "status")["pid"].as_i64().unwrap() as i32;
             assert_ne!(new, old);
             assert_eq!(ask(&path, "status")["pid"], old);

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -49,6 +50,8 @@ pub(super) trait Steered {
     fn snapshot(&self) -> Snapshot;
     /// How many workers there are to be.
     fn workers(&self) -> u64;
+    /// Of these, those that `scale` is about.
+    fn scaled(&self) -> u64;
     fn reload(&self) -> Result<()>;
     fn stop(&self, how: StopMode);
     /// To so many workers; or by so many, if `is_change`.  How many there are to be then.
@@ -321,7 +324,11 @@ impl Steered for Instance<'_> {
     }
 
     fn workers(&self) -> u64 {
-        self.arbiter.tally().target.load(std::sync::atomic::Ordering::Relaxed)
+        self.arbiter.tally().target.load(Ordering::Relaxed)
+    }
+
+    fn scaled(&self) -> u64 {
+        self.arbiter.tally().first_target.load(Ordering::Relaxed)
     }
 
     fn reload(&self) -> Result<()> {

@@ -146,6 +146,10 @@ impl Steered for Here<'_> {
         1
     }
 
+    fn scaled(&self) -> u64 {
+        1
+    }
+
     fn reload(&self) -> Result<()> {
         Err(lacking("reload"))
     }

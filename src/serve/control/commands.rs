@@ -113,7 +113,7 @@ pub(super) fn answer(
             Ok(success(|_| {}))
         }
         Command::Scale { workers, is_change } => {
-            let before = server.workers();
+            let before = server.scaled();
             server.scale(workers, is_change).map(|now| {
                 success(|all| {
                     all.number("workers", now.into());

@@ -23,6 +23,9 @@ impl Steered for Fake {
     fn workers(&self) -> u64 {
         2
     }
+    fn scaled(&self) -> u64 {
+        2
+    }
     fn reload(&self) -> Result<()> {
         self.asked.borrow_mut().push("reload".into());
         Ok(())
