@@ -164,6 +164,22 @@ fn what_a_server_has_is_no_problem_of_its_file() {
     server.stop();
 }
 
+/// Without an address of its own a file is served where systemd listens, and nowhere else.
+#[test]
+fn sockets_of_systemd_are_served() {
+    let site = site("systemd", "module = './app.so'\nworkers = 1\n");
+    let script = format!(
+        "cd {} && exec systemd-socket-activate -l {{}} {} app.toml 2>said",
+        site.display(),
+        gateway().display()
+    );
+    let server = Server::launch(Path::new("/bin/sh"), &["-c", &script]).listening();
+    assert_eq!(said(&server), format!("module () {} - q", site.display()));
+    server.stop();
+    let log = fs::read_to_string(site.join("said")).unwrap();
+    assert_eq!(log.matches("Listening at: ").count(), 1, "{log}");
+}
+
 /// Workers of exec read it themselves, also where the process has gone elsewhere.
 #[test]
 fn workers_of_exec_read_the_file_again() {
