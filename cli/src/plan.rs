@@ -88,7 +88,7 @@ impl Plan {
             self.listens.clear();
         }
         for mount in &other.mounts {
-            self.mounts.retain(|it| it.at != mount.at);
+            self.mounts.retain(|it| root(&it.at) != root(&mount.at));
         }
         let Plan { settings, listens, mounts, uses, env, directory } = other.clone();
         self.settings.extend(settings);
@@ -100,11 +100,6 @@ impl Plan {
         self
     }
 
-    /// The value of an option, as it was said.
-    pub(crate) fn said(&self, name: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|it| it.name == name).map(|it| it.value.as_str())
-    }
-
     /// The configuration, without what is wrong.
     pub(crate) fn build(&self, problems: &mut Vec<Problem>) -> Config {
         let mut config = Config::new();
@@ -113,7 +108,6 @@ impl Plan {
             listen.build(&mut config, problems);
         }
         for (n, mount) in self.mounts.iter().enumerate() {
-            let root = |at: &str| at.trim_end_matches('/').to_owned();
             let before = self.mounts[..n].iter().find(|it| root(&it.at) == root(&mount.at));
             if let Some(Mount { place: Place::Line(line, _), .. }) = before {
                 let at = if mount.at.is_empty() { "/" } else { &mount.at };
@@ -335,6 +329,11 @@ impl Use {
             problems.push(Problem::new(&self.place, error.message));
         }
     }
+}
+
+/// A place without a slash at its end: "/" is "", and "/shop/" is "/shop".
+fn root(at: &str) -> &str {
+    at.trim_end_matches('/')
 }
 
 /// What is wrong with an option of a listener: the list of all of them is the library's, and may be cut.

@@ -164,6 +164,22 @@ fn what_a_server_has_is_no_problem_of_its_file() {
     server.stop();
 }
 
+/// Without an address of its own a file is served where systemd listens, and nowhere else.
+#[test]
+fn sockets_of_systemd_are_served() {
+    let site = site("systemd", "module = './app.so'\nworkers = 1\n");
+    let script = format!(
+        "cd {} && exec systemd-socket-activate -l {{}} {} app.toml 2>said",
+        site.display(),
+        gateway().display()
+    );
+    let server = Server::launch(Path::new("/bin/sh"), &["-c", &script]).listening();
+    assert_eq!(said(&server), format!("module () {} - q", site.display()));
+    server.stop();
+    let log = fs::read_to_string(site.join("said")).unwrap();
+    assert_eq!(log.matches("Listening at: ").count(), 1, "{log}");
+}
+
 /// Workers of exec read it themselves, also where the process has gone elsewhere.
 #[test]
 fn workers_of_exec_read_the_file_again() {
@@ -317,6 +333,20 @@ fn a_module_that_crashes_ends_the_program() {
             assert!(status == 1 && said.contains(&says), "{said}");
             assert!(said.starts_with("app.toml:1: module: "), "{said}");
         }
+    }
+}
+
+/// Of a hook of a module, in each worker: gunicorn's status.
+#[test]
+fn a_worker_that_is_refused_ends_the_program() {
+    let site = directory("refuse");
+    module("tests/c/module.c", &site.join("app.so"));
+    write(&site, "module = './app.so'\nargs = 'refuse'\nworkers = 1\n");
+    for line in ["app.toml", "./app.so refuse -w 1"] {
+        let ended = launch(&site, &format!("{line} -b {{}}")).end();
+        assert_eq!(ended.status, Some(3), "{line}: {ended:?}");
+        assert!(ended.stderr.ends_with("Worker failed to boot.\n"), "{line}: {ended:?}");
+        assert_eq!(ended.stderr.matches("Booting worker").count(), 1, "{line}: {ended:?}");
     }
 }
 
