@@ -103,7 +103,8 @@ impl Instance {
 fn said(toml: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>), Failure> {
     let (plan, problems) = file::read(toml);
     let path = |name: &str| {
-        let path = plan.said(name).filter(|path| !path.is_empty())?;
+        let last = plan.settings.iter().rev().find(|it| it.name == name)?;
+        let path = Some(&last.value).filter(|path| !path.is_empty())?;
         let directory = plan.directory.as_ref().map_or(Path::new(""), |(_, path)| path);
         Some(directory.join(path))
     };
