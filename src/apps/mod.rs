@@ -1,6 +1,7 @@
 //! Applications that are ready to be mounted, by name, and middleware.
 
 pub mod cgi;
+pub mod lint;
 pub mod middleware;
 
 mod access;

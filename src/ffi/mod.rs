@@ -20,6 +20,7 @@ mod guard;
 mod hooks;
 mod input;
 mod layer;
+mod lint;
 mod listener;
 mod module;
 mod object;

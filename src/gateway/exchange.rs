@@ -32,6 +32,7 @@ use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::mounts::{Apps, Found, Mounts};
 use super::service::Service;
+use super::watcher::Watcher;
 use pieces::Rest;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
@@ -190,6 +191,8 @@ pub struct Exchange {
     called: Cell<bool>,
     /// Its time is over: the client has another answer.
     expired: Cell<bool>,
+    /// Who is told how the application keeps the convention.
+    watcher: RefCell<Option<Arc<dyn Watcher>>>,
     /// Scratch.
     batch: RefCell<Batch>,
 }
@@ -232,6 +235,7 @@ impl Exchange {
             hungry: Cell::new(None),
             called: Cell::new(false),
             expired: Cell::new(false),
+            watcher: RefCell::default(),
             batch: RefCell::default(),
         }
     }
@@ -779,6 +783,7 @@ impl Exchange {
         self.called.set(false);
         self.expired.set(false);
         self.idle.set(false);
+        *self.watcher.get_mut() = None;
         self.phase.set(Phase::Idle);
     }
 }

@@ -268,7 +268,8 @@ gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
    name and "key=value ...", for gw_config_use(cfg, gw_middleware_builtin,
    "access allow=10.0.0.0/8", NULL, err). "access": allow= and deny= by
    network; "request_id": X-Request-ID; "sendfile": X-Sendfile and
-   X-Accel-Redirect, root=/srv/files. */
+   X-Accel-Redirect, root=/srv/files; "lint": each breach of this convention
+   in the error log, by its name, and with fatal=1 as a 500. */
 gw_result gw_middleware_builtin(void *ctx, const gw_app *inner, gw_app *outer,
                                 gw_error *err);
 
