@@ -45,6 +45,7 @@ impl Lint {
             id: String::from_utf8_lossy(x.request_id().as_slice()).into_owned(),
             is_head: env.request_method() == b"HEAD",
             is_fatal: self.is_fatal,
+            reads_the_request: env.reads_the_request(),
             state: Mutex::default(),
         })
     }
@@ -56,6 +57,8 @@ pub(crate) struct Watch {
     id: String,
     is_head: bool,
     is_fatal: bool,
+    /// Its reads are told by the request, and not by whoever stands in between.
+    reads_the_request: bool,
     state: Mutex<State>,
 }
 
@@ -117,6 +120,11 @@ impl Watch {
         let separator = if detail.is_empty() { "" } else { ": " };
         let text = format!("lint: {}: {}{separator}{detail}", rule.name(), rule.says());
         self.log.write_octets(Level::Error, "app", &self.id, text.as_bytes());
+    }
+
+    /// Whether reads are told without anybody in between.
+    pub(crate) fn reads_the_request(&self) -> bool {
+        self.reads_the_request
     }
 
     /// Whether the answer is to be an error.
@@ -344,12 +352,19 @@ impl Watcher for Watch {
         if outcome == OK && self.is_broken() { Kind::App as i32 } else { outcome }
     }
 
+    fn reads(&self, code: i32) {
+        if self.reads_the_request {
+            self.was_read(code);
+        }
+    }
+
     fn misuses(&self, misuse: Misuse) {
         let rule = match misuse {
             Misuse::HandleAfterBody => Rule::HandleAfterBody,
             Misuse::HandleAfterEnd => Rule::HandleAfterEnd,
             Misuse::DeferTwice => Rule::DeferTwice,
             Misuse::ReadArguments => Rule::ReadArguments,
+            Misuse::EnvironChanged => Rule::EnvironChanged,
         };
         self.breach(rule, "");
     }

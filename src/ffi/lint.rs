@@ -149,22 +149,25 @@ impl Layer {
         }
         x.watch(Arc::clone(&watch) as _);
 
-        let derived = request.derive()?;
-        derived.input = Input { read: Some(read), ctx: raw };
-        let before = derived.twin();
-        let derived = ptr::from_mut(derived);
-        call.env.set(derived);
+        // What a middleware has put in the place of the input is read through us.
+        let passed = if watch.reads_the_request() {
+            env
+        } else {
+            let derived = request.derive()?;
+            derived.input = Input { read: Some(read), ctx: raw };
+            ptr::from_mut(derived)
+        };
+        call.env.set(passed);
+        // SAFETY: in the request's memory, and nobody writes to it now.
+        let before = unsafe { &*passed.cast_const() }.twin();
         let mut inner = BodyFrame::EMPTY;
-        // SAFETY: lives until this application is dropped; a derived environ is as good as the first.
+        // SAFETY: lives until this application is dropped; the rest is the caller's promise.
         let code = call
-            .enter(|| unsafe { forward(&*self.inner, derived, Some(start), raw, &raw mut inner) });
-        // SAFETY: in the request's memory.
-        let after = unsafe { &*derived.cast_const() };
-        if !after.is_as(&before) || !is_input(&after.input, raw) {
+            .enter(|| unsafe { forward(&*self.inner, passed, Some(start), raw, &raw mut inner) });
+        // SAFETY: as above.
+        let after = unsafe { &*passed.cast_const() };
+        if !after.is_as(&before) {
             watch.breach(Rule::EnvironChanged, "");
-            // What the request is known by stays.
-            // SAFETY: nobody else uses it now.
-            unsafe { *derived = before };
         }
         Ok(call.returned(code, inner, out))
     }
@@ -181,11 +184,6 @@ fn watch_environ(watch: &Watch, env: &Environ) {
     if env.is_the_request_s().is_ok_and(|is_original| !is_original) {
         watch.derived(env);
     }
-}
-
-fn is_input(input: &Input, ctx: *mut c_void) -> bool {
-    let own: unsafe extern "C" fn(_, _, _, _, _) -> _ = read;
-    input.read.is_some_and(|it| ptr::fn_addr_eq(it, own)) && input.ctx == ctx
 }
 
 impl Call {

@@ -296,7 +296,10 @@ impl Environ {
             let counts = (env.header_count, env.var_count);
             (env.size, env.flags, env.content_length, env.headers, env.vars, counts, env.r#impl)
         };
-        texts(self) == texts(other) && numbers(self) == numbers(other)
+        let input = |env: &Environ| (env.input.read.map(|it| it as usize), env.input.ctx);
+        texts(self) == texts(other)
+            && numbers(self) == numbers(other)
+            && input(self) == input(other)
     }
 
     /// Whether it says to be as large as this library's are.

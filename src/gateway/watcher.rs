@@ -16,6 +16,8 @@ pub(crate) trait Watcher: fmt::Debug + Send + Sync {
     fn wrote(&self, len: u64);
     /// It says that the answer is complete (0), or has failed; what is to be made of that.
     fn ends(&self, outcome: i32) -> i32;
+    /// The request's body was read from the request itself, which said this: OK, AGAIN, EOF, an error.
+    fn reads(&self, code: i32);
     /// A call was refused.
     fn misuses(&self, misuse: Misuse);
 }
@@ -31,4 +33,6 @@ pub(crate) enum Misuse {
     DeferTwice,
     /// A read without room, or with flags that there are not.
     ReadArguments,
+    /// An environ that is not a copy is not changed.
+    EnvironChanged,
 }

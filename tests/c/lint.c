@@ -477,6 +477,7 @@ static gw_result
 environ_changed(ARGUMENTS)
 {
     (void) ctx;
+    gw_environ_set(env, "PATH_INFO", 9, "/elsewhere", 10);
     env->path_info = GW_STR("/elsewhere");
     return say(start, sr, body, "x");
 }
