@@ -16,6 +16,7 @@ mod config;
 mod context;
 mod deferred;
 mod environ;
+mod exports;
 mod guard;
 mod hooks;
 mod input;

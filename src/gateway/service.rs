@@ -11,6 +11,7 @@ use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
 
 use super::abi::Environ;
+use super::app::Kept;
 use super::counters::Counters;
 use super::flight::Info;
 use super::mounts::Apps;
@@ -162,6 +163,8 @@ pub struct Hooks {
     pub pre_request: Option<PreRequest>,
     /// After the request.
     pub access: Option<OnAccess>,
+    /// What hooks of modules are called with: it goes behind all hooks, and in this order.
+    pub kept: Vec<Kept>,
 }
 
 impl Hooks {
@@ -214,6 +217,8 @@ impl Hooks {
                 })),
                 (first, second) => first.or(second),
             },
+            // The last module's goes first.
+            kept: inner.kept.into_iter().chain(self.kept).collect(),
         }
     }
 }
