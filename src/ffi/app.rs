@@ -92,7 +92,8 @@ pub unsafe extern "C" fn gw_fail(
 /// [any] A ready-made application by its name, made as `args` say ("key=value ...", may be NULL), for
 /// gw_config_app or any other use: whoever has it calls its `drop` once.  "static": the files of a
 /// directory, root=/srv/www (a path without white space); "cgi": its CGI scripts, root=/srv/scripts;
-/// "redirect": to=https://example.org keep=path,query; "health": 200, or 503 when the server stops.
+/// "redirect": to=https://example.org keep=path,query; "health": 200, or 503 when the server stops;
+/// "forward": HTTP to others, to=http://127.0.0.1:9001,http://127.0.0.1:9002, for development and tests.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_app_builtin(
     name: *const c_char,
