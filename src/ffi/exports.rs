@@ -29,9 +29,9 @@ macro_rules! exports {
 
 exports! {
     app: gw_app_builtin, gw_app_call, gw_fail, gw_middleware_builtin, gw_reply;
-    arbiter: gw_arbiter_fd, gw_arbiter_free, gw_arbiter_listeners, gw_arbiter_new, gw_arbiter_reaped, gw_arbiter_reload, gw_arbiter_requests, gw_arbiter_run, gw_arbiter_scale, gw_arbiter_signal, gw_arbiter_start, gw_arbiter_stats, gw_arbiter_stop, gw_arbiter_turn, gw_arbiter_upgrade, gw_arbiter_wait, gw_is_worker, gw_serve;
+    arbiter: gw_arbiter_scale_pool, gw_arbiter_fd, gw_arbiter_free, gw_arbiter_listeners, gw_arbiter_new, gw_arbiter_reaped, gw_arbiter_reload, gw_arbiter_requests, gw_arbiter_run, gw_arbiter_scale, gw_arbiter_signal, gw_arbiter_start, gw_arbiter_stats, gw_arbiter_stop, gw_arbiter_turn, gw_arbiter_upgrade, gw_arbiter_wait, gw_is_worker, gw_serve;
     body: gw_body_bytes, gw_body_copy, gw_body_file;
-    config: gw_config_app, gw_config_check, gw_config_free, gw_config_get, gw_config_listen, gw_config_module, gw_config_mount, gw_config_new, gw_config_set, gw_config_set_int, gw_config_use, gw_config_use_at;
+    config: gw_config_pool, gw_config_app, gw_config_check, gw_config_free, gw_config_get, gw_config_listen, gw_config_module, gw_config_mount, gw_config_new, gw_config_set, gw_config_set_int, gw_config_use, gw_config_use_at;
     deferred: gw_defer, gw_deferred_end, gw_deferred_environ, gw_deferred_read, gw_deferred_reply, gw_deferred_reply_flat, gw_deferred_resume, gw_deferred_resume_after, gw_deferred_start, gw_deferred_watch, gw_deferred_write;
     environ: gw_environ_alloc, gw_environ_at, gw_environ_cstr, gw_environ_derive, gw_environ_get, gw_environ_gone, gw_environ_next, gw_environ_put, gw_environ_query, gw_environ_set, gw_environ_vars;
     hooks: gw_config_hooks, gw_config_log, gw_log;
