@@ -92,6 +92,15 @@ fn what_is_right_passes() {
     }
 }
 
+#[test]
+fn what_a_handle_says_is_seen() {
+    let server = start("by-handle", &[]);
+    ask(&server, "by-handle");
+    let ended = server.stop();
+    let expected = BTreeSet::from(["header-name-underscore", "content-length-short"]);
+    assert_eq!(told(&ended.stderr), expected, "{ended:?}");
+}
+
 /// What would have been a 200 is a 500, or is cut when it has begun.
 #[test]
 fn a_breach_is_fatal() {

@@ -402,6 +402,25 @@ defer_twice(ARGUMENTS)
     return GW_DEFERRED;
 }
 
+HEAD(by_handle, 200, FIELD("X_Y", "z"), FIELD("Content-Length", "10"))
+
+/* What a handle says is seen, too: two breaches. */
+static gw_result
+handle_breaks(ARGUMENTS)
+{
+    gw_deferred *d;
+    gw_chunk     chunk = text("x");
+
+    (void) ctx, (void) start, (void) sr, (void) body;
+    if (gw_defer(env, NULL, &d) < 0) {
+        return GW_ERR_APP;
+    }
+    gw_deferred_start(d, &by_handle);
+    gw_deferred_write(d, &chunk);
+    gw_deferred_end(d, GW_OK);
+    return GW_DEFERRED;
+}
+
 static gw_result
 end_result(ARGUMENTS)
 {
@@ -732,6 +751,8 @@ static const struct {
     { "environ-scheme", good, NULL, environ_set },
     { "environ-content", good, NULL, environ_set },
     { "environ-input", good, NULL, environ_input },
+    /* These are no sentences. */
+    { "by-handle", handle_breaks, NULL, NULL },
     { "good", good, NULL, NULL },
 };
 
@@ -761,7 +782,7 @@ main(int argc, char **argv)
 
     sentence = argc > 1 ? argv[1] : "";
     if (strcmp(sentence, "--list") == 0) {
-        for (; which + 1 < n; which++) {
+        for (; which + 2 < n; which++) {
             puts(broken[which].name);
         }
         gw_config_free(cfg);
