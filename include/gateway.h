@@ -260,7 +260,9 @@ gw_result gw_fail(const gw_environ *env, const char *text, size_t len);
    whoever has it calls its `drop` once. "static": the files of a directory,
    root=/srv/www (a path without white space); "cgi": its CGI scripts,
    root=/srv/scripts; "redirect": to=https://example.org keep=path,query;
-   "health": 200, or 503 when the server stops. */
+   "health": 200, or 503 when the server stops; "forward": HTTP to others,
+   to=http://127.0.0.1:9001,http://127.0.0.1:9002, for development and
+   tests. */
 gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
                          gw_error *err);
 
@@ -268,7 +270,8 @@ gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
    name and "key=value ...", for gw_config_use(cfg, gw_middleware_builtin,
    "access allow=10.0.0.0/8", NULL, err). "access": allow= and deny= by
    network; "request_id": X-Request-ID; "sendfile": X-Sendfile and
-   X-Accel-Redirect, root=/srv/files. */
+   X-Accel-Redirect, root=/srv/files; "lint": each breach of this convention
+   in the error log, by its name, and with fatal=1 as a 500. */
 gw_result gw_middleware_builtin(void *ctx, const gw_app *inner, gw_app *outer,
                                 gw_error *err);
 

@@ -200,6 +200,7 @@ pub(super) unsafe fn hooks_of(hooks: *const gw_hooks) -> Result<Hooks> {
     newer.map_or(Ok(()), Err)?;
     let mut cfg = Config::new();
     set(&mut cfg, &hooks, &context);
+    cfg.hooks_mut().kept.push(context);
     Ok(cfg.into_hooks())
 }
 

@@ -34,6 +34,7 @@ use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::mounts::{Apps, Found};
 use super::service::Service;
+use super::watcher::Watcher;
 use pieces::Rest;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
@@ -192,6 +193,8 @@ pub struct Exchange {
     called: Cell<bool>,
     /// Its time is over: the client has another answer.
     expired: Cell<bool>,
+    /// Who is told how the application keeps the convention.
+    watcher: RefCell<Option<Arc<dyn Watcher>>>,
     /// Scratch.
     batch: RefCell<Batch>,
 }
@@ -234,6 +237,7 @@ impl Exchange {
             hungry: Cell::new(None),
             called: Cell::new(false),
             expired: Cell::new(false),
+            watcher: RefCell::default(),
             batch: RefCell::default(),
         }
     }
@@ -628,6 +632,7 @@ impl Exchange {
         self.called.set(false);
         self.expired.set(false);
         self.idle.set(false);
+        *self.watcher.get_mut() = None;
         self.phase.set(Phase::Idle);
     }
 }

@@ -12,6 +12,7 @@ use crate::base::octets::{Octets, Pair};
 use crate::conf::pool::Name;
 
 use super::abi::Environ;
+use super::app::Kept;
 use super::counters::Counters;
 use super::flight::Info;
 use super::mounts::Apps;
@@ -185,6 +186,8 @@ pub struct Hooks {
     pub pre_request: Option<PreRequest>,
     /// After the request.
     pub access: Option<OnAccess>,
+    /// What hooks of modules are called with: it goes behind all hooks, and in this order.
+    pub kept: Vec<Kept>,
 }
 
 impl Hooks {
@@ -237,6 +240,8 @@ impl Hooks {
                 })),
                 (first, second) => first.or(second),
             },
+            // The last module's goes first.
+            kept: inner.kept.into_iter().chain(self.kept).collect(),
         }
     }
 }
