@@ -3,9 +3,11 @@
 
 #![allow(dead_code, reason = "each target is one of these")]
 
+use gateway::wire::conditions::{Conditions, Validators, ranges_count, verdict};
 use gateway::wire::opening::{self, Opening};
 use gateway::wire::packet::{self, Form};
-use gateway::wire::{Event, Limit, Limits, fastcgi, forwarded, proxy};
+use gateway::wire::ranges::{Ranges, ranges};
+use gateway::wire::{Event, Limit, Limits, conditions, fastcgi, forwarded, proxy, trace};
 
 use crate::twin::{self, Verdict, chunked};
 use crate::wire_support::{Ending, Outcome, Random, drive};
@@ -288,4 +290,51 @@ pub(crate) fn forwarded(octets: &[u8]) {
         })
         .collect();
     assert_eq!(told(&split), told(&fields));
+}
+
+/// Values of the fields that ask for a part of a file, or for one that has changed: a part is in the file,
+/// and a tag that is put in front of a list is found there.
+pub(crate) fn conditional(octets: &[u8]) {
+    for len in [0, 1, 10, 1000, u64::MAX] {
+        let Ranges::Parts(parts) = ranges(octets, len) else { continue };
+        assert!(!parts.is_empty(), "{}", octets.escape_ascii());
+        let ends = parts.iter().map(|(first, part)| first.checked_add(*part));
+        assert!(ends.clone().all(|end| end.is_some_and(|end| end <= len)));
+        assert!(parts.iter().all(|(_, part)| *part > 0));
+    }
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+    let is = Validators { etag: b"\"a\"", modified: Some(modified) };
+    let with_tag = [b"\"a\",", octets].concat();
+    let told = |asked: &Conditions<'_>| verdict(asked, &is, true);
+    let must = Conditions { if_match: Some(&with_tag), ..Conditions::default() };
+    assert_eq!(told(&must), conditions::Verdict::Go, "{}", octets.escape_ascii());
+    let none = Conditions { if_none_match: Some(&with_tag), ..Conditions::default() };
+    assert_eq!(told(&none), conditions::Verdict::NotModified, "{}", octets.escape_ascii());
+    let since = Conditions {
+        if_modified_since: Some(octets),
+        if_unmodified_since: Some(octets),
+        if_range: Some(octets),
+        ..Conditions::default()
+    };
+    // A date that is none is no condition.
+    if httpdate::parse_http_date(&String::from_utf8_lossy(octets)).is_err() {
+        assert_eq!(told(&since), conditions::Verdict::Go, "{}", octets.escape_ascii());
+    }
+    let _ = ranges_count(&since, &is, modified);
+}
+
+/// Values of `traceparent` and `tracestate`: what is said of one is in it, and an empty member changes
+/// nothing.
+pub(crate) fn traces(octets: &[u8]) {
+    if let Some(parent) = trace::parent(octets) {
+        let pieces = [(parent.trace_id, 32), (parent.parent_id, 16), (parent.flags, 2)];
+        for (span, len) in pieces {
+            let piece = span.of(octets);
+            assert!(piece.len() == len && piece.iter().all(u8::is_ascii_hexdigit));
+            assert!(!piece.iter().any(u8::is_ascii_uppercase));
+        }
+        assert_eq!(trace::parent(&octets[..55]), Some(parent), "{}", octets.escape_ascii());
+    }
+    let with_empty = [octets, b" ,"].concat();
+    assert_eq!(trace::is_state(octets), trace::is_state(&with_empty), "{}", octets.escape_ascii());
 }

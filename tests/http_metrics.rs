@@ -154,16 +154,20 @@ fn what_is_refused_and_what_fails_is_counted() {
 fn a_listener_may_be_there_for_nothing_else() {
     let own = "bind={ip}:9090?metrics_path=/metrics&stats_path=/&stats_only=1";
     let server = Server::app(&[own]);
+    // A request that is answered: all listeners are there.
+    assert_eq!(
+        ask(&mut server.connect(), "GET", "/metrics").status,
+        404,
+        "the other knows nothing"
+    );
+    assert!(!server.get("/").is_empty(), "which has the application");
     let address = server.address().replace(":8000", ":9090");
     let mut client = Client::connect(&address);
     let page = samples(&ask(&mut client, "GET", "/metrics").text());
     // Measured since there is a page somewhere.
-    assert_eq!(page["gateway_request_phase_seconds_count{phase=\"app\"}"], 0.0);
+    assert_eq!(page["gateway_request_phase_seconds_count{phase=\"app\"}"], 2.0);
     read_json(&ask(&mut client, "GET", "/").text(), "it['version']");
     assert_eq!(ask(&mut client, "GET", "/query").status, 404, "not the application's");
-    // And the other one knows nothing of it.
-    assert_eq!(ask(&mut server.connect(), "GET", "/metrics").status, 404);
-    assert!(!server.get("/").is_empty(), "which has the application");
     drop(client);
     server.stop();
 }

@@ -94,3 +94,13 @@ fn forwarded() {
 fn opening() {
     run("opening", bodies::opening);
 }
+
+#[test]
+fn conditional() {
+    run("conditional", bodies::conditional);
+}
+
+#[test]
+fn traces() {
+    run("traces", bodies::traces);
+}

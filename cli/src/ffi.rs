@@ -20,12 +20,6 @@ pub(crate) struct gw_arbiter {
     _private: [u8; 0],
 }
 
-/// Opaque: the command makes no request.
-#[repr(C)]
-pub(crate) struct gw_environ {
-    _private: [u8; 0],
-}
-
 #[repr(C)]
 pub(crate) struct gw_error {
     pub(crate) size: u32,
@@ -56,6 +50,20 @@ pub(crate) struct gw_listener {
     pub(crate) flags: u32,
     pub(crate) mode: u32,
     pub(crate) options: *const c_char,
+}
+
+/// As much of it as is used: members past `size` read as zero.
+#[repr(C)]
+pub(crate) struct gw_hooks {
+    pub(crate) size: u32,
+    pub(crate) reserved: u32,
+    pub(crate) ctx: *mut c_void,
+    pub(crate) drop: Option<drop_fn>,
+    pub(crate) pre_request: Option<unsafe extern "C" fn()>,
+    pub(crate) access: Option<unsafe extern "C" fn()>,
+    pub(crate) worker_init: Option<unsafe extern "C" fn()>,
+    pub(crate) worker_exit: Option<unsafe extern "C" fn()>,
+    pub(crate) on_starting: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
 }
 
 #[repr(C)]
@@ -137,6 +145,11 @@ unsafe extern "C" {
         middleware: gw_middleware_fn,
         ctx: *mut c_void,
         drop: Option<drop_fn>,
+        err: *mut gw_error,
+    ) -> gw_result;
+    pub(crate) fn gw_config_hooks(
+        cfg: *mut gw_config,
+        hooks: *const gw_hooks,
         err: *mut gw_error,
     ) -> gw_result;
     pub(crate) fn gw_config_check(

@@ -1,8 +1,13 @@
 //! The library, safe to call.
 
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::ffi;
 
@@ -33,6 +38,12 @@ impl Error {
         // SAFETY: a static text for any number.
         let message = text(unsafe { ffi::gw_result_text(code) });
         Error { message: message.into(), os_errno: 0, exit_status: 1 }
+    }
+
+    /// What the system refused.
+    pub(crate) fn of_system(action: &str, errno: Errno) -> Self {
+        let message = format!("{action}: {}", errno.desc());
+        Error { message, os_errno: errno as i32, exit_status: 1 }
     }
 
     fn nul(text: &str) -> Self {
@@ -307,4 +318,66 @@ impl Drop for Arbiter {
         // SAFETY: nobody has it any more.
         unsafe { ffi::gw_arbiter_free(self.0.as_ptr()) };
     }
+}
+
+/// Changes the environment, while the process has one thread.
+pub(crate) fn set_env(name: &str, value: Option<&str>) {
+    // SAFETY: the command starts no thread, and calls this while none of the library's is there.
+    unsafe {
+        match value {
+            Some(value) => std::env::set_var(name, value),
+            None => std::env::remove_var(name),
+        }
+    }
+}
+
+/// What the handler of HUP writes to.
+static HUNG_UP: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_hang_up(_: c_int) {
+    let before = Errno::last_raw();
+    let fd = HUNG_UP.load(Ordering::SeqCst);
+    // SAFETY: the descriptor stays open for as long as the process lives.
+    let _ = nix::unistd::write(unsafe { BorrowedFd::borrow_raw(fd) }, b"!");
+    Errno::set_raw(before);
+}
+
+/// First in an arbiter that has just taken all signals, and has no worker yet.
+unsafe extern "C" fn take_hang_up(_: *mut c_void, _: *mut ffi::gw_arbiter) {
+    let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
+    let action = SigAction::new(SigHandler::Handler(on_hang_up), flags, SigSet::empty());
+    // SAFETY: the handler is async-signal-safe: an atomic, and write(2) with errno as it was.
+    let taken = unsafe { sigaction(Signal::SIGHUP, &action) };
+    // What came before is heard now.
+    let heard = hang_up().thread_unblock();
+    debug_assert!(taken.is_ok() && heard.is_ok());
+}
+
+fn hang_up() -> SigSet {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGHUP);
+    set
+}
+
+/// Takes HUP from the arbiter that will be made of `config`: it makes the returned descriptor
+/// readable, also if it comes before the arbiter starts.
+pub(crate) fn catch_hang_up(config: &mut Config) -> Result<OwnedFd> {
+    let failed = |errno| Error::of_system("catch HUP", errno);
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(failed)?;
+    HUNG_UP.store(write.into_raw_fd(), Ordering::SeqCst);
+    let hooks = ffi::gw_hooks {
+        size: size_of::<ffi::gw_hooks>() as u32,
+        reserved: 0,
+        ctx: ptr::null_mut(),
+        drop: None,
+        pre_request: None,
+        access: None,
+        worker_init: None,
+        worker_exit: None,
+        on_starting: Some(take_hang_up),
+    };
+    // SAFETY: the configuration is there, and the function is for ever.
+    call(|e| unsafe { ffi::gw_config_hooks(config.0.as_ptr(), &hooks, e) })?;
+    hang_up().thread_block().map_err(failed)?;
+    Ok(read)
 }

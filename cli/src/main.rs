@@ -8,11 +8,15 @@ mod completions;
 mod control;
 mod failure;
 mod ffi;
+mod file;
 mod import;
 mod library;
 mod options;
+mod plan;
+mod problem;
 mod run;
 mod status;
+mod surroundings;
 mod top;
 
 use std::ffi::OsString;

@@ -1,8 +1,5 @@
 //! A file as the answer to a request: conditions, ranges, and octets that go out by sendfile.
 
-mod conditions;
-mod ranges;
-
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
@@ -16,8 +13,8 @@ use crate::base::error::{Error, Result};
 use crate::base::octets::Pair;
 use crate::gateway::abi::{Environ, Response, StartResponse};
 use crate::gateway::body::{Body, Piece};
-use conditions::{Conditions, Validators, Verdict};
-use ranges::Ranges;
+use crate::wire::conditions::{self, Conditions, Validators, Verdict};
+use crate::wire::ranges::{self, Ranges};
 
 /// A file that is there, and is one.
 #[derive(Debug)]

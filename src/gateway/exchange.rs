@@ -11,7 +11,9 @@
 mod answer;
 mod calls;
 mod later;
+mod mounted;
 mod pieces;
+mod refusal;
 
 use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::ffi::c_void;
@@ -24,13 +26,13 @@ use crate::base::octets::{CHUNK_FLUSH, CHUNK_LAST, Octets, OwnedChunk, Pair};
 use crate::wire::front::{AnyHead, Decoders, Speech};
 use crate::wire::{self, Asked, BodyMode, Encoder as _, Framed, Span};
 
-use super::abi::{APP_NONBLOCKING, APP_SERIAL, BodyFrame, ENV_MAY_BLOCK, Environ, Handle};
-use super::app::{Application, Called};
+use super::abi::{BodyFrame, Environ, Handle};
+use super::app::Called;
 use super::deferred::{Batch, Deferred, Mailbox, Mode, Shared};
 use super::environ::{self, Origin, Variable};
 use super::head::Head;
 use super::input::{InputRef, RequestBody};
-use super::mounts::{Apps, Found, Mounts};
+use super::mounts::{Apps, Found};
 use super::service::Service;
 use pieces::Rest;
 
@@ -344,55 +346,6 @@ impl Exchange {
         counters.in_flight.plus(1);
     }
 
-    /// Find the application, and tell it from the path: what is before PATH_INFO is SCRIPT_NAME, also
-    /// behind a web server that has a part of the path for itself.
-    #[inline(never)]
-    fn route(&self, env: &mut Environ, mounts: &Mounts<Arc<Application>>) {
-        let path = env.path_info.as_slice();
-        let found = mounts.find(|| env.get(b"HTTP_HOST").as_slice(), path);
-        self.mount.set(found);
-        // What none is for is answered on the loop, too.
-        let flags = self.app().map_or(APP_NONBLOCKING, Application::flags);
-        let is_told = self.service.threads_by_flags;
-        self.runs_on_loop.set(is_told && flags & (APP_NONBLOCKING | APP_SERIAL) != 0);
-        self.must_not_block.set(is_told && flags & APP_NONBLOCKING != 0);
-        if self.must_not_block.get() {
-            env.flags &= !ENV_MAY_BLOCK;
-        }
-        let Some(Found { len: len @ 1.., .. }) = found else { return };
-        let (prefix, rest) = path.split_at(len);
-        env.path_info = Octets::new(rest);
-        env.script_name = match env.script_name.as_slice() {
-            b"" => Octets::new(prefix),
-            before => self.arena.concat(&[before, prefix]),
-        };
-    }
-
-    /// The application that this request is for; there may be none.
-    #[inline]
-    fn app(&self) -> Option<&Application> {
-        match &self.service.apps {
-            Apps::One(app) => Some(app),
-            Apps::Mounted(mounts) => mounts.get(self.mount.get()?).map(|app| &**app),
-        }
-    }
-
-    /// Whether that runs on the loop although others run on threads.
-    #[inline]
-    pub fn runs_on_loop(&self) -> bool {
-        self.runs_on_loop.get()
-    }
-
-    /// Whether that must not block although others may.
-    pub fn must_not_block(&self) -> bool {
-        self.must_not_block.get()
-    }
-
-    /// Whether there is one.
-    pub fn is_mounted(&self) -> bool {
-        self.app().is_some()
-    }
-
     /// Further variables of the request that has just begun.
     #[cold]
     pub fn add_vars(&self, told: &[Variable]) {
@@ -621,64 +574,10 @@ impl Exchange {
         !self.attached.borrow().is_empty()
     }
 
-    /// The application cannot be called now.
-    pub fn shed(&self, link: &dyn Link) {
-        self.service.counters().shed.up();
-        self.answer_error(link, 503, "too busy");
-    }
-
     /// It is one of those that the application has.
     pub fn admit(&self) {
         self.admitted.set(true);
         self.service.counters().running.plus(1);
-    }
-
-    /// The application has enough requests.
-    pub fn turn_away(&self, link: &dyn Link) {
-        self.service.counters().requests_full.up();
-        self.answer_error(link, 503, "too busy");
-    }
-
-    /// There is no application for it.
-    #[cold]
-    pub fn miss(&self, link: &dyn Link) {
-        self.service.counters().unmounted.up();
-        self.answer_error(link, 404, "no application is mounted here");
-    }
-
-    /// The client asked whether to send more.
-    pub fn say_lame(&self, link: &dyn Link) {
-        self.answer_error(link, 503, "about to stop");
-    }
-
-    /// Whether it asks for this path, wherever an application is mounted.
-    pub fn path_is(&self, path: &[u8]) -> bool {
-        let env = self.env.borrow();
-        let Some(Found { len, .. }) = self.mount.get() else { return env.path_info() == path };
-        let (_, prefix) = env.script_name().split_at(env.script_name().len() - len);
-        path.strip_prefix(prefix) == Some(env.path_info())
-    }
-
-    /// The path that it asks for: what leads to the application, and the rest.
-    pub fn with_path<T>(&self, see: impl FnOnce(&[u8], &[u8]) -> T) -> T {
-        let env = self.env.borrow();
-        see(env.script_name(), env.path_info())
-    }
-
-    /// Whether it only asks to see something.
-    pub fn is_read_only(&self) -> bool {
-        matches!(self.env.borrow().request_method(), b"GET" | b"HEAD")
-    }
-
-    /// The application was not called in time, and is not.
-    pub fn time_out(&self, link: &dyn Link) {
-        self.expired.set(true);
-        self.answer_error(link, TIMED_OUT, "request_timeout");
-    }
-
-    /// It was not done in time: the client has its 504, and whatever comes goes nowhere.
-    pub fn expire(&self) {
-        self.expired.set(true);
     }
 
     /// The status that the client was told; none when it was told nothing.
@@ -687,56 +586,6 @@ impl Exchange {
             true => Some(TIMED_OUT),
             false => self.is_committed().then(|| self.head.borrow().status()),
         }
-    }
-
-    /// The client is gone: nothing more can reach it.
-    pub fn abort(&self, link: &dyn Link) {
-        match self.phase.get() {
-            Phase::Idle | Phase::Done => return,
-            Phase::Reading | Phase::Running | Phase::Draining => {}
-        }
-        if !self.expired.get() {
-            self.service.counters().aborted.up();
-        }
-        self.input().fail(Kind::Closed);
-        if let Some(shared) = self.deferred.get() {
-            shared.cut_off();
-        }
-        self.break_off(link);
-        self.finish(link);
-    }
-
-    /// The web server has taken the request back before the application was called, but can be
-    /// answered: this is the end.
-    pub fn cut_short(&self, link: &dyn Link) {
-        debug_assert_eq!(self.phase.get(), Phase::Reading);
-        self.phase.set(Phase::Running);
-        self.service.counters().aborted.up();
-        self.input().fail(Kind::Closed);
-        self.cut(link, "");
-    }
-
-    /// Its answer has taken too long, and the client can be told where it ends; false: it was over.
-    pub fn overrun(&self, link: &dyn Link) -> bool {
-        let runs = self.phase.get() == Phase::Running;
-        if runs {
-            self.service.counters().aborted.up();
-            self.input().fail(Kind::Timeout);
-            if let Some(shared) = self.deferred.get() {
-                shared.cut_off();
-            }
-            self.cut(link, "stream_timeout");
-        }
-        runs
-    }
-
-    /// The body of the request went wrong before the application was called.  `last`: what it was
-    /// meant to be cannot be told from the next request.
-    pub fn refuse(&self, link: &dyn Link, status: u16, reason: &str, last: bool) {
-        if last {
-            self.close_after();
-        }
-        self.answer_error(link, status, reason);
     }
 
     /// Ready for the next request, and this one counted.  The octets to send stay.

@@ -102,7 +102,7 @@ const TIMEOUTS: &str = "gateway_timeouts_total";
 const TIMEOUTS_HELP: &str = "Times that something took too long, by the option that says so.";
 
 /// What a worker counts, those of one family together.
-const SERIES: [Series; 30] = [
+const SERIES: [Series; 31] = [
     series("gateway_connections_accepted_total", "Connections accepted or adopted.", "", |it| {
         it.accepted.get()
     }),
@@ -138,6 +138,12 @@ const SERIES: [Series; 30] = [
         "Requests answered with 503 since no thread, or nobody else, took them in time.",
         "",
         |it| it.shed.get(),
+    ),
+    series(
+        "gateway_requests_unmounted_total",
+        "Requests answered with 404 since no application is mounted for them.",
+        "",
+        |it| it.unmounted.get(),
     ),
     series(LIMITS, LIMITS_HELP, r#"limit="limit_request_line""#, |it| limit(it, Limit::Line)),
     series(LIMITS, LIMITS_HELP, r#"limit="limit_request_fields""#, |it| limit(it, Limit::Fields)),

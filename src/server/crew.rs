@@ -13,7 +13,8 @@ use crate::gateway::flight::{self, Recorder, Seat};
 use crate::run::pool::{Pool, Work};
 use crate::sys::clock;
 
-use super::slot::{Context, Sent, Slot, Wire};
+use super::link::{Context, Wire};
+use super::slot::{Sent, Slot};
 
 /// What a thread is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ pub mod engine;
 mod gate;
 mod hub;
 mod inbox;
+mod link;
 pub mod pulled;
 mod record;
 pub mod setup;

@@ -22,7 +22,8 @@ use crate::wire::front::AnyHead;
 use crate::wire::{self, Limit, Reject, Version};
 
 use super::access::{AccessSource, Format};
-use super::slot::{Context, Slot, Wire};
+use super::link::{Context, Wire};
+use super::slot::Slot;
 use super::terms::Terms;
 
 thread_local! {

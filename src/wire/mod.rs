@@ -3,8 +3,10 @@
 //!
 //! A [`Decoder`] looks at the unread octets of a connection and says what comes next; an
 //! [`Encoder`] appends octets to a buffer.  A listener's protocol is a choice of two constructors.
+//! Beside them is what reads the value of a single field: `conditions`, `forwarded`, `ranges`, `trace`.
 
 pub mod cgi;
+pub mod conditions;
 pub mod fastcgi;
 pub mod forwarded;
 pub mod front;
@@ -14,6 +16,7 @@ pub mod packet;
 pub mod params;
 pub mod percent;
 pub mod proxy;
+pub mod ranges;
 pub mod scgi;
 pub mod script;
 pub mod trace;

@@ -186,6 +186,11 @@ main(int argc, char **argv)
     } else {
         rc = gw_serve(cfg, &err);                           /* takes cfg */
     }
+    while (wraps-- > 0) {                                   /* which took app, and not what is in it */
+        if (wrapped[wraps].drop != NULL) {
+            wrapped[wraps].drop(wrapped[wraps].ctx);
+        }
+    }
     if (rc < 0) {
         fprintf(stderr, "builtin: %s\n", err.message);
         return err.exit_status;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, say};
 use draft::{Draft, Toml};
 
 /// Whose configuration it is.
@@ -184,10 +184,6 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     if matches.get_flag("strict") && lines.len() > 1 {
         return Err(Failure { lines, exit_status: 1 });
     }
-    let mut out = std::io::stderr().lock();
-    for line in lines {
-        // Standard error may be closed.
-        let _ = writeln!(out, "gateway: {line}");
-    }
+    lines.iter().for_each(|line| say(line));
     Ok(())
 }

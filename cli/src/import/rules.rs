@@ -232,6 +232,7 @@ impl How {
     }
 
     /// What the documentation says of it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "docs/migrating.md is written by a test"))]
     pub(super) fn words(&self) -> String {
         match self {
             How::To(option, _) => format!("`{option}`"),

@@ -81,7 +81,7 @@ impl All {
                 .find(|it| it.value.is_ok() && names.contains(&it.key.as_str()));
             found.and_then(|it| it.value.as_deref().ok())
         };
-        let is_on = |names: &[&str]| last(names).is_some_and(|value| is_true(value));
+        let is_on = |names: &[&str]| last(names).is_some_and(is_true);
         let bits = last(&["chmod-socket", "chmod"]).and_then(socket_mode);
         let protocol = match last(&["protocol", "socket-protocol"]) {
             Some("http") => "http",

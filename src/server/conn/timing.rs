@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::base::error::Kind;
 use crate::gateway::exchange::Phase;
 use crate::server::engine::Core;
+use crate::server::link::Wire;
 use crate::server::record;
-use crate::server::slot::Wire;
 use crate::wire::Reject;
 
 use super::{Conn, Fate, LINGER_MS};

@@ -10,7 +10,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::metrics::{Place, Queue, Snapshot};
 use crate::gateway::mounts::Apps;
 use crate::gateway::service::Service;
-use crate::server::slot::{Context, Wire};
+use crate::server::link::{Context, Wire};
 use crate::server::terms::{At, Terms};
 use crate::sys::clock;
 use crate::sys::listen::Listening;

@@ -379,11 +379,7 @@ fn target(to: &str, prefix: &str) -> Option<String> {
     (is_url && has_place && is_whole).then(|| format!("to={to}{keep}"))
 }
 
-/// A pattern of hosts: nothing is all.
-#[expect(
-    clippy::option_option,
-    reason = "a pattern that cannot be said, and one that says nothing"
-)]
+/// A pattern of hosts, if it can be said; nothing in that is all.
 fn host(pattern: &str) -> Option<Option<String>> {
     if pattern == "*" {
         return Some(None);

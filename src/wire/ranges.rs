@@ -9,7 +9,7 @@ const MAX: usize = 64;
 
 /// What is asked for of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ranges {
+pub enum Ranges {
     /// All of it.
     Whole,
     /// Pieces: where each begins, and how long it is, which is never 0.
@@ -19,7 +19,7 @@ pub(super) enum Ranges {
 }
 
 /// The value of a Range field, for a file of `len` octets.
-pub(super) fn ranges(value: &[u8], len: u64) -> Ranges {
+pub fn ranges(value: &[u8], len: u64) -> Ranges {
     let Some((unit, list)) = value.split_at_checked(b"bytes=".len()) else {
         return Ranges::Whole;
     };

@@ -4,26 +4,26 @@ use std::time::{Duration, SystemTime};
 
 /// What a representation is told by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Validators<'a> {
+pub struct Validators<'a> {
     /// A strong one, in its quotes.
-    pub(super) etag: &'a [u8],
+    pub etag: &'a [u8],
     /// Whole seconds.
-    pub(super) modified: Option<SystemTime>,
+    pub modified: Option<SystemTime>,
 }
 
 /// The fields of a request; `None` where it does not have one.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Conditions<'a> {
-    pub(super) if_match: Option<&'a [u8]>,
-    pub(super) if_unmodified_since: Option<&'a [u8]>,
-    pub(super) if_none_match: Option<&'a [u8]>,
-    pub(super) if_modified_since: Option<&'a [u8]>,
-    pub(super) if_range: Option<&'a [u8]>,
+pub struct Conditions<'a> {
+    pub if_match: Option<&'a [u8]>,
+    pub if_unmodified_since: Option<&'a [u8]>,
+    pub if_none_match: Option<&'a [u8]>,
+    pub if_modified_since: Option<&'a [u8]>,
+    pub if_range: Option<&'a [u8]>,
 }
 
 /// What a request gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// What it asks for.
     Go,
     /// 304.
@@ -33,7 +33,7 @@ pub(super) enum Verdict {
 }
 
 /// In the order of section 13.2.2.  `reads`: the method is GET or HEAD.
-pub(super) fn verdict(asked: &Conditions<'_>, is: &Validators<'_>, reads: bool) -> Verdict {
+pub fn verdict(asked: &Conditions<'_>, is: &Validators<'_>, reads: bool) -> Verdict {
     if let Some(list) = asked.if_match {
         if !lists(list, is.etag, Comparison::Strong) {
             return Verdict::Failed;
@@ -59,7 +59,7 @@ pub(super) fn verdict(asked: &Conditions<'_>, is: &Validators<'_>, reads: bool) 
 }
 
 /// Whether a Range field counts, at this time: there is no If-Range, or it holds (section 13.1.5).
-pub(super) fn ranges_count(asked: &Conditions<'_>, is: &Validators<'_>, now: SystemTime) -> bool {
+pub fn ranges_count(asked: &Conditions<'_>, is: &Validators<'_>, now: SystemTime) -> bool {
     let Some(validator) = asked.if_range else {
         return true;
     };
