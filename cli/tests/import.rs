@@ -48,13 +48,10 @@ fn the_toml_goes_out_and_what_does_not_map_is_said_line_by_line() {
         assert_eq!(text(&out.stdout), expected);
         let said: Vec<_> = text(&out.stderr).lines().collect();
         let (last, lines) = said.split_last().unwrap();
-        assert_eq!(
-            *last,
-            format!("gateway: {path}: {} settings do not map as they are", lines.len())
-        );
+        assert_eq!(*last, format!("{path}: {} settings do not map as they are", lines.len()));
         let mut before = 0;
         for line in lines {
-            let rest = line.strip_prefix(&format!("gateway: {path}:")).expect(line);
+            let rest = line.strip_prefix(&format!("{path}:")).expect(line);
             let (number, rest) = rest.split_once(": ").expect(line);
             let number: usize = number.parse().expect(line);
             assert!(number >= before && rest.contains(": ") && rest.ends_with('.'), "{line}");
@@ -70,12 +67,12 @@ fn strict_is_for_what_does_not_map() {
     let out = import(&["--strict", daemon.path()]);
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stdout).contains("\nworkers = 2\n"), "{out:?}");
-    let said = format!("gateway: {}:2: daemon: A server stays in the foreground", daemon.path());
+    let said = format!("{}:2: daemon: A server stays in the foreground", daemon.path());
     assert!(text(&out.stderr).starts_with(&said), "{out:?}");
     let plain = File::new("plain.py", b"workers = 2\n");
     let out = import(&["--strict", plain.path()]);
     assert_eq!(out.status.code(), Some(0));
-    assert_eq!(text(&out.stderr), format!("gateway: {}: everything maps\n", plain.path()));
+    assert_eq!(text(&out.stderr), format!("{}: everything maps\n", plain.path()));
 }
 
 #[test]
@@ -96,7 +93,7 @@ fn what_cannot_be_read_is_an_error() {
     let broken = File::new("broken.json", b"{\n\"listeners\": \n}");
     let out = import(&[broken.path()]);
     assert_eq!((out.status.code(), text(&out.stdout)), (Some(1), ""));
-    let said = format!("gateway: {}:3: expected value\n", broken.path());
+    let said = format!("{}:3: expected value\n", broken.path());
     assert_eq!(text(&out.stderr), said);
     let octets = File::new("octets.ini", b"[uwsgi]\n\xff\xfe = \x00\n");
     let out = import(&[octets.path()]);

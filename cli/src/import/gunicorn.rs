@@ -4,7 +4,7 @@ use super::draft::{Draft, Toml};
 use super::python::{self, Assumed, Bound};
 use super::rules::How::{But, Needless, No, Own, Same, To};
 use super::rules::{ON, Rule, Unit, Value, find, mode, rule, size};
-use super::{Import, Source};
+use super::{Import, Source, address};
 
 const NO_PYTHON: &str = "This is about Python, for which there is no binding in this version.";
 const NO_TLS: &str = "TLS is not in this version: let nginx, HAProxy or a load balancer end it.";
@@ -352,8 +352,10 @@ impl All {
                 _ => wrong(draft, "Its value is not a path."),
             },
             "forwarded_allow_ips" | "proxy_allow_ips" => match words(value) {
-                Some(list) => draft.set(key, Toml::Text(trusted(&list))),
-                None => wrong(draft, "Its value is no list of addresses."),
+                Some(list) if list.iter().all(|it| it == "*" || address::is_network(it)) => {
+                    draft.set(key, Toml::Text(trusted(&list)));
+                }
+                _ => wrong(draft, "Its value is no list of addresses."),
             },
             "limit_request_line" | "limit_request_field_size" => {
                 match Unit::Octets(0, 1 << 30).convert(value) {
@@ -427,7 +429,7 @@ impl All {
         let mut list = Vec::new();
         for address in words(value).unwrap_or_default() {
             match self.address(&address) {
-                Ok((address, is_open)) => {
+                Some((address, is_open)) => {
                     if is_open {
                         draft.remark(
                             line,
@@ -437,48 +439,46 @@ impl All {
                     }
                     list.push(Toml::Text(address));
                 }
-                Err(why) => draft.unmapped(line, "bind", &why),
+                None => {
+                    let why = format!("\"{address}\" cannot be written as an address here.");
+                    draft.unmapped(line, "bind", &why);
+                }
             }
         }
         if list.is_empty() {
-            return draft.unmapped(line, "bind", "It has no address.");
+            return draft.unmapped(line, "bind", "It has no address that can be listened on.");
         }
         draft.set("bind", Toml::List(list));
     }
 
     /// An address as we write it, and whether everybody on the machine may connect.
-    fn address(&self, text: &str) -> Result<(String, bool), String> {
-        let is_uwsgi = self.protocol.as_deref() == Some("uwsgi");
+    fn address(&self, text: &str) -> Option<(String, bool)> {
+        let protocol = match self.protocol.as_deref() {
+            Some("uwsgi") => "uwsgi",
+            _ => "http",
+        };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.contains(['?', ',']) {
-                return Err(format!("\"{text}\" cannot be written as an address here."));
-            }
             // A name with @ is a file to gunicorn.
             let path = if path.starts_with('@') { format!("./{path}") } else { path.to_owned() };
-            let protocol = if is_uwsgi { "uwsgi+" } else { "" };
             let bits = 0o777 & !self.umask;
-            return Ok((format!("{protocol}unix:{path}?mode={bits:o}"), bits & 0o002 != 0));
+            let mode = if bits == 0 { String::new() } else { format!("?mode={bits:o}") };
+            let address = address::speaking(protocol, address::unix(&path)?);
+            return Some((format!("{address}{mode}"), bits & 0o002 != 0));
         }
-        let protocol = if is_uwsgi { "uwsgi://" } else { "" };
         if text.starts_with("fd://") {
-            return Ok((if is_uwsgi { format!("uwsgi+{text}") } else { text.to_owned() }, false));
+            return Some((address::speaking(protocol, address::fd(text)?), false));
         }
         let text = text.strip_prefix("tcp://").unwrap_or(text);
-        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => (format!("[{host}]"), port.strip_prefix(':')),
+        let (host, port) = match text.find(']') {
+            Some(end) => (&text[..=end], text[end + 1..].strip_prefix(':')),
             None => match text.split_once(':') {
-                Some((host, port)) => (host.to_owned(), Some(port)),
-                None => (text.to_owned(), None),
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
             },
         };
-        let port = port.unwrap_or("8000");
-        let is_host =
-            !host.chars().any(|c| c.is_whitespace() || c.is_control() || "?,/".contains(c));
-        if port.parse::<u16>().is_err() || !is_host {
-            return Err(format!("\"{text}\" is not an address."));
-        }
-        Ok((format!("{protocol}{host}:{port}"), false))
+        let address = address::tcp(host, port.unwrap_or("8000"))?;
+        Some((address::speaking(protocol, address), false))
     }
 
     fn class(&self, draft: &mut Draft<'_>, line: usize, value: &Value) {

@@ -3,6 +3,7 @@
 //! Nothing of what is read is executed, and nothing but the file is looked at: [`import`] is a function
 //! of its text.
 
+mod address;
 mod draft;
 mod gunicorn;
 mod python;
@@ -13,12 +14,11 @@ mod unit;
 mod uwsgi;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::failure::{Failure, Outcome, say};
+use crate::failure::{Failure, Outcome, print, say};
 use draft::{Draft, Toml};
 
 /// Whose configuration it is.
@@ -167,10 +167,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     };
     let path = std::path::absolute(file).unwrap_or_else(|_| file.clone());
     let source = Source { text: &text, path: &path.to_string_lossy(), cpus: cpus() };
-    let import = import(form, &source).map_err(|why| Failure::new(format!("{shown}:{why}")))?;
-    std::io::stdout()
-        .write_all(import.toml.as_bytes())
-        .map_err(|error| Failure::new(format!("standard output: {error}")))?;
+    let broken = |why| Failure { lines: vec![format!("{shown}:{why}")], exit_status: 1 };
+    let import = import(form, &source).map_err(broken)?;
+    print(&import.toml)?;
     let mut lines: Vec<String> = import
         .unmapped
         .iter()

@@ -138,8 +138,8 @@ fn lines_of_gunicorn() {
             ("bind = ':80'\nprotocol = 'uwsgi'", "bind = [\"uwsgi://:80\"]"),
             ("protocol = 'uwsgi'\nbind = 'unix:a'", "bind = [\"uwsgi+unix:a?mode=777\"]"),
             ("protocol = 'fastcgi'", "- protocol: It is neither http nor uwsgi."),
-            ("bind = 'a:b'", "- bind: \"a:b\" is not an address."),
-            ("bind = 80", "- bind: It has no address."),
+            ("bind = 'a:b'", "- bind: \"a:b\" cannot be written"),
+            ("bind = 80", "- bind: It has no address that can"),
             ("bind = ':443'\ncertfile = '/c'", "- bind: TLS is not in this version"),
             ("certfile = None", ""),
             ("workers = 3", "workers = 3"),
@@ -345,7 +345,7 @@ fn members_of_unit() {
                [[pool]]\nname = \"b\"\nuser = \"u\"\nrequest_timeout = \"5s\"\n\
                [[pool.listen]]\naddress = \"0.0.0.0:2\""),
         ),
-        (listener("80", ""), s("- listeners.80: It is not an address.")),
+        (listener("80", ""), s("- listeners.80: It cannot be written")),
         (
             s("{\"listeners\": {\"*:80\": {\"pass\": \"applications/$host\"}}}"),
             s("- listeners.*:80: What it passes to"),
@@ -654,8 +654,11 @@ proptest! {
         let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
         let import = read(Form::Gunicorn, &format!("{} = '{quoted}'", rule.key));
         checked(&import.toml);
+        accepted(&import.toml);
         let key = uwsgi::RULES[n % uwsgi::RULES.len()].key.trim_end_matches('*');
-        checked(&read(Form::Uwsgi, &format!("[uwsgi]\n{key} = {value}")).toml);
+        let import = read(Form::Uwsgi, &format!("[uwsgi]\n{key} = {value}"));
+        checked(&import.toml);
+        accepted(&import.toml);
         let json = serde_json::to_string(&value).unwrap();
         let key = unit::RULES[n % unit::RULES.len()].key;
         let mut text = json;
@@ -666,6 +669,8 @@ proptest! {
                 _ => format!("{{{name}: {text}}}"),
             };
         }
-        checked(&read(Form::Unit, &text).toml);
+        let import = read(Form::Unit, &text);
+        checked(&import.toml);
+        accepted(&import.toml);
     }
 }

@@ -8,7 +8,7 @@ mod table;
 use super::draft::{Draft, Table, Toml};
 use super::rules::How::{No, Own};
 use super::rules::{Unit, exact};
-use super::{HEARTBEAT, Import, Source};
+use super::{HEARTBEAT, Import, Source, address};
 use json::{Json, Node};
 pub(super) use table::RULES;
 
@@ -182,17 +182,13 @@ impl<'a> UnitFile<'a> {
 
     /// An address as we write it, with its options.
     fn address(&mut self, text: &str, path: &str, node: &Node) -> Result<String, &'static str> {
-        let is_clean = |text: &str| !text.chars().any(|c| c.is_whitespace() || "?,&".contains(c));
         let address = match text.strip_prefix("unix:") {
-            Some(_) if is_clean(text) => text.to_owned(),
-            Some(_) => return Err("It cannot be written as an address."),
-            None => match text.rsplit_once(':') {
-                Some((host, port)) if port.parse::<u16>().is_ok() && is_clean(host) => {
-                    format!("{}:{port}", if host == "*" { "0.0.0.0" } else { host })
-                }
-                _ => return Err("It is not an address."),
-            },
+            Some(path) => address::unix(path),
+            None => text.rsplit_once(':').and_then(|(host, port)| {
+                address::tcp(if host == "*" { "0.0.0.0" } else { host }, port)
+            }),
         };
+        let address = address.ok_or("It cannot be written as an address here.")?;
         let mut options = Vec::new();
         if let Some(backlog) = node.get("backlog") {
             match Unit::Int(1, 65535).convert(&backlog.value()) {
@@ -224,10 +220,7 @@ impl<'a> UnitFile<'a> {
 /// Options of an address whose front says who the client is.
 fn forwarded(name: &str, node: &Node) -> Option<Vec<String>> {
     let sources = node.get("source")?.texts()?;
-    let is_network = |text: &&str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit() || ".:/".contains(c))
-    };
-    if sources.is_empty() || !sources.iter().all(is_network) {
+    if sources.is_empty() || !sources.iter().all(|text| address::is_network(text)) {
         return None;
     }
     let is = |member: &str, field: &str| match node.get(member) {

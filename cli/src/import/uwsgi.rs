@@ -6,7 +6,7 @@ mod table;
 use super::draft::{Draft, Table, Toml};
 use super::rules::How::Own;
 use super::rules::{Rule, Unit, Value, find, mode};
-use super::{HEARTBEAT, Import, Source};
+use super::{HEARTBEAT, Import, Source, address};
 use ini::Directive;
 pub(super) use table::RULES;
 
@@ -106,7 +106,9 @@ impl All {
         }
         All {
             mode: bits.map(|bits| format!("{bits:o}")),
-            owner: last(&["chown-socket"]).filter(|owner| is_word(owner)).map(str::to_owned),
+            owner: last(&["chown-socket"])
+                .filter(|owner| address::is_owner(owner))
+                .map(str::to_owned),
             protocol,
             files,
             logs_requests: !is_on(&["disable-logging"]),
@@ -133,7 +135,7 @@ impl All {
                 }
             }
             "chown-socket" => {
-                if !is_word(value) {
+                if !address::is_owner(value) {
                     draft.unmapped(line, key, "Its value is neither user nor user:group.");
                 }
             }
@@ -174,12 +176,13 @@ impl All {
                     Err(why) => draft.unmapped(line, key, &why),
                 }
             }
-            "http-keepalive" => match value.parse::<i64>() {
-                Ok(seconds) if seconds > 1 => {
-                    draft.set("keepalive", Toml::Text(format!("{seconds}s")))
-                }
-                _ if is_true(value) => draft.remark(line, "So it is here, unless keepalive is 0."),
-                _ => draft.set("keepalive", Toml::text("0s")),
+            "http-keepalive" if matches!(value, "true" | "1") => {
+                draft.remark(line, "So it is here, unless keepalive is 0.");
+            }
+            "http-keepalive" => match Unit::Seconds.convert(&Value::text(value)) {
+                Ok(Some(toml)) => draft.set("keepalive", toml),
+                Ok(None) => {}
+                Err(why) => draft.unmapped(line, key, &why),
             },
             "socket-timeout" => match Unit::Seconds.convert(&Value::text(value)) {
                 Ok(Some(toml)) => {
@@ -274,12 +277,7 @@ impl All {
             return draft.unmapped(line, key, "It is not an address.");
         };
         let is_file = address.starts_with("unix:") && !address.starts_with("unix:@");
-        let mut written = match (protocol, address.starts_with("unix:")) {
-            ("http", _) => address,
-            (protocol, true) => format!("{protocol}+{address}"),
-            (protocol, false) if address.starts_with("fd://") => format!("{protocol}+{address}"),
-            (protocol, false) => format!("{protocol}://{address}"),
-        };
+        let mut written = address::speaking(protocol, address);
         if is_file {
             let mode = self.mode.as_ref().map(|mode| format!("mode={mode}"));
             let owner = self.owner.as_ref().map(|owner| format!("owner={owner}"));
@@ -352,7 +350,7 @@ fn is_word(text: &str) -> bool {
 fn socket_mode(value: &str) -> Option<i64> {
     match value {
         "true" => Some(0o666),
-        digits => mode(&Value::text(digits)).ok(),
+        digits => mode(&Value::text(digits)).ok().filter(|bits| *bits > 0),
     }
 }
 
@@ -369,19 +367,15 @@ fn max_age(value: &str) -> Option<u32> {
 
 /// An address as we write it.
 fn address(value: &str) -> Option<String> {
-    if value.starts_with("fd://") && is_word(value) {
-        return Some(value.to_owned());
-    }
-    if let Some(name) = value.strip_prefix('@') {
-        return is_word(name).then(|| format!("unix:@{name}"));
+    if value.starts_with("fd://") {
+        return address::fd(value);
     }
     match value.rsplit_once(':') {
-        Some((host, port)) => {
-            let host = if host == "*" { "" } else { host };
-            let is_host = host.is_empty() || is_word(host) && !host.contains('/');
-            (is_host && port.parse::<u16>().is_ok()).then(|| format!("{host}:{port}"))
+        Some((host, port)) if !value.starts_with('@') => {
+            address::tcp(if host == "*" { "" } else { host }, port)
         }
-        None => (is_word(value) && !value.starts_with('=')).then(|| format!("unix:{value}")),
+        _ if value.starts_with('=') => None,
+        _ => address::unix(value),
     }
 }
 

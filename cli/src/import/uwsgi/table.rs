@@ -59,7 +59,7 @@ pub(in crate::import) static RULES: [Rule; 275] = [
     rule("reuse-port", Own("`accept_mode = \"reuseport\"`")),
     rule("enable-proxy-protocol", Own("`proxy_protocol = \"auto\"`")),
     rule("http-enable-proxy-protocol", Own("`proxy_protocol = \"auto\"`")),
-    rule("http-keepalive", Own("`keepalive`, if it is more than 1")),
+    rule("http-keepalive", Own("`keepalive`, if it is more than 1, which is on")),
     rule("socket-timeout", Own("`body_timeout` and `write_timeout`")),
     rule("abstract-socket", No("Write unix:@name in bind.")),
     rule("fastcgi-nph-socket", No("FastCGI is answered as CGI has it, with Status.")),
