@@ -5,6 +5,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::failure::{Failure, Outcome, print};
+use crate::options::TABLES;
 
 pub(crate) fn command() -> Command {
     Command::new("completions")
@@ -59,6 +60,8 @@ pub(crate) fn run_man(_matches: &ArgMatches) -> Outcome {
         let text = String::from_utf8_lossy(&of_it).replace(".SH SYNOPSIS\n", "");
         octets.extend(text.replace(".SH DESCRIPTION\n", ".PP\n").replace(".SH ", ".SS ").bytes());
     }
+    octets.extend(FILE.as_bytes());
+    octets.extend(literal(TABLES).bytes());
     octets.extend(SEE_ALSO.as_bytes());
     // Two breaks in a row are one.
     print(&String::from_utf8_lossy(&octets).replace(".br\n\n.br\n", ".br\n"))
@@ -66,6 +69,25 @@ pub(crate) fn run_man(_matches: &ArgMatches) -> Outcome {
 
 /// Of the page; a day, so that whoever makes it gets the same.
 const DATE: &str = "2026-11-21";
+
+const FILE: &str = ".SH FILE\nThe file of run and check is TOML. Options stand at its top under their own \
+    names, as \\fBgateway options\\fR has them: numbers, true or false, strings as on the command line, \
+    and arrays for lists. Beside them there are:\n";
+
+/// Lines as they stand.
+fn literal(text: &str) -> String {
+    let mut out = String::from(".PP\n.nf\n");
+    for line in text.trim().lines() {
+        // A comment of what is no comment there.
+        let line = match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest,
+            _ => line,
+        };
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        out += &format!("{}{line}\n", if line.starts_with(['.', '\'']) { "\\&" } else { "" });
+    }
+    out + ".fi\n"
+}
 
 const SEE_ALSO: &str =
     ".SH SEE ALSO\n\\fBgateway\\fR(7), \\fBgw_module\\fR(3), \\fBgw_config\\fR(3)\n";

@@ -75,7 +75,7 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
     };
     let is_ours = ["-h", "--help", "-V", "--version", "help"].contains(&first.as_str())
         || SUBCOMMANDS.iter().any(|(command, _)| command().get_name() == first);
-    let looks_right = first.starts_with('-') || first.contains(['/', '.']) || args.len() == 1;
+    let looks_right = first.starts_with('-') || first.contains(['/', '.']);
     if !is_ours && looks_right {
         args.insert(1, "run".into());
     }

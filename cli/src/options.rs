@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome, print};
 use crate::library::{self, Opt};
 
 /// What a file has beside options.
-const TABLES: &str = r#"
+pub(crate) const TABLES: &str = r#"
 # An application: "." is where this file lies.
 #module = "./libapp.so"
 #args = "key=value"

@@ -88,7 +88,7 @@ impl Plan {
             self.listens.clear();
         }
         for mount in &other.mounts {
-            self.mounts.retain(|it| it.at != mount.at);
+            self.mounts.retain(|it| root(&it.at) != root(&mount.at));
         }
         let Plan { settings, listens, mounts, uses, env, directory } = other.clone();
         self.settings.extend(settings);
@@ -100,11 +100,6 @@ impl Plan {
         self
     }
 
-    /// The value of an option, as it was said.
-    pub(crate) fn said(&self, name: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|it| it.name == name).map(|it| it.value.as_str())
-    }
-
     /// The configuration, without what is wrong.
     pub(crate) fn build(&self, problems: &mut Vec<Problem>) -> Config {
         let mut config = Config::new();
@@ -113,7 +108,6 @@ impl Plan {
             listen.build(&mut config, problems);
         }
         for (n, mount) in self.mounts.iter().enumerate() {
-            let root = |at: &str| at.trim_end_matches('/').to_owned();
             let before = self.mounts[..n].iter().find(|it| root(&it.at) == root(&mount.at));
             if let Some(Mount { place: Place::Line(line, _), .. }) = before {
                 let at = if mount.at.is_empty() { "/" } else { &mount.at };
@@ -217,11 +211,33 @@ impl Plan {
         }
     }
 
+    /// A problem with the option of this name, if it was said.
+    fn said_of(&self, name: &str, message: &str) -> Option<Problem> {
+        let mut said = self.settings.iter().rev().filter(|it| it.name == name);
+        let last = said.clone().next();
+        let setting = said.find(|it| message.contains(&it.value)).or(last)?;
+        // Several addresses, and this one is a listener's.
+        let is_other =
+            name == "bind" && !message.contains(&setting.value) && !self.listens.is_empty();
+        (!is_other).then(|| Problem::new(&setting.place, without(message, name)))
+    }
+
     /// What the library says, with the place that it is about.
     pub(crate) fn locate(&self, problem: &library::Error) -> Problem {
         let message = &problem.message;
         if message.starts_with("there is no application") {
             return Problem::new(&Place::Unknown, NO_APPLICATION);
+        }
+        let words = || message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        // "threads = 2: ...", "bind 127.0.0.1:80: ..."
+        if let Some(said) = words().next().and_then(|word| self.said_of(word, message)) {
+            return said;
+        }
+        let listens = self.listens.iter().filter(|it| message.contains(&it.address));
+        if let Some(listen) = listens.max_by_key(|it| it.address.len())
+            && message.starts_with("bind")
+        {
+            return Problem::new(&listen.place, without(message, "bind"));
         }
         let modules = self.mounts.iter().find(|mount| match &mount.app {
             App::Module(path) => message.contains(path.as_str()),
@@ -230,18 +246,8 @@ impl Plan {
         if let Some(mount) = modules {
             return Problem::new(&mount.app_place, mount.advise(message.clone()));
         }
-        if let Some(listen) = self.listens.iter().find(|it| message.contains(&it.address)) {
-            return Problem::new(&listen.place, without(message, "bind"));
-        }
-        // "threads = 2: ...", "bind 127.0.0.1:80: ...": the first word that is an option's name, of
-        // those that were said.
-        let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        for word in words {
-            let mut said = self.settings.iter().rev().filter(|it| it.name == word);
-            let first = said.clone().next();
-            if let Some(setting) = said.find(|it| message.contains(&it.value)).or(first) {
-                return Problem::new(&setting.place, without(message, word));
-            }
+        if let Some(said) = words().find_map(|word| self.said_of(word, message)) {
+            return said;
         }
         match &*self.mounts {
             [mount] if problem.exit_status == LOAD_ERROR => {
@@ -323,6 +329,11 @@ impl Use {
             problems.push(Problem::new(&self.place, error.message));
         }
     }
+}
+
+/// A place without a slash at its end: "/" is "", and "/shop/" is "/shop".
+fn root(at: &str) -> &str {
+    at.trim_end_matches('/')
 }
 
 /// What is wrong with an option of a listener: the list of all of them is the library's, and may be cut.

@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::check::IN_USE;
 use crate::failure::{Failure, Outcome, say};
 use crate::library::{self, Arbiter, Config, Opt};
 use crate::plan::{App, Mount, Plan, Setting};
@@ -21,9 +22,6 @@ use crate::{file, problem};
 /// Gunicorn's short flags, of options that mean the same.
 const SHORT: [(char, &str); 4] =
     [('b', "bind"), ('w', "workers"), ('k', "worker_model"), ('t', "heartbeat_timeout")];
-
-/// Of an address.
-const IN_USE: i32 = Errno::EADDRINUSE as i32;
 
 pub(crate) fn command() -> Command {
     let options = library::options().into_iter().map(flag);
@@ -100,7 +98,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     if !problems.is_empty() {
         return Err(source.failure(&plan, None));
     }
-    if !library::is_worker() && loads_here(&plan) {
+    if !library::is_worker() && loads_here(&config) {
         let mut problems = Vec::new();
         plan.load_each(&mut problems);
         if !problems.is_empty() {
@@ -110,7 +108,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
             });
         }
     }
-    let is_reread = source.file.is_some() && rereads(&plan);
+    let is_reread = source.file.is_some() && rereads(&config);
     let served = if is_reread && !library::is_worker() {
         supervise(&source, plan.clone(), config, &mut surroundings)
     } else {
@@ -121,22 +119,18 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
 
 /// Whether a module that crashes when it is loaded would take the program with it: where workers are
 /// forked first, the library tries it by itself.
-fn loads_here(plan: &Plan) -> bool {
-    let is = |name: &str, value: &[&str]| plan.said(name).is_some_and(|it| value.contains(&it));
-    let is_forked = plan.said("worker_model").is_none() || is("worker_model", &["fork"]);
-    !is_forked || is("preload", &["1", "true", "on", "yes"])
+fn loads_here(config: &Config) -> bool {
+    let is = |name: &str, value: &str| config.get(name).as_deref() == Some(value);
+    !is("worker_model", "fork") || is("preload", "1")
 }
 
 /// Whether the program watches the workers itself, so that it can read its file again.  `inline` has
 /// none, those of `exec` read it themselves, and only the library's own call changes the user of a
 /// process with threads.
-fn rereads(plan: &Plan) -> bool {
-    let has_user = ["user", "group", "umask"].iter().any(|name| plan.said(name).is_some());
-    match plan.said("worker_model").unwrap_or("fork") {
-        "fork" => true,
-        "threads" => !has_user,
-        _ => false,
-    }
+fn rereads(config: &Config) -> bool {
+    let is = |name: &str, value: &str| config.get(name).as_deref() == Some(value);
+    let keeps_user = is("user", "") && is("group", "") && is("umask", "auto");
+    is("worker_model", "fork") || (is("worker_model", "threads") && keeps_user)
 }
 
 /// Where the plan comes from.
@@ -277,8 +271,10 @@ fn as_server(mut config: Config) -> library::Result<Config> {
             config.set(name, value)?;
         }
     }
-    let is_passed =
-        std::env::var_os("LISTEN_FDS").is_some() && config.get("systemd").as_deref() == Some("1");
+    // What systemd has passed to this process (sd_listen_fds(3)).
+    let own = std::process::id().to_string();
+    let is_passed = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == own)
+        && config.get("systemd").as_deref() == Some("1");
     if config.get("bind").is_none_or(|bind| bind.is_empty()) && !is_passed {
         config.set("bind", "127.0.0.1:8000")?;
     }

@@ -19,9 +19,11 @@ const SIGUSR2: i32 = 12;
 const SIGTTIN: i32 = 21;
 const SIGTTOU: i32 = 22;
 
-/// A server with `app.toml` of this directory, called there.
+/// A server with `app.toml` of this directory, called there; it has a worker that serves.
 fn start(site: &Path, more: &str) -> Server {
-    launch(site, more).listening()
+    let server = launch(site, more).listening();
+    server.get("/");
+    server
 }
 
 fn launch(site: &Path, more: &str) -> Server {
@@ -137,6 +139,68 @@ fn hup_reads_the_file_again_while_requests_go_on() {
         load.assert_no_failure();
         server.stop();
     }
+}
+
+/// A file may be checked while a server runs with it, and cannot be served twice.
+#[test]
+fn what_a_server_has_is_no_problem_of_its_file() {
+    let site = site("twice", "");
+    let unique = site.join("app.sock");
+    let text = format!(
+        "module = './app.so'\nworkers = 1\npidfile = '{}'\nbind = 'unix:{}'\n",
+        site.join("pid").display(),
+        unique.display()
+    );
+    write(&site, &text);
+    let server = launch(&site, "app.toml");
+    until("it listens", || std::os::unix::net::UnixStream::connect(&unique).is_ok());
+    until("it has its file", || site.join("pid").exists());
+    let (status, stdout, stderr) = run_in(&site, &["check", "app.toml"]);
+    assert_eq!((status, &*stdout, &*stderr), (0, "app.toml: no problem\n", ""));
+    let (status, _, stderr) = run_in(&site, &["run", "app.toml"]);
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("app.toml:3: pidfile: already running: pid "), "{stderr}");
+    assert!(stderr.contains("app.toml:4: bind: "), "{stderr}");
+    server.stop();
+}
+
+/// Without an address of its own a file is served where systemd listens, and nowhere else.
+#[test]
+fn sockets_of_systemd_are_served() {
+    let site = site("systemd", "module = './app.so'\nworkers = 1\n");
+    let script = format!(
+        "cd {} && exec systemd-socket-activate -l {{}} {} app.toml 2>said",
+        site.display(),
+        gateway().display()
+    );
+    let server = Server::launch(Path::new("/bin/sh"), &["-c", &script]).listening();
+    assert_eq!(said(&server), format!("module () {} - q", site.display()));
+    server.stop();
+    let log = fs::read_to_string(site.join("said")).unwrap();
+    assert_eq!(log.matches("Listening at: ").count(), 1, "{log}");
+}
+
+/// Workers of exec read it themselves, also where the process has gone elsewhere.
+#[test]
+fn workers_of_exec_read_the_file_again() {
+    let text =
+        "module = './app.so'\nargs = 'first'\nworker_model = 'exec'\nworkers = 1\nchdir = 'sub'\n";
+    let site = site("exec", text);
+    fs::create_dir(site.join("sub")).unwrap();
+    let server = start(&site, "app.toml --bind {} 2>said");
+    let answers =
+        |args: &str| said(&server) == format!("module ({args}) {}/sub - q", site.display());
+    until("it serves", || answers("first"));
+    write(&site, &text.replace("first", "second"));
+    server.signal(SIGHUP);
+    until("it is reloaded", || (0..20).all(|_| answers("second")));
+    write(&site, "wrkers = 1\n");
+    server.signal(SIGHUP);
+    let log = || fs::read_to_string(site.join("said")).unwrap();
+    until("it is refused", || log().contains("Reload failed: what was there serves on"));
+    assert!(answers("second"));
+    assert!(log().contains("app.toml:1: wrkers: there is no such key; did you mean workers?"));
+    server.stop();
 }
 
 #[test]
