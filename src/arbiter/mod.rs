@@ -5,6 +5,7 @@
 //! settings  what it is made from
 //! arbiter   the loop: start, watch, replace
 //! burial    what the death of a worker means
+//! pool      groups of workers, and which place is whose
 //! roll      how many workers, of which configuration: reload and scale
 //! watch     deadlines of single workers: to boot, to give signs of life, to end
 //! culprit   which requests a worker hangs in, or has died with
@@ -28,6 +29,7 @@ mod culprit;
 mod exec;
 mod handover;
 mod memory;
+mod pool;
 mod roll;
 mod settings;
 mod spawn;
@@ -42,7 +44,8 @@ pub use control::{Handle, StopMode, Tally};
 pub use culprit::{Tell, Witness};
 pub use exec::{Started, is_started};
 pub use settings::{
-    Bind, Cause, Event, Main, Observer, Plan, Settings, Turn, WORKERS_MAX, Way, Who,
+    Bind, Cause, Event, MAIN_POOL, Main, Observer, Plan, PoolPlan, Settings, Turn, WORKERS_MAX,
+    Way, Who,
 };
 pub use upgrade::Predecessor;
 pub use worker::WorkerContext;

@@ -67,6 +67,8 @@ pub struct gw_worker {
     pub exit_status: i32,
     /// in child_exit: GW_CAUSE_*
     pub cause: u32,
+    /// "main", or its name as gw_config_pool has it; valid as the whole is
+    pub pool: *const c_char,
 }
 
 /// for reasons of its own, or somebody else's: exit_status says which
@@ -333,6 +335,7 @@ fn worker_of(worker: &Worker) -> gw_worker {
         server: server_of(worker),
         exit_status: worker.exit_status,
         cause: worker.cause,
+        pool: worker.pool.as_c().as_ptr(),
     }
 }
 

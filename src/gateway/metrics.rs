@@ -46,6 +46,8 @@ pub struct Queue {
 pub struct Place {
     /// From 0.
     pub slot: usize,
+    /// The pool whose place it is; empty: there is one, and it needs no name.
+    pub pool: String,
     /// The worker's process; 0: it is a thread, or not there.
     pub pid: u32,
     /// How far the worker has come: `booting`, `ready`, `stopping`; none: there is none.
@@ -58,6 +60,8 @@ pub struct Place {
     pub spawns: u64,
     /// Of these, how many the arbiter has killed.
     pub kills: u64,
+    /// Why workers have ended here, and how many did.
+    pub ends: Vec<(&'static str, u64)>,
     /// Octets of memory that are resident; of a process.
     pub resident: u64,
     /// Whether it accepts connections.
@@ -245,6 +249,31 @@ impl Snapshot {
 
     /// The workers that there are.
     fn workers(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| !place.is_empty())
+    }
+
+    /// The pools by name, each with its places.
+    fn pools(&self) -> Vec<Pool<'_>> {
+        let mut pools: Vec<Pool<'_>> = Vec::new();
+        for place in &self.places {
+            match pools.iter_mut().find(|pool| pool.name == place.pool) {
+                Some(pool) => pool.places.push(place),
+                None => pools.push(Pool { name: &place.pool, places: vec![place] }),
+            }
+        }
+        pools
+    }
+}
+
+/// The places of one pool.
+struct Pool<'a> {
+    /// Empty: it is the only one.
+    name: &'a str,
+    places: Vec<&'a Place>,
+}
+
+impl Pool<'_> {
+    fn workers(&self) -> impl Iterator<Item = &&Place> {
         self.places.iter().filter(|place| !place.is_empty())
     }
 

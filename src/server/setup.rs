@@ -59,6 +59,12 @@ pub type Draft = Setup<Unstacked>;
 impl Draft {
     /// Check everything that can be checked without the application.
     pub fn draft(config: Config) -> Result<Self> {
+        if config.has_pools() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "pools are an arbiter's: use gw_serve with workers, or gw_arbiter_new",
+            ));
+        }
         let parts = config.into_parts();
         let settings = parts.settings;
         Error::all(settings.check())?;

@@ -54,6 +54,9 @@ impl Place {
         let mut it = Members::object(out);
         it.number("id", self.slot as u64 + 1);
         it.number("pid", now(self.pid.into()));
+        if !self.pool.is_empty() {
+            it.text("pool", self.pool.as_bytes());
+        }
         it.number("accepting", u64::from(is_there && self.accepts));
         it.number("requests", requests);
         it.number("delta_requests", requests.saturating_sub(self.before));
