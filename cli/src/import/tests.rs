@@ -61,6 +61,9 @@ fn checked(toml: &str) -> String {
     }
     for pool in tables(&table, "pool") {
         keys(&pool, &["name", "listen", "mount"]);
+        let name = pool["name"].as_str().unwrap();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        assert!((1..33).contains(&name.len()) && name != "main" && name.chars().all(is_plain));
         for mount in tables(&pool, "mount") {
             only(&mount, &["at", "builtin", "args"]);
         }

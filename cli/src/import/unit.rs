@@ -98,13 +98,9 @@ impl<'a> UnitFile<'a> {
                 "Listeners pass to different things, and so each is a pool: workers of its own, with \
                  listeners of their own.",
             );
-            let last = |group: &Group<'a>| group.target.rsplit('/').next().unwrap_or_default();
-            pools.extend(groups.iter().map(|group| {
-                let is_one = groups.iter().filter(|other| last(other) == last(group)).count() == 1;
-                let name =
-                    if is_one { last(group).to_owned() } else { group.target.replace('/', "-") };
-                Table::new("pool").set("name", Toml::Text(name))
-            }));
+            for name in pool_names(&groups) {
+                pools.push(Table::new("pool").set("name", Toml::Text(name)));
+            }
         }
         // An application has the workers of a pool if the pool is its alone.
         for (n, (name, _)) in applications.iter().enumerate() {
@@ -215,6 +211,29 @@ impl<'a> UnitFile<'a> {
             false => format!("{address}?{}", options.join("&")),
         })
     }
+}
+
+/// Names for pools, each once: 1 to 32 letters, digits, `_`, `-` and `.`, and not `main`, which is the
+/// instance's own.
+fn pool_names(groups: &[Group<'_>]) -> Vec<String> {
+    let plain = |text: &str| -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        text.chars().map(|c| if is_plain(c) { c } else { '-' }).take(32).collect()
+    };
+    let mut names: Vec<String> = Vec::new();
+    for (n, group) in groups.iter().enumerate() {
+        let last = group.target.rsplit('/').next().unwrap_or_default();
+        let mut found = [plain(last), plain(group.target)]
+            .into_iter()
+            .find(|name| !name.is_empty() && name != "main" && !names.contains(name));
+        let mut next = n;
+        while found.as_ref().is_none_or(|name| names.contains(name)) {
+            next += 1;
+            found = Some(format!("pool-{next}"));
+        }
+        names.extend(found);
+    }
+    names
 }
 
 /// Options of an address whose front says who the client is.
@@ -347,5 +366,25 @@ fn single<'a>(
         Ok(Some(toml)) => set(draft, node, path, vec![(option, toml)]),
         Ok(None) => {}
         Err(why) => draft.unmapped(node.line, path, &why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_have_names_that_pools_can_have() {
+        let targets =
+            ["routes/main", "a/b", "b/b", "c/b", "a/ä", "a/-", "applications/pool-8", "main"];
+        let group = |target| Group { target, line: 1, addresses: Vec::new() };
+        let long = "x".repeat(40);
+        let groups: Vec<_> = targets.into_iter().chain([long.as_str()]).map(group).collect();
+        let names = pool_names(&groups);
+        assert_eq!(
+            names[..8],
+            ["routes-main", "b", "b-b", "c-b", "-", "a--", "pool-8", "pool-9"].map(str::to_owned)
+        );
+        assert_eq!(names[8], "x".repeat(32));
     }
 }
