@@ -336,6 +336,20 @@ fn a_module_that_crashes_ends_the_program() {
     }
 }
 
+/// Of a hook of a module, in each worker: gunicorn's status.
+#[test]
+fn a_worker_that_is_refused_ends_the_program() {
+    let site = directory("refuse");
+    module("tests/c/module.c", &site.join("app.so"));
+    write(&site, "module = './app.so'\nargs = 'refuse'\nworkers = 1\n");
+    for line in ["app.toml", "./app.so refuse -w 1"] {
+        let ended = launch(&site, &format!("{line} -b {{}}")).end();
+        assert_eq!(ended.status, Some(3), "{line}: {ended:?}");
+        assert!(ended.stderr.ends_with("Worker failed to boot.\n"), "{line}: {ended:?}");
+        assert_eq!(ended.stderr.matches("Booting worker").count(), 1, "{line}: {ended:?}");
+    }
+}
+
 #[test]
 fn wrong_use_is_said() {
     let site = directory("use");
