@@ -1,11 +1,12 @@
 # libgateway: what a checkout can do.  GNU make; needs Rust (rustup) and a C compiler.
 #
+#   make              the library and the command: target/release/gateway
 #   make serve        examples/hello on 127.0.0.1:8000, two pre-forked workers (BIND=host:port)
 #   make test         install what the tests need, then run all of them
 #   make soak         all kinds of clients and faults for SOAK_SECONDS (600): nothing may grow
 #   make bench        speed, beside the hand-written limit and other servers (benches/README.md)
-#   make install      PREFIX=/usr/local DESTDIR= LIBDIR=$PREFIX/lib INCLUDEDIR=$PREFIX/include
-#                     MANDIR=$PREFIX/share/man
+#   make install      PREFIX=/usr/local DESTDIR= BINDIR=$PREFIX/bin LIBDIR=$PREFIX/lib
+#                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -27,12 +28,12 @@ C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tes
 SLOW    := arbiter http_cgi http_flight http_life http_load http_master http_modules http_stop http_systemd \
            http_upgrade http_user
 
-.PHONY: all serve library test test-core test-c test-valgrind test-sanitize test-serve \
-        test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
+.PHONY: all serve library command test test-core test-c test-valgrind test-sanitize test-serve \
+        test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
-all: library
+all: command
 
 # ---- serve: 4 minutes the first time, then at once ----
 
@@ -50,6 +51,10 @@ library:
 	@ln -sf $(abspath $(RELEASE))/libgateway.so $(OUT)/libgateway.so
 	@ln -sf libgateway.so $(OUT)/$(SONAME)
 
+# With the library of `make library`.  1 minute more.
+command: library
+	GATEWAY_LIBRARY_DIR=$(abspath $(OUT)) $(CARGO) build --release -p gateway-cli --no-default-features
+
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
@@ -62,12 +67,18 @@ test: setup test-serve test-core test-c test-budget test-cross test-soak
 
 # Format, lints, unit and integration tests; the C programs run plain.  16 minutes.
 test-core:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --quiet
 	$(if $(RUFF),$(RUFF) check --no-cache $(PYTHON),@echo "no ruff: $(PYTHON) not checked")
 	python3 benches/table.py --check
 	$(CARGO) test --no-fail-fast
+	$(CARGO) test -p gateway-cli --no-fail-fast
+
+# The command alone.  2 minutes.
+test-command:
+	@TARGET=$(TARGET) scripts/setup fronts
+	$(CARGO) test -p gateway-cli
 
 # The C programs once more, under each checker.  15 minutes.
 test-c: test-valgrind test-sanitize
@@ -134,17 +145,17 @@ abi-baseline:
 # ---- install: 4 minutes the first time, then at once ----
 
 # Where there is no Rust (root's PATH, say) what was built before is installed.
-install: $(if $(shell command -v $(CARGO)),library)
+install: $(if $(shell command -v $(CARGO)),command)
 	@$(DIRS) scripts/install $(RELEASE)
 
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
        MANDIR='$(MANDIR)'
 
 # 1 minute more.
-deb: library
+deb: command
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
 # ---- bench: 13 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----

@@ -3,9 +3,12 @@
 mod check;
 mod entry;
 pub(crate) use cgi::is_one_request;
+pub(crate) use plan::plan;
 pub(crate) use spawned::heed;
 mod cgi;
+mod control;
 mod inline;
+mod plan;
 mod presence;
 mod report;
 mod spawned;
@@ -13,22 +16,23 @@ mod watcher;
 
 use std::any::Any;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::arbiter::{
-    self, Arbiter, Board, Event, Observer, Plan, Predecessor, Started, State, StopMode, Way, Who,
-    WorkerContext, WorkerSlot,
+    self, Arbiter, Board, MAIN_POOL, Predecessor, Started, State, StopMode, Way, WorkerContext,
+    WorkerSlot,
 };
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
+use crate::conf::pool::{Name, within};
 use crate::conf::settings::WorkerModel;
 use crate::gateway::config::Config;
 use crate::gateway::counters::{Counters, OneOf};
 use crate::gateway::flight::{Flights, Recorder};
-use crate::gateway::service::{ArbiterHooks, Hooks, OnArbiter, OnWorker, Supervisor, Worker};
+use crate::gateway::service::{Hooks, Worker};
 use crate::server::engine::{Engine, Peers, Stop};
 use crate::server::setup::{Draft, Setup};
 use crate::sys::clock;
@@ -37,7 +41,7 @@ use crate::sys::pid::pid;
 use crate::sys::shm::Shared;
 use crate::sys::signal;
 use entry::Entry;
-use presence::{Presence, Status};
+use presence::Presence;
 use watcher::Watcher;
 
 /// What a worker returns that could not prepare itself: gunicorn's.
@@ -63,11 +67,11 @@ const SERVE_ERROR: i32 = 255;
 /// do not start ([`Error::exit_status`] 3); a module that cannot be loaded (4); `Kind::Timeout`: it
 /// has stopped, but for threads in which an application does not return.
 pub fn serve(mut config: Config) -> Result<()> {
-    heed(config.settings_mut());
+    heed(&mut config);
     if let Some(worker) = Started::take()? {
         return serve_as_worker(config, worker);
     }
-    config.settings_mut().serve_presets();
+    config.serve_presets();
     if is_one_request() {
         return cgi::serve_once(config);
     }
@@ -82,9 +86,10 @@ pub fn serve(mut config: Config) -> Result<()> {
 /// Every problem that [`serve`] would find with this configuration.  Nothing is started, bound or
 /// written.
 pub fn check(config: &mut Config) -> Vec<Error> {
-    let mut settings = config.settings().clone();
-    heed(&mut settings);
-    settings.serve_presets();
+    let before = config.settings().clone();
+    heed(config);
+    config.serve_presets();
+    let settings = std::mem::replace(config.settings_mut(), before);
     check::problems(&settings, config, check::Scope::Whole, &Presence::new(Predecessor::is_there()))
 }
 
@@ -155,7 +160,8 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
     };
     let plan = plan(config, &common)?;
     let listeners = (plan.bind)(&common.there)?;
-    let mut arbiter = Arbiter::new(plan.settings, listeners, plan.main, plan.log)?;
+    let pools = plan.pools.into_iter().zip(listeners).collect();
+    let mut arbiter = Arbiter::of_pools(pools, plan.log)?;
     if let Some(before) = before {
         arbiter.succeed(before)?;
     }
@@ -163,6 +169,11 @@ pub(crate) fn supervised(config: Config, process: Process) -> Result<(Arbiter, C
         arbiter.observe(observer);
     }
     arbiter.watch_with(Box::new(Watcher(Arc::clone(&common.flights))));
+    arbiter.attend_with(Arc::new(control::Front {
+        presence: Arc::clone(&common.presence),
+        counters: Arc::clone(&common.counters),
+        flights: Arc::clone(&common.flights),
+    }));
     Ok((arbiter, common))
 }
 
@@ -175,163 +186,12 @@ fn way_of(model: WorkerModel) -> Way {
     }
 }
 
-/// What an arbiter is to change to, checked as far as that can be done before it listens.
-pub(crate) fn plan(mut config: Config, common: &Common) -> Result<Plan> {
-    config.settings_mut().activate();
-    let scope = match common.process {
-        _ if common.presence.has_begun() => check::Scope::Reload,
-        process => check::Scope::Start { process, is_second: !common.there.is_empty() },
-    };
-    let settings = config.settings().clone();
-    Error::all(check::problems(&settings, &mut config, scope, &common.presence))?;
-    let mut draft = Draft::draft(config)?;
-    let hooks = draft.stack.take_arbiter_hooks();
-    let (settings, log) = (draft.settings.clone(), draft.log.clone());
-    let way = way_of(settings.worker_model);
-    common.presence.prepare(&settings)?;
-    let entry = Entry::of(&settings)?;
-    let bound = if way == Way::Thread { common.enter(&draft, &entry)? } else { None };
-    let source = Arc::new(Source::new(draft)?);
-    let of_arbiter = arbiter::Settings {
-        way,
-        workers: settings.worker_count() as usize,
-        graceful_timeout: settings.graceful_timeout,
-        signals: settings.signals.unwrap_or(false),
-        boot_timeout: settings.boot_timeout,
-        heartbeat_timeout: settings.heartbeat_timeout,
-        max_lifetime: settings.max_lifetime,
-        memory_soft: settings.memory_soft,
-        memory_hard: settings.memory_hard,
-        max_recycling: settings.max_recycling as usize,
-        reload_parallel: settings.reload_parallel as usize,
-        lame_duck: settings.lame_duck,
-        request_timeout: settings.request_timeout,
-        tick: common.presence.tick(),
-        reap_orphans: settings.reap_orphans,
-        fork_unsafe: settings.fork_unsafe,
-        forgets: entry.forgets,
-        told: settings.scalars(),
-        shared: watcher::shared(&common.counters, &common.flights),
-    };
-    let (all, workers_log) = (Arc::clone(&common.counters), log.clone());
-    let flights = Arc::clone(&common.flights);
-    let (to_bind, to_reopen) = (Arc::clone(&source), Arc::clone(&source));
-    let main = Box::new(move |context: &WorkerContext<'_>| {
-        let one = OneOf(Arc::clone(&all), context.slot());
-        one.as_ref().begin();
-        work(&source, &entry, &workers_log, Arc::new(one), &flights, context)
-    });
-    let Common { counters, token, presence, .. } = common.clone();
-    let observers_log = log.clone();
-    let observer: Observer = Arc::new(move |handle, event| {
-        let token = token.load(Ordering::Relaxed);
-        if matches!(event, Event::Reopen) {
-            to_reopen.reopen_logs();
-        }
-        observe(&hooks, || Supervisor { handle: Box::new(handle.clone()), token }, event);
-        presence.tell(event, || status_of(handle, &counters), &observers_log);
-    });
-    let presence = Arc::clone(&common.presence);
-    Ok(Plan {
-        settings: of_arbiter,
-        bind: Box::new(move |there| {
-            if let Some(bound) = bound {
-                return Ok(bound);
-            }
-            let bound = to_bind.bind_beside(there)?;
-            presence.bound(&settings)?;
-            Ok(bound)
-        }),
-        main,
-        log,
-        observer: Some(observer),
-    })
-}
-
-/// Events of the arbiter become hooks.
-fn observe(hooks: &ArbiterHooks, arbiter: impl Fn() -> Supervisor, event: Event<'_>) {
-    let worker = |hook: &Option<OnWorker>, who: Who, exit_status, cause| {
-        if let Some(hook) = hook {
-            let (pid, slot) = (who.pid, who.slot as u32);
-            let generation = who.generation;
-            hook(&Worker { pid, slot, generation, exit_status, cause, ..Worker::default() });
-        }
-    };
-    let whole = |hook: &Option<OnArbiter>| {
-        if let Some(hook) = hook {
-            hook(&arbiter());
-        }
-    };
-    match event {
-        Event::Starting => whole(&hooks.on_starting),
-        Event::Ready => whole(&hooks.when_ready),
-        Event::Reloading => whole(&hooks.on_reload),
-        Event::Ended => whole(&hooks.on_exit),
-        Event::PreExec => whole(&hooks.pre_exec),
-        Event::PreFork(who) => worker(&hooks.pre_fork, who, 0, 0),
-        Event::Spawned(who) => worker(&hooks.spawned, who, 0, 0),
-        Event::WorkerReady(who) => worker(&hooks.worker_ready, who, 0, 0),
-        Event::Exited(who, exit, cause) => {
-            worker(&hooks.child_exit, who, exit.raw(), cause as u32);
-        }
-        Event::Count { now, before } => {
-            if let Some(hook) = &hooks.nworkers_changed {
-                hook(now as u32, before as u32);
-            }
-        }
-        Event::Reloaded(failure) => {
-            if let Some(hook) = &hooks.reloaded {
-                hook(&arbiter(), failure);
-            }
-        }
-        Event::Reopen
-        | Event::Stopping
-        | Event::Tick { .. }
-        | Event::HandsOver(_)
-        | Event::Promoted { .. } => {}
-    }
-}
-
-fn status_of(handle: &arbiter::Handle, counters: &Shared<Counters>) -> Status {
-    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let tally = handle.tally();
-    Status {
-        workers: of(&tally.spawned).saturating_sub(of(&tally.exited)),
-        reloads: of(&tally.reloads),
-        requests: counters.iter().map(|counters| counters.requests.get()).sum(),
-    }
-}
-
 /// Where a worker gets its setup from.
 struct Source {
     made: OnceLock<Arc<Setup>>,
     /// Until then.  Each process has a copy of its own, to load a module by itself, and keeps what
     /// comes of it: what is the host's is dropped by nobody but the process that started all.
     draft: Mutex<Option<Draft>>,
-}
-
-impl Common {
-    /// What forked workers do each, the process does here whose threads are workers: once, after its
-    /// sockets are bound, which are returned then.
-    fn enter(&self, draft: &Draft, entry: &Entry) -> Result<Option<Vec<Arc<Listening>>>> {
-        let mut entered = self.entered.lock();
-        if let Some(before) = &*entered {
-            if before.is_same(entry) {
-                return Ok(None);
-            }
-            let text = "user, group and umask of a process with threads cannot change by a reload";
-            return Err(Error::new(Kind::Unsupported, text));
-        }
-        let mut bound = None;
-        if entry.changes() {
-            let listeners = draft.bind_beside(&self.there)?;
-            self.presence.bound(&draft.settings)?;
-            entry.enter_process()?;
-            bound = Some(listeners);
-        }
-        *entered = Some(entry.clone());
-        Ok(bound)
-    }
 }
 
 impl Source {
@@ -395,7 +255,14 @@ pub fn is_worker() -> bool {
 static LEFT: Mutex<Vec<Box<dyn Any + Send>>> = Mutex::new(Vec::new());
 
 /// This process, which an arbiter has started, is a worker: until it has ended.
-fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
+fn serve_as_worker(config: Config, worker: Started) -> Result<()> {
+    let mut config = match of_pool(config, worker.pool()) {
+        Ok(config) => config,
+        Err(error) => {
+            let status = worker.give_up(&error);
+            return Err(error.with_exit_status(status));
+        }
+    };
     // The arbiter's options come before those of the program, so that all workers agree with it.
     let told =
         worker.options().try_for_each(|(name, value)| config.settings_mut().set(name, value));
@@ -424,6 +291,19 @@ fn serve_as_worker(mut config: Config, worker: Started) -> Result<()> {
     }
     let text = format!("serve: this worker ended with status {status}; its log says why");
     Err(Error::new(Kind::App, text).with_exit_status(status))
+}
+
+/// What the program has for the pool that this worker is of.
+fn of_pool(mut config: Config, name: &str) -> Result<Config> {
+    let pools = config.take_pools();
+    if name == MAIN_POOL {
+        return Ok(config);
+    }
+    let pool = pools.into_iter().find(|(other, _)| **other == *name);
+    pool.map(|(_, pool)| pool).ok_or_else(|| {
+        let text = format!("pool {name}: this worker is to be of it, and the program has none");
+        Error::new(Kind::State, text)
+    })
 }
 
 /// A worker's life.
@@ -458,6 +338,7 @@ fn work(
     let (setup, mut engine) = match made {
         Ok(made) => made,
         Err(error) => {
+            let error = within(&context.board().pool_name(), error);
             log!(log, Error, "worker", "{error}");
             return error.exit_status().max(BOOT_ERROR);
         }
@@ -488,7 +369,7 @@ fn work(
     })
 }
 
-/// The workers of an arbiter, for one of them.
+/// The workers of a pool, for one of them.
 #[derive(Debug)]
 struct Crowd {
     board: Arc<Board>,
@@ -496,24 +377,33 @@ struct Crowd {
     slot: usize,
 }
 
+impl Crowd {
+    /// Those of other pools listen elsewhere, and serve something else.
+    fn is_peer(&self, slot: &WorkerSlot) -> bool {
+        slot.pool() == self.board[self.slot].pool()
+    }
+}
+
 impl Peers for Crowd {
     /// Of one that boots, stops or is gone the numbers mean nothing.
     fn load(&self) -> (usize, u64) {
         let serving = self.board.iter().zip(self.counters.iter());
-        let serving = serving.filter(|(slot, _)| slot.state() == State::Ready);
+        let serving =
+            serving.filter(|(slot, _)| self.is_peer(slot) && slot.state() == State::Ready);
         serving.fold((0, 0), |(n, sum), (_, it)| (n + 1, sum + it.connections.get()))
     }
 
     fn others_accept(&self) -> bool {
         let mut others = self.board.iter().enumerate().filter(|(slot, _)| *slot != self.slot);
-        others.any(|(_, slot)| slot.state() == State::Ready && !slot.rests())
+        others.any(|(_, it)| self.is_peer(it) && it.state() == State::Ready && !it.rests())
     }
 
     /// Those of another configuration may listen elsewhere.
     fn serves(&self, seat: u32) -> bool {
         let own = &self.board[self.slot];
         let one_of = |slot: &WorkerSlot| {
-            slot.state() == State::Ready
+            self.is_peer(slot)
+                && slot.state() == State::Ready
                 && slot.seat() == seat
                 && slot.generation() == own.generation()
         };
@@ -530,6 +420,7 @@ fn worker_of(context: &WorkerContext<'_>) -> Worker {
         pid: context.pid(),
         slot: context.slot() as u32,
         generation: context.generation(),
+        pool: Name::of(&context.board().pool_name()),
         ..Worker::default()
     }
 }
@@ -549,11 +440,11 @@ fn begin_process(
         return Ok(());
     }
     let (setup, flights) = (Arc::clone(setup), Arc::clone(flights));
-    let Worker { pid, slot, generation, .. } = worker_of(context);
+    let Worker { pid, slot, generation, pool, .. } = worker_of(context);
     let aborts = move || {
         if let Some(worker_abort) = &setup.stack.hooks.worker_abort {
             let culprit = flights.culprit(slot as usize, clock::monotonic_ns());
-            let worker = Worker { pid, slot, generation, ..Worker::default() };
+            let worker = Worker { pid, slot, generation, pool, ..Worker::default() };
             worker_abort(&worker, culprit.as_ref());
         }
     };

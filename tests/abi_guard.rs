@@ -321,6 +321,73 @@ fn module_of_the_version_before_is_loaded() {
     server.stop();
 }
 
+/// A module that is compiled against `header`.
+fn module_of(name: &str, header: &str, defines: &[&str]) -> PathBuf {
+    let dir = scratch_dir().join(format!("module-of-{name}"));
+    fs::create_dir_all(&dir).expect("create a directory");
+    fs::write(dir.join("gateway.h"), header).expect("write a header");
+    let (out, lib) = (dir.join("app.so"), library_dir());
+    run(Command::new("cc")
+        .args(["-std=c11", "-g", "-O1", "-shared", "-fPIC", "-DNAME=\"a\"", "-I"])
+        .arg(&dir)
+        .args(STRICT)
+        .args(defines)
+        .arg(root().join("tests/c/hooked.c"))
+        .arg("-o")
+        .arg(&out)
+        .arg("-L")
+        .arg(&lib)
+        .args(["-lgateway"]));
+    out
+}
+
+fn serve_module(module: &Path) -> Server {
+    let mount = format!("mount=/ {} one", module.display());
+    Server::launch(&program(&["tests/c/hooked_host.c"]), &["bind={}", "workers=1", &mount])
+}
+
+/// What the module says: its hooks of then, in a worker of today.
+fn hooks_run(module: &Path, more: &[&str]) {
+    let server = serve_module(module).listening();
+    assert!(server.get("/").starts_with("a one "), "what it was told");
+    let ended = server.stop();
+    let said: Vec<_> = ended.stderr.lines().filter_map(|it| it.split_once(" a one ")).collect();
+    let said: Vec<_> = said.into_iter().map(|(_, what)| what).collect();
+    assert_eq!(said, [more, &["init", "request", "access", "exit"]].concat(), "{ended:?}");
+}
+
+/// With the header that modules came with: what its structs lack is zero.
+#[test]
+fn module_of_the_first_header_runs() {
+    let header = fs::read_to_string(root().join("tests/abi/gateway-0.0.h")).expect("a header");
+    assert!(!header.contains("post_fork"), "it is not the first header");
+    hooks_run(&module_of("before", &header, &[]), &[]);
+}
+
+/// With headers to come: what is used of them decides.
+#[test]
+fn modules_of_newer_headers() {
+    let last = "    void      (*pre_exec)(void *ctx, gw_arbiter *a);\n";
+    let later = format!("{last}    void      (*later)(void *ctx);\n");
+    let grown = header().replace(last, &later);
+    assert_ne!(grown, header(), "the last hook has another name");
+    // A hook that is NULL is missed by nobody.
+    hooks_run(&module_of("grown", &grown, &[]), &["post_fork"]);
+    let used = ["-DLATER=app_dropped"];
+    let other = header().replace("#define GW_ABI 0 ", "#define GW_ABI 1 ");
+    assert_ne!(other, header(), "GW_ABI is another");
+    for (name, header, defines, sentence) in [
+        ("used", &grown, &used[..], "hooks uses members that this version of the library does not"),
+        ("other", &other, &[], "it was built for ABI 1 of libgateway, and this is ABI 0: build it"),
+    ] {
+        let module = module_of(name, header, defines);
+        let ended = serve_module(&module).end();
+        assert_eq!(ended.status, Some(4), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("load module {}", module.display())), "{ended:?}");
+        assert!(ended.stderr.contains(sentence), "{ended:?}");
+    }
+}
+
 /// The program that uses most of the interface.
 #[test]
 fn app_of_the_version_before_runs() {

@@ -8,6 +8,7 @@ mod harness;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -335,52 +336,67 @@ fn a_module_in_cxx_serves() {
 fn a_bare_name_is_looked_for() {
     let module = module("bare", "tests/c/module.c", &[]);
     let dir = module.parent().expect("a directory");
-    let mut host = std::process::Command::new(host());
+    let mut host = Command::new(host());
     host.args(["-", "app.so", "", "server"]).env("LD_LIBRARY_PATH", dir).current_dir("/");
     let ended = support::output(&mut host);
     assert_eq!(String::from_utf8_lossy(&ended.stdout), "ended\n", "{ended:?}");
 }
 
-/// There is one library in a process: a module must not bring a second one.
+/// There is one library in a process: a module, which needs the shared one and so brings it, uses what a
+/// program with the static one offers; of a program that offers nothing, or not everything, it is refused.
 #[test]
-fn a_host_with_the_static_library_is_told_so() {
+fn a_host_with_the_static_library() {
     let module = module("static", "tests/c/module.c", &[]);
+    let later = self::module("static-later", "tests/c/design_later.c", &[]);
+    let needed = support::run(Command::new("readelf").arg("-d").arg(&module));
+    assert!(needed.contains("[libgateway.so.0]"), "{needed}");
     let source = support::root().join("tests/c/module_host.c");
     let archive = support::library().with_extension("a");
-    for (name, flags, expected) in [
-        (
-            "closed",
-            &[][..],
-            format!(
-                "GW_ERR_ABI 0: load module {}: it uses another copy of libgateway than this \
-                 program, which has a static one: link the program with -lgateway, the shared \
-                 one\n",
-                module.display()
-            ),
-        ),
-        // It offers what it has, and the module uses that.
-        ("open", &["-rdynamic", "-Wl,--whole-archive"], "ended\n".to_owned()),
+    let refused = format!(
+        "GW_ERR_ABI 0: load module {}: it uses another copy of libgateway than this program, \
+         which has a static one: link the program with -rdynamic, or with -lgateway\n",
+        module.display()
+    );
+    for (name, flags) in [
+        ("closed", &[][..]),
+        ("half", &["-Wl,--export-dynamic-symbol=gw_abi,--export-dynamic-symbol=gw_environ_*"]),
+        ("open", &["-rdynamic"]),
     ] {
         let program = directory("static").join(name);
         support::run(
-            std::process::Command::new("cc")
+            Command::new("cc")
                 .args(["-std=c11", "-I"])
                 .arg(support::include_dir())
                 .args([&source, Path::new("-o"), &program])
                 .args(flags)
-                .args([&archive, Path::new("-Wl,--no-whole-archive")])
+                .arg(&archive)
                 .args(["-pthread", "-lm", "-ldl", "-lgcc_s"])
                 .args(sanitizers()),
         );
-        for way in ["server", "workers=1"] {
-            if (name, way) == ("open", "workers=1") {
-                let server = Server::start(&program, &["{}", text(&module), "", way]);
-                assert_eq!(server.get("/"), "module");
-                assert_eq!(server.stop().stdout, expected);
-            } else {
+        let needed = support::run(Command::new("readelf").arg("-d").arg(&program));
+        assert!(!needed.contains("libgateway"), "{needed}");
+        if name != "open" {
+            for way in ["server", "workers=1"] {
                 let ended = Server::launch(&program, &["{}", text(&module), "", way]).end();
-                assert_eq!(ended.stdout, expected, "{name} {way}: {ended:?}");
+                assert_eq!(ended.stdout, refused, "{name} {way}: {ended:?}");
             }
+            continue;
+        }
+        for model in MODELS {
+            let args = [&["{}", text(&module), "hooks"], model].concat();
+            let server = Server::start(&program, &args);
+            assert_eq!(server.get("/"), "module", "{model:?}");
+            // It knows of the worker that it is in.
+            let [_, _, _, in_worker] = pids(&mut server.connect());
+            assert_eq!(in_worker == 1, model == MODELS[2], "{model:?}");
+            let ended = server.stop();
+            assert_eq!(ended.stdout, "ended\n");
+            assert!(ended.stderr.contains("module's hooks request"), "{ended:?}");
+            // Answers from other threads, and iterators.
+            let server = Server::start(&program, &[&["{}", text(&later), ""], model].concat());
+            assert_eq!(server.get("/"), "10\n9\n8\n7\n6\n5\n4\n3\n2\n1\n", "{model:?}");
+            assert_eq!(server.get("/later"), "at last\n", "{model:?}");
+            server.stop();
         }
     }
 }
@@ -486,4 +502,124 @@ fn a_broken_module_disturbs_nobody_who_runs() {
     let ended = server.stop();
     assert!(ended.stderr.contains("app.so: file too short"), "{ended:?}");
     assert!(ended.stderr.contains("exited with code 4"), "{ended:?}");
+}
+
+/// Two files, one of them at two places.
+fn three(test: &str) -> [String; 3] {
+    let a = module(&format!("{test}-a"), "tests/c/hooked.c", &["-DNAME=\"a\""]);
+    let b = module(&format!("{test}-b"), "tests/c/hooked.c", &["-DNAME=\"b\""]);
+    [
+        format!("mount=/ {} one", a.display()),
+        format!("mount=/b {} two", b.display()),
+        format!("mount=/c {} three", a.display()),
+    ]
+}
+
+/// What the modules have said in this process, in order.
+fn of(ended: &Ended, pid: i32) -> Vec<&str> {
+    let pid = format!("{pid} ");
+    ended.stderr.lines().filter_map(|line| line.strip_prefix(&*pid)).collect()
+}
+
+/// The processes that have said something.
+fn told_by(ended: &Ended) -> BTreeSet<i32> {
+    let pid = |line: &str| {
+        let (pid, rest) = line.split_once(' ')?;
+        rest.starts_with(['a', 'b']).then(|| pid.parse().ok())?
+    };
+    ended.stderr.lines().filter_map(pid).collect()
+}
+
+const INIT: [&str; 3] = ["a one init", "b two init", "a three init"];
+const EXIT: [&str; 3] = ["a three exit", "b two exit", "a one exit"];
+
+/// Each has the hooks of all of them, in the order in which they were named, and backwards at an end.
+#[test]
+fn hooks_of_several_modules_are_called_in_each_worker() {
+    const SIGHUP: i32 = 1;
+    let [one, two, three] = three("several");
+    for model in [MODELS[2], MODELS[3]] {
+        let args = [&["bind={}", &one, &two, &three][..], model].concat();
+        let server = Server::start(&program(&["tests/c/hooked_host.c"]), &args);
+        // `args` of each.
+        let words = |target: &str| server.get(target).rsplit_once(' ').expect("words").0.to_owned();
+        until("all are there", || server.workers().len() == 2);
+        assert_eq!([words("/"), words("/b/x"), words("/c")], ["a one", "b two", "a three"]);
+        let old: BTreeSet<_> = server.workers().into_iter().collect();
+        server.signal(SIGHUP);
+        until("all are new", || {
+            let now = server.workers();
+            now.len() == 2 && now.iter().all(|pid| !old.contains(pid))
+        });
+        // Who answers has begun.
+        let last = server.get("/b");
+        let last: i32 = last.rsplit_once(' ').expect("words").1.parse().expect("a number");
+        until("all have begun", || {
+            let pid = server.get("/").rsplit_once(' ').expect("words").1.parse::<i32>().unwrap();
+            pid != last
+        });
+        let ended = server.stop();
+        let workers: BTreeSet<_> = told_by(&ended);
+        let main = workers.iter().filter(|pid| of(&ended, **pid).contains(&INIT[0])).count();
+        assert_eq!(main, 4, "{model:?}: {ended:?}");
+        for pid in workers {
+            let said = of(&ended, pid);
+            if !said.contains(&INIT[0]) {
+                // The arbiter, of which all came: it has loaded them, and drops them.
+                assert!(said.iter().all(|line| line.ends_with("dropped")), "{said:?}");
+                continue;
+            }
+            let posts = ["a one post_fork", "b two post_fork", "a three post_fork"];
+            assert_eq!(said[..3], posts, "{model:?}: {said:?}");
+            assert_eq!(said[3..6], INIT, "{model:?}: {said:?}");
+            assert_eq!(said[said.len() - 3..], EXIT, "{model:?}: {said:?}");
+            let between = &said[6..said.len() - 3];
+            for (which, six) in between.chunks(6).enumerate() {
+                let expected = [
+                    "a one request",
+                    "b two request",
+                    "a three request",
+                    "a three access",
+                    "b two access",
+                    "a one access",
+                ];
+                assert_eq!(six, expected, "{model:?}: {pid} {which}");
+            }
+        }
+    }
+}
+
+/// A reload to other modules lets go of those before, when their workers have ended.
+#[test]
+fn modules_are_dropped_at_a_reload() {
+    let [one, two, three] = three("dropped");
+    let three = three.replace("/c ", "/ ");
+    let model = ["worker_model=threads", "workers=1", "threads=1"];
+    let args =
+        [&["bind={}", &one, &two][..], &model, &["next", "bind={}", &three], &model].concat();
+    let server = Server::start(&program(&["tests/c/hooked_host.c"]), &args);
+    until("the new one answers", || server.get("/").starts_with("a three "));
+    let pid = server.pid();
+    let ended = server.stop();
+    let said = of(&ended, pid);
+    let said: Vec<_> =
+        said.into_iter().filter(|l| !l.ends_with("request") && !l.ends_with("access")).collect();
+    let at = |line: &str| {
+        let at = said.iter().position(|it| *it == line);
+        at.unwrap_or_else(|| panic!("{line}: {said:?}"))
+    };
+    assert!(ended.stderr.contains("host reloaded well"), "{ended:?}");
+    assert_eq!(said[..2], INIT[..2], "{said:?}");
+    assert!(at("a three init") < at("b two exit"), "{said:?}");
+    assert_eq!(at("b two exit") + 1, at("a one exit"), "{said:?}");
+    for gone in
+        ["a one app dropped", "b two app dropped", "a one hooks dropped", "b two hooks dropped"]
+    {
+        assert_eq!(said.iter().filter(|it| **it == gone).count(), 1, "{said:?}");
+        assert!(at("a one exit") < at(gone) && at(gone) < at("a three exit"), "{gone}: {said:?}");
+    }
+    assert!(at("b two app dropped") < at("a one app dropped"), "{said:?}");
+    assert!(at("b two hooks dropped") < at("a one hooks dropped"), "{said:?}");
+    assert!(at("a three exit") < at("a three app dropped"), "{said:?}");
+    assert!(at("a three app dropped") != at("a three hooks dropped"), "{said:?}");
 }

@@ -132,6 +132,13 @@ fn files(dir: &Path) -> BTreeSet<String> {
     found
 }
 
+/// Where shells look for those of the command.
+const COMPLETIONS: [&str; 3] = [
+    "share/bash-completion/completions/gateway",
+    "share/fish/vendor_completions.d/gateway.fish",
+    "share/zsh/site-functions/_gateway",
+];
+
 /// What is installed, with `lib`, `include` and `man` as the directories are called.
 fn expected(lib: &str, include: &str, man: &str) -> BTreeSet<String> {
     let mut files: BTreeSet<String> = [
@@ -145,15 +152,21 @@ fn expected(lib: &str, include: &str, man: &str) -> BTreeSet<String> {
         format!("{include}/gateway.h"),
     ]
     .into();
+    let prefix = lib.rsplit_once('/').map_or(String::new(), |(prefix, _)| format!("{prefix}/"));
+    let command = COMPLETIONS.iter().chain(&["bin/gateway"]);
+    files.extend(command.map(|name| format!("{prefix}{name}")));
     files.extend(manual().iter().map(|page| format!("{man}/{page}")));
     files
 }
 
 /// The pages of the manual, `man3/gw_read.3`: one for each name that `docs/man` has in NAME.
 fn manual() -> BTreeSet<String> {
-    let mut pages = BTreeSet::new();
+    let mut pages = BTreeSet::from(["man1/gateway.1".to_owned()]);
     for entry in fs::read_dir(root().join("docs/man")).expect("docs/man") {
         let path = entry.expect("an entry").path();
+        if path.ends_with("gateway.1") {
+            continue;
+        }
         let text = fs::read_to_string(&path).expect("a page");
         let (_, name) = text.split_once("\n.Sh NAME\n").expect("a section NAME");
         let (name, _) = name.split_once("\n.Nd ").expect("a line of description");
@@ -236,6 +249,7 @@ fn install_goes_below_destdir_and_uninstall_leaves_nothing() {
     assert_eq!(files(&dest), BTreeSet::from(["opt/gw/lib64/pkgconfig/other.pc".to_owned()]));
     assert!(!dest.join("opt/gw/lib64/cmake").exists());
     assert!(!dest.join("opt/gw/man/man3").exists());
+    assert!(!dest.join("opt/gw/share").exists());
 }
 
 /// `man gw_read_all`: each function has a page of its name, which is, or names, the one about it.
@@ -268,6 +282,22 @@ fn install_says_what_is_missing() {
     let ended = output(Command::new("sh").arg(&script).arg(&empty).env("PREFIX", "relative"));
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!ended.status.success() && said.contains("absolute"), "{said}");
+}
+
+/// It finds the library beside itself, and serves a module that is built against what is installed.
+#[test]
+fn the_command_works_where_it_is_installed() {
+    let site = fresh("served");
+    let module = site.join("greeter.so");
+    let flags = pkg_config(prefix(), &["--cflags", "--libs"]);
+    let source = root().join("examples/module.c");
+    let mut build = outside("cc");
+    run(build.args(["-shared", "-fPIC"]).arg(source).arg("-o").arg(&module).args(flags));
+    let file = site.join("app.toml");
+    fs::write(&file, "module = './greeter.so'\nbind = ':0'\n").expect("write a file");
+    let mut check = outside(prefix().join("bin/gateway"));
+    let said = run(check.arg("check").arg(&file));
+    assert!(said.ends_with("app.toml: no problem\n"), "{said}");
 }
 
 /// By pkg-config: the shared library, the static one beside shared ones, and a static program.
@@ -377,14 +407,14 @@ fn configure(prefix: &Path, build: &Path, wanted: &str) -> Result<(), String> {
 
 // ---- the packages ----
 
-/// The two packages, made once.
-fn packages() -> &'static [PathBuf; 2] {
-    static PACKAGES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+/// The packages, made once: the library, what is needed to link it, the command.
+fn packages() -> &'static [PathBuf; 3] {
+    static PACKAGES: OnceLock<[PathBuf; 3]> = OnceLock::new();
     PACKAGES.get_or_init(|| {
         let said = make(&["--no-print-directory", "deb"]);
         let paths: Vec<PathBuf> =
             said.lines().filter(|line| line.ends_with(".deb")).map(PathBuf::from).collect();
-        paths.try_into().expect("two packages")
+        paths.try_into().expect("three packages")
     })
 }
 
@@ -420,7 +450,15 @@ fn packages_contain_what_they_should() {
         let entries = contents(package).into_iter();
         entries.map(|(mode, _, name)| format!("{mode} {name}")).collect::<Vec<_>>()
     };
-    let [run_time, development] = packages();
+    let [run_time, development, command] = packages();
+    let mut files: Vec<_> = COMPLETIONS.iter().map(|it| format!("-rw-r--r-- ./usr/{it}")).collect();
+    files.extend([
+        "-rwxr-xr-x ./usr/bin/gateway".to_owned(),
+        "-rw-r--r-- ./usr/share/doc/libgateway-bin/copyright".to_owned(),
+        "-rw-r--r-- ./usr/share/man/man1/gateway.1.gz".to_owned(),
+    ]);
+    files.sort_by_key(|it| it.split_once(' ').map(|it| it.1.to_owned()));
+    assert_eq!(names(command), files);
     assert_eq!(
         names(run_time),
         [
@@ -438,23 +476,27 @@ fn packages_contain_what_they_should() {
         format!("-rw-r--r-- {lib}/pkgconfig/gateway.pc"),
         "-rw-r--r-- ./usr/share/doc/libgateway-dev/copyright".to_owned(),
     ];
-    files.extend(manual().iter().map(|page| format!("-rw-r--r-- ./usr/share/man/{page}.gz")));
+    let pages = manual().into_iter().filter(|page| page != "man1/gateway.1");
+    files.extend(pages.map(|page| format!("-rw-r--r-- ./usr/share/man/{page}.gz")));
     assert_eq!(names(development), files);
 }
 
 #[test]
 fn packages_say_what_they_are() {
-    let [run_time, development] = packages();
+    let [run_time, development, command] = packages();
     let arch = run(Command::new("dpkg").arg("--print-architecture"));
-    for (package, name, section) in
-        [(run_time, "libgateway0", "libs"), (development, "libgateway-dev", "libdevel")]
-    {
+    for (package, name, section) in [
+        (run_time, "libgateway0", "libs"),
+        (development, "libgateway-dev", "libdevel"),
+        (command, "libgateway-bin", "httpd"),
+    ] {
         assert_eq!(field(package, "Package"), name);
         assert_eq!(field(package, "Version"), VERSION);
         assert_eq!(field(package, "Section"), section);
         assert_eq!(field(package, "Architecture"), arch.trim());
         assert_eq!(field(package, "Source"), "libgateway");
-        assert_eq!(field(package, "Multi-Arch"), "same");
+        let multi_arch = if name == "libgateway-bin" { "foreign" } else { "same" };
+        assert_eq!(field(package, "Multi-Arch"), multi_arch);
         assert!(field(package, "Maintainer").contains('@'));
         assert!(field(package, "Installed-Size").parse::<u32>().is_ok_and(|size| size > 100));
         assert!(field(package, "Description").contains("WSGI"));
@@ -464,6 +506,9 @@ fn packages_say_what_they_are() {
     let depends = field(run_time, "Depends");
     assert!(depends.contains("libc6 (>= ") && depends.contains("libgcc-s1"), "{depends}");
     assert_eq!(field(development, "Depends"), format!("libgateway0 (= {VERSION})"));
+    let depends = field(command, "Depends");
+    assert!(depends.starts_with(&format!("libgateway0 (= {VERSION}), ")), "{depends}");
+    assert!(depends.contains("libc6 (>= "), "{depends}");
 
     let control = |name: &str| run(Command::new("dpkg-deb").arg("-I").arg(run_time).arg(name));
     assert_eq!(control("triggers"), "activate-noawait ldconfig\n");
@@ -494,6 +539,10 @@ fn packages_unpack_to_something_that_works() {
     let mut build = outside("cc");
     run(build.arg(&source).arg("-o").arg(&program).args(flags.split_whitespace()));
     assert_eq!(run(outside(&program).env("LD_LIBRARY_PATH", &lib)), answer());
+
+    let command = tree.join("usr/bin/gateway");
+    let version = run(outside(command).arg("--version").env("LD_LIBRARY_PATH", &lib));
+    assert_eq!(version, format!("gateway {VERSION}\n"));
 
     let dir = fresh("cmake-unpacked");
     configure(&tree.join("usr"), &dir, &series(0)).expect("find_package finds it");

@@ -202,8 +202,13 @@ fn pages_are_well_formed() {
         assert!(said.status.success(), "{}:\n{text}", page.name);
 
         let (name, section) = page.name.split_once('.').expect("name.section");
-        let title = format!(".Dt {} {section}", name.to_uppercase());
-        assert!(page.lines.iter().any(|(_, line)| *line == title), "{}: no {title}", page.name);
+        // That of the command is generated: cli/tests/check.rs.
+        let title = match section {
+            "1" => format!(".TH {name} 1"),
+            _ => format!(".Dt {} {section}", name.to_uppercase()),
+        };
+        let has_title = page.lines.iter().any(|(_, line)| line.starts_with(&title));
+        assert!(has_title, "{}: no {title}", page.name);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Middleware that is ready to be put around an application, by name.
 
 use super::access::Access;
+use super::lint::Lint;
 use super::request_id::RequestId;
 use super::sendfile::Sendfile;
 use crate::base::error::{Error, Kind, Result};
@@ -61,20 +62,30 @@ pub enum Said<'a> {
     Instead(Body),
 }
 
+/// What is put around an application by its name.
+#[allow(missing_debug_implementations, reason = "a middleware has none")]
+pub enum Ready {
+    /// A middleware.
+    Layer(Box<dyn Middleware>),
+    /// Whoever watches the application.
+    Lint(Lint),
+}
+
 /// The middleware that `spec` asks for: a name, and "key=value ...".
 ///
 /// # Errors
 /// `Kind::Unknown`: there is none with this name; and what is wrong with the arguments.
-pub fn middleware(spec: &str) -> Result<Box<dyn Middleware>> {
+pub fn middleware(spec: &str) -> Result<Ready> {
     let spec = spec.trim_ascii();
     let (name, args) = spec.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((spec, ""));
-    let made: Result<Box<dyn Middleware>> = match name {
-        "access" => Access::new(args).map(|it| Box::new(it) as _),
-        "request_id" => RequestId::new(args).map(|it| Box::new(it) as _),
-        "sendfile" => Sendfile::new(args).map(|it| Box::new(it) as _),
+    let made = match name {
+        "access" => Access::new(args).map(|it| Ready::Layer(Box::new(it))),
+        "request_id" => RequestId::new(args).map(|it| Ready::Layer(Box::new(it))),
+        "sendfile" => Sendfile::new(args).map(|it| Ready::Layer(Box::new(it))),
+        "lint" => Lint::new(args).map(Ready::Lint),
         _ => {
-            let text =
-                format!("no middleware {}: there are access, request_id, sendfile", Quoted(name));
+            let known = "access, request_id, sendfile, lint";
+            let text = format!("no middleware {}: there are {known}", Quoted(name));
             return Err(Error::new(Kind::Unknown, text));
         }
     };
@@ -93,6 +104,8 @@ mod tests {
             "request_id",
             "request_id\taccept=none respond=off",
             "sendfile root=/ prefix=/internal",
+            "lint",
+            "lint fatal=1",
         ] {
             assert!(middleware(spec).is_ok(), "{spec}");
         }
@@ -107,6 +120,7 @@ mod tests {
             ("sendfile", Kind::Invalid, "sendfile: root is missing"),
             ("sendfile root=/nowhere/at/all", Kind::Io, "root = /nowhere/at/all: "),
             ("sendfile root=/ prefix=x", Kind::Invalid, "prefix = 'x'"),
+            ("lint fatal=yes", Kind::Invalid, "lint: fatal = 'yes': expected 0 or 1"),
         ] {
             let error = middleware(spec).err().expect(spec);
             assert!(error.message().contains(says), "{error}");

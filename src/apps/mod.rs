@@ -1,12 +1,14 @@
 //! Applications that are ready to be mounted, by name, and middleware.
 
 pub mod cgi;
+pub mod lint;
 pub mod middleware;
 
 mod access;
 mod arguments;
 mod file;
 mod files;
+mod forward;
 mod health;
 mod redirect;
 mod request_id;
@@ -24,9 +26,6 @@ use crate::gateway::app::Application;
 use crate::gateway::body::Body;
 use arguments::Arguments;
 
-/// Names that are taken, and whose applications this version has not.
-const ABSENT: [&str; 1] = ["forward"];
-
 /// How long a script may be silent unless something else is said.
 const CGI_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -36,8 +35,7 @@ const APP_METHODS: [&[u8]; 2] = [b"GET", b"HEAD"];
 /// The application of this name, made as `args` say ("key=value ..."), and its name.
 ///
 /// # Errors
-/// `Kind::Unknown`: there is none; `Kind::Unsupported`: not in this version; and what is wrong with
-/// the arguments.
+/// `Kind::Unknown`: there is none; and what is wrong with the arguments.
 pub fn builtin(name: &str, args: &str) -> Result<(Application, &'static CStr)> {
     let within = |error: Error| error.within(name);
     let (app, name) = match name {
@@ -51,12 +49,9 @@ pub fn builtin(name: &str, args: &str) -> Result<(Application, &'static CStr)> {
             let health = health::Health::new(args).map_err(within)?;
             (Application::new(health).nonblocking(), c"health")
         }
-        _ if ABSENT.contains(&name) => {
-            let text = format!("the application {} is not in this version", Quoted(name));
-            return Err(Error::new(Kind::Unsupported, text));
-        }
+        "forward" => (Application::new(forward::Forward::new(args).map_err(within)?), c"forward"),
         _ => {
-            let known = "static, cgi, redirect, health";
+            let known = "static, cgi, redirect, health, forward";
             let text = format!("no application {}: there are {known}", Quoted(name));
             return Err(Error::new(Kind::Unknown, text));
         }
@@ -132,7 +127,9 @@ mod tests {
             ("redirect", "to=/#a keep=query", Kind::Invalid, "no fragment"),
             ("redirect", "to=/?a keep=path", Kind::Invalid, "no query"),
             ("health", "check=up", Kind::Invalid, "health: check = 'up': expected live or ready"),
-            ("forward", "", Kind::Unsupported, "'forward' is not in this version"),
+            ("forward", "", Kind::Invalid, "forward: to is missing"),
+            ("forward", "to=ftp://x", Kind::Invalid, "to = 'ftp://x'"),
+            ("forward", "to=http://x/ host=me", Kind::Invalid, "host = 'me': expected keep or"),
             ("sttic", "", Kind::Unknown, "no application 'sttic': there are static, cgi"),
         ] {
             let error = builtin(name, args).unwrap_err();

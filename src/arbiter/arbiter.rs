@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use std::sync::atomic::Ordering;
 
+use super::attend::Attended;
 use super::board::Board;
 use super::control::{Handle, StopMode};
 use super::culprit::Witness;
+use super::pool::{self, OfPool, Pool};
 use super::roll::{Generation, Roll};
-use super::settings::{Event, Main, Observer, Settings, TARGET, Turn, WORKERS_MAX, Way, Who};
+use super::settings::{Event, Main, Observer, PoolPlan, Settings, TARGET, Turn, Way, Who};
 use super::spawn::Body;
 use super::upgrade::{Predecessor, Successor};
 use super::watch::Verdict;
@@ -42,6 +44,7 @@ const TOKEN_CONTROL: u64 = 0;
 const TOKEN_SIGNAL: u64 = 1;
 const TOKEN_NEWS: u64 = 2;
 pub(super) const TOKEN_UPGRADE: u64 = 3;
+pub(super) const TOKEN_ATTENDANT: u64 = 4;
 pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 
 /// Starts workers, replaces those that die, and stops them.  Dropping it kills what is left; threads
@@ -49,15 +52,15 @@ pub(super) const TOKEN_WORKER: u64 = 1 << 32;
 ///
 /// The thread that starts it should be the process's main thread, or outlive it.
 pub struct Arbiter {
-    /// Those of the generation that is to be; as the next two.
+    /// Those of the generation that is to be, of its first pool; as the next two.
     pub(super) settings: Settings,
     pub(super) log: Logger,
-    /// What workers are to run.
-    pub(super) goal: Arc<Generation>,
+    /// What workers are to run, and how many.
+    pub(super) pools: Vec<Pool>,
     /// The way there, during a reload.
     pub(super) roll: Option<Roll>,
-    /// How many workers there are to be.
-    pub(super) target: usize,
+    /// Those that there ever were: their numbers are the indices.
+    pub(super) pool_names: Vec<Arc<str>>,
     pub(super) reload_asked: bool,
     pub(super) upgrade_asked: bool,
     /// Workers are to go as soon as a successor is ready, and have gone.
@@ -67,6 +70,7 @@ pub struct Arbiter {
     pub(super) predecessor: Option<Predecessor>,
     pub(super) observer: Option<Observer>,
     pub(super) witness: Option<Box<dyn Witness>>,
+    pub(super) attended: Attended,
     pub(super) handle: Handle,
     /// In a cell for the sake of a worker, which has one of its own here.
     pub(super) poller: RefCell<Poller>,
@@ -163,38 +167,40 @@ impl Arbiter {
         main: Main,
         log: Logger,
     ) -> Result<Self> {
-        check(&settings)?;
+        Arbiter::of_pools(vec![(PoolPlan { settings, main, log: log.clone() }, listeners)], log)
+    }
+
+    /// The same, for several pools of workers.
+    ///
+    /// # Errors
+    /// As [`Arbiter::new`]; `Kind::Invalid`: two pools of one name.
+    pub fn of_pools(pools: Vec<(PoolPlan, Vec<Arc<Listening>>)>, log: Logger) -> Result<Self> {
+        pool::check(pools.iter().map(|(plan, _)| (&*plan.settings.pool, plan.settings.workers)))?;
+        let pools: Vec<_> =
+            pools.into_iter().map(|(plan, listeners)| Pool::of(0, plan, listeners, &log)).collect();
+        let settings = pools[0].goal.settings.clone();
         let os = |error| Error::os("make an arbiter", &error);
         let program = Program::current();
         let program =
             program.map_err(|error| Error::os("know how this program was called", &error));
         let board = match settings.way {
-            Way::Exec => Board::with_files(settings.workers),
-            Way::Fork | Way::Thread => Board::new(settings.workers),
+            Way::Exec => Board::with_files(0),
+            Way::Fork | Way::Thread => Board::new(0),
         };
         let handle = Handle::new().map_err(os)?;
         let poller = Poller::new().map_err(os)?;
         poller.add(handle.waker().fd(), TOKEN_CONTROL).map_err(os)?;
-        handle.set_listeners(&listeners);
         let news = Waker::new().map_err(os)?;
         poller.add(news.fd(), TOKEN_NEWS).map_err(os)?;
-        let goal = Arc::new(Generation {
-            number: 0,
-            settings: settings.clone(),
-            listeners,
-            main: main.into(),
-            log: log.clone(),
-        });
-        let place = || Place { wanted: Some(Arc::clone(&goal)), ..Place::default() };
-        Ok(Arbiter {
+        let mut arbiter = Arbiter {
             lifeline: Some(proc::pipe().map_err(os)?),
             board: Arc::new(board.map_err(os)?),
-            places: (0..settings.workers).map(|_| place()).collect(),
-            target: settings.workers,
+            places: Vec::new(),
             settings,
             log,
-            goal,
+            pools,
             roll: None,
+            pool_names: Vec::new(),
             reload_asked: false,
             upgrade_asked: false,
             rest_asked: false,
@@ -203,6 +209,7 @@ impl Arbiter {
             predecessor: None,
             observer: None,
             witness: None,
+            attended: Attended::default(),
             news,
             handle,
             poller: RefCell::new(poller),
@@ -223,7 +230,16 @@ impl Arbiter {
             oom_kills: cgroup::oom_kills(),
             weigh_at_ms: 0,
             random: monotonic_ms() | 1,
-        })
+        };
+        for Pool { goal, target } in arbiter.pools.clone() {
+            for _ in 0..target {
+                let slot = arbiter.free_place(goal.pool());
+                let slot = slot.ok_or_else(|| Error::from(Kind::State))?;
+                arbiter.places[slot].wanted = Some(Arc::clone(&goal));
+            }
+        }
+        arbiter.show();
+        Ok(arbiter)
     }
 
     /// Tells of events from now on.
@@ -278,8 +294,12 @@ impl Arbiter {
             self.signals = Some(signals);
         }
         log!(self.log, Info, TARGET, "Starting libgateway {}", env!("CARGO_PKG_VERSION"));
-        for listening in self.goal.listeners.iter().filter(|it| it.seat().unwrap_or(0) == 0) {
-            log!(self.log, Info, TARGET, "Listening at: {} ({})", listening.local(), self.creator);
+        for pool in &self.pools {
+            let listeners = &pool.goal.listeners;
+            for listening in listeners.iter().filter(|it| it.seat().unwrap_or(0) == 0) {
+                let (at, pid, of) = (listening.local(), self.creator, OfPool(pool.name()));
+                log!(self.log, Info, TARGET, "Listening at: {at} ({pid}{of})");
+            }
         }
         self.phase = Phase::Running;
         self.tell(Event::Starting);
@@ -334,6 +354,7 @@ impl Arbiter {
         // What was asked for comes before the deaths: on Ctrl-C the workers get the signal, too, and
         // those that are gone already are not to be replaced.
         self.hear_signals();
+        self.attend();
         self.hear_requests();
         self.end_lame_duck();
         self.reap();
@@ -355,7 +376,7 @@ impl Arbiter {
     }
 
     pub(super) fn who(&self, slot: usize, worker: &Worker) -> Who {
-        Who { pid: worker.body.pid(), slot, generation: worker.generation.number }
+        worker.generation.who(worker.body.pid(), slot)
     }
 
     /// xorshift: nothing depends on its quality.
@@ -415,6 +436,9 @@ impl Arbiter {
         if let Phase::Stopping { deadline_ms, .. } = self.phase {
             at_most(deadline_ms.saturating_sub(now));
         }
+        if let Some(due) = self.attended.due_ms() {
+            at_most(due.saturating_sub(now));
+        }
         if self.settings.reap_orphans {
             at_most(self.orphans_ms.saturating_sub(now));
         }
@@ -433,11 +457,13 @@ impl Arbiter {
         self.signals = None;
         self.successor = None;
         self.predecessor = None;
+        self.attended.leave();
         // A socket that this worker does not serve would live as long as it does.
         let theirs =
             self.places.iter().filter_map(|place| Some(&place.worker.as_ref()?.generation));
-        let plans = self.roll.iter().flat_map(|roll| [&roll.from, &roll.to]);
-        for other in theirs.chain(plans) {
+        let plans = self.roll.iter().flat_map(|roll| roll.from.iter().chain(&roll.to));
+        let goals = plans.chain(&self.pools).map(|pool| &pool.goal);
+        for other in theirs.chain(goals) {
             other.close_but(generation);
         }
         self.places.clear();
@@ -454,23 +480,9 @@ impl fmt::Debug for Arbiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arbiter")
             .field("settings", &self.settings)
-            .field("goal", &self.goal)
+            .field("pools", &self.pools)
             .field("places", &self.places)
             .field("phase", &self.phase)
             .finish_non_exhaustive()
     }
-}
-
-/// What every generation must have.
-pub(super) fn check(settings: &Settings) -> Result<()> {
-    let workers = settings.workers;
-    if workers == 0 {
-        let text = format!("workers = {workers}: an arbiter needs at least 1");
-        return Err(Error::new(Kind::Invalid, text));
-    }
-    if workers > WORKERS_MAX {
-        let text = format!("workers = {workers}: an arbiter has at most {WORKERS_MAX}");
-        return Err(Error::new(Kind::Invalid, text));
-    }
-    Ok(())
 }

@@ -20,6 +20,11 @@ use crate::sys::shm::{Mapped, Mapping, Shared, shared_record};
 const SLOTS: &CStr = c"slots";
 const COMMON: &CStr = c"common";
 
+/// How many pools count for themselves who is away; the next one counts with the first.
+const LANES: usize = 32;
+/// What a pool's name takes: 32 octets.
+const NAME_WORDS: usize = 4;
+
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -53,6 +58,11 @@ shared_record! {
         /// Workers that were ever started here, and those of them that were killed.
         spawns: AtomicU32,
         kills: AtomicU32,
+        /// Whose place it is: the number of the pool, and its name.
+        pool: AtomicU32,
+        name: [AtomicU64; NAME_WORDS],
+        /// Workers that have ended here, by their cause.
+        ends: [AtomicU64; Cause::ALL.len()],
     }
 }
 
@@ -63,8 +73,9 @@ shared_record! {
         used: AtomicU32,
         /// The arbiter was told to stop, and has not begun.
         lame: AtomicU32,
-        /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.
-        holders: [AtomicU64; WORKERS_MAX],
+        /// Who may be away since it has lived long enough: 0, or 1 more than the age of a worker.  Each
+        /// pool has a lane of its own.
+        holders: [AtomicU64; LANES * WORKERS_MAX],
         /// Workers that were started.
         starts: AtomicU64,
         /// Those that have ended, by their cause.
@@ -113,9 +124,24 @@ impl Board {
         [self.slots.mapping(), self.common.mapping()].into_iter().flatten()
     }
 
-    /// In the arbiter: the place is used from now on.
-    pub(super) fn reach(&self, slot: usize) {
+    /// In the arbiter: the place is used from now on, by this pool.  Of a long name the beginning is kept.
+    pub(super) fn give(&self, slot: usize, pool: u32, name: &str) {
+        let mut words = [0; NAME_WORDS];
+        for (word, octets) in words.iter_mut().zip(name.as_bytes().chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..octets.len()].copy_from_slice(octets);
+            *word = u64::from_le_bytes(whole);
+        }
+        let record = &self.slots[slot];
+        record.name.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
+        record.pool.store(pool, Ordering::Release);
         self.common[0].used.fetch_max(slot as u32 + 1, Ordering::AcqRel);
+    }
+
+    /// Where the pool of this place counts who is away.
+    fn lane(&self, slot: usize) -> &[AtomicU64] {
+        let lane = self.slots[slot].pool() as usize % LANES;
+        &self.common[0].holders[lane * WORKERS_MAX..][..WORKERS_MAX]
     }
 
     /// In the arbiter: a worker was started there.
@@ -128,6 +154,7 @@ impl Board {
     /// In the arbiter: the worker there has ended; `killed`: by the arbiter.
     pub(super) fn count_end(&self, slot: usize, cause: Cause, killed: bool) {
         self.common[0].ends[cause as usize].fetch_add(1, Ordering::Relaxed);
+        self.slots[slot].ends[cause as usize].fetch_add(1, Ordering::Relaxed);
         self.slots[slot].kills.fetch_add(killed.into(), Ordering::Relaxed);
     }
 
@@ -159,24 +186,23 @@ impl Board {
         self.common[0].lame.store(1, Ordering::Release);
     }
 
-    /// In a worker, or for it: whether it may leave, so that no more than `most` are away at once.
-    /// It is one word of memory, so that nobody can die in the middle of it.
-    pub(super) fn take_ticket(&self, age: u64, most: usize) -> bool {
-        let holders = &self.common[0].holders;
+    /// In a worker, or for it: whether it may leave, so that no more than `most` of its pool are away at
+    /// once.  It is one word of memory, so that nobody can die in the middle of it.
+    pub(super) fn take_ticket(&self, slot: usize, age: u64, most: usize) -> bool {
+        let holders = self.lane(slot);
         holders[..most.min(WORKERS_MAX)].iter().any(|holder| {
             holder.compare_exchange(0, age + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
         })
     }
 
     /// Whether the worker has one.
-    pub(super) fn has_ticket(&self, age: u64) -> bool {
-        let holders = &self.common[0].holders;
-        holders.iter().any(|holder| holder.load(Ordering::Acquire) == age + 1)
+    pub(super) fn has_ticket(&self, slot: usize, age: u64) -> bool {
+        self.lane(slot).iter().any(|holder| holder.load(Ordering::Acquire) == age + 1)
     }
 
     /// In the arbiter, when there is somebody in that worker's place.
-    pub(super) fn return_ticket(&self, age: u64) {
-        for holder in &self.common[0].holders {
+    pub(super) fn return_ticket(&self, slot: usize, age: u64) {
+        for holder in self.lane(slot) {
             let _ = holder.compare_exchange(age + 1, 0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
@@ -289,6 +315,24 @@ impl WorkerSlot {
         (self.spawns.load(Ordering::Relaxed), self.kills.load(Ordering::Relaxed))
     }
 
+    /// The number of the pool whose place it is.
+    pub fn pool(&self) -> u32 {
+        self.pool.load(Ordering::Acquire)
+    }
+
+    /// The name of that pool.
+    pub fn pool_name(&self) -> String {
+        let words = self.name.each_ref().map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        let octets = words.as_flattened();
+        let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
+        String::from_utf8_lossy(&octets[..end]).into_owned()
+    }
+
+    /// Why workers have ended in this place, and how many did.
+    pub fn ends(&self) -> [(&'static str, u64); Cause::ALL.len()] {
+        Cause::ALL.map(|it| (it.name(), self.ends[it as usize].load(Ordering::Relaxed)))
+    }
+
     /// Which of several sockets at one address is its own.
     pub fn seat(&self) -> u32 {
         self.seat.load(Ordering::Acquire)
@@ -370,15 +414,20 @@ mod tests {
 
     #[test]
     fn no_more_may_leave_than_have_a_ticket() {
-        let board = Board::new(1).unwrap();
-        assert!(board.take_ticket(0, 2) && board.take_ticket(7, 2));
-        assert!(!board.take_ticket(8, 2));
-        assert!(board.has_ticket(0) && board.has_ticket(7) && !board.has_ticket(8));
-        board.return_ticket(7);
-        board.return_ticket(8);
-        assert!(!board.has_ticket(7) && board.take_ticket(8, 2));
-        assert!(board.take_ticket(9, 3), "a new configuration allows more");
-        assert!(!board.take_ticket(10, 0));
+        let board = Board::new(0).unwrap();
+        board.give(0, 0, "main");
+        board.give(1, 1, "other");
+        assert!(board.take_ticket(0, 0, 2) && board.take_ticket(0, 7, 2));
+        assert!(!board.take_ticket(0, 8, 2));
+        assert!(board.has_ticket(0, 0) && board.has_ticket(0, 7) && !board.has_ticket(0, 8));
+        assert!(board.take_ticket(1, 8, 1), "its pool counts for itself");
+        assert!(!board.take_ticket(1, 9, 1) && !board.has_ticket(0, 8));
+        board.return_ticket(0, 7);
+        board.return_ticket(0, 8);
+        assert!(!board.has_ticket(0, 7) && board.has_ticket(1, 8));
+        assert!(board.take_ticket(0, 9, 2));
+        assert!(board.take_ticket(0, 10, 3), "a new configuration allows more");
+        assert!(!board.take_ticket(0, 11, 0));
     }
 
     #[test]
@@ -396,6 +445,7 @@ mod tests {
         let some: Vec<_> = all.ends.into_iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(some, [("own", 1), ("silent", 1)]);
         assert_eq!((board[0].lives(), board[1].lives()), ((0, 0), (2, 1)));
+        assert_eq!((board[0].ends()[0], board[1].ends()[3]), (("own", 1), ("silent", 1)));
         board[1].assign(7);
         assert_eq!(board[1].lives(), (2, 1), "of all that were there");
         assert!(Cause::ALL.iter().enumerate().all(|(n, cause)| n == *cause as usize));
@@ -404,10 +454,14 @@ mod tests {
     #[test]
     fn the_board_grows_with_its_places() {
         let board = Board::new(2).unwrap();
-        board.reach(0);
+        board.give(0, 0, "main");
         assert_eq!(board.len(), 2);
-        board.reach(4);
+        board.give(4, 3, "a name of thirty-two octets: this");
         assert_eq!(board.len(), 5);
+        assert_eq!((board[0].pool(), board[0].pool_name()), (0, "main".into()));
+        let long = "a name of thirty-two octets: thi";
+        assert_eq!((board[4].pool(), board[4].pool_name()), (3, long.into()));
+        assert_eq!((board[1].pool(), board[1].pool_name()), (0, String::new()));
         assert!(board.iter().all(|slot| slot.state() == State::Empty));
     }
 

@@ -11,6 +11,7 @@ use super::watch::Verdict;
 use super::worker::{APP_ERROR, BOOT_ERROR};
 use crate::base::error::{Error, Kind};
 use crate::base::log::log;
+use crate::conf::pool::within;
 use crate::sys::cgroup;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::proc::{self, Exit};
@@ -77,7 +78,7 @@ impl Arbiter {
         if was_ready {
             self.return_ticket(slot);
         }
-        if self.board.has_ticket(worker.age) {
+        if self.board.has_ticket(slot, worker.age) {
             self.places[slot].ticket = Some(worker.age);
         }
         let cause = self.cause_of(worker, exit);
@@ -127,7 +128,7 @@ impl Arbiter {
         let has_served = self.places[slot].has_served || was_ready;
         let says_so = is_boot_failure(exit) || worker.verdict == Some(Verdict::Boot);
         if failed && !has_served && says_so {
-            self.fail_to_start(exit, now);
+            self.fail_to_start(worker.generation.pool(), exit, now);
             return;
         }
         if failed && self.roll_back(slot, worker, Some(exit)) {
@@ -182,13 +183,13 @@ impl Arbiter {
     }
 
     /// A worker of the first generation could not boot: so will none, and the host is to hear it.
-    pub(super) fn fail_to_start(&mut self, exit: Exit, now: u64) {
+    pub(super) fn fail_to_start(&mut self, pool: &str, exit: Exit, now: u64) {
         let (status, message) = match exit {
             Exit::Code(APP_ERROR) => (APP_ERROR, "App failed to load."),
             _ => (BOOT_ERROR, "Worker failed to boot."),
         };
-        let failure = Error::new(Kind::App, message).with_exit_status(status);
-        let graceful_ms = self.settings.graceful_timeout.as_millis() as u64;
+        let failure = within(pool, Error::new(Kind::App, message)).with_exit_status(status);
+        let graceful_ms = self.graceful_ms();
         self.begin_to_stop(StopMode::Graceful, now + graceful_ms + GRACE_MS, Some(failure));
         self.tell_all(StopMode::Graceful);
     }

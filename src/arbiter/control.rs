@@ -58,6 +58,9 @@ struct Control {
     ended: Mutex<Option<Result<()>>>,
     end: Condvar,
     listeners: Mutex<Vec<Weak<Listening>>>,
+    /// What there is, by name, and how many workers some of them are to have.
+    pools: Mutex<Vec<Arc<str>>>,
+    scales: Mutex<Vec<(Arc<str>, u32)>>,
 }
 
 /// What an arbiter has counted.
@@ -77,6 +80,10 @@ pub struct Tally {
     pub failing: AtomicU64,
     /// 1: the first workers were ready, and it was not told to stop.
     pub ready: AtomicU64,
+    /// How many workers there are to be.
+    pub target: AtomicU64,
+    /// Of these, in the first pool, which [`Handle::scale`] is about.
+    pub first_target: AtomicU64,
 }
 
 /// What was asked for since the last look.
@@ -114,6 +121,8 @@ impl Handle {
             ended: Mutex::new(None),
             end: Condvar::new(),
             listeners: Mutex::default(),
+            pools: Mutex::default(),
+            scales: Mutex::default(),
         };
         Ok(Handle { control: Arc::new(control) })
     }
@@ -175,12 +184,47 @@ impl Handle {
     /// # Errors
     /// `Kind::Invalid`: none, or more than [`WORKERS_MAX`].
     pub fn scale(&self, workers: u32) -> Result<()> {
-        if workers == 0 || workers as usize > WORKERS_MAX {
-            return Err(Error::new(Kind::Invalid, "an arbiter has from 1 to 1024 workers"));
-        }
+        check(workers)?;
         self.control.workers.store(workers, Ordering::Release);
         self.control.waker.wake();
         Ok(())
+    }
+
+    /// Asks for so many workers more, or fewer (below 0); says how many there are to be.
+    ///
+    /// # Errors
+    /// As [`Handle::scale`].
+    pub fn scale_by(&self, by: i64) -> Result<u32> {
+        let asked = self.control.workers.load(Ordering::Acquire);
+        let target = self.control.tally.first_target.load(Ordering::Relaxed);
+        let target = if asked > 0 { i64::from(asked) } else { target as i64 };
+        let workers = u32::try_from(target.saturating_add(by)).unwrap_or(0);
+        self.scale(workers).map(|()| workers)
+    }
+
+    /// The same for one pool.  From any thread.
+    ///
+    /// # Errors
+    /// As [`Handle::scale`]; `Kind::NotFound`: there is no such pool.
+    pub fn scale_pool(&self, pool: &str, workers: u32) -> Result<()> {
+        check(workers)?;
+        let pools = self.pools();
+        let Some(name) = pools.iter().find(|name| ***name == *pool) else {
+            let text = format!("no pool is called {pool}; there is {}", pools.join(", "));
+            return Err(Error::new(Kind::NotFound, text));
+        };
+        let mut scales = lock(&self.control.scales);
+        // The last word about a pool counts.
+        scales.retain(|(other, _)| other != name);
+        scales.push((Arc::clone(name), workers));
+        drop(scales);
+        self.control.waker.wake();
+        Ok(())
+    }
+
+    /// The names of its pools; the first is the one that [`Handle::scale`] is about.
+    pub fn pools(&self) -> Vec<Arc<str>> {
+        lock(&self.control.pools).clone()
     }
 
     fn count(&self, times: &AtomicU32) {
@@ -250,6 +294,15 @@ impl Handle {
         *lock(&self.control.listeners) = listeners.iter().map(Arc::downgrade).collect();
     }
 
+    pub(super) fn set_pools(&self, names: Vec<Arc<str>>) {
+        *lock(&self.control.pools) = names;
+    }
+
+    /// Pools that are to have so many workers, since the last look.
+    pub(super) fn take_scales(&self) -> Vec<(Arc<str>, u32)> {
+        std::mem::take(&mut *lock(&self.control.scales))
+    }
+
     pub(super) fn waker(&self) -> &Waker {
         &self.control.waker
     }
@@ -286,6 +339,13 @@ impl Handle {
         ended.get_or_insert(result);
         self.control.end.notify_all();
     }
+}
+
+fn check(workers: u32) -> Result<()> {
+    if workers == 0 || workers as usize > WORKERS_MAX {
+        return Err(Error::new(Kind::Invalid, "an arbiter has from 1 to 1024 workers"));
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

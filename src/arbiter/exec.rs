@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::arbiter::Arbiter;
 use super::board::Board;
 use super::handover::{For, Handover, inherited, replaced};
+use super::pool::OfPool;
 use super::roll::Generation;
-use super::settings::TARGET;
+use super::settings::{MAIN_POOL, TARGET};
 use super::spawn::Body;
 use super::worker::{BOOT_ERROR, Surroundings, Ticket, WorkerContext, prepare};
 use crate::base::error::{Error, Kind, Result};
@@ -40,6 +41,7 @@ impl Arbiter {
         let program = self.program.clone()?;
         let mut handover = Handover::default();
         handover.put("arbiter", proc::pid());
+        handover.put("pool", generation.pool());
         handover.put("slot", slot);
         handover.put("age", self.spawned);
         handover.put("max_recycling", generation.settings.max_recycling);
@@ -70,7 +72,7 @@ impl Arbiter {
             let path = program.path().display();
             Error::os(format_args!("start a worker: {path}"), &error)
         })?;
-        Ok(self.process(slot, pid))
+        Ok(self.process(slot, pid, generation))
     }
 
     /// Signals that this process ignores for the arbiter's sake, and that a new program should not.
@@ -144,6 +146,11 @@ impl Started {
         self.handover.texts("option").filter_map(|option| option.split_once('='))
     }
 
+    /// The pool that it is of.
+    pub fn pool(&self) -> &str {
+        self.handover.texts("pool").next().unwrap_or(MAIN_POOL)
+    }
+
     /// An array that it shares with its arbiter.
     pub fn shared<T: Record>(&self, name: &'static CStr) -> Result<Shared<T>> {
         self.memory.shared(name)
@@ -169,6 +176,7 @@ impl Started {
     }
 
     fn live_until_its_end(self, log: &Logger, main: impl FnOnce(&WorkerContext<'_>) -> i32) -> i32 {
+        let of = OfPool(self.pool()).to_string();
         let poller = match Poller::new() {
             Ok(poller) => RefCell::new(poller),
             Err(error) => {
@@ -194,9 +202,9 @@ impl Started {
         // The program's mask, but not against the signals that a worker lives by.
         let mask = SignalMask::block_all();
         mask.without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGABRT]).restore();
-        log!(log, Info, TARGET, "Booting worker with pid: {}", context.pid());
+        log!(log, Info, TARGET, "Booting worker with pid: {}{of}", context.pid());
         let status = main(&context);
-        log!(log, Info, TARGET, "Worker exiting (pid: {})", context.pid());
+        log!(log, Info, TARGET, "Worker exiting (pid: {}{of})", context.pid());
         let kept = context.into_signals();
         CATCHERS.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
         status

@@ -28,8 +28,10 @@ impl Worker {
 impl Arbiter {
     /// Before the first worker: says what will not happen.
     pub(super) fn warn_of_memory(&self) {
-        let Settings { way, memory_soft, memory_hard, .. } = self.settings;
-        if way == Way::Thread && (memory_soft > 0 || memory_hard > 0) {
+        let is_limited = |it: &Settings| it.memory_soft > 0 || it.memory_hard > 0;
+        if self.settings.way == Way::Thread
+            && self.pools.iter().any(|pool| is_limited(&pool.goal.settings))
+        {
             log!(
                 self.log,
                 Warn,
@@ -58,8 +60,8 @@ impl Arbiter {
             if !worker.is_limited() || worker.verdict.is_some() {
                 continue;
             }
-            let Settings { memory_soft, memory_hard, max_recycling, .. } =
-                worker.generation.settings;
+            let &Settings { memory_soft, memory_hard, max_recycling, .. } =
+                &worker.generation.settings;
             let Some(octets) = resident(worker.body.pid()) else { continue };
             let (who, is_over) = (&worker.body, |limit| limit > 0 && octets > limit);
             if is_over(memory_hard) {
@@ -72,8 +74,8 @@ impl Arbiter {
                 worker.verdict = Some(Verdict::Memory);
                 worker.body.signal(SIGKILL);
             } else if is_over(memory_soft) && worker.ready && worker.told.is_none() {
-                let may = self.board.has_ticket(worker.age)
-                    || self.board.take_ticket(worker.age, max_recycling);
+                let may = self.board.has_ticket(slot, worker.age)
+                    || self.board.take_ticket(slot, worker.age, max_recycling);
                 if may {
                     log!(
                         self.log,

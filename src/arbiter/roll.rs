@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::arbiter::{Arbiter, Phase, Place, Worker, check};
-use super::board::Board;
+use super::arbiter::{Arbiter, Phase, Place, Worker};
 use super::control::StopMode;
-use super::settings::{Event, Observer, Settings, TARGET, WORKERS_MAX, Way};
+use super::pool::{OfPool, Pool, check};
+use super::settings::{Event, Observer, Plan, PoolPlan, Settings, TARGET, Way};
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Logger, log};
@@ -20,13 +20,43 @@ use crate::sys::listen::Listening;
 use crate::sys::proc::Exit;
 use crate::sys::signal::SIGUSR1;
 
-/// One configuration.
+/// One configuration of a pool.
 pub(super) struct Generation {
     pub(super) number: u32,
     pub(super) settings: Settings,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) main: Arc<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>,
     pub(super) log: Logger,
+    /// Takes what the arbiter says while this is the goal.
+    arbiters_log: Logger,
+}
+
+impl Pool {
+    pub(super) fn of(
+        number: u32,
+        plan: PoolPlan,
+        listeners: Vec<Arc<Listening>>,
+        arbiters_log: &Logger,
+    ) -> Pool {
+        let PoolPlan { settings, main, log } = plan;
+        let (target, main, arbiters_log) = (settings.workers, main.into(), arbiters_log.clone());
+        let goal = Generation { number, settings, listeners, main, log, arbiters_log };
+        Pool { goal: Arc::new(goal), target }
+    }
+
+    /// The same, once more.
+    fn again(&self, number: u32) -> Pool {
+        let Generation { settings, listeners, main, log, arbiters_log, .. } = &*self.goal;
+        let goal = Generation {
+            number,
+            settings: settings.clone(),
+            listeners: listeners.clone(),
+            main: Arc::clone(main),
+            log: log.clone(),
+            arbiters_log: arbiters_log.clone(),
+        };
+        Pool { goal: Arc::new(goal), target: self.target }
+    }
 }
 
 impl Generation {
@@ -48,10 +78,9 @@ impl fmt::Debug for Generation {
 
 /// A reload that has begun.
 pub(super) struct Roll {
-    pub(super) from: Arc<Generation>,
-    pub(super) to: Arc<Generation>,
-    /// How many workers there were to be.
-    target: usize,
+    /// With how many workers there were to be.
+    pub(super) from: Vec<Pool>,
+    pub(super) to: Vec<Pool>,
     observer: Option<Observer>,
     /// Why it goes back.
     failure: Option<Error>,
@@ -74,8 +103,11 @@ impl Arbiter {
             }
             self.return_ticket(slot);
         }
-        let ready = self.places.iter().filter(|place| place.is_ready()).count();
-        if !self.was_ready && ready >= self.target {
+        let is_full = |pool: &Pool| {
+            let own = self.places.iter().filter(|place| place.is_wanted_by(pool.name()));
+            own.filter(|place| place.is_ready()).count() >= pool.target
+        };
+        if !self.was_ready && self.pools.iter().all(is_full) {
             self.was_ready = true;
             let ready = u64::from(self.lame_until_ms.is_none());
             self.handle.tally().ready.store(ready, Ordering::Relaxed);
@@ -87,30 +119,31 @@ impl Arbiter {
     /// One of those that were away is there again.
     pub(super) fn return_ticket(&mut self, slot: usize) {
         if let Some(age) = self.places[slot].ticket.take() {
-            self.board.return_ticket(age);
+            self.board.return_ticket(slot, age);
         }
     }
 
-    /// From now on there are to be so many workers.
-    pub(super) fn set_target(&mut self, workers: usize) {
-        let (now, before) = (workers.clamp(1, WORKERS_MAX), self.target);
-        if now != before {
-            log!(self.log, Info, TARGET, "{now} workers instead of {before}");
-            self.target = now;
-            self.tell(Event::Count { now, before });
-        }
-    }
-
-    /// Takes the steps that are possible towards `target` workers of the generation `goal`.
+    /// Takes the steps that are possible towards the workers that there are to be, of the generations
+    /// that are the goal.
     pub(super) fn level(&mut self) {
         self.begin_reload();
-        let target = if self.rests { 0 } else { self.target };
-        let is_goal = |place: &Place| {
-            place.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &self.goal))
-        };
+        let settled =
+            (0..self.pools.len()).map(|pool| self.level_pool(pool)).filter(|it| *it).count();
+        // Pools that are no more go last, when it is sure that they are not to come back.
+        if settled == self.pools.len() && self.roll.is_some() && self.retire_gone() {
+            self.end_reload();
+        }
+    }
+
+    /// Those of one pool; whether there is nothing left to do.
+    fn level_pool(&mut self, pool: usize) -> bool {
+        let Pool { goal, target } = self.pools[pool].clone();
+        let target = if self.rests { 0 } else { target };
+        let is_goal =
+            |place: &Place| place.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &goal));
         let slots = 0..self.places.len();
         let (mut new, mut old): (Vec<usize>, Vec<usize>) = slots
-            .filter(|slot| self.places[*slot].wanted.is_some())
+            .filter(|slot| self.places[*slot].is_wanted_by(goal.pool()))
             .partition(|slot| is_goal(&self.places[*slot]));
         // Those that are not there go first, then the oldest.
         let age = |slot: &usize| self.places[*slot].worker.as_ref().map(|worker| worker.age);
@@ -125,34 +158,40 @@ impl Arbiter {
 
         let others = |arbiter: &Arbiter| {
             let mut workers = arbiter.places.iter().filter_map(|place| place.worker.as_ref());
-            workers.any(|it| !it.is_lost() && !Arc::ptr_eq(&it.generation, &arbiter.goal))
+            workers.any(|it| {
+                let generation = &it.generation;
+                !it.is_lost() && generation.pool() == goal.pool() && !Arc::ptr_eq(generation, &goal)
+            })
         };
         let rolls = self.roll.is_some() && (!old.is_empty() || others(self));
         for _ in new.len()..target {
-            let there = self.places.iter().filter(|place| place.is_taken()).count();
-            if rolls && there >= target + self.settings.reload_parallel {
+            let there = self.places.iter().filter(|place| place.is_taken_by(goal.pool())).count();
+            if rolls && there >= target + goal.settings.reload_parallel {
                 break;
             }
-            let Some(slot) = self.free_place() else { break };
-            self.places[slot].wanted = Some(Arc::clone(&self.goal));
+            let Some(slot) = self.free_place(goal.pool()) else { break };
+            self.places[slot].wanted = Some(Arc::clone(&goal));
             // A failure here is no failure to start.
             self.places[slot].has_served = true;
             new.push(slot);
         }
         let is_back = self.roll.as_ref().is_some_and(|roll| roll.failure.is_some());
-        if !rolls && (is_back || (new.len() == target && ready == target)) {
-            self.end_reload();
-        }
+        !rolls && (is_back || (new.len() == target && ready == target))
     }
 
-    /// The first place that nobody has.
-    fn free_place(&mut self) -> Option<usize> {
-        let free = self.places.iter().position(|it| it.wanted.is_none() && it.worker.is_none());
-        if free.is_none() && self.places.len() < Board::PLACES {
-            self.places.push(Place::default());
-            return Some(self.places.len() - 1);
+    /// Workers of pools that are no more are to go; whether they have.
+    fn retire_gone(&mut self) -> bool {
+        let names: Vec<_> = self.pools.iter().map(|pool| Arc::clone(pool.name())).collect();
+        let mut gone = true;
+        for slot in 0..self.places.len() {
+            let place = &self.places[slot];
+            if place.wanted.as_ref().is_some_and(|wanted| !names.contains(wanted.pool())) {
+                self.retire(slot);
+            }
+            let worker = self.places[slot].worker.as_ref().filter(|it| !it.is_lost());
+            gone &= worker.is_none_or(|it| names.contains(it.generation.pool()));
         }
-        free
+        gone
     }
 
     /// The socket of its own for the next worker, if each has one: nobody's, or that of the worker
@@ -162,7 +201,8 @@ impl Arbiter {
         let users = |seat: u32| {
             let workers = self.places.iter().zip(self.board.iter());
             let there = workers.filter_map(|(place, slot)| Some((place.worker.as_ref()?, slot)));
-            let users = there.filter(|(it, slot)| it.told.is_none() && slot.seat() == seat);
+            let own = there.filter(|(it, _)| it.generation.pool() == generation.pool());
+            let users = own.filter(|(it, slot)| it.told.is_none() && slot.seat() == seat);
             users.fold((0, 0), |(n, oldest): (u32, u64), (it, _)| match n {
                 0 => (1, it.age),
                 n => (n + 1, oldest.min(it.age)),
@@ -211,41 +251,40 @@ impl Arbiter {
         }
         log!(self.log, Info, TARGET, "Hang up: Master");
         self.tell(Event::Reloading);
-        let (number, from) = (self.generations + 1, Arc::clone(&self.goal));
+        let (number, from) = (self.generations + 1, self.pools.clone());
         let made = match plan {
             None => {
-                let (settings, listeners) = (from.settings.clone(), from.listeners.clone());
-                let (main, log) = (Arc::clone(&from.main), from.log.clone());
-                let to = Generation { number, settings, listeners, main, log };
-                Ok((to, self.observer.clone(), self.target))
+                let again = from.iter().map(|pool| pool.again(number)).collect();
+                Ok((again, self.observer.clone()))
             }
-            Some(plan) => self.fits(&plan.settings).and_then(|()| {
-                let listeners = (plan.bind)(&from.listeners)?;
-                let target = plan.settings.workers;
-                let main = plan.main.into();
-                let to =
-                    Generation { number, settings: plan.settings, listeners, main, log: plan.log };
-                Ok((to, plan.observer, target))
-            }),
+            Some(plan) => self.planned(number, plan),
         };
         match made {
             Err(failure) => self.tell_reloaded(Some(failure)),
-            Ok((to, observer, target)) => {
-                for listening in &to.listeners {
-                    if listening.seat().unwrap_or(0) == 0
-                        && !from.listeners.iter().any(|it| Arc::ptr_eq(it, listening))
-                    {
-                        log!(self.log, Info, TARGET, "Listening at: {}", listening.local());
+            Ok((to, observer)) => {
+                for pool in &to {
+                    let of = OfPool(pool.name());
+                    let listeners = pool.goal.listeners.iter();
+                    let first = listeners.filter(|it| it.seat().unwrap_or(0) == 0);
+                    for listening in first.filter(|it| !self.listens_on(it)) {
+                        log!(self.log, Info, TARGET, "Listening at: {}{of}", listening.local());
                     }
                 }
                 self.generations = number;
-                let to = Arc::new(to);
-                let before = self.target;
-                self.aim_at(&to);
-                self.roll = Some(Roll { from, to, target: before, observer, failure: None });
-                self.set_target(target);
+                self.roll = Some(Roll { from, to: to.clone(), observer, failure: None });
+                self.aim_at(to);
             }
         }
+    }
+
+    /// The pools of a plan, and who is to be told of them.
+    fn planned(&self, number: u32, plan: Plan) -> Result<(Vec<Pool>, Option<Observer>)> {
+        self.fits(&plan.pools)?;
+        let there: Vec<_> = self.listeners().cloned().collect();
+        let listeners = (plan.bind)(&there)?;
+        let pools = plan.pools.into_iter().zip(listeners);
+        let to = pools.map(|(pool, listeners)| Pool::of(number, pool, listeners, &plan.log));
+        Ok((to.collect(), plan.observer))
     }
 
     /// Tells those of the generation that is on its way, too, if they are others.
@@ -256,20 +295,22 @@ impl Arbiter {
         }
     }
 
-    fn aim_at(&mut self, goal: &Arc<Generation>) {
-        self.goal = Arc::clone(goal);
-        self.handle.set_listeners(&goal.listeners);
-        self.settings = goal.settings.clone();
-        self.log = goal.log.clone();
+    fn aim_at(&mut self, pools: Vec<Pool>) {
+        let before = self.target();
+        self.settings = pools[0].goal.settings.clone();
+        self.log = pools[0].goal.arbiters_log.clone();
+        self.pools = pools;
+        self.show();
+        self.tell_count(before);
     }
 
-    fn fits(&self, settings: &Settings) -> Result<()> {
-        check(settings)?;
-        if settings.way != self.settings.way {
+    fn fits(&self, pools: &[PoolPlan]) -> Result<()> {
+        check(pools.iter().map(|pool| (&*pool.settings.pool, pool.settings.workers)))?;
+        if pools.iter().any(|pool| pool.settings.way != self.settings.way) {
             let text = "worker_model cannot change by a reload";
             return Err(Error::new(Kind::Unsupported, text));
         }
-        if settings.way == Way::Exec {
+        if self.settings.way == Way::Exec {
             let text = "worker_model = exec: workers have their configuration from the program";
             return Err(Error::new(Kind::Unsupported, text));
         }
@@ -280,7 +321,8 @@ impl Arbiter {
     /// serve on.
     pub(super) fn roll_back(&mut self, slot: usize, worker: &Worker, exit: Option<Exit>) -> bool {
         let is_new = self.roll.as_ref().is_some_and(|roll| {
-            roll.failure.is_none() && Arc::ptr_eq(&worker.generation, &roll.to)
+            let is_to = |pool: &Pool| Arc::ptr_eq(&worker.generation, &pool.goal);
+            roll.failure.is_none() && roll.to.iter().any(is_to)
         });
         if !is_new {
             return false;
@@ -309,15 +351,16 @@ impl Arbiter {
 
     fn revert(&mut self, failure: Error) {
         let Some(roll) = &mut self.roll else { return };
-        let (from, to) = (Arc::clone(&roll.from), Arc::clone(&roll.to));
-        let target = roll.target;
+        let (from, to) = (roll.from.clone(), roll.to.clone());
         roll.failure = Some(failure);
-        self.aim_at(&from);
-        self.set_target(target);
+        self.aim_at(from);
         // Those that are ready serve until others have come back for them.
         for slot in 0..self.places.len() {
             let place = &self.places[slot];
-            let is_new = place.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &to));
+            let is_new = place
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| to.iter().any(|pool| Arc::ptr_eq(wanted, &pool.goal)));
             if is_new && !place.is_ready() {
                 self.retire(slot);
             }
@@ -328,7 +371,8 @@ impl Arbiter {
         let Some(roll) = self.roll.take() else { return };
         // Nobody listens there any more.
         let gone = if roll.failure.is_none() { &roll.from } else { &roll.to };
-        gone.close_but(&self.goal);
+        let gone = gone.iter().flat_map(|pool| &pool.goal.listeners);
+        gone.filter(|one| !self.listens_on(one)).for_each(|one| one.close());
         let ended_well = roll.failure.is_none();
         self.tell_reloaded(roll.failure);
         if ended_well {
@@ -339,8 +383,8 @@ impl Arbiter {
     /// The arbiter stops: so does the reload, if there is one.
     pub(super) fn abandon_reload(&mut self) {
         let Some(roll) = self.roll.take() else { return };
-        for generation in [&roll.from, &roll.to] {
-            generation.listeners.iter().for_each(|listening| listening.close());
+        for pool in roll.from.iter().chain(&roll.to) {
+            pool.goal.listeners.iter().for_each(|listening| listening.close());
         }
         let text = "reload: the arbiter was told to stop";
         let failure = roll.failure.unwrap_or_else(|| Error::new(Kind::State, text));
@@ -353,7 +397,7 @@ impl Arbiter {
         match &failure {
             None => {
                 tally.reloads.fetch_add(1, Ordering::Relaxed);
-                let number = self.goal.number;
+                let number = self.generations;
                 log!(self.log, Info, TARGET, "Reloaded: all workers are of generation {number}");
             }
             Some(failure) => {
@@ -379,5 +423,12 @@ impl Place {
             Some(worker) => !worker.is_lost(),
             None => self.wanted.is_some(),
         }
+    }
+
+    /// The same, of a pool.
+    fn is_taken_by(&self, pool: &str) -> bool {
+        let worker = self.worker.as_ref().map(|worker| worker.generation.pool());
+        let whose = worker.or_else(|| self.wanted.as_ref().map(|wanted| wanted.pool()));
+        self.is_taken() && whose.is_some_and(|whose| **whose == *pool)
     }
 }

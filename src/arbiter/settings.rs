@@ -8,6 +8,7 @@ use super::control::Handle;
 use super::worker::WorkerContext;
 use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
+use crate::conf::pool::Name;
 use crate::sys::listen::Listening;
 use crate::sys::proc::{Exit, Pid};
 use crate::sys::shm::Mapped;
@@ -17,6 +18,9 @@ pub(super) const TARGET: &str = "arbiter";
 
 /// The most workers that an arbiter is to have.
 pub const WORKERS_MAX: usize = 1024;
+
+/// What the pool is called that need not be named: the only one, or the first.
+pub use crate::conf::pool::MAIN as MAIN_POOL;
 
 /// What a worker does: runs in it, returns its exit status.
 pub type Main = Box<dyn Fn(&WorkerContext<'_>) -> i32 + Send + Sync>;
@@ -35,6 +39,8 @@ pub enum Way {
 /// What an arbiter has to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The pool that they are of.
+    pub pool: Arc<str>,
     /// What they are.
     pub way: Way,
     /// How many workers; at least 1.
@@ -79,6 +85,7 @@ impl Default for Settings {
     /// One worker, forked, that may take its time.
     fn default() -> Self {
         Settings {
+            pool: MAIN_POOL.into(),
             way: Way::Fork,
             workers: 1,
             graceful_timeout: Duration::from_secs(30),
@@ -121,6 +128,8 @@ pub struct Who {
     pub slot: usize,
     /// Which configuration it runs: counts reloads.
     pub generation: u32,
+    /// The pool that it is of.
+    pub pool: Name,
 }
 
 /// Why a worker has ended.  The C constants `GW_CAUSE_*` are these numbers.
@@ -224,18 +233,34 @@ pub enum Event<'a> {
 /// Is told of events.  It must not turn, start or drop the arbiter.
 pub type Observer = Arc<dyn Fn(&Handle, Event<'_>) + Send + Sync>;
 
-/// Makes the listeners of a new configuration of those that there are: what stays is kept.
-pub type Bind = Box<dyn FnOnce(&[Arc<Listening>]) -> Result<Vec<Arc<Listening>>> + Send>;
+/// Makes the listeners of a new configuration of those that there are: what stays is kept.  Those of
+/// each pool.
+pub type Bind = Box<dyn FnOnce(&[Arc<Listening>]) -> Result<Vec<Vec<Arc<Listening>>>> + Send>;
+
+/// What one pool of workers is to be.
+pub struct PoolPlan {
+    /// As [`super::Arbiter::new`] has them.  `way` and `signals` cannot change, and what is not one
+    /// worker's is what the first pool says.
+    pub settings: Settings,
+    /// What its workers do.
+    pub main: Main,
+    /// Takes records of its workers.
+    pub log: Logger,
+}
+
+impl fmt::Debug for PoolPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolPlan").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
 
 /// What a reload changes to.
 pub struct Plan {
-    /// As [`super::Arbiter::new`] has them.  `way` and `signals` cannot change.
-    pub settings: Settings,
-    /// Its listeners.
+    /// The pools; at least one, each with a name of its own.
+    pub pools: Vec<PoolPlan>,
+    /// Their listeners.
     pub bind: Bind,
-    /// What its workers do.
-    pub main: Main,
-    /// Takes records.
+    /// Takes records of the arbiter.
     pub log: Logger,
     /// Is told of events from the end of the reload on.
     pub observer: Option<Observer>,
@@ -243,6 +268,6 @@ pub struct Plan {
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plan").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Plan").field("pools", &self.pools).finish_non_exhaustive()
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::arbiter::{Arbiter, TOKEN_WORKER, Worker};
 use super::control::StopMode;
+use super::pool::OfPool;
 use super::roll::Generation;
-use super::settings::{Event, TARGET, Way, Who};
+use super::settings::{Event, TARGET, Way};
 use super::worker::{self, Parent, Ticket, WorkerContext};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
@@ -29,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// A worker that was started.
 #[derive(Debug)]
 pub(super) enum Body {
-    Process { pid: Pid, pidfd: Option<OwnedFd> },
+    Process { pid: Pid, pidfd: Option<OwnedFd>, pool: Arc<str> },
     Thread(Thread),
 }
 
@@ -87,8 +88,8 @@ impl Body {
 impl fmt::Display for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Body::Process { pid, .. } => write!(f, "pid:{pid}"),
-            Body::Thread(thread) => write!(f, "thread:{}", thread.slot),
+            Body::Process { pid, pool, .. } => write!(f, "pid:{pid}{}", OfPool(pool)),
+            Body::Thread(Thread { slot, pool, .. }) => write!(f, "thread:{slot}{}", OfPool(pool)),
         }
     }
 }
@@ -98,6 +99,7 @@ impl fmt::Display for Body {
 #[derive(Debug)]
 pub(super) struct Thread {
     slot: usize,
+    pool: Arc<str>,
     line: Arc<Line>,
     listeners: Vec<Arc<Listening>>,
     handle: Option<JoinHandle<()>>,
@@ -196,14 +198,13 @@ impl Arbiter {
 
     /// Starts a worker in the empty place `slot`.
     pub(super) fn spawn(&mut self, slot: usize) -> Result<()> {
-        let generation = self.places[slot].wanted.as_ref().unwrap_or(&self.goal);
-        let generation = Arc::clone(generation);
+        let nobody = || Error::new(Kind::State, "start a worker: nobody is wanted there");
+        let generation = self.places[slot].wanted.clone().ok_or_else(nobody)?;
         let age = self.spawned;
         if self.settings.way != Way::Thread {
-            self.tell(Event::PreFork(Who { pid: 0, slot, generation: generation.number }));
+            self.tell(Event::PreFork(generation.who(0, slot)));
         }
         let spawned_ms = monotonic_ms();
-        self.board.reach(slot);
         self.board[slot].assign(generation.number);
         self.board[slot].set_seat(self.free_seat(&generation));
         let started = match self.settings.way {
@@ -253,17 +254,17 @@ impl Arbiter {
         let parent = Parent { pid: proc::pid(), on_main_thread: proc::is_main_thread() };
         let pid = proc::fork_with(|mask| worker::live(self, slot, generation, age, parent, mask))
             .map_err(|error| Error::os("fork a worker", &error))?;
-        Ok(self.process(slot, pid))
+        Ok(self.process(slot, pid, generation))
     }
 
     /// A worker that is this process, from now on.
-    pub(super) fn process(&mut self, slot: usize, pid: Pid) -> Body {
+    pub(super) fn process(&mut self, slot: usize, pid: Pid, of: &Generation) -> Body {
         self.board[slot].set_pid(pid);
         // Without it (before Linux 5.3, or out of descriptors) the arbiter looks every now and then.
         let pidfd = proc::pidfd(pid).ok().filter(|fd| {
             self.poller.get_mut().add(fd.as_raw_fd(), TOKEN_WORKER + slot as u64).is_ok()
         });
-        Body::Process { pid, pidfd }
+        Body::Process { pid, pidfd, pool: Arc::clone(of.pool()) }
     }
 
     /// The thread has descriptors of its own for the sockets, as a process has: each worker closes
@@ -278,6 +279,7 @@ impl Arbiter {
         let (arbiter, its) = (self.handle(), Arc::clone(&line));
         let age = self.spawned;
         let kept = listeners.clone();
+        let pool = Arc::clone(generation.pool());
         let life = move || {
             let live = || {
                 let news = arbiter.waker();
@@ -295,6 +297,6 @@ impl Arbiter {
         let started = Builder::new().name(format!("gateway-loop-{slot}")).spawn(life);
         mask.restore();
         let handle = Some(started.map_err(os)?);
-        Ok(Body::Thread(Thread { slot, line, listeners: kept, handle }))
+        Ok(Body::Thread(Thread { slot, pool, line, listeners: kept, handle }))
     }
 }

@@ -50,14 +50,15 @@ impl Arbiter {
         self.change_target(more, fewer);
     }
 
-    /// Which of them came first is not known: what is asked for must not be lost at the floor.
+    /// Of the first pool.  Which of them came first is not known: what is asked for must not be lost at
+    /// the floor.
     fn change_target(&mut self, more: u32, fewer: u32) {
         if matches!(self.phase, Phase::Running) {
             if more > 0 {
                 self.wake_up();
             }
-            let left = self.target.saturating_sub(fewer as usize).max(1);
-            self.set_target(left.saturating_add(more as usize));
+            let left = self.pools[0].target.saturating_sub(fewer as usize).max(1);
+            self.set_target(0, left.saturating_add(more as usize));
         }
     }
 
@@ -92,7 +93,14 @@ impl Arbiter {
         }
         if workers > 0 && matches!(self.phase, Phase::Running) {
             self.wake_up();
-            self.set_target(workers as usize);
+            self.set_target(0, workers as usize);
+        }
+        for (name, workers) in self.handle.take_scales() {
+            let pool = self.pools.iter().position(|pool| *pool.name() == name);
+            if let Some(pool) = pool.filter(|_| matches!(self.phase, Phase::Running)) {
+                self.wake_up();
+                self.set_target(pool, workers as usize);
+            }
         }
         self.change_target(more, fewer);
         // More than two are no more urgent than two.
@@ -110,7 +118,7 @@ impl Arbiter {
     /// Begins to stop, or stops faster than before.
     fn stop(&mut self, how: StopMode) {
         let now = monotonic_ms();
-        let graceful_ms = self.settings.graceful_timeout.as_millis() as u64;
+        let graceful_ms = self.graceful_ms();
         let is_running = matches!(self.phase, Phase::Running);
         if is_running && how == StopMode::Graceful && self.put_off(now) {
             return;
@@ -175,7 +183,7 @@ impl Arbiter {
     }
 
     pub(super) fn close_listeners(&mut self) {
-        self.goal.listeners.iter().for_each(|listening| listening.close());
+        self.listeners().for_each(|listening| listening.close());
     }
 
     pub(super) fn tell_all(&mut self, how: StopMode) {

@@ -91,7 +91,7 @@ impl Arbiter {
             .add(predecessor.line.as_raw_fd(), TOKEN_UPGRADE)
             .map_err(|error| Error::os("watch the arbiter before this one", &error))?;
         for listening in &predecessor.listeners {
-            if !self.goal.listeners.iter().any(|it| Arc::ptr_eq(it, listening)) {
+            if !self.listens_on(listening) {
                 listening.close();
             }
         }
@@ -149,7 +149,7 @@ impl Arbiter {
         let mut handover = Handover::default();
         handover.put("arbiter", proc::pid());
         handover.put_fd("line", theirs.as_raw_fd());
-        self.goal.listeners.iter().for_each(|listening| handover.put_listening(listening));
+        self.listeners().for_each(|listening| handover.put_listening(listening));
         let word = handover.write(For::Successor)?;
         let pid = program.start(&Start {
             marker: For::Successor.marker(),
@@ -266,13 +266,13 @@ impl Arbiter {
         // What this one did not take goes with its files.
         for listening in &listeners {
             listening.keep_file(false);
-            if !self.goal.listeners.iter().any(|it| Arc::ptr_eq(it, listening)) {
+            if !self.listens_on(listening) {
                 listening.close();
             }
         }
     }
 
     fn keep_files(&self, keep: bool) {
-        self.goal.listeners.iter().for_each(|listening| listening.keep_file(keep));
+        self.listeners().for_each(|listening| listening.keep_file(keep));
     }
 }

@@ -1,5 +1,7 @@
 //! Deadlines of single workers: to be ready, to give signs of life, to end, to grow old.
 
+use std::sync::Arc;
+
 use super::arbiter::{Arbiter, Worker};
 use super::board::State;
 use super::control::StopMode;
@@ -194,7 +196,7 @@ impl Arbiter {
         if was_killed || (worker.body.is_thread() && worker.told == Some(StopMode::Quick)) {
             log!(self.log, Error, TARGET, "Worker ({who}) does not end; another takes its place");
             worker.verdict = Some(Verdict::Lost);
-            self.board.return_ticket(worker.age);
+            self.board.return_ticket(slot, worker.age);
             // What is wanted here is wanted elsewhere from now on.
             self.places[slot].wanted = None;
             return;
@@ -229,10 +231,11 @@ impl Arbiter {
         log!(self.log, Error, TARGET, "Worker ({who}) is a thread, which cannot be killed");
         let Some(worker) = self.places[slot].worker.take() else { return };
         let first = !self.places[slot].has_served;
+        let pool = Arc::clone(worker.generation.pool());
         let rolled_back = self.roll_back(slot, &worker, None);
         self.places[slot].worker = Some(worker);
         if first {
-            self.fail_to_start(Exit::Unknown, now);
+            self.fail_to_start(&pool, Exit::Unknown, now);
         } else {
             if rolled_back {
                 self.places[slot].wanted = None;
@@ -306,7 +309,8 @@ impl Arbiter {
     fn lacks_thread(&mut self, slot: usize) {
         let Some(worker) = &self.places[slot].worker else { return };
         let most = worker.generation.settings.max_recycling;
-        if !self.board.has_ticket(worker.age) && !self.board.take_ticket(worker.age, most) {
+        let board = &self.board;
+        if !board.has_ticket(slot, worker.age) && !board.take_ticket(slot, worker.age, most) {
             return;
         }
         let who = &worker.body;
@@ -323,7 +327,8 @@ impl Arbiter {
     fn is_old(&mut self, slot: usize) {
         let Some(worker) = &self.places[slot].worker else { return };
         let most = worker.generation.settings.max_recycling;
-        if !self.board.has_ticket(worker.age) && !self.board.take_ticket(worker.age, most) {
+        let board = &self.board;
+        if !board.has_ticket(slot, worker.age) && !board.take_ticket(slot, worker.age, most) {
             return;
         }
         log!(self.log, Info, TARGET, "Worker ({}) has reached max_lifetime", worker.body);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::arbiter::Arbiter;
 use super::board::{Board, WorkerSlot};
 use super::control::StopMode;
+use super::pool::OfPool;
 use super::roll::Generation;
 use super::settings::TARGET;
 use super::spawn::Line;
@@ -150,7 +151,7 @@ impl<'a> WorkerContext<'a> {
     pub fn leave_permit(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let Ticket { board, slot, age, most } = self.ticket.clone();
         move || {
-            let may = board.take_ticket(age, most);
+            let may = board.take_ticket(slot, age, most);
             if may {
                 board[slot].set_stopping();
             }
@@ -267,6 +268,7 @@ pub(super) fn live(
         return 0;
     }
     let lifeline = arbiter.leave(generation);
+    let of = OfPool(generation.pool());
     let most = generation.settings.max_recycling;
     let ticket = Ticket { board: Arc::clone(&arbiter.board), slot, age, most };
     let around = Surroundings {
@@ -287,9 +289,9 @@ pub(super) fn live(
     };
     // The host's mask, but not against the signals that a worker lives by.
     mask.clone().without(&[SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGABRT]).restore();
-    log!(generation.log, Info, TARGET, "Booting worker with pid: {}", context.pid);
+    log!(generation.log, Info, TARGET, "Booting worker with pid: {}{of}", context.pid);
     let status = (generation.main)(&context);
-    log!(generation.log, Info, TARGET, "Worker exiting (pid: {})", context.pid);
+    log!(generation.log, Info, TARGET, "Worker exiting (pid: {}{of})", context.pid);
     // The process ends here.  A signal that comes while what was prepared is undone must not have
     // its default effect.
     let _held = SignalMask::block_all();

@@ -54,6 +54,11 @@ impl<'a> Octets<'a> {
         self.data.is_null()
     }
 
+    /// Whether it says that there are octets, and not where.
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.data.is_null() && self.len > 0
+    }
+
     /// The same octets under another lifetime.
     ///
     /// # Safety

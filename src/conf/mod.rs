@@ -3,6 +3,7 @@
 pub mod listener;
 pub mod options;
 pub mod output;
+pub mod pool;
 pub mod settings;
 pub mod trust;
 pub(crate) mod value;

@@ -1,5 +1,6 @@
 //! The settings of a server: one typed field for each option of the table.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +105,9 @@ pub struct Settings {
     pub stats_path: String,
     pub stats_only: bool,
     pub slow_request: Duration,
+    pub control_socket: PathBuf,
+    /// The numbers of the options that were set, in whatever way.
+    pub(super) said: BTreeSet<u32>,
 }
 
 impl Default for Settings {
@@ -169,6 +173,8 @@ impl Default for Settings {
             stats_path: String::new(),
             stats_only: false,
             slow_request: Duration::ZERO,
+            control_socket: PathBuf::new(),
+            said: BTreeSet::new(),
         };
         for option in options().iter().filter(|option| !option.is_list()) {
             let done = option.set(&mut settings, option.preset());
@@ -183,13 +189,18 @@ impl Settings {
     /// (the message names the nearest option), `Kind::Invalid` (it says what is accepted),
     /// `Kind::Unsupported` (known, and not in this version).
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        by_name(name)?.set(self, value)
+        let option = by_name(name)?;
+        option.set(self, value)?;
+        self.said.insert(option.id());
+        Ok(())
     }
 
     /// Set an option by number: truth as 0 or 1, durations in milliseconds, sizes in octets,
     /// choices by their number.  Errors as `set`.
     pub fn set_id(&mut self, id: u32, value: i64) -> Result<()> {
-        by_id(id)?.set_int(self, value)
+        by_id(id)?.set_int(self, value)?;
+        self.said.insert(id);
+        Ok(())
     }
 
     /// The value of an option, as `set` takes it.  `Kind::Unknown`: no such option.
@@ -206,14 +217,19 @@ impl Settings {
     /// What `gw_serve` takes for granted and an embedded library does not: signals are handled,
     /// errors are logged to standard error, systemd is heeded, and something is listened on.
     pub fn serve_presets(&mut self) {
-        self.signals.get_or_insert(true);
-        self.errorlog.get_or_insert(Output::Standard);
-        self.systemd.get_or_insert(true);
+        self.process_presets();
         self.activate();
         if self.listeners.is_empty() {
             let host = Host::V4(Ipv4Addr::LOCALHOST);
             self.listeners.push(Listener::new(Address::Tcp { host, port: 8000 }));
         }
+    }
+
+    /// The same, but for where it listens.
+    pub fn process_presets(&mut self) {
+        self.signals.get_or_insert(true);
+        self.errorlog.get_or_insert(Output::Standard);
+        self.systemd.get_or_insert(true);
     }
 
     /// Without an address of its own the server listens on the sockets that systemd has passed to
@@ -233,6 +249,7 @@ impl Settings {
             ("umask", self.umask.is_some()),
             ("systemd", self.systemd == Some(true)),
             ("reap_orphans", self.reap_orphans),
+            ("control_socket", !self.control_socket.as_os_str().is_empty()),
         ];
         set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
     }
@@ -337,6 +354,12 @@ impl Settings {
         }
         for (n, listener) in self.listeners.iter().enumerate() {
             self.check_listener(n, listener, &mut report);
+        }
+        let control = &self.control_socket;
+        let is_there =
+            |it: &Listener| matches!(&it.address, Address::Unix(path) if path == control);
+        if self.listeners.iter().any(is_there) {
+            report(format!("control_socket = {}: a listener is there (bind)", control.display()));
         }
         let identity = self.identity().and_then(|who| who.map_or(Ok(()), |who| who.check()));
         problems.extend(identity.err());

@@ -6,9 +6,10 @@ use std::ffi::{c_char, c_void};
 use super::body::put_first;
 use super::guard::{bytes, cstr, fill, grown, guard, guard_with, reference};
 use super::layer;
+use super::lint;
 use super::result::{GW_ERR_APP, GW_OK, gw_error, gw_result};
 use crate::apps;
-use crate::apps::middleware::middleware;
+use crate::apps::middleware::{Ready, middleware};
 use crate::base::error::{Error, Kind};
 use crate::base::log::Level;
 use crate::base::octets::{Chunk, OwnedChunk};
@@ -91,7 +92,8 @@ pub unsafe extern "C" fn gw_fail(
 /// [any] A ready-made application by its name, made as `args` say ("key=value ...", may be NULL), for
 /// gw_config_app or any other use: whoever has it calls its `drop` once.  "static": the files of a
 /// directory, root=/srv/www (a path without white space); "cgi": its CGI scripts, root=/srv/scripts;
-/// "redirect": to=https://example.org keep=path,query; "health": 200, or 503 when the server stops.
+/// "redirect": to=https://example.org keep=path,query; "health": 200, or 503 when the server stops;
+/// "forward": HTTP to others, to=http://127.0.0.1:9001,http://127.0.0.1:9002, for development and tests.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_app_builtin(
     name: *const c_char,
@@ -116,7 +118,8 @@ pub unsafe extern "C" fn gw_app_builtin(
 
 /// [any] Ready-made middleware, a gw_middleware_fn: `ctx` is a string, its name and "key=value ...", for
 /// gw_config_use(cfg, gw_middleware_builtin, "access allow=10.0.0.0/8", NULL, err).  "access": allow= and
-/// deny= by network; "request_id": X-Request-ID; "sendfile": X-Sendfile and X-Accel-Redirect, root=/srv/files.
+/// deny= by network; "request_id": X-Request-ID; "sendfile": X-Sendfile and X-Accel-Redirect, root=/srv/files;
+/// "lint": each breach of this convention in the error log, by its name, and with fatal=1 as a 500.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_middleware_builtin(
     ctx: *mut c_void,
@@ -131,7 +134,10 @@ pub unsafe extern "C" fn gw_middleware_builtin(
         // SAFETY: the rules page.
         let mut frame = unsafe { grown(outer, "outer") }?;
         (frame.flags, frame.name) = (wrapped.flags, wrapped.name);
-        layer::around(middleware(spec)?, inner, &mut frame);
+        match middleware(spec)? {
+            Ready::Layer(middleware) => layer::around(middleware, inner, &mut frame),
+            Ready::Lint(lint) => lint::around(lint, inner, &mut frame),
+        }
         // SAFETY: as above.
         unsafe { fill(outer, &frame, "outer") }
     };

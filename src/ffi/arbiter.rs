@@ -1,12 +1,13 @@
 //! The arbiter: supervised workers as a call, or as an object.
 
+use std::ffi::c_char;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::config::gw_config;
-use super::guard::{fill, guard, guard_with, out, quietly};
+use super::guard::{cstr, fill, guard, guard_with, out, quietly};
 use super::listener::{self, gw_listener_info};
 use super::object::{Exclusive, borrow, give, handle, take};
 use super::requests::{Rows, gw_request_info};
@@ -40,12 +41,12 @@ pub unsafe extern "C" fn gw_serve(cfg: *mut gw_config, err: *mut gw_error) -> gw
         // SAFETY: the rules page.
         let (config, _) = unsafe { take(cfg) }?;
         let mut config = config.into_inner();
-        serve::heed(config.settings_mut());
+        serve::heed(&mut config);
         let is_inline = config.settings().worker_model == WorkerModel::Inline;
         if arbiter::is_started() || is_inline || serve::is_one_request() {
             return serve::serve(config);
         }
-        config.settings_mut().serve_presets();
+        config.serve_presets();
         // Also after a panic.
         struct Freed(*mut gw_arbiter);
         impl Drop for Freed {
@@ -236,6 +237,22 @@ pub unsafe extern "C" fn gw_arbiter_scale(a: *mut gw_arbiter, workers: u32) -> g
     guard(|| {
         // SAFETY: the rules page.
         unsafe { borrow(a) }?.control.scale(workers)
+    })
+}
+
+/// [any] The same for one pool; gw_arbiter_scale, TTIN and TTOU are about the first: "main", or the first
+/// of gw_config_pool.  All pools together have 1024 workers at most, and what is more is not started.
+/// GW_ERR_NOT_FOUND: there is no such pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_arbiter_scale_pool(
+    a: *mut gw_arbiter,
+    pool: *const c_char,
+    workers: u32,
+) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        let (arbiter, pool) = unsafe { (borrow(a)?, cstr(pool, "pool")?) };
+        arbiter.control.scale_pool(pool, workers)
     })
 }
 

@@ -372,6 +372,34 @@ unsafe fn listener_of(raw: &gw_listener) -> Result<Listener> {
     Ok(listener)
 }
 
+/// [one] Workers of their own for `pool`, watched by the same arbiter: with their applications,
+/// middleware, listeners, hooks, and options.  Takes pool.  An option that it does not set is as cfg has
+/// it when an arbiter is made; the log, too.  Options and hooks of the whole process, and pools of its
+/// own, are a problem that gw_config_check tells.  What cfg has itself is the pool "main"; with pools it
+/// may have no application, and then has no workers.  GW_ERR_INVALID: another pool is called so, or a
+/// name is not 1 to 32 letters, digits, '_', '-' or '.'.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_config_pool(
+    cfg: *mut gw_config,
+    name: *const c_char,
+    pool: *mut gw_config,
+    err: *mut gw_error,
+) -> gw_result {
+    let set = || {
+        if cfg == pool {
+            let text = "pool: a configuration cannot be a pool of itself";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        // SAFETY: the rules page.
+        let (pool, _) = unsafe { take(pool) }?;
+        // SAFETY: the rules page.
+        let (cfg, name) = unsafe { (borrow_anywhere(cfg)?, cstr(name, "name")?) };
+        cfg.enter()?.pool(name, pool.into_inner()).map(drop)
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, set) }
+}
+
 /// [one] Every problem that gw_serve would find with this configuration, with its presets: a report
 /// for each, which is the call's.  Nothing is started and nothing stays: a module is tried, and
 /// middleware called, in a process of their own, unless this one has threads; an address is bound

@@ -8,6 +8,7 @@ use super::result::{GW_EOF, GW_OK, gw_result};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::Environ;
+use crate::gateway::watcher::Misuse;
 
 /// A variable by its CGI or WSGI name: "HTTP_HOST", "REMOTE_ADDR", "wsgi.url_scheme".
 /// GW_ERR_NOT_FOUND: the request has none.
@@ -99,7 +100,9 @@ pub unsafe extern "C" fn gw_environ_set(
         let text = unsafe { bytes(value.cast(), value_len, "value") }?;
         let text = if value.is_null() { None } else { Some(text) };
         // SAFETY: not NULL (`name_in`).
-        if unsafe { &*derived }.is_the_request_s()? {
+        let env = unsafe { &*derived };
+        if env.is_the_request_s()? {
+            env.exchange()?.misused(Misuse::EnvironChanged);
             return Err(Error::new(
                 Kind::State,
                 "only an environ from gw_environ_derive can be changed",

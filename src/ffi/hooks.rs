@@ -67,6 +67,8 @@ pub struct gw_worker {
     pub exit_status: i32,
     /// in child_exit: GW_CAUSE_*
     pub cause: u32,
+    /// "main", or its name as gw_config_pool has it; valid as the whole is
+    pub pool: *const c_char,
 }
 
 /// for reasons of its own, or somebody else's: exit_status says which
@@ -198,6 +200,7 @@ pub(super) unsafe fn hooks_of(hooks: *const gw_hooks) -> Result<Hooks> {
     newer.map_or(Ok(()), Err)?;
     let mut cfg = Config::new();
     set(&mut cfg, &hooks, &context);
+    cfg.hooks_mut().kept.push(context);
     Ok(cfg.into_hooks())
 }
 
@@ -333,6 +336,7 @@ fn worker_of(worker: &Worker) -> gw_worker {
         server: server_of(worker),
         exit_status: worker.exit_status,
         cause: worker.cause,
+        pool: worker.pool.as_c().as_ptr(),
     }
 }
 

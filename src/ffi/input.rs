@@ -7,6 +7,7 @@ use super::result::{GW_AGAIN, GW_EOF, GW_OK, gw_result};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::octets::Octets;
 use crate::gateway::abi::{Environ, NOWAIT};
+use crate::gateway::watcher::Misuse;
 
 /// [req] GW_OK with 1..cap octets, GW_EOF (*n = 0), GW_AGAIN (GW_NOWAIT only), or an error, which
 /// stays: a body cut short is GW_ERR_CLOSED, never GW_EOF.  Without GW_NOWAIT on a thread that must
@@ -71,15 +72,23 @@ unsafe fn read_with(
     read: impl FnOnce(&Environ, &mut [u8]) -> Result<Option<usize>>,
 ) -> Result<gw_result> {
     // SAFETY: the caller's promise.
-    let (env, buf) = unsafe { (reference(env, "env")?, buffer(buf, cap, "buf")?) };
-    // SAFETY: the caller's promise.
-    let n = unsafe { out(n, "n") }?;
-    if buf.is_empty() {
-        return Err(Error::new(Kind::Invalid, "cap is 0"));
-    }
-    if flags & !NOWAIT != 0 {
-        return Err(Error::new(Kind::Invalid, "only GW_NOWAIT is known"));
-    }
+    let env = unsafe { reference(env, "env") }?;
+    let arguments = || {
+        // SAFETY: the caller's promise.
+        let (buf, n) = unsafe { (buffer(buf, cap, "buf")?, out(n, "n")?) };
+        if buf.is_empty() {
+            return Err(Error::new(Kind::Invalid, "cap is 0"));
+        }
+        if flags & !NOWAIT != 0 {
+            return Err(Error::new(Kind::Invalid, "only GW_NOWAIT is known"));
+        }
+        Ok((buf, n))
+    };
+    let (buf, n) = arguments().inspect_err(|_| {
+        if let Ok(x) = env.exchange() {
+            x.misused(Misuse::ReadArguments);
+        }
+    })?;
     let got = read(env, buf)?;
     Ok(match got {
         None => GW_AGAIN,

@@ -5,6 +5,7 @@ use std::mem::transmute;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::exports::{EXPORTS, Export};
 use super::guard::known;
 use super::hooks::{gw_hooks, hooks_of};
 use super::result::{GW_OK, gw_error, gw_result};
@@ -163,9 +164,10 @@ unsafe fn ask(library: &Library, path: &CStr, args: &CStr) -> Result<Loaded> {
         let text = "it exports no gw_module_init: see GW_MODULE_DECLARE in gateway.h";
         Error::new(Kind::Unknown, text)
     })?;
-    if !library.shares(c"gw_abi") {
+    let takes = |it: &Export| library.takes(it.name, it.address);
+    if !library.shares(c"gw_abi") || !EXPORTS.iter().all(takes) {
         let text = "it uses another copy of libgateway than this program, which has a static one: \
-                    link the program with -lgateway, the shared one";
+                    link the program with -rdynamic, or with -lgateway";
         return Err(Error::new(Kind::Abi, text));
     }
     let told = gw_module_args {

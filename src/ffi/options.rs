@@ -128,6 +128,8 @@ pub const GW_OPT_STATS_PATH: u32 = 82;
 pub const GW_OPT_STATS_ONLY: u32 = 83;
 /// ms
 pub const GW_OPT_SLOW_REQUEST: u32 = 84;
+/// by name only
+pub const GW_OPT_CONTROL_SOCKET: u32 = 90;
 
 /// this thread, this process
 pub const GW_MODEL_INLINE: u32 = 0;

@@ -275,6 +275,40 @@ impl Environ {
         unsafe { std::ptr::read(self) }
     }
 
+    /// Whether the members are those of `other`: the same texts at the same places.
+    pub(crate) fn is_as(&self, other: &Environ) -> bool {
+        let texts = |env: &Environ| {
+            [
+                env.request_method,
+                env.script_name,
+                env.path_info,
+                env.query_string,
+                env.request_uri,
+                env.content_type,
+                env.server_name,
+                env.server_port,
+                env.server_protocol,
+                env.remote_addr,
+                env.remote_port,
+                env.url_scheme,
+            ]
+            .map(|text| text.as_slice().as_ptr_range())
+        };
+        let numbers = |env: &Environ| {
+            let counts = (env.header_count, env.var_count);
+            (env.size, env.flags, env.content_length, env.headers, env.vars, counts, env.r#impl)
+        };
+        let input = |env: &Environ| (env.input.read.map(|it| it as usize), env.input.ctx);
+        texts(self) == texts(other)
+            && numbers(self) == numbers(other)
+            && input(self) == input(other)
+    }
+
+    /// Whether it says to be as large as this library's are.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.size == Environ::EMPTY.size
+    }
+
     /// A line in the error log about this request (wsgi.errors).
     pub fn log(&self, level: Level, text: &[u8]) {
         if let Ok(x) = self.exchange() {
@@ -416,6 +450,16 @@ impl<'a> Response<'a> {
             self.reason = Octets::new(reason);
         }
         self
+    }
+
+    /// Whether there is something in the reserved pointer.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.more.is_null()
+    }
+
+    /// Whether it says that there are fields, and not where.
+    pub(crate) fn lacks_headers(&self) -> bool {
+        self.headers.is_null() && self.header_count > 0
     }
 
     /// The header fields.

@@ -7,6 +7,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Callback, Level, Logger, log};
 use crate::conf::Quoted;
 use crate::conf::listener::Listener;
+use crate::conf::pool;
 use crate::conf::settings::Settings;
 
 use super::abi::AppFrame;
@@ -85,7 +86,8 @@ pub struct Config {
     mounts: Vec<Mount>,
     middleware: Layers,
     hooks: Hooks,
-    log: Option<(Level, Callback)>,
+    log: Option<(Level, Arc<Callback>)>,
+    pools: Vec<(Arc<str>, Config)>,
 }
 
 /// What a configuration comes to.
@@ -332,7 +334,7 @@ impl Config {
 
     /// Log records up to `level` go to `callback`, on any thread.
     pub fn log(&mut self, level: Level, callback: Callback) -> &mut Self {
-        self.log = Some((level, callback));
+        self.log = Some((level, Arc::new(callback)));
         self
     }
 
@@ -415,7 +417,9 @@ impl Config {
         Parts {
             settings: self.settings,
             app: Unstacked { mounts: self.mounts, middleware: self.middleware, hooks: self.hooks },
-            log: self.log.map(|(level, callback)| HostLog(level, callback)),
+            log: self
+                .log
+                .map(|(level, callback)| HostLog(level, Box::new(move |record| callback(record)))),
         }
     }
 }
@@ -427,6 +431,73 @@ impl fmt::Debug for Config {
             .field("mounts", &self.mounts)
             .field("middleware", &self.middleware.len())
             .field("hooks", &self.hooks)
+            .field("pools", &self.pools)
             .finish_non_exhaustive()
+    }
+}
+
+/// Pools: more workers than those of this application, each group with a configuration of its own.
+impl Config {
+    /// Workers of their own for `pool`: its applications, middleware, listeners, hooks and options.  What
+    /// it does not say of the options is as it is here when a server is made; its log, too.
+    ///
+    /// # Errors
+    /// `Kind::Invalid`: the name is malformed, or another pool has it.
+    pub fn pool(&mut self, name: &str, pool: Config) -> Result<&mut Self> {
+        pool::check_name(name)?;
+        if self.pools.iter().any(|(other, _)| **other == *name) {
+            return Err(Error::new(Kind::Invalid, format!("pool {name}: there is one already")));
+        }
+        self.pools.push((name.into(), pool));
+        Ok(self)
+    }
+
+    /// Whether there are pools.
+    pub fn has_pools(&self) -> bool {
+        !self.pools.is_empty()
+    }
+
+    /// Whether there is nothing to serve but what pools have.
+    pub fn has_only_pools(&self) -> bool {
+        self.has_pools() && !self.has_app() && self.hooks.worker_init.is_none()
+    }
+
+    /// The pools.
+    pub fn pools_mut(&mut self) -> &mut [(Arc<str>, Config)] {
+        &mut self.pools
+    }
+
+    /// What [`Settings::serve_presets`] does, where there is something to serve.
+    pub fn serve_presets(&mut self) {
+        match self.has_only_pools() {
+            true => self.settings.process_presets(),
+            false => self.settings.serve_presets(),
+        }
+    }
+
+    /// What [`Settings::activate`] does, as above.
+    pub fn activate(&mut self) {
+        if !self.has_only_pools() {
+            self.settings.activate();
+        }
+    }
+
+    /// Takes the pools out, each with all its options: what it does not say is as it is here.
+    pub fn take_pools(&mut self) -> Vec<(Arc<str>, Config)> {
+        let mut pools = std::mem::take(&mut self.pools);
+        for (_, pool) in &mut pools {
+            pool.settings = pool.settings.within(&self.settings);
+            if pool.log.is_none() {
+                pool.log.clone_from(&self.log);
+            }
+        }
+        // A page shows all workers, whoever has it.
+        if pools.iter().any(|(_, pool)| pool.settings.has_pages() || self.settings.has_pages()) {
+            for (_, pool) in &mut pools {
+                pool.settings.timings.get_or_insert(true);
+            }
+            self.settings.timings.get_or_insert(true);
+        }
+        pools
     }
 }

@@ -28,6 +28,7 @@ use super::abi::{Environ, EnvironPtr, Response};
 use super::exchange::Written;
 use super::head::Head;
 use super::input::{Read, RequestBody};
+use super::watcher::{Misuse, Watcher};
 
 /// A chunk up to this size is copied behind the others rather than put into memory of its own.
 const COPY: u64 = 4 * 1024;
@@ -144,6 +145,7 @@ pub struct Shared {
     env: EnvironPtr,
     /// Octets that wait for the client before a writer is refused.
     limit: u64,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 /// What a new handle begins with.
@@ -156,6 +158,7 @@ pub(super) struct Beginning {
     /// start_response was called, and octets were written behind it.
     pub(super) started: bool,
     pub(super) committed: bool,
+    pub(super) watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Shared {
@@ -190,6 +193,7 @@ impl Shared {
             mailbox: begin.mailbox,
             env: begin.env,
             limit: begin.limit,
+            watcher: begin.watcher,
         }
     }
 
@@ -209,6 +213,10 @@ impl Shared {
 
     /// start_response.  A status of 1xx is sent at once and is not the head.
     pub fn start(&self, head: &Response<'_>) -> Result<()> {
+        if let Some(watcher) = &self.watcher {
+            drop(self.answers()?);
+            watcher.starts(head);
+        }
         let mut state = self.answers()?;
         if (100..200).contains(&head.status) {
             if head.status == 101 {
@@ -227,6 +235,18 @@ impl Shared {
     /// A piece of the answer's body.  Memory without release is copied; a release function may run
     /// in any thread.
     pub fn write(&self, chunk: OwnedChunk) -> Result<Written> {
+        let Some(watcher) = &self.watcher else { return self.take_chunk(chunk) };
+        drop(self.answers()?);
+        watcher.writes(chunk.as_raw());
+        let len = chunk.len();
+        self.take_chunk(chunk).inspect(|written| {
+            if matches!(written, Written::Taken) {
+                watcher.wrote(len);
+            }
+        })
+    }
+
+    fn take_chunk(&self, chunk: OwnedChunk) -> Result<Written> {
         // Wherever this returns, the chunk goes after the lock: a release function may come back here.
         let mut state = self.answers()?;
         check(&chunk)?;
@@ -294,7 +314,13 @@ impl Shared {
     }
 
     /// The answer is complete (0), or failed (a code of an error).  Gives the handle up.
-    pub(crate) fn end(&self, outcome: i32) -> Result<GivenUp> {
+    pub(crate) fn end(&self, mut outcome: i32) -> Result<GivenUp> {
+        if let Some(watcher) = &self.watcher {
+            drop(self.open()?);
+            if self.mode() != Mode::Iterating {
+                outcome = watcher.ends(outcome);
+            }
+        }
         let state = self.open()?;
         if outcome > 0 {
             let text = format!("end: {outcome} is neither 0 nor an error");
@@ -317,6 +343,18 @@ impl Shared {
     /// A whole answer: the head, the chunks, the end.  Gives the handle up, and releases the chunks,
     /// also when it returns an error, which the client sees as a 500 (or as a cut).
     pub(crate) fn reply(&self, head: &Response<'_>, chunks: Vec<OwnedChunk>) -> Result<GivenUp> {
+        if let Some(watcher) = &self.watcher
+            && self.answers().map(drop).is_ok()
+        {
+            watcher.starts(head);
+            for chunk in &chunks {
+                watcher.writes(chunk.as_raw());
+                watcher.wrote(chunk.len());
+            }
+            if watcher.ends(0) != 0 {
+                return self.refuse(Error::new(Kind::App, "reply: refused by lint"));
+            }
+        }
         let mut state = self.open()?;
         let sound = self.is_answer().and_then(|()| chunks.iter().try_for_each(check));
         if let Err(error) = sound.and_then(|()| state.start(head)) {
@@ -363,6 +401,8 @@ impl Shared {
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state.lock();
         if state.ended {
+            drop(state);
+            self.misused(Misuse::HandleAfterEnd);
             return Err(Error::new(Kind::State, "this handle was given up"));
         }
         Ok(state)
@@ -371,8 +411,19 @@ impl Shared {
     /// The same for what only a handle may do that the answer comes through.
     fn answers(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
-        self.is_answer()?;
+        if let Err(error) = self.is_answer() {
+            drop(state);
+            self.misused(Misuse::HandleAfterBody);
+            return Err(error);
+        }
         Ok(state)
+    }
+
+    #[cold]
+    fn misused(&self, misuse: Misuse) {
+        if let Some(watcher) = &self.watcher {
+            watcher.misuses(misuse);
+        }
     }
 
     fn is_answer(&self) -> Result<()> {

@@ -35,6 +35,7 @@ use super::head::Head;
 use super::input::{InputRef, RequestBody};
 use super::mounts::{Apps, Found};
 use super::service::Service;
+use super::watcher::Watcher;
 use pieces::Rest;
 
 /// A chunk up to this size is copied behind the head: cheaper than another slice of a send.
@@ -200,6 +201,8 @@ pub struct Exchange {
     expired: Cell<bool>,
     /// The answer is our page about an error.
     excuses: Cell<bool>,
+    /// Who is told how the application keeps the convention.
+    watcher: RefCell<Option<Arc<dyn Watcher>>>,
     /// Scratch.
     batch: RefCell<Batch>,
 }
@@ -243,6 +246,7 @@ impl Exchange {
             called: Cell::new(false),
             expired: Cell::new(false),
             excuses: Cell::new(false),
+            watcher: RefCell::default(),
             batch: RefCell::default(),
         }
     }
@@ -644,6 +648,7 @@ impl Exchange {
         self.expired.set(false);
         self.excuses.set(false);
         self.idle.set(false);
+        *self.watcher.get_mut() = None;
         self.phase.set(Phase::Idle);
     }
 }

@@ -333,7 +333,7 @@ pub fn fields_of(block: &[u8]) -> Result<Vec<Pair<'_>>> {
 }
 
 /// PEP 3333: "Other HTTP Features".
-fn is_hop_by_hop(name: &[u8]) -> bool {
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 9] = [
         b"connection",
         b"keep-alive",

@@ -9,6 +9,7 @@ mod stats;
 use super::counters::Counters;
 use super::flight::{Flights, Info, Which};
 use super::timing::{Histogram, Phases};
+use crate::sys::listen::Listening;
 use crate::wire::Limit;
 
 /// A server, as it is counted.
@@ -41,11 +42,22 @@ pub struct Queue {
     pub most: u64,
 }
 
+impl Queue {
+    /// The queue of this socket, if the system tells of it.
+    pub fn of(listening: &Listening) -> Option<Queue> {
+        let info = listening.info().ok().filter(|info| info.backlog > 0)?;
+        let (waiting, most) = (info.waiting.into(), info.backlog.into());
+        Some(Queue { listener: listening.local().to_owned(), waiting, most })
+    }
+}
+
 /// One worker, and what those before it in its place have counted.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// From 0.
     pub slot: usize,
+    /// The pool whose place it is; empty: there is one, and it needs no name.
+    pub pool: String,
     /// The worker's process; 0: it is a thread, or not there.
     pub pid: u32,
     /// How far the worker has come: `booting`, `ready`, `stopping`; none: there is none.
@@ -58,6 +70,8 @@ pub struct Place {
     pub spawns: u64,
     /// Of these, how many the arbiter has killed.
     pub kills: u64,
+    /// Why workers have ended here, and how many did.
+    pub ends: Vec<(&'static str, u64)>,
     /// Octets of memory that are resident; of a process.
     pub resident: u64,
     /// Whether it accepts connections.
@@ -243,8 +257,47 @@ impl Snapshot {
         }
     }
 
+    /// Forgets all but so many requests, which are the oldest; says how many those are that it forgets.
+    pub fn keep_oldest(&mut self, most: usize) -> usize {
+        let all = self.places.iter().flat_map(|place| &place.requests);
+        let mut ages: Vec<u64> = all.map(|info| info.age_ns).collect();
+        let Some(beyond) = ages.len().checked_sub(most + 1) else { return 0 };
+        let (_, youngest, _) = ages.select_nth_unstable(beyond);
+        let limit = *youngest;
+        let kept = |place: &mut Place| {
+            place.requests.retain(|info| info.age_ns > limit);
+            place.requests.len()
+        };
+        beyond + 1 + most - self.places.iter_mut().map(kept).sum::<usize>()
+    }
+
     /// The workers that there are.
     fn workers(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| !place.is_empty())
+    }
+
+    /// The pools by name, each with its places.
+    fn pools(&self) -> Vec<Pool<'_>> {
+        let mut pools: Vec<Pool<'_>> = Vec::new();
+        for place in &self.places {
+            match pools.iter_mut().find(|pool| pool.name == place.pool) {
+                Some(pool) => pool.places.push(place),
+                None => pools.push(Pool { name: &place.pool, places: vec![place] }),
+            }
+        }
+        pools
+    }
+}
+
+/// The places of one pool.
+struct Pool<'a> {
+    /// Empty: it is the only one.
+    name: &'a str,
+    places: Vec<&'a Place>,
+}
+
+impl Pool<'_> {
+    fn workers(&self) -> impl Iterator<Item = &&Place> {
         self.places.iter().filter(|place| !place.is_empty())
     }
 

@@ -16,3 +16,4 @@ pub mod mounts;
 mod read;
 pub mod service;
 pub mod timing;
+pub(crate) mod watcher;

@@ -189,7 +189,9 @@ fn name_of(host: &[u8]) -> &[u8] {
 #[derive(Debug)]
 pub struct Mounts<T> {
     /// What wins comes first.
-    all: Box<[(MountPoint, T)]>,
+    all: Vec<(MountPoint, T)>,
+    /// When each of them was named.
+    named: Vec<usize>,
     /// Whether a host matters.
     by_host: bool,
 }
@@ -204,10 +206,12 @@ pub struct Found {
 
 impl<T> Mounts<T> {
     /// These; no two are at one place.
-    pub fn new(mut all: Vec<(MountPoint, T)>) -> Self {
-        all.sort_by_key(|(point, _)| point.rank());
+    pub fn new(all: Vec<(MountPoint, T)>) -> Self {
+        let mut all: Vec<_> = all.into_iter().enumerate().collect();
+        all.sort_by_key(|(_, (point, _))| point.rank());
+        let (named, all): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         let by_host = all.iter().any(|(point, _)| point.hosts != Hosts::All);
-        Mounts { all: all.into(), by_host }
+        Mounts { all, named, by_host }
     }
 
     /// What a request for this decoded path is for.  `host` is asked for where it matters: what a Host
@@ -226,6 +230,15 @@ impl<T> Mounts<T> {
     /// All, in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &(MountPoint, T)> {
         self.all.iter()
+    }
+}
+
+/// They go as what was begun ends: the last one that was named goes first.
+impl<T> Drop for Mounts<T> {
+    fn drop(&mut self) {
+        let mut all: Vec<_> = self.named.drain(..).zip(self.all.drain(..)).collect();
+        all.sort_by_key(|(named, _)| Reverse(*named));
+        all.into_iter().for_each(drop);
     }
 }
 

@@ -85,6 +85,11 @@ impl Environ {
         }
     }
 
+    /// Whether it is read from the request itself, and no middleware stands in between.
+    pub(crate) fn reads_the_request(&self) -> bool {
+        self.exchange().is_ok_and(|x| is_own(&self.input, x))
+    }
+
     /// How many octets of the body are left to read, where all of it has come.
     pub(crate) fn left_to_read(&self) -> Option<u64> {
         let x = self.exchange().ok().filter(|x| is_own(&self.input, x))?;

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
 use crate::base::octets::{Octets, Pair};
+use crate::conf::pool::Name;
 
 use super::abi::Environ;
+use super::app::Kept;
 use super::counters::Counters;
 use super::flight::Info;
 use super::mounts::Apps;
@@ -104,6 +106,8 @@ pub struct Worker {
     pub exit_status: i32,
     /// Why, as the arbiter has it: `GW_CAUSE_*`.
     pub cause: u32,
+    /// The pool that it is of.
+    pub pool: Name,
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.
@@ -137,6 +141,26 @@ pub struct ArbiterHooks {
     pub pre_exec: Option<OnArbiter>,
 }
 
+impl ArbiterHooks {
+    /// The names of those that there are.
+    pub fn names(&self) -> Vec<&'static str> {
+        let all = [
+            ("on_starting", self.on_starting.is_some()),
+            ("when_ready", self.when_ready.is_some()),
+            ("pre_fork", self.pre_fork.is_some()),
+            ("spawned", self.spawned.is_some()),
+            ("worker_ready", self.worker_ready.is_some()),
+            ("child_exit", self.child_exit.is_some()),
+            ("nworkers_changed", self.nworkers_changed.is_some()),
+            ("on_reload", self.on_reload.is_some()),
+            ("reloaded", self.reloaded.is_some()),
+            ("on_exit", self.on_exit.is_some()),
+            ("pre_exec", self.pre_exec.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+}
+
 impl fmt::Debug for ArbiterHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArbiterHooks").finish_non_exhaustive()
@@ -162,6 +186,8 @@ pub struct Hooks {
     pub pre_request: Option<PreRequest>,
     /// After the request.
     pub access: Option<OnAccess>,
+    /// What hooks of modules are called with: it goes behind all hooks, and in this order.
+    pub kept: Vec<Kept>,
 }
 
 impl Hooks {
@@ -214,6 +240,8 @@ impl Hooks {
                 })),
                 (first, second) => first.or(second),
             },
+            // The last module's goes first.
+            kept: inner.kept.into_iter().chain(self.kept).collect(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! All that is wrong with a configuration, before anything is started: one list, for those who ask
 //! and for those who serve.
 
+mod pools;
+
 use super::entry::Entry;
 use super::presence::Presence;
 use super::{LEFT, Process};
@@ -32,16 +34,15 @@ pub(super) enum Scope {
     Reload,
 }
 
-/// Every problem.  `settings` are those of `config`, with what is taken for granted; `presence` is
-/// what the server shows of itself, or is to show.
+/// Every problem, also of pools.  `settings` are those of `config`, with what is taken for granted;
+/// `presence` is what the server shows of itself, or is to show.
 pub(super) fn problems(
     settings: &Settings,
     config: &mut Config,
     scope: Scope,
     presence: &Presence,
 ) -> Vec<Error> {
-    let mut problems = settings.check();
-    problems.extend(places(settings, config.has_log()));
+    let mut problems = plain(settings, config);
     // Both are its arbiter's, whose addresses are bound.
     let is_worker = scope == Scope::Whole && arbiter::is_started();
     if !is_worker {
@@ -49,7 +50,27 @@ pub(super) fn problems(
     }
     let is_second = scope == Scope::Whole && presence.is_second();
     let bound = matches!(scope, Scope::Reload | Scope::Start { is_second: true, .. });
-    if !(bound || is_worker || is_second) {
+    let binds = !(bound || is_worker || is_second);
+    if !config.has_only_pools() {
+        problems.extend(of_workers(settings, config, scope, binds));
+    }
+    if config.has_pools() {
+        problems.extend(pools::problems(settings, config, scope, binds));
+    }
+    problems
+}
+
+/// What is wrong with options, and with what they name.
+fn plain(settings: &Settings, config: &Config) -> Vec<Error> {
+    let mut problems = settings.check();
+    problems.extend(places(settings, config.has_log()));
+    problems
+}
+
+/// What keeps workers from serving.
+fn of_workers(settings: &Settings, config: &mut Config, scope: Scope, binds: bool) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if binds {
         problems.extend(settings.listeners.iter().filter_map(|one| bindable(settings, one).err()));
     }
     problems.extend(fits(settings, scope).err());

@@ -1,17 +1,20 @@
 //! A server without an arbiter: the calling thread is the only worker, and does itself what an arbiter
 //! would do for it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::check::{self, Scope};
+use super::control::Steered;
 use super::entry::Entry;
 use super::presence::{Presence, Status};
 use super::{Process, hooked};
-use crate::arbiter::{Event, Predecessor};
+use crate::arbiter::{Event, Predecessor, StopMode};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
+use crate::gateway::metrics::Snapshot;
 use crate::gateway::service::Worker;
 use crate::server::engine::{Engine, Stop};
 use crate::server::setup::{Draft, Setup};
@@ -55,8 +58,7 @@ pub(super) fn serve_inline(mut config: Config) -> Result<()> {
         let status = || Status { workers: 1, reloads: 0, requests: requests() };
         presence.tell(event, status, &setup.log);
     };
-    let tick_ms = presence.tick().as_millis() as i64;
-    let serve = || turn_here(&setup, engine, signals, tick_ms, &tell);
+    let serve = || turn_here(&setup, engine, signals, &presence, &tell);
     let served = hooked(&setup.stack.hooks, &worker, serve);
     tell(Event::Ended);
     served?
@@ -67,11 +69,14 @@ fn turn_here(
     setup: &Setup,
     mut engine: Engine,
     signals: Option<Signals>,
-    tick_ms: i64,
+    presence: &Presence,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<()> {
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;
+    }
+    if let Some(fd) = presence.control().fd() {
+        engine.watch(fd)?;
     }
     for listener in engine.listeners() {
         log!(setup.log, Info, "server", "Listening at: {}", listener.local());
@@ -81,9 +86,11 @@ fn turn_here(
         tell(Event::Stopping);
         engine.control().stop(how);
     };
-    let mut tick = Timer::every(tick_ms);
+    let mut tick = Timer::every(presence.tick().as_millis() as i64);
     let reaps = setup.settings.reap_orphans;
     let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
+    // What came before it was watched is there.
+    let mut control_ms = Some(0);
     let mut wait = 0;
     while let Some(next) = engine.turn(wait)? {
         wait = next;
@@ -93,7 +100,20 @@ fn turn_here(
         if orphans.is_due(&mut wait) {
             proc::reap_orphans(|_| false);
         }
-        if !engine.take_notice() {
+        let is_noticed = engine.take_notice();
+        if is_noticed || control_ms.is_some_and(|due| clock::monotonic_ms() >= due) {
+            let here = Here { setup, engine: &engine, told: Cell::default() };
+            control_ms = presence.control().turn(&here);
+            if let Some(how) = here.told.take() {
+                stop(&engine, how);
+                wait = 0;
+            }
+        }
+        if let Some(due) = control_ms {
+            let left = due.saturating_sub(clock::monotonic_ms()) as i64;
+            wait = if wait < 0 { left } else { left.min(wait) };
+        }
+        if !is_noticed {
             continue;
         }
         for signal in signals.iter().flat_map(Signals::take) {
@@ -107,6 +127,51 @@ fn turn_here(
         }
     }
     Ok(())
+}
+
+/// What the control socket asks of it.
+struct Here<'a> {
+    setup: &'a Setup,
+    engine: &'a Engine,
+    /// To be done when the socket is done with.
+    told: Cell<Option<Stop>>,
+}
+
+impl Steered for Here<'_> {
+    fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot()
+    }
+
+    fn workers(&self) -> u64 {
+        1
+    }
+
+    fn scaled(&self) -> u64 {
+        1
+    }
+
+    fn reload(&self) -> Result<()> {
+        Err(lacking("reload"))
+    }
+
+    fn stop(&self, how: StopMode) {
+        let quick = how != StopMode::Graceful;
+        self.told.set(Some(if quick { Stop::Quick } else { Stop::Graceful }));
+    }
+
+    fn scale(&self, _: i64, _: bool) -> Result<u32> {
+        Err(lacking("scale"))
+    }
+
+    fn reopen(&self) {
+        self.setup.reopen_logs();
+    }
+}
+
+fn lacking(what: &str) -> Error {
+    let text =
+        format!("{what}: worker_model = inline has one worker, and no arbiter to start others");
+    Error::new(Kind::Unsupported, text)
 }
 
 /// How often to look for children that are nobody's, also where SIGCHLD tells of them.

@@ -1,4 +1,5 @@
-//! What a server shows of itself on its host while it runs: a pid file, and words to systemd.
+//! What a server shows of itself on its host while it runs: a pid file, a control socket (`control`), and
+//! words to systemd.
 //!
 //! It hears what the arbiter tells of, and knows nothing else of it; a server without an arbiter
 //! says the same by itself.
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::control::Control;
 use crate::arbiter::Event;
 use crate::base::error::{Error, Result};
 use crate::base::log::{Logger, log};
@@ -27,10 +29,12 @@ const READY: &str = "Ready";
 /// What the log calls it.
 const TARGET: &str = "presence";
 
-/// A server's pid file and its line to the service manager, from when it listens until it has ended.
-#[derive(Debug, Default)]
+/// A server's pid file, its control socket and its line to the service manager, from when it listens
+/// until it has ended.
+#[derive(Default)]
 pub(crate) struct Presence {
     now: Mutex<Now>,
+    control: Control,
 }
 
 #[derive(Debug, Default)]
@@ -72,10 +76,22 @@ impl fmt::Display for Status {
     }
 }
 
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
 impl Presence {
     /// Of a server that is to take the place of another, or of one that is not.
     pub(crate) fn new(is_second: bool) -> Self {
-        Presence { now: Mutex::new(Now { is_second, ..Now::default() }) }
+        let now = Mutex::new(Now { is_second, ..Now::default() });
+        Presence { now, control: Control::new(is_second) }
+    }
+
+    /// The control socket, if there is one.
+    pub(super) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Whether there is another whose place it is to take.
@@ -94,7 +110,8 @@ impl Presence {
             Some(true) => Notifier::from_env().map(drop),
             _ => Ok(()),
         };
-        pidfile.err().into_iter().chain(notifier.err()).collect()
+        let control = self.control.check(settings);
+        pidfile.err().into_iter().chain(notifier.err()).chain(control.err()).collect()
     }
 
     /// Before anything is bound or started.
@@ -114,6 +131,7 @@ impl Presence {
     /// The addresses of a configuration are bound: of the first one, or of one that a reload goes to.
     /// An error leaves nothing behind.
     pub(crate) fn bound(&self, settings: &Settings) -> Result<()> {
+        self.control.bound(settings)?;
         let mut now = self.now.lock();
         if now.has_begun {
             now.next = Some(settings.pidfile.clone());
@@ -139,6 +157,7 @@ impl Presence {
 
     /// Tells the service manager what it has to know of this.
     pub(crate) fn tell(&self, event: Event<'_>, status: impl Fn() -> Status, log: &Logger) {
+        self.control.tell(&event, log);
         let mut now = self.now.lock();
         match event {
             Event::Ready => {

@@ -1,6 +1,6 @@
 //! What all workers of an arbiter have counted, seen from any of them.
 
-use crate::arbiter::{Board, State, WorkerSlot};
+use crate::arbiter::{Board, MAIN_POOL, State, WorkerSlot};
 use crate::gateway::counters::Counters;
 use crate::gateway::flight::Flights;
 use crate::gateway::metrics::{Place, Snapshot};
@@ -21,7 +21,11 @@ pub(super) fn snapshot(
     let places = places.map(|(n, (slot, counters))| {
         place(slot, Place::read(n, counters, flights, timed, now), now / 1_000_000)
     });
-    let places = places.collect();
+    let mut places: Vec<Place> = places.collect();
+    if places.iter().all(|place| place.pool == MAIN_POOL) {
+        // There is nothing to tell apart.
+        places.iter_mut().for_each(|place| place.pool.clear());
+    }
     let counted = board.tally();
     Snapshot {
         pid: counted.arbiter as u32,
@@ -51,6 +55,8 @@ fn place(slot: &WorkerSlot, counted: Place, now_ms: u64) -> Place {
         spawns: spawns.into(),
         kills: kills.into(),
         resident: if state.is_some() && pid > 0 { resident(pid).unwrap_or(0) } else { 0 },
+        pool: slot.pool_name(),
+        ends: slot.ends().to_vec(),
         accepts: state == Some("ready") && !slot.rests(),
         ..counted
     }

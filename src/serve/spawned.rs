@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::conf::listener::{Address, Listener, Protocol};
-use crate::conf::settings::{Settings, WorkerModel};
+use crate::conf::settings::WorkerModel;
+use crate::gateway::config::Config;
 use crate::sys::{notify, relay};
 
 /// Whether it was.  The specification asks whether getpeername says ENOTCONN, to tell such a program
@@ -17,7 +18,11 @@ pub(crate) fn is_spawned() -> bool {
 /// Listen there, unless something else was said.  Whoever starts such programs starts as many as are
 /// wanted, and stops them by their numbers: so the process serves by itself, unless it is told how
 /// many workers to have.
-pub(crate) fn heed(settings: &mut Settings) {
+pub(crate) fn heed(config: &mut Config) {
+    if config.has_only_pools() {
+        return;
+    }
+    let settings = config.settings_mut();
     let has_passed = settings.systemd != Some(false) && notify::has_passed();
     if !settings.listeners.is_empty() || has_passed || !is_spawned() {
         return;

@@ -21,7 +21,7 @@ use crate::base::slab::Slab;
 use crate::conf::listener::Protocol;
 use crate::gateway::counters::Counters;
 use crate::gateway::flight::Recorder;
-use crate::gateway::metrics::Snapshot;
+use crate::gateway::metrics::{Queue, Snapshot};
 use crate::run::pool::Pool;
 use crate::sys::listen::Listening;
 use crate::sys::poll::Poller;
@@ -272,6 +272,14 @@ impl Engine {
         if let Some(admission) = &mut self.core.admission {
             admission.report = Some(Box::new(report));
         }
+    }
+
+    /// What it has counted, and its requests: as pages show them where there is no arbiter.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = admission::alone(&self.core.context);
+        let queues = self.listeners.iter().filter_map(|listening| Queue::of(listening));
+        queues.for_each(|queue| snapshot.add_queue(queue));
+        snapshot
     }
 
     /// Whether a thread did not come back from a request whose time was over, since the last call: the

@@ -59,6 +59,12 @@ pub type Draft = Setup<Unstacked>;
 impl Draft {
     /// Check everything that can be checked without the application.
     pub fn draft(config: Config) -> Result<Self> {
+        if config.has_pools() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "pools are an arbiter's: use gw_serve with workers, or gw_arbiter_new",
+            ));
+        }
         let parts = config.into_parts();
         let settings = parts.settings;
         Error::all(settings.check())?;
@@ -175,6 +181,7 @@ impl<S> Setup<S> {
             None => (None, None),
         };
         Ok(How {
+            masked: false,
             backlog: self.settings.backlog_of(listener) as i32,
             reuse_port: listener.reuse_port,
             unix_mode: (listener.mode != 0).then_some(listener.mode),

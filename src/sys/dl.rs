@@ -29,6 +29,22 @@ impl Library {
         NonNull::new(unsafe { libc::dlsym(self.0.as_ptr(), name.as_ptr()) })
     }
 
+    /// Whether this object, if it uses something of this name, uses what is at `address` in the
+    /// program itself.  Always, where `address` is not in the program: then see [`Library::shares`].
+    pub fn takes(&self, name: &CStr, address: *const c_void) -> bool {
+        // SAFETY: an address of the program's, which every process has.
+        let program = unsafe { libc::getauxval(libc::AT_PHDR) } as *const c_void;
+        if base(address) != base(program) {
+            return true;
+        }
+        // SAFETY: a string.
+        let offered = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        match NonNull::new(offered).or_else(|| self.symbol(name)) {
+            Some(used) => used.as_ptr().cast_const() == address,
+            None => true,
+        }
+    }
+
     /// Whether this object, if it uses something of this name, uses that of the object that this
     /// code is in: not that of a second copy, which came as one of its dependencies.
     pub fn shares(&self, name: &CStr) -> bool {

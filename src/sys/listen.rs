@@ -294,6 +294,23 @@ impl Listening {
         self.file.as_ref().map(|file| (file.path.as_path(), file.device, file.inode))
     }
 
+    /// Gives the file of a unix socket another name, where the file of a socket on which nobody
+    /// listens is replaced.
+    ///
+    /// # Errors
+    /// Somebody listens there, or something else is there; then it has the name that it had.
+    pub fn rename(&mut self, to: &Path) -> Result<()> {
+        let action = format!("bind unix:{}", to.display());
+        let os = |error: io::Error| Error::os(&action, &error);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let (name, len) = unix_name(to)
+            .map_err(|reason| Error::new(Kind::Invalid, format!("{action}: {reason}")))?;
+        let to = std::path::absolute(to).map_err(os)?;
+        is_stale(&to, &name, len).and_then(|_| std::fs::rename(&file.path, &to)).map_err(os)?;
+        file.path = to;
+        Ok(())
+    }
+
     /// Whether the file of a unix socket is to stay when this is closed, since another process
     /// serves there.
     pub fn keep_file(&self, keep: bool) {
@@ -374,6 +391,8 @@ pub struct How {
     pub reuse_port: bool,
     /// As [`listen`] has it.
     pub unix_mode: Option<u32>,
+    /// The umask takes from that, too.
+    pub masked: bool,
     /// User and group of a unix socket's file.
     pub owner: (Option<u32>, Option<u32>),
     /// What an internet socket is told.
@@ -490,6 +509,8 @@ fn listen_unix(path: &Path, how: &How) -> Result<Listening> {
             .map_err(|error| Error::os(format_args!("{action}: owner"), &error))?;
     }
     if let Some(mode) = how.unix_mode {
+        // It was made with what the umask leaves.
+        let mode = if how.masked { mode & is.mode() } else { mode };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .map_err(|error| os(&error))?;
     }

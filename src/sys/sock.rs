@@ -392,6 +392,16 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
 }
 
+/// The user at the other end of a unix socket, when it connected (`SO_PEERCRED`, unix(7)).
+pub fn peer_user(fd: RawFd) -> io::Result<u32> {
+    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    let at = (&raw mut who).cast();
+    // SAFETY: `who` has the `len` octets that may be written.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, at, &mut len) })?;
+    Ok(who.uid)
+}
+
 /// Tells the peer that nothing more will come; what it sends can still be read.
 pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
     // SAFETY: no memory is involved.

@@ -124,6 +124,11 @@ impl Identity {
     }
 }
 
+/// The user that this process is, as files and sockets see it.
+pub fn own() -> u32 {
+    Uid::effective().as_raw()
+}
+
 /// What new files of this process are not to allow, from now on.
 pub fn set_umask(mask: u32) {
     stat::umask(stat::Mode::from_bits_truncate(mask));

@@ -266,7 +266,9 @@ gw_result gw_fail(const gw_environ *env, const char *text, size_t len);
    whoever has it calls its `drop` once. "static": the files of a directory,
    root=/srv/www (a path without white space); "cgi": its CGI scripts,
    root=/srv/scripts; "redirect": to=https://example.org keep=path,query;
-   "health": 200, or 503 when the server stops. */
+   "health": 200, or 503 when the server stops; "forward": HTTP to others,
+   to=http://127.0.0.1:9001,http://127.0.0.1:9002, for development and
+   tests. */
 gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
                          gw_error *err);
 
@@ -274,7 +276,8 @@ gw_result gw_app_builtin(const char *name, const char *args, gw_app *out,
    name and "key=value ...", for gw_config_use(cfg, gw_middleware_builtin,
    "access allow=10.0.0.0/8", NULL, err). "access": allow= and deny= by
    network; "request_id": X-Request-ID; "sendfile": X-Sendfile and
-   X-Accel-Redirect, root=/srv/files. */
+   X-Accel-Redirect, root=/srv/files; "lint": each breach of this convention
+   in the error log, by its name, and with fatal=1 as a 500. */
 gw_result gw_middleware_builtin(void *ctx, const gw_app *inner, gw_app *outer,
                                 gw_error *err);
 
@@ -539,6 +542,17 @@ typedef struct gw_listener {        /* where connections come from */
 gw_result gw_config_listen(gw_config *cfg, const gw_listener *listener,
                            gw_error *err);
 
+/* [one] Workers of their own for `pool`, watched by the same arbiter: with
+   their applications, middleware, listeners, hooks, and options.  Takes
+   pool.  An option that it does not set is as cfg has it when an arbiter is
+   made; the log, too.  Options and hooks of the whole process, and pools of
+   its own, are a problem that gw_config_check tells.  What cfg has itself
+   is the pool "main"; with pools it may have no application, and then has
+   no workers.  GW_ERR_INVALID: another pool is called so, or a name is not
+   1 to 32 letters, digits, '_', '-' or '.'. */
+gw_result gw_config_pool(gw_config *cfg, const char *name, gw_config *pool,
+                         gw_error *err);
+
 /* [one] Every problem that gw_serve would find with this configuration,
    with its presets: a report for each, which is the call's.  Nothing is
    started and nothing stays: a module is tried, and middleware called, in a
@@ -611,6 +625,7 @@ gw_result gw_config_check(const gw_config *cfg,
 #define GW_OPT_STATS_PATH               82  /* by name only */
 #define GW_OPT_STATS_ONLY               83  /* truth */
 #define GW_OPT_SLOW_REQUEST             84  /* ms */
+#define GW_OPT_CONTROL_SOCKET           90  /* by name only */
 
 #define GW_MODEL_INLINE  0          /* this thread, this process */
 #define GW_MODEL_THREADS 1          /* loops in threads of this process */
@@ -705,18 +720,20 @@ typedef struct gw_access {          /* one finished request */
 } gw_access;
 
 typedef struct gw_worker {          /* what hooks are told of a worker */
-    uint32_t   size;
-    int32_t    pid;                 /* 0 for a thread, and when inline */
-    uint32_t   slot;                /* its place, from 0; reused */
-    uint32_t   generation;          /* counts reloads */
-    gw_server *server;              /* For gw_server_take, _events, _stop,
+    uint32_t    size;
+    int32_t     pid;                /* 0 for a thread, and when inline */
+    uint32_t    slot;               /* its place, from 0; reused */
+    uint32_t    generation;         /* counts reloads */
+    gw_server  *server;             /* For gw_server_take, _events, _stop,
                                        _wake, _stats, until worker_exit has
                                        returned (in a forked worker: until
                                        its process ends).  NULL in the
                                        arbiter, post_fork and worker_abort. */
-    int32_t    exit_status;         /* in child_exit, as from waitpid; -1:
+    int32_t     exit_status;        /* in child_exit, as from waitpid; -1:
                                        somebody else has waited for it */
-    uint32_t   cause;               /* in child_exit: GW_CAUSE_* */
+    uint32_t    cause;              /* in child_exit: GW_CAUSE_* */
+    const char *pool;               /* "main", or its name as gw_config_pool
+                                       has it; valid as the whole is */
 } gw_worker;
 
 #define GW_CAUSE_OWN           0    /* for reasons of its own, or somebody
@@ -969,6 +986,13 @@ gw_result gw_arbiter_reload(gw_arbiter *a, gw_config *cfg);
 /* [sig] From now on there are to be so many workers, 1 to 1024: the oldest
    go first.  The hook nworkers_changed is told. */
 gw_result gw_arbiter_scale(gw_arbiter *a, uint32_t workers);
+
+/* [any] The same for one pool; gw_arbiter_scale, TTIN and TTOU are about
+   the first: "main", or the first of gw_config_pool.  All pools together
+   have 1024 workers at most, and what is more is not started.
+   GW_ERR_NOT_FOUND: there is no such pool. */
+gw_result gw_arbiter_scale_pool(gw_arbiter *a, const char *pool,
+                                uint32_t workers);
 
 /* [sig] What the signal does to an arbiter with the option `signals`: TERM
    a graceful stop, INT and QUIT a quick one, HUP a reload, TTIN one worker

@@ -142,7 +142,7 @@ AT(gw_access, env, 72);
 AT(gw_access, headers, 80);
 AT(gw_access, header_count, 88);
 
-SIZE(gw_worker, 32);
+SIZE(gw_worker, 40);
 AT(gw_worker, size, 0);
 AT(gw_worker, pid, 4);
 AT(gw_worker, slot, 8);
@@ -150,6 +150,7 @@ AT(gw_worker, generation, 12);
 AT(gw_worker, server, 16);
 AT(gw_worker, exit_status, 24);
 AT(gw_worker, cause, 28);
+AT(gw_worker, pool, 32);
 
 SIZE(gw_request_info, 424);
 AT(gw_request_info, size, 0);

@@ -457,7 +457,7 @@ ready_made(void)
     EXPECT(gw_app_builtin("cgi", NULL, &app, &err) == GW_ERR_INVALID);
     EXPECT(strstr(err.message, "root is missing") != NULL);
     EXPECT(gw_app_builtin("nothing", "", &app, &err) == GW_ERR_UNKNOWN);
-    EXPECT(gw_app_builtin("forward", "", &app, &err) == GW_ERR_UNSUPPORTED);
+    EXPECT(gw_app_builtin("forward", "", &app, &err) == GW_ERR_INVALID);
     EXPECT(gw_app_builtin("static", "", &app, &err) == GW_ERR_INVALID);
     app.size = 8;
     EXPECT(gw_app_builtin("cgi", "root=/", &app, NULL) == GW_ERR_INVALID);

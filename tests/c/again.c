@@ -25,7 +25,7 @@
  * open; /slow takes a moment.  `again whoami` says gw_is_worker.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -179,15 +179,6 @@ when_ready(void *ctx, gw_arbiter *a)
 }
 
 /* ---- the configuration ---- */
-
-static void
-need(gw_result rc, const gw_error *err)
-{
-    if (rc < 0) {
-        fprintf(stderr, "%s: %s\n", gw_result_name(rc), err->message);
-        exit(err->exit_status);
-    }
-}
 
 static void
 report(void *err, const gw_error *problem)

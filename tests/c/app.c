@@ -9,7 +9,7 @@
  * many octets the iterators have produced.
  */
 #define _POSIX_C_SOURCE 200809L
-#include <gateway.h>
+#include "app.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,44 +20,10 @@
 typedef gw_result handler(gw_environ *env, gw_start_response_fn start, void *sr,
                           gw_body *body);
 
-static const gw_pair     text_plain = { GW_LIT("Content-Type"),
-                                        GW_LIT("text/plain") };
-static const gw_response ok = { .status = 200, .headers = &text_plain,
-                                .header_count = 1 };
-
 static unsigned long long opened, closed, hung, dropped, released, produced;
 static const char        *file_path;
 
 /* ---- small helpers ---- */
-
-static long long
-number(gw_environ *env, const char *name, long long preset)
-{
-    gw_str value;
-
-    if (gw_environ_query(env, name, strlen(name), &value) < 0) {
-        return preset;
-    }
-    return strtoll(gw_environ_cstr(env, value), NULL, 10);
-}
-
-static gw_pair
-pair(const char *name, const char *value)
-{
-    gw_pair p = { { name, strlen(name) }, { value, strlen(value) } };
-
-    return p;
-}
-
-/* A short text as the whole answer. */
-static gw_result
-say(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body,
-    const char *text)
-{
-    gw_result rc = start(sr, &ok, NULL);
-
-    return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));
-}
 
 static void
 count_release(void *arg)
@@ -192,7 +158,7 @@ status(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     gw_result rc = start(sr, &head, NULL);
 
     if (rc < 0) {
-        return say(env, start, sr, body, gw_result_name(rc));
+        return reply_text(env, start, sr, body, gw_result_name(rc));
     }
     return gw_body_bytes(body, "a body\n", 7, NULL, NULL);
 }
@@ -282,7 +248,7 @@ refused(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     gw_response  head = ok;
 
     if (which >= sizeof bad / sizeof bad[0]) {
-        return say(env, start, sr, body, "no more");
+        return reply_text(env, start, sr, body, "no more");
     }
     head.headers = &bad[which];
     gw_result rc = start(sr, &head, NULL);
@@ -290,7 +256,7 @@ refused(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     if (number(env, "return", 0) && rc < 0) {
         return rc;
     }
-    return rc < 0 ? say(env, start, sr, body, gw_result_name(rc)) : GW_OK;
+    return rc < 0 ? reply_text(env, start, sr, body, gw_result_name(rc)) : GW_OK;
 }
 
 static gw_result
@@ -300,7 +266,7 @@ early(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     gw_response  hints = { .status = 103, .headers = &link, .header_count = 1 };
     gw_result    rc = start(sr, &hints, NULL);
 
-    return rc < 0 ? rc : say(env, start, sr, body, "after the hints\n");
+    return rc < 0 ? rc : reply_text(env, start, sr, body, "after the hints\n");
 }
 
 /* ---- reading ---- */
@@ -344,7 +310,7 @@ sum(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     rc = gw_read(env, buf, cap, 0, &n);
     snprintf(text, sizeof text, "%llu octets, sum %llu, then %d\n", count, total,
              (int) rc);
-    return say(env, start, sr, body, text);
+    return reply_text(env, start, sr, body, text);
 }
 
 /* The lines of the body in brackets. */
@@ -360,7 +326,7 @@ lines(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
                                   line);
     }
     text[used] = '\0';
-    return rc == GW_EOF ? say(env, start, sr, body, text) : rc;
+    return rc == GW_EOF ? reply_text(env, start, sr, body, text) : rc;
 }
 
 /* Each piece that is read is written at once: needs a thread that may block. */
@@ -389,7 +355,7 @@ one(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     size_t     n;
     gw_result  rc = gw_read(env, text, 1, 0, &n);
 
-    return rc < 0 ? rc : say(env, start, sr, body, text);
+    return rc < 0 ? rc : reply_text(env, start, sr, body, text);
 }
 
 /* ---- files ---- */
@@ -423,7 +389,7 @@ variable(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     }
     rc = gw_environ_get(env, name.data, name.len, &value);
     if (rc < 0) {
-        return say(env, start, sr, body, gw_result_name(rc));
+        return reply_text(env, start, sr, body, gw_result_name(rc));
     }
     rc = start(sr, &ok, NULL);
     return rc < 0 ? rc : gw_body_copy(env, body, value.data, value.len);
@@ -459,7 +425,7 @@ values(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
              (char *) gw_environ_at(env, &other), (int) changed.len,
              changed.data, (int) gw_environ_get(env, "REMOTE_USER", 11, &before),
              gw_environ_at(env, text) == NULL ? "none" : "some");
-    return say(env, start, sr, body, text);
+    return reply_text(env, start, sr, body, text);
 }
 
 static gw_result
@@ -470,7 +436,7 @@ counts(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
     snprintf(text, sizeof text,
              "opened %llu closed %llu hung %llu dropped %llu released %llu "
              "produced %llu", opened, closed, hung, dropped, released, produced);
-    return say(env, start, sr, body, text);
+    return reply_text(env, start, sr, body, text);
 }
 
 /* What is said of the worker. */
@@ -483,7 +449,7 @@ flags(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
              (env->flags & GW_ENV_RUN_ONCE) != 0,
              (env->flags & GW_ENV_MULTIPROCESS) != 0,
              (env->flags & GW_ENV_MULTITHREAD) != 0);
-    return say(env, start, sr, body, text);
+    return reply_text(env, start, sr, body, text);
 }
 
 /* ---- failures ---- */

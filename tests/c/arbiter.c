@@ -30,7 +30,8 @@
  * At the end it says what is different from before the arbiter was made.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
+#include "commands.h"
 
 #include "process.h"
 
@@ -259,15 +260,6 @@ worker_int(void *ctx, const gw_worker *w)
 
 /* ---- the configuration ---- */
 
-static void
-need(gw_result rc, const gw_error *err)
-{
-    if (rc < 0) {
-        fprintf(stderr, "%s: %s\n", gw_result_name(rc), err->message);
-        exit(err->exit_status);
-    }
-}
-
 static int  reaps, has_thread;
 
 static gw_config *
@@ -408,7 +400,7 @@ from_threads(void)
 }
 
 static void
-obey(const char *line)
+obey(char *line)
 {
     int  i, n = 0;
 
@@ -446,24 +438,6 @@ obey(const char *line)
         check(0, line);
     }
     atomic_fetch_add(&shared->obeyed, 1);
-}
-
-static void
-listen_to(int fd)
-{
-    static char    text[4096];
-    static size_t  len;
-    char          *end;
-    ssize_t        n = read(fd, text + len, sizeof text - len - 1);
-
-    len += n > 0 ? (size_t) n : 0;
-    text[len] = '\0';
-    while ((end = strchr(text, '\n')) != NULL) {
-        *end = '\0';
-        obey(text);
-        len -= (size_t) (end + 1 - text);
-        memmove(text, end + 1, len + 1);
-    }
 }
 
 /* ---- the end ---- */

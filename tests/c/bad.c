@@ -10,7 +10,7 @@
  * counted.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -25,21 +25,7 @@
 static atomic_ulong opened, closed, aborted;
 static char         block[256 * 1024];
 
-static const gw_pair     text_plain = { GW_LIT("Content-Type"),
-                                        GW_LIT("text/plain") };
-static const gw_response ok = { .status = 200, .headers = &text_plain,
-                                .header_count = 1 };
-
 /* ---- the application ---- */
-
-static gw_result
-say(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body,
-    const char *text)
-{
-    gw_result rc = start(sr, &ok, NULL);
-
-    return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));
-}
 
 static gw_result
 endless(void *ctx, gw_chunk *out)
@@ -126,15 +112,15 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
             return rc;
         }
         snprintf(text, sizeof text, "%zu", all.len);
-        return say(env, start, sr, body, text);
+        return reply_text(env, start, sr, body, text);
     }
     if (strcmp(path, "/counts") == 0) {
         snprintf(text, sizeof text, "opened %lu closed %lu aborted %lu",
                  atomic_load(&opened), atomic_load(&closed),
                  atomic_load(&aborted));
-        return say(env, start, sr, body, text);
+        return reply_text(env, start, sr, body, text);
     }
-    return say(env, start, sr, body, "hello");
+    return reply_text(env, start, sr, body, "hello");
 }
 
 /* ---- workers ---- */

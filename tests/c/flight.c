@@ -12,7 +12,8 @@
  *     stats               gw_arbiter_stats, on standard output
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
+#include "commands.h"
 
 #include <poll.h>
 #include <stdatomic.h>
@@ -216,15 +217,6 @@ child_exit(void *ctx, const gw_worker *w)
 
 /* ---- the arbiter ---- */
 
-static void
-need(gw_result rc, const gw_error *err)
-{
-    if (rc < 0) {
-        fprintf(stderr, "%s: %s\n", gw_result_name(rc), err->message);
-        exit(err->exit_status);
-    }
-}
-
 static gw_result
 worker_init(void *ctx, const gw_worker *w)
 {
@@ -321,24 +313,6 @@ obey(char *line)
                (int) s.request_timeouts, (int) s.unrecorded, (int) s.spawned,
                (int) s.killed, (int) s.app_errors, (int) s.status[5]);
         fflush(stdout);
-    }
-}
-
-static void
-listen_to(int fd)
-{
-    static char    text[4096];
-    static size_t  len;
-    char          *end;
-    ssize_t        n = read(fd, text + len, sizeof text - len - 1);
-
-    len += n > 0 ? (size_t) n : 0;
-    text[len] = '\0';
-    while ((end = strchr(text, '\n')) != NULL) {
-        *end = '\0';
-        obey(text);
-        len -= (size_t) (end + 1 - text);
-        memmove(text, end + 1, len + 1);
     }
 }
 

@@ -14,7 +14,7 @@
  * With -DMODULE it is a module, and knows which user has loaded it.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
 
 #include <grp.h>
 #include <stdio.h>
@@ -122,15 +122,6 @@ outer(void *ctx, const gw_app *inner, gw_app *made, gw_error *err)
     (void) ctx, (void) err;
     *made = *inner;
     return GW_OK;
-}
-
-static void
-need(gw_result rc, const gw_error *err)
-{
-    if (rc < 0) {
-        fprintf(stderr, "%s: %s\n", gw_result_name(rc), err->message);
-        exit(err->exit_status);
-    }
 }
 
 static gw_result

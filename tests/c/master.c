@@ -21,7 +21,8 @@
  * first line on and sends signals to all, as the runtime of a language does.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
+#include "commands.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -346,15 +347,6 @@ worker_abort(void *ctx, const gw_worker *w, const gw_request_info *culprit)
 
 /* ---- the configuration ---- */
 
-static void
-need(gw_result rc, const gw_error *err)
-{
-    if (rc < 0) {
-        fprintf(stderr, "%s: %s\n", gw_result_name(rc), err->message);
-        exit(err->exit_status);
-    }
-}
-
 /* Options of its own: name=TEXT, what it answers; app=loop; aborts=1. */
 static gw_config *
 configured(int n, char *const *options)
@@ -513,24 +505,6 @@ obey(char *line)
     } else {
         fprintf(stderr, "%s: what?\n", line);
         exit(2);
-    }
-}
-
-static void
-listen_to(int fd)
-{
-    static char    text[4096];
-    static size_t  len;
-    char          *end;
-    ssize_t        n = read(fd, text + len, sizeof text - len - 1);
-
-    len += n > 0 ? (size_t) n : 0;
-    text[len] = '\0';
-    while ((end = strchr(text, '\n')) != NULL) {
-        *end = '\0';
-        obey(text);
-        len -= (size_t) (end + 1 - text);
-        memmove(text, end + 1, len + 1);
     }
 }
 

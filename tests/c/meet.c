@@ -13,7 +13,7 @@
  *     /counts     how many are held, and have heard that their clients left
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -24,25 +24,11 @@
 
 #define MOST 64
 
-static const gw_pair     text_plain = { GW_LIT("Content-Type"),
-                                        GW_LIT("text/plain") };
-static const gw_response ok = { .status = 200, .headers = &text_plain,
-                                .header_count = 1 };
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  changed = PTHREAD_COND_INITIALIZER;
 static long            there, rounds, held, left;
 static gw_deferred    *waiting[MOST];
 static int             later;
-
-static gw_result
-say(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body,
-    const char *text)
-{
-    gw_result rc = start(sr, &ok, NULL);
-
-    return rc < 0 ? rc : gw_body_copy(env, body, text, strlen(text));
-}
 
 /* In a thread of the server's: until the others are there, too. */
 static gw_result
@@ -166,14 +152,14 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
             return count > MOST ? GW_ERR_LIMIT : meet_later(env, count);
         }
         rc = meet(count);
-        return rc < 0 ? rc : say(env, start, sr, body, "met");
+        return rc < 0 ? rc : reply_text(env, start, sr, body, "met");
     }
     if (memmem(env->path_info.data, env->path_info.len, "/hold", 5) != NULL) {
         if (later) {
             return hold_later(env);
         }
         rc = hold(env);
-        return rc < 0 ? rc : say(env, start, sr, body, "left");
+        return rc < 0 ? rc : reply_text(env, start, sr, body, "left");
     }
     if (memmem(env->path_info.data, env->path_info.len, "/chunk", 6) != NULL) {
         return chunk(start, sr, body,
@@ -182,7 +168,7 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     pthread_mutex_lock(&lock);
     snprintf(text, sizeof text, "held %ld left %ld", held, left);
     pthread_mutex_unlock(&lock);
-    return say(env, start, sr, body, text);
+    return reply_text(env, start, sr, body, text);
 }
 
 int

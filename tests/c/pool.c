@@ -9,7 +9,7 @@
  * is the loop: nothing may be.
  */
 #define _GNU_SOURCE
-#include <gateway.h>
+#include "app.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,11 +24,6 @@
 #include <unistd.h>
 
 static atomic_ulong called, closed, made, released, in_main;
-
-static const gw_pair     text_plain = { GW_LIT("Content-Type"),
-                                        GW_LIT("text/plain") };
-static const gw_response ok = { .status = 200, .headers = &text_plain,
-                                .header_count = 1 };
 
 static void
 note(atomic_ulong *count)
@@ -46,17 +41,6 @@ millisleep(long ms)
 
     while (nanosleep(&left, &left) < 0 && errno == EINTR) {
     }
-}
-
-static long
-number(gw_environ *env, const char *name, long preset)
-{
-    gw_str value;
-
-    if (gw_environ_query(env, name, strlen(name), &value) < 0) {
-        return preset;
-    }
-    return strtol(gw_environ_cstr(env, value), NULL, 10);
 }
 
 /* ---- a body whose chunks are memory of their own ---- */

@@ -9,7 +9,7 @@
  * one request.  tests/fronts/requests.toml has the requests.
  */
 #define _POSIX_C_SOURCE 200809L
-#include <gateway.h>
+#include "app.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,33 +23,9 @@
 typedef gw_result handler(gw_environ *env, gw_start_response_fn start, void *sr,
                           gw_body *body);
 
-static const gw_pair     text_plain = { GW_LIT("Content-Type"),
-                                        GW_LIT("text/plain") };
-static const gw_response ok = { .status = 200, .headers = &text_plain,
-                                .header_count = 1 };
-
 static atomic_ullong opened, closed, later, given_up;
 
 /* ---- small helpers ---- */
-
-static gw_pair
-pair(const char *name, const char *value)
-{
-    gw_pair p = { { name, strlen(name) }, { value, strlen(value) } };
-
-    return p;
-}
-
-static long long
-number(gw_environ *env, const char *name, long long preset)
-{
-    gw_str value;
-
-    if (gw_environ_query(env, name, strlen(name), &value) < 0) {
-        return preset;
-    }
-    return strtoll(gw_environ_cstr(env, value), NULL, 10);
-}
 
 /* A parameter of the query string, or "". */
 static const char *

@@ -82,8 +82,30 @@ pub fn program(sources: &[&str]) -> PathBuf {
     out
 }
 
+/// In this test program lint is around every application: `tests/c/linted.c` is loaded before.
+const LINTED: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"examples_linted");
+
 /// A command that runs `program` under the checker, which writes what it finds into `findings`.
 fn checked(program: &Path, findings: &Path) -> Command {
+    let mut command = bare(program, findings);
+    if LINTED {
+        command.env("LD_PRELOAD", linted()).env("LINTED", findings.join("linted"));
+    }
+    command
+}
+
+fn linted() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let out = support::scratch_dir().join(format!("linted-{}.so", std::process::id()));
+        let source = support::root().join("tests/c/linted.c");
+        support::compile_c(&source, &out, &["-shared", "-fPIC", "-ldl"]);
+        out
+    };
+    MADE.get_or_init(make).clone()
+}
+
+fn bare(program: &Path, findings: &Path) -> Command {
     let log = findings.join("found.%p");
     if under() != Under::Valgrind {
         let log = findings.join("found").display().to_string();
@@ -265,6 +287,12 @@ impl Server {
         let [stdout, stderr] = outputs.map(Option::unwrap_or_default);
         let status = self.child.wait().expect("wait for the server");
         let ended = Ended { status: status.code(), signal: status.signal(), stdout, stderr };
+        if LINTED {
+            let linted = fs::remove_file(self.findings.join("linted"));
+            assert!(linted.is_ok() || ended.status != Some(0), "lint was not there: {ended:?}");
+            let breaches = [&ended.stdout, &ended.stderr].map(|text| text.contains("lint: "));
+            assert_eq!(breaches, [false; 2], "{ended:?}");
+        }
         let found = self.found();
         assert!(found.is_empty(), "the checker found:\n{found}\n{ended:?}");
         ended

@@ -17,9 +17,10 @@ pub(crate) const SONAME: &str = "libgateway.so.0";
 /// What every C file of the project must compile under.
 pub(crate) const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-/// The top of the source tree.
+/// The top of the source tree, also for the tests of the command.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().filter(|top| top.join("include/gateway.h").exists()).unwrap_or(package)
 }
 
 /// The directory of `gateway.h`.

@@ -67,7 +67,7 @@ const fn opt(
     Opt { id, name, preset, help, slot }
 }
 
-pub(super) static OPTIONS: [Opt; 59] = [
+pub(super) static OPTIONS: [Opt; 60] = [
     opt(
         1,
         c"workers",
@@ -568,5 +568,15 @@ pub(super) static OPTIONS: [Opt; 59] = [
         c"0",
         c"How long a request may take before it has a line in the error log, at level warn, that says \
           in which phases. 0: any time.",
+    ),
+    opt(
+        90,
+        c"control_socket",
+        Slot::Path(field!(control_socket)),
+        c"",
+        c"The path of a unix socket on which the arbiter, or the only worker, says what it does and takes \
+          commands: status, requests, reload, stop, scale, reopen. The file's mode is 0600, or less if the \
+          umask says so; the server's user and root steer, and others whom the mode lets in only read. \
+          Empty: none.",
     ),
 ];

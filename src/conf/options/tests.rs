@@ -66,6 +66,7 @@ fn numbers_and_names_are_fixed() {
             (82, "stats_path", "text"),
             (83, "stats_only", "bool"),
             (84, "slow_request", "ms"),
+            (90, "control_socket", "path"),
         ]
     );
     assert!(table.is_sorted_by_key(|row| row.0));

@@ -359,3 +359,14 @@ fn pages_have_paths_of_their_own_and_are_measured() {
     settings.set("metrics_path", "m").unwrap();
     assert_eq!(problems(&settings), ["metrics_path = m: a path begins with /"]);
 }
+
+#[test]
+fn a_control_socket_is_the_process_s() {
+    let mut settings = Settings::default();
+    assert_eq!(settings.of_a_process(), None);
+    settings.set("control_socket", "/run/x.control").unwrap();
+    assert_eq!(settings.of_a_process(), Some("control_socket"));
+    settings.set("bind", "unix:/run/x.control").unwrap();
+    let problems: Vec<_> = settings.check().iter().map(|it| it.message().to_owned()).collect();
+    assert_eq!(problems, ["control_socket = /run/x.control: a listener is there (bind)"]);
+}

@@ -40,6 +40,7 @@ fn handle(limit: u64, input: RequestBody) -> (Arc<Shared>, Arc<Bell>) {
         limit,
         started: true,
         committed: false,
+        watcher: None,
     };
     let shared = Shared::new(begin, None);
     shared.returned(Mode::Later);

@@ -7,7 +7,7 @@ use crate::base::arena::Arena;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::Level;
 use crate::base::octets::{Octets, OwnedChunk};
-use crate::gateway::abi::{NOWAIT, Response};
+use crate::gateway::abi::{AGAIN, EOF, NOWAIT, OK, Response};
 use crate::gateway::deferred::Mode;
 use crate::gateway::head::Head;
 use crate::gateway::input::{Read, RequestBody};
@@ -105,7 +105,34 @@ impl Exchange {
         self.read_by(flags, |input| input.read_line(buf))
     }
 
+    #[inline]
     pub(super) fn read_by(
+        &self,
+        flags: u32,
+        take: impl FnMut(&mut RequestBody) -> Result<Read>,
+    ) -> Result<Option<usize>> {
+        let got = self.take_input(flags, take);
+        if self.watcher.borrow().is_some() {
+            self.tell_read(&got);
+        }
+        got
+    }
+
+    #[cold]
+    fn tell_read(&self, got: &Result<Option<usize>>) {
+        let code = match got {
+            Ok(None) => AGAIN,
+            Ok(Some(0)) => EOF,
+            Ok(Some(_)) => OK,
+            Err(error) => error.kind() as i32,
+        };
+        let watcher = self.watcher.borrow().clone();
+        if let Some(watcher) = watcher {
+            watcher.reads(code);
+        }
+    }
+
+    fn take_input(
         &self,
         flags: u32,
         mut take: impl FnMut(&mut RequestBody) -> Result<Read>,

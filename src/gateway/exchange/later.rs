@@ -8,6 +8,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::gateway::abi::{Environ, EnvironPtr};
 use crate::gateway::app;
 use crate::gateway::deferred::{Beginning, Deferred, Events, Mode, Op, Shared};
+use crate::gateway::watcher::{Misuse, Watcher};
 use crate::wire::{Encoder as _, Version};
 
 use super::{Exchange, Link, Phase, Progress};
@@ -27,6 +28,7 @@ impl Exchange {
         self.must_run()?;
         let link = self.link()?;
         if self.deferred.get().is_some() {
+            self.misused(Misuse::DeferTwice);
             return Err(Error::new(Kind::State, "defer: this request has its handle already"));
         }
         let (mailbox, key) = link.mailbox();
@@ -38,6 +40,7 @@ impl Exchange {
             limit: self.service.output_buffer.max(1),
             started: self.head.borrow().is_started(),
             committed: self.framed.get().is_some(),
+            watcher: self.watcher.borrow().clone(),
         };
         let shared = Arc::new(Shared::new(begin, events));
         if self.body.borrow().next.is_some() || self.called.get() {
@@ -46,6 +49,25 @@ impl Exchange {
         let handle = Deferred::new(Arc::clone(&shared));
         self.deferred.get_or_init(|| shared);
         Ok(handle)
+    }
+
+    /// From here on, and for this request.
+    pub(crate) fn watch(&self, watcher: Arc<dyn Watcher>) {
+        self.watcher.replace(Some(watcher));
+    }
+
+    /// A call was refused.
+    #[cold]
+    pub(crate) fn misused(&self, misuse: Misuse) {
+        let watcher = self.watcher.borrow().clone();
+        if let Some(watcher) = watcher {
+            watcher.misuses(misuse);
+        }
+    }
+
+    /// Whether something will wake an iterator that has nothing to give.
+    pub(crate) fn wakes(&self) -> bool {
+        !self.out.borrow().is_empty() || self.is_held() || self.input().may_grow()
     }
 
     /// The application has returned.

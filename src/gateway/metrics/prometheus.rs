@@ -1,6 +1,6 @@
 //! The page for Prometheus: its text format, version 0.0.4.
 
-use super::{Queue, SERIES, Series, Snapshot};
+use super::{Place, Pool, Queue, SERIES, Series, Snapshot};
 use crate::base::json::seconds;
 use crate::gateway::timing::{Histogram, Phases};
 
@@ -21,17 +21,13 @@ impl Page {
     }
 
     /// A family of one number, or of one for each of these labels.
-    fn numbers<'a>(
+    fn numbers<L: AsRef<str>>(
         &mut self,
         (name, kind, help): (&str, &str, &str),
-        values: impl IntoIterator<Item = (&'a str, &'a str, u64)>,
+        values: impl IntoIterator<Item = (L, u64)>,
     ) {
         self.family(name, kind, help);
-        for (label, which, value) in values {
-            let labels =
-                if label.is_empty() { String::new() } else { format!("{label}=\"{which}\"") };
-            self.sample(name, &labels, value);
-        }
+        values.into_iter().for_each(|(labels, value)| self.sample(name, labels.as_ref(), value));
     }
 
     fn sample(&mut self, name: &str, labels: &str, value: u64) {
@@ -45,7 +41,7 @@ impl Page {
     }
 
     /// One phase.  Of the bounds that there are, 1, 2 and 5 of each decade are enough to see.
-    fn histogram(&mut self, name: &str, phase: &str, histogram: &Histogram) {
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
         let mut all = 0;
         for (us, count) in histogram.cumulative() {
@@ -55,16 +51,30 @@ impl Page {
                 digit /= 10;
             }
             if matches!(digit, 1 | 2 | 5) {
-                let labels = format!("phase=\"{phase}\",le=\"{}\"", text(us * 1000));
+                let labels = format!("{labels},le=\"{}\"", text(us * 1000));
                 self.sample(&bucket, &labels, count);
             }
         }
         debug_assert!(all <= histogram.count());
-        self.sample(&bucket, &format!("phase=\"{phase}\",le=\"+Inf\""), histogram.count());
-        let labels = format!("{{phase=\"{phase}\"}} ");
-        self.line(&[name, "_sum", &labels, &text(histogram.sum)]);
-        self.sample(&format!("{name}_count"), &format!("phase=\"{phase}\""), histogram.count());
+        self.sample(&bucket, &format!("{labels},le=\"+Inf\""), histogram.count());
+        self.line(&[name, "_sum{", labels, "} ", &text(histogram.sum)]);
+        self.sample(&format!("{name}_count"), labels, histogram.count());
     }
+}
+
+impl Pool<'_> {
+    /// These labels, and before them the pool's, if it has a name.
+    fn labels(&self, others: &str) -> String {
+        match (self.name, others) {
+            ("", others) => others.to_owned(),
+            (name, "") => label("pool", name),
+            (name, others) => format!("{},{others}", label("pool", name)),
+        }
+    }
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{name}=\"{}\"", escaped(value))
 }
 
 /// The value of a label: what would end it is escaped.
@@ -92,12 +102,17 @@ impl Snapshot {
         self.counted(&mut page);
         self.present(&mut page);
         self.supervised(&mut page);
-        if let Some(timings) = self.timings() {
+        let pools = self.pools();
+        let measured: Vec<_> =
+            pools.iter().filter_map(|pool| Some((pool, pool.timings()?))).collect();
+        if !measured.is_empty() {
             let name = "gateway_request_phase_seconds";
             let help = "How long requests that reached the application took, phase by phase.";
             page.family(name, "histogram", help);
-            for (phase, histogram) in Phases::NAMES.iter().zip(&timings) {
-                page.histogram(name, phase, histogram);
+            for (pool, timings) in &measured {
+                for (phase, histogram) in Phases::NAMES.iter().zip(timings) {
+                    page.histogram(name, &pool.labels(&label("phase", phase)), histogram);
+                }
             }
         }
         (page.0, TYPE)
@@ -105,51 +120,51 @@ impl Snapshot {
 
     /// What only grows.
     fn counted(&self, page: &mut Page) {
+        let pools = self.pools();
         let mut before = "";
         for (nth, Series { family, help, labels, .. }) in SERIES.iter().enumerate() {
             if *family != before {
                 page.family(family, "counter", help);
                 before = family;
             }
-            let sum = self.places.iter().map(|place| place.count(nth)).sum();
-            page.sample(family, labels, sum);
+            for pool in &pools {
+                let sum = pool.places.iter().map(|place| place.count(nth)).sum();
+                page.sample(family, &pool.labels(labels), sum);
+            }
         }
     }
 
     /// What is now.
     fn present(&self, page: &mut Page) {
-        let connections = self.workers().map(|place| place.connections).sum();
-        let in_flight = self.workers().map(|place| place.in_flight).sum();
+        let pools = self.pools();
+        let sums = |of: fn(&Place) -> u64| {
+            let sum = move |pool: &Pool<'_>| pool.workers().map(|place| of(place)).sum();
+            pools.iter().map(move |pool| (pool.labels(""), sum(pool)))
+        };
         let gauge = |name, help| (name, "gauge", help);
-        page.numbers(gauge("gateway_connections", "Connections now."), [("", "", connections)]);
-        page.numbers(gauge("gateway_requests_in_flight", "Requests now."), [("", "", in_flight)]);
-        let states = STATES.map(|state| {
-            let workers = self.workers().filter(|place| place.state == Some(state)).count();
-            ("state", state, workers as u64)
+        let connections = sums(|place| place.connections);
+        page.numbers(gauge("gateway_connections", "Connections now."), connections);
+        let in_flight = sums(|place| place.in_flight);
+        page.numbers(gauge("gateway_requests_in_flight", "Requests now."), in_flight);
+        let states = pools.iter().flat_map(|pool| {
+            STATES.map(|state| {
+                let workers = pool.workers().filter(|place| place.state == Some(state)).count();
+                (pool.labels(&label("state", state)), workers as u64)
+            })
         });
         page.numbers(gauge("gateway_workers", "Workers now, by how far they have come."), states);
-        let resident = self.workers().map(|place| place.resident).sum();
         let queues = |of: fn(&Queue) -> u64| {
-            self.queues.iter().map(move |queue| (escaped(&queue.listener), of(queue)))
+            self.queues.iter().map(move |queue| (label("listener", &queue.listener), of(queue)))
         };
-        for (name, help, values) in [
-            (
-                "gateway_listen_queue_connections",
-                "Connections that wait to be accepted.",
-                queues(|queue| queue.waiting),
-            ),
-            (
-                "gateway_listen_queue_limit_connections",
-                "Connections that may wait to be accepted.",
-                queues(|queue| queue.most),
-            ),
-        ] {
-            let values: Vec<_> = values.collect();
-            let values = values.iter().map(|(at, value)| ("listener", at.as_str(), *value));
-            page.numbers(gauge(name, help), values);
-        }
+        let help = "Connections that wait to be accepted.";
+        let waiting = queues(|queue| queue.waiting);
+        page.numbers(gauge("gateway_listen_queue_connections", help), waiting);
+        let help = "Connections that may wait to be accepted.";
+        let most = queues(|queue| queue.most);
+        page.numbers(gauge("gateway_listen_queue_limit_connections", help), most);
         let help = "Memory that workers have resident, shared pages of each included.";
-        page.numbers(gauge("gateway_workers_resident_bytes", help), [("", "", resident)]);
+        let resident = sums(|place| place.resident);
+        page.numbers(gauge("gateway_workers_resident_bytes", help), resident);
     }
 
     /// What the arbiter counts.
@@ -157,13 +172,26 @@ impl Snapshot {
         if self.ends.is_empty() {
             return;
         }
+        let pools = self.pools();
         let counter = |name, help| (name, "counter", help);
-        let starts = counter("gateway_worker_starts_total", "Workers started.");
-        page.numbers(starts, [("", "", self.starts)]);
-        let ends = counter("gateway_worker_exits_total", "Workers that have ended, by the cause.");
-        page.numbers(ends, self.ends.iter().map(|(cause, count)| ("cause", *cause, *count)));
+        let is_one = pools.iter().all(|pool| pool.name.is_empty());
+        let starts = pools.iter().map(|pool| match is_one {
+            true => self.starts,
+            false => pool.places.iter().map(|place| place.spawns).sum(),
+        });
+        let starts = pools.iter().zip(starts).map(|(pool, starts)| (pool.labels(""), starts));
+        page.numbers(counter("gateway_worker_starts_total", "Workers started."), starts);
+        let ends = pools.iter().flat_map(|pool| {
+            self.ends.iter().enumerate().map(move |(nth, (cause, all))| {
+                let ends = pool.places.iter().filter_map(|place| place.ends.get(nth));
+                let ends = if is_one { *all } else { ends.map(|(_, count)| count).sum() };
+                (pool.labels(&label("cause", cause)), ends)
+            })
+        });
+        let help = "Workers that have ended, by the cause.";
+        page.numbers(counter("gateway_worker_exits_total", help), ends);
         let reloads = counter("gateway_reloads_total", "Reloads, by how they ended.");
-        let values = [("result", "ok", self.reloads), ("result", "failed", self.reloads_failed)];
-        page.numbers(reloads, values);
+        let values = [("ok", self.reloads), ("failed", self.reloads_failed)];
+        page.numbers(reloads, values.map(|(result, count)| (label("result", result), count)));
     }
 }

@@ -14,7 +14,13 @@ impl Snapshot {
     /// The page, and its media type.
     pub fn stats(&self) -> (Vec<u8>, &'static [u8]) {
         let mut page = Vec::with_capacity(4 * 1024);
-        let mut all = Members::object(&mut page);
+        self.show(&mut Members::object(&mut page));
+        page.push(b'\n');
+        (page, TYPE)
+    }
+
+    /// The members of the page.
+    pub fn show(&self, all: &mut Members<'_>) {
         all.text("version", SERVER_SOFTWARE.as_bytes());
         all.number("pid", self.pid.into());
         // How many workers have something to do.
@@ -39,10 +45,23 @@ impl Snapshot {
         drop(sockets);
         let mut workers = Members::array(all.member("workers"));
         self.places.iter().for_each(|place| place.show(workers.element()));
-        drop(workers);
-        drop(all);
-        page.push(b'\n');
-        (page, TYPE)
+    }
+
+    /// The requests in flight of all workers, as elements of an array; the oldest first.
+    pub fn show_requests(&self, all: &mut Members<'_>) {
+        let of = |place: &'_ Place| (place.slot, place.pid);
+        let workers = self.workers().map(|place| (of(place), &place.requests));
+        let mut requests: Vec<_> =
+            workers.flat_map(|(of, requests)| requests.iter().map(move |it| (of, it))).collect();
+        requests.sort_by_key(|(_, info)| std::cmp::Reverse(info.age_ns));
+        for ((slot, pid), info) in requests {
+            let mut it = Members::object(all.element());
+            it.number("worker", slot as u64 + 1);
+            it.number("pid", pid.into());
+            it.text("id", format!("{:016x}", info.id).as_bytes());
+            describe(&mut it, info);
+            it.text("client", info.address());
+        }
     }
 }
 
@@ -54,6 +73,9 @@ impl Place {
         let mut it = Members::object(out);
         it.number("id", self.slot as u64 + 1);
         it.number("pid", now(self.pid.into()));
+        if !self.pool.is_empty() {
+            it.text("pool", self.pool.as_bytes());
+        }
         it.number("accepting", u64::from(is_there && self.accepts));
         it.number("requests", requests);
         it.number("delta_requests", requests.saturating_sub(self.before));
@@ -99,6 +121,21 @@ fn show_request(out: &mut Vec<u8>, id: usize, info: &Info) {
     let mut it = Members::object(out);
     it.number("id", id as u64);
     it.number("in_request", 1);
+    describe(&mut it, info);
+    let mut vars = Members::array(it.member("vars"));
+    for (name, value) in [
+        (&b"REQUEST_METHOD="[..], info.method()),
+        (b"REQUEST_URI=", info.target()),
+        (b"REMOTE_ADDR=", info.address()),
+    ] {
+        crate::base::json::string(vars.element(), &[name, value].concat());
+    }
+}
+
+/// What it is, where it is, and since when.
+fn describe(it: &mut Members<'_>, info: &Info) {
+    it.text("method", info.method());
+    it.text("target", info.target());
     it.text(
         "phase",
         match info.phase {
@@ -111,12 +148,4 @@ fn show_request(out: &mut Vec<u8>, id: usize, info: &Info) {
         },
     );
     it.number("age", info.age_ns / 1000);
-    let mut vars = Members::array(it.member("vars"));
-    for (name, value) in [
-        (&b"REQUEST_METHOD="[..], info.method()),
-        (b"REQUEST_URI=", info.target()),
-        (b"REMOTE_ADDR=", info.address()),
-    ] {
-        crate::base::json::string(vars.element(), &[name, value].concat());
-    }
 }

@@ -115,17 +115,12 @@ impl Admission {
 impl Admission {
     /// Of sockets whose queues the system tells.
     fn queues(&self) -> impl Iterator<Item = Queue> {
-        self.listeners.iter().filter_map(|listening| {
-            let listening = listening.upgrade()?;
-            let info = listening.info().ok().filter(|info| info.backlog > 0)?;
-            let (waiting, most) = (info.waiting.into(), info.backlog.into());
-            Some(Queue { listener: listening.local().to_owned(), waiting, most })
-        })
+        self.listeners.iter().filter_map(|listening| Queue::of(&*listening.upgrade()?))
     }
 }
 
 /// Of a server without an arbiter.
-fn alone(context: &Context) -> Snapshot {
+pub(super) fn alone(context: &Context) -> Snapshot {
     let pid = std::process::id();
     let timed = context.measures;
     let (counters, flights) = (context.service.counters(), context.seat.flights());
