@@ -70,7 +70,11 @@ pump(answer *a)
     while (!a->done && a->status == 0) {
         rc = gw_exchange_head(a->x, &head);
         if (rc == GW_AGAIN) {
-            check(gw_exchange_pull(a->x, &chunk) == GW_AGAIN);
+            rc = gw_exchange_pull(a->x, &chunk);    /* it may have come meanwhile */
+            check(rc == GW_AGAIN || rc == GW_ERR_STATE || rc == GW_ERR_APP);
+            if (rc != GW_AGAIN) {
+                continue;
+            }
             return 0;
         }
         if (rc < 0) {
@@ -286,7 +290,7 @@ answers(void)
         expect(a, 200, NULL);
         wait_until(&released, atomic_load(&made));
         for (int code = 204; code <= 304; code += 100) {
-            char query[16];
+            char query[32];
 
             snprintf(query, sizeof query, "code=%d", code);
             a = ask("GET", "/status", query);
