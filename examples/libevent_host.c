@@ -17,6 +17,7 @@
 #include <event2/keyvalq_struct.h>
 #include <gateway.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +237,7 @@ int main(int argc, char **argv)
     gw_error           err = { .size = sizeof err, .message = "usage: address port module.so" };
     gw_result          rc = argc > 3 ? GW_OK : GW_ERR_INVALID;
 
+    signal(SIGPIPE, SIG_IGN);                           /* libevent writes to whoever has left */
     for (int i = 4; rc >= 0 && i < argc; i++) {
         char *value = strchr(argv[i], '=');
 
@@ -250,7 +252,7 @@ int main(int argc, char **argv)
         return 1;
     }
     events[0] = event_new(base, gw_host_fd(host), EV_READ | EV_PERSIST, on_ready, NULL);
-    events[1] = evsignal_new(base, 15, on_signal, base);
+    events[1] = evsignal_new(base, SIGTERM, on_signal, base);
     evhttp_set_gencb(server, on_request, base);
     if (event_add(events[0], NULL) < 0 || event_add(events[1], NULL) < 0
         || evhttp_bind_socket(server, argv[1], (ev_uint16_t) atoi(argv[2])) < 0) {
