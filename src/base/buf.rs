@@ -160,7 +160,7 @@ pub enum HandedOver {
     /// Octets that were copied behind each other; not none.
     Text(Vec<u8>),
     /// A chunk by reference.
-    Chunk(OwnedChunk),
+    Reference(OwnedChunk),
 }
 
 /// Octets that wait to be sent: small ones copied one behind the other, large ones by reference.
@@ -347,7 +347,7 @@ impl OutQueue {
                 to(HandedOver::Text(text));
                 at = position;
             }
-            to(HandedOver::Chunk(chunk));
+            to(HandedOver::Reference(chunk));
         }
         if at < self.bytes.len() {
             let mut text = empty();
@@ -478,7 +478,7 @@ mod tests {
                     assert!(!text.is_empty());
                     got.extend(text);
                 }
-                HandedOver::Chunk(chunk) => got.extend_from_slice(chunk.octets()),
+                HandedOver::Reference(chunk) => got.extend_from_slice(chunk.octets()),
             });
             assert_eq!(got, expected);
             assert!(queue.is_empty() && !queue.holds_borrowed() && !queue.holds_chunks());

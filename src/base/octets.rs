@@ -278,7 +278,7 @@ pub enum Lent<'a> {
     /// Memory.
     Octets(&'a [u8]),
     /// Another chunk, whose release is not the borrower's business.
-    Chunk(&'a OwnedChunk),
+    Other(&'a OwnedChunk),
 }
 
 /// A chunk with these flags whose release, called once and from any thread, gives the loan back.
@@ -293,7 +293,7 @@ pub fn lend<L: Loan + 'static>(loan: Box<L>, flags: u32) -> OwnedChunk {
         Lent::Octets(octets) => {
             Chunk { data: octets.as_ptr().cast(), len: octets.len() as u64, ..Chunk::EMPTY }
         }
-        Lent::Chunk(chunk) => {
+        Lent::Other(chunk) => {
             let known = CHUNK_FILE | CHUNK_FLUSH;
             Chunk { flags: chunk.0.flags & known, ..chunk.0 }
         }

@@ -314,7 +314,7 @@ pub unsafe extern "C" fn gw_exchange_pull(x: *mut gw_exchange, out: *mut Chunk) 
         Ok(match unsafe { enter(x, Host::pull) }? {
             Pull::Awaited => GW_AGAIN,
             Pull::End => GW_EOF,
-            Pull::Chunk(chunk) => {
+            Pull::Piece(chunk) => {
                 out.set(chunk.into_raw());
                 GW_OK
             }

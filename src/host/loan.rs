@@ -24,7 +24,7 @@ impl Lending {
         self.way = Some(way);
         match piece {
             Piece::Text(text, start) => (self.text, self.start) = (text, start),
-            Piece::Chunk(chunk) => self.chunk = Some(chunk),
+            Piece::Reference(chunk) => self.chunk = Some(chunk),
         }
     }
 
@@ -42,7 +42,7 @@ impl Lending {
 impl Loan for Lending {
     fn lent(&self) -> Lent<'_> {
         match &self.chunk {
-            Some(chunk) => Lent::Chunk(chunk),
+            Some(chunk) => Lent::Other(chunk),
             None => Lent::Octets(&self.text[self.start..]),
         }
     }
@@ -51,7 +51,7 @@ impl Loan for Lending {
         let Some(way) = self.way.take() else { return };
         let len = match self.lent() {
             Lent::Octets(octets) => octets.len() as u64,
-            Lent::Chunk(chunk) => chunk.len(),
+            Lent::Other(chunk) => chunk.len(),
         };
         let chunk = self.chunk.take();
         self.text.clear();

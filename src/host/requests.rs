@@ -53,7 +53,7 @@ pub(super) const PARKED: u64 = 1 << 56;
 #[derive(Debug)]
 pub enum Pull {
     /// A piece; [`CHUNK_LAST`]: the last.
-    Chunk(OwnedChunk),
+    Piece(OwnedChunk),
     /// None so far.
     Awaited,
     /// That was all.
@@ -359,7 +359,7 @@ impl<T> Host<T> {
             pulled = self.place(key)?.way.pull();
         }
         match pulled {
-            Pulled::Chunk(chunk) => Ok(Pull::Chunk(chunk)),
+            Pulled::Piece(chunk) => Ok(Pull::Piece(chunk)),
             Pulled::Awaited => Ok(Pull::Awaited),
             Pulled::End => Ok(Pull::End),
             Pulled::Head => Err(Error::new(Kind::State, "pull: the head comes first")),

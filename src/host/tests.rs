@@ -70,7 +70,7 @@ fn answer(host: &mut Host<()>, key: u64) -> (u16, bool, String) {
         match host.pull(key).unwrap() {
             Pull::Awaited => wait(host, since),
             Pull::End => break,
-            Pull::Chunk(chunk) => body.extend_from_slice(chunk.octets()),
+            Pull::Piece(chunk) => body.extend_from_slice(chunk.octets()),
         }
     }
     host.free(key);

@@ -31,7 +31,7 @@ pub(super) enum Piece {
     /// Octets, from this one on.
     Text(Vec<u8>, usize),
     /// Somebody else's memory, or a range of a file.
-    Chunk(OwnedChunk),
+    Reference(OwnedChunk),
 }
 
 /// How an answer has ended.
@@ -60,7 +60,7 @@ pub enum Headed {
 #[derive(Debug)]
 pub(super) enum Pulled {
     /// A piece.
-    Chunk(OwnedChunk),
+    Piece(OwnedChunk),
     /// None so far.
     Awaited,
     /// A head, which is to be taken first.
@@ -185,11 +185,11 @@ impl Way {
                     *waiting += text.len() as u64;
                     Piece::Text(text, 0)
                 }
-                HandedOver::Chunk(chunk) => {
+                HandedOver::Reference(chunk) => {
                     *waiting += chunk.len();
                     *by_reference += 1;
                     *borrowed += usize::from(!chunk.has_release());
-                    Piece::Chunk(chunk)
+                    Piece::Reference(chunk)
                 }
             });
         });
@@ -430,7 +430,7 @@ impl Way {
         let mut loan = state.spare.pop().unwrap_or_default();
         drop(state);
         loan.begin(Arc::clone(self), piece);
-        Pulled::Chunk(lend(loan, if is_last { CHUNK_LAST } else { 0 }))
+        Pulled::Piece(lend(loan, if is_last { CHUNK_LAST } else { 0 }))
     }
 
     /// Whether the host waited for something to pull, and it is there; it waits no longer.
@@ -523,7 +523,7 @@ impl State {
         for piece in self.queue.drain(..) {
             match piece {
                 Piece::Text(text, start) => self.waiting -= (text.len() - start) as u64,
-                Piece::Chunk(chunk) => {
+                Piece::Reference(chunk) => {
                     self.waiting -= chunk.len();
                     self.by_reference -= 1;
                     self.borrowed -= usize::from(!chunk.has_release());
