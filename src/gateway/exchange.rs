@@ -506,7 +506,8 @@ impl Exchange {
     /// Whether octets by reference are still to be sent.
     #[inline(always)]
     fn is_lent(&self, link: &dyn Link) -> bool {
-        self.out.borrow().holds_chunks() || link.holds()
+        // Others have sent what they took.
+        self.out.borrow().holds_chunks() || self.speech.get() == Speech::Hosted && link.holds()
     }
 
     /// One call of next().

@@ -392,10 +392,10 @@ impl<T> Host<T> {
         let timeout = self.context.setup.settings.request_timeout;
         let text = format!("no answer for {}: request_timeout; it got 504", show_duration(timeout));
         let slot = self.detach(key, &text);
-        let is_head = slot.as_ref().is_some_and(|slot| {
+        if let Some(slot) = &slot {
             slot.exchange.expire();
-            slot.exchange.environ().borrow().request_method() == b"HEAD"
-        });
+        }
+        let is_head = self.places.get(key).is_some_and(|place| place.is_head);
         let (asked, mut answer) = (Asked { is_head, ..Asked::default() }, Vec::new());
         let (speech, why) = (Speech::Hosted, "request_timeout");
         http1::error_response(&speech, &mut answer, &asked, TIMED_OUT, why, None, &[b' '; 29]);

@@ -75,6 +75,8 @@ pub(super) struct Place<T> {
     pub(super) refusal: Option<(u16, &'static str)>,
     /// More of its body is to come.
     open: bool,
+    /// It asks for a head alone.
+    pub(super) is_head: bool,
     /// Whether the application is called before that is complete.
     streams: bool,
     /// What its length is to be, and was so far.
@@ -219,6 +221,7 @@ impl<T> Host<T> {
         let open = x.has_body();
         let streams = open && x.expect_body();
         let length = u64::try_from(x.environ().borrow().content_length()).ok();
+        let is_head = x.environ().borrow().request_method() == b"HEAD";
         let way = Arc::clone(&slot.way);
         let mut place = Place {
             slot: Some(slot),
@@ -228,6 +231,7 @@ impl<T> Host<T> {
             called: false,
             refusal: None,
             open,
+            is_head,
             streams,
             length,
             fed: 0,

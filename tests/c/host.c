@@ -728,6 +728,7 @@ timeouts(void)
         expect(a, 504, NULL);
         wait_until(&aborted, 2);
         a = ask("HEAD", "/sleep", "ms=400");
+        check(a->len == 0 && a->length > 0);
         expect(a, 504, NULL);
     }
     /* One that begins in time and does not end, for nobody pulls. */
