@@ -35,6 +35,16 @@ pub(crate) struct Plan {
     pub(crate) env: Vec<(String, String)>,
     /// Where the process is to be.
     pub(crate) directory: Option<(Place, PathBuf)>,
+    /// Workers of their own.
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// What a pool has of its own; in it there are no pools, and nothing of the process's.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) plan: Plan,
 }
 
 #[derive(Clone, Debug)]
@@ -90,13 +100,14 @@ impl Plan {
         for mount in &other.mounts {
             self.mounts.retain(|it| root(&it.at) != root(&mount.at));
         }
-        let Plan { settings, listens, mounts, uses, env, directory } = other.clone();
+        let Plan { settings, listens, mounts, uses, env, directory, pools } = other.clone();
         self.settings.extend(settings);
         self.listens.extend(listens);
         self.mounts.extend(mounts);
         self.uses.extend(uses);
         self.env.extend(env);
         self.directory = directory.or(self.directory);
+        self.pools.extend(pools);
         self
     }
 
@@ -120,7 +131,22 @@ impl Plan {
         for it in &self.uses {
             it.build(&mut config, None, problems);
         }
+        for Pool { place, name, plan } in &self.pools {
+            if let Err(error) = config.pool(name, plan.build(problems)) {
+                problems.push(Problem::new(place, error.message));
+            }
+        }
         config
+    }
+
+    /// What is served by one group of workers each, with the options that hold there.
+    fn parts(&self) -> impl Iterator<Item = Plan> {
+        let all = |pool: &Pool| {
+            let settings = [&*self.settings, &*pool.plan.settings].concat();
+            Plan { settings, ..pool.plan.clone() }
+        };
+        let own = Plan { pools: Vec::new(), ..self.clone() };
+        std::iter::once(own).chain(self.pools.iter().map(all).collect::<Vec<_>>())
     }
 
     /// Sets the options, but for some.
@@ -146,7 +172,7 @@ impl Plan {
         let config = self.build(&mut problems);
         let mounted_all = problems.is_empty();
         let has_loaded = self.load_each(&mut problems);
-        self.wrap_each(&mut problems);
+        self.parts().for_each(|part| part.wrap_each(&mut problems));
         let is_known = |problem: &library::Error| has_loaded && problem.exit_status == LOAD_ERROR;
         let is_echo = |problem: &library::Error| {
             !mounted_all && problem.message.starts_with("there is no application")
@@ -163,6 +189,11 @@ impl Plan {
 
     /// Tries the modules one by one, each in a process of its own; whether there was anything to try.
     pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> bool {
+        let tried: Vec<_> = self.parts().map(|part| part.load_own(problems)).collect();
+        tried.contains(&true)
+    }
+
+    fn load_own(&self, problems: &mut Vec<Problem>) -> bool {
         let modules = self.mounts.iter().filter_map(|mount| match &mount.app {
             App::Module(path) => Some((mount, path)),
             App::Builtin(_) => None,
@@ -225,6 +256,17 @@ impl Plan {
     /// What the library says, with the place that it is about.
     pub(crate) fn locate(&self, problem: &library::Error) -> Problem {
         let message = &problem.message;
+        let of_pool = |pool: &Pool| {
+            let rest = message.strip_prefix(&format!("pool {}: ", pool.name))?;
+            Some(library::Error { message: rest.to_owned(), ..problem.clone() })
+        };
+        if let Some((pool, problem)) =
+            self.pools.iter().find_map(|pool| of_pool(pool).map(|problem| (pool, problem)))
+        {
+            let found = pool.plan.locate(&problem);
+            let is_placed = found.place != Place::Unknown;
+            return if is_placed { found } else { Problem::new(&pool.place, found.text) };
+        }
         if message.starts_with("there is no application") {
             return Problem::new(&Place::Unknown, NO_APPLICATION);
         }
