@@ -7,8 +7,8 @@ use crate::ffi;
 use crate::library::{self, Config};
 use crate::problem::{Place, Problem, did_you_mean};
 
-/// The exit status of an application that could not be loaded.
-const LOAD_ERROR: i32 = 4;
+/// Exit statuses of an application that could not be loaded: it ended the process, or there was an error.
+const LOAD_ERRORS: [i32; 2] = [3, 4];
 
 /// In the words of a file.
 const NO_APPLICATION: &str =
@@ -87,6 +87,22 @@ pub(crate) struct Use {
     pub(crate) place: Place,
     pub(crate) name: String,
     pub(crate) args: String,
+}
+
+/// What came of trying modules.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    /// There was one.
+    any: bool,
+    /// Of the first that failed.
+    pub(crate) exit_status: Option<i32>,
+}
+
+impl library::Error {
+    /// Whether it is about a module, and not about what is said of the server.
+    fn is_of_module(&self) -> bool {
+        LOAD_ERRORS.contains(&self.exit_status)
+    }
 }
 
 impl Plan {
@@ -171,9 +187,9 @@ impl Plan {
         let mut problems = Vec::new();
         let config = self.build(&mut problems);
         let mounted_all = problems.is_empty();
-        let has_loaded = self.load_each(&mut problems);
+        let tried = self.load_each(&mut problems);
         self.parts().for_each(|part| part.wrap_each(&mut problems));
-        let is_known = |problem: &library::Error| has_loaded && problem.exit_status == LOAD_ERROR;
+        let is_known = |problem: &library::Error| tried.any && problem.is_of_module();
         let is_echo = |problem: &library::Error| {
             !mounted_all && problem.message.starts_with("there is no application")
         };
@@ -187,33 +203,33 @@ impl Plan {
         problems
     }
 
-    /// Tries the modules one by one, each in a process of its own; whether there was anything to try.
-    pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> bool {
-        let tried: Vec<_> = self.parts().map(|part| part.load_own(problems)).collect();
-        tried.contains(&true)
+    /// Tries the modules one by one, each in a process of its own.
+    pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> Tried {
+        let mut tried = Tried::default();
+        self.parts().for_each(|part| part.load_own(problems, &mut tried));
+        tried
     }
 
-    fn load_own(&self, problems: &mut Vec<Problem>) -> bool {
+    fn load_own(&self, problems: &mut Vec<Problem>, tried: &mut Tried) {
         let modules = self.mounts.iter().filter_map(|mount| match &mount.app {
             App::Module(path) => Some((mount, path)),
             App::Builtin(_) => None,
         });
-        let mut any = false;
         for (mount, path) in modules {
-            any = true;
+            tried.any = true;
             // Where nobody can become that user, it is tried all the same.
             let as_said = self.load(path, &mount.args, &["bind"]);
-            let found = match as_said.iter().any(|it| it.exit_status == LOAD_ERROR) {
+            let found = match as_said.iter().any(library::Error::is_of_module) {
                 false if !as_said.is_empty() => {
                     self.load(path, &mount.args, &["bind", "pidfile", "user", "group"])
                 }
                 _ => as_said,
             };
-            let found = found.into_iter().filter(|it| it.exit_status == LOAD_ERROR);
-            problems
-                .extend(found.map(|it| Problem::new(&mount.app_place, mount.advise(it.message))));
+            for problem in found.into_iter().filter(library::Error::is_of_module) {
+                tried.exit_status = tried.exit_status.or(Some(problem.exit_status));
+                problems.push(Problem::new(&mount.app_place, mount.advise(problem.message)));
+            }
         }
-        any
     }
 
     /// What is wrong with a server of this module alone, with options but for some.
@@ -292,9 +308,7 @@ impl Plan {
             return said;
         }
         match &*self.mounts {
-            [mount] if problem.exit_status == LOAD_ERROR => {
-                Problem::new(&mount.app_place, message.clone())
-            }
+            [mount] if problem.is_of_module() => Problem::new(&mount.app_place, message.clone()),
             _ => Problem::new(&Place::Unknown, message.clone()),
         }
     }
