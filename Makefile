@@ -25,8 +25,9 @@ C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 # Tests that start compiled C programs; test-c runs them again under the checkers.
 C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
                                       tests/pool_c.rs)))
-SLOW    := arbiter http_cgi http_flight http_life http_load http_master http_modules http_stop http_systemd \
-           http_upgrade http_user
+SLOW    := arbiter http_builtin http_cgi http_control http_flight http_forward http_life http_lint http_load \
+           http_master http_metrics http_modules http_pools http_static http_stop http_systemd http_upgrade \
+           http_user
 
 .PHONY: all serve library command test test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \

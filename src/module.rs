@@ -9,8 +9,8 @@ use crate::base::error::{Error, Kind, Result};
 use crate::sys::proc::{self, Exit};
 use crate::sys::signal;
 
-/// The exit status of what could not load its application: gunicorn's.
-const LOAD_ERROR: i32 = 4;
+/// The exit status of what did not live to say why: gunicorn's, for a worker that does not boot.
+const BOOT_ERROR: i32 = 3;
 
 /// How long a thread that was joined may linger in /proc.
 const LINGER: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// holds.  An arbiter refuses to start there, or its workers say what is wrong.
 ///
 /// # Errors
-/// That of `load`; with the exit status 4, when the process did not live to tell.
+/// That of `load`; with the exit status 3, when the process did not live to tell.
 pub(crate) fn try_in_child(load: impl FnOnce() -> Result<()>) -> Result<()> {
     if proc::thread_count(LINGER).is_some_and(|threads| threads > 1) {
         return Ok(());
@@ -50,7 +50,7 @@ fn died(exit: Exit) -> Error {
         Exit::Unknown => "ended, and somebody else waited for it".into(),
     };
     let text = format!("load the application's module: the process that tried it {how}");
-    Error::new(Kind::App, text).with_exit_status(LOAD_ERROR)
+    Error::new(Kind::App, text).with_exit_status(BOOT_ERROR)
 }
 
 /// What came of it, for another process: four numbers, and the sentence.

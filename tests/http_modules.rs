@@ -218,7 +218,7 @@ fn a_module_that_ends_its_process_is_said() {
         let ended = launch(&module, args, MODELS[2]);
         let text = "load the application's module: the process that tried it";
         assert_eq!(ended.stdout, format!("GW_ERR_APP 0: {text} {how}\n"), "{ended:?}");
-        assert_eq!(ended.status, Some(4), "{ended:?}");
+        assert_eq!(ended.status, Some(3), "{ended:?}");
     }
 }
 

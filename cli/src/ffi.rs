@@ -152,6 +152,12 @@ unsafe extern "C" {
         hooks: *const gw_hooks,
         err: *mut gw_error,
     ) -> gw_result;
+    pub(crate) fn gw_config_pool(
+        cfg: *mut gw_config,
+        name: *const c_char,
+        pool: *mut gw_config,
+        err: *mut gw_error,
+    ) -> gw_result;
     pub(crate) fn gw_config_check(
         cfg: *const gw_config,
         report: Option<report_fn>,

@@ -1,5 +1,5 @@
 //! A TOML file as a [`Plan`].  Options stand at its top under their own names; `[[mount]]`, `[[use]]`,
-//! `[[listen]]`, `[env]`, `module` with `args`, and `chdir` are the rest.
+//! `[[listen]]`, `[[pool]]`, `[env]`, `module` with `args`, and `chdir` are the rest.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,14 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::library::{self, Opt};
-use crate::plan::{App, Listen, Mount, PROTOCOLS, Plan, Setting, Use};
+use crate::plan::{App, Listen, Mount, PROTOCOLS, Plan, Pool, Setting, Use};
 use crate::problem::{Place, Problem, did_you_mean};
 
 /// Keys of the top that are no options.
-const TOP: [&str; 7] = ["args", "chdir", "env", "listen", "module", "mount", "use"];
+const TOP: [&str; 8] = ["args", "chdir", "env", "listen", "module", "mount", "pool", "use"];
+
+/// Of these, those that are the whole program's.
+const WHOLE: [&str; 3] = ["chdir", "env", "pool"];
 
 /// Reads a file; with what is wrong, what is right all the same.
 pub(crate) fn read(path: &Path) -> (Plan, Vec<Problem>) {
@@ -55,11 +58,22 @@ impl<'i> Reader<'i> {
             let place = self.place(error.span().unwrap_or_default(), "");
             self.problems.push(Problem::new(&place, error.message().replace('\n', ", ")));
         }
-        let table = table.get_ref();
+        self.service(table.get_ref(), false);
+    }
+
+    /// The top, or what a pool has like it.
+    fn service(&mut self, table: &DeTable<'i>, is_pool: bool) {
         let mut app = (None, None);
         for (key, value) in table {
             let (name, place) = self.key(key);
             match name {
+                _ if is_pool && WHOLE.contains(&name) => {
+                    self.wrong(
+                        &place,
+                        "that is the whole program's: write it above, outside of pools",
+                    );
+                }
+                "name" if is_pool => {}
                 "module" => app.0 = self.string(&place, value).map(|path| (place, path)),
                 "args" => app.1 = self.args(&place, value).map(|args| (place, args)),
                 "chdir" => {
@@ -73,7 +87,8 @@ impl<'i> Reader<'i> {
                     reader.plan.uses.extend(found);
                 }),
                 "listen" => self.each(&place, value, Self::listen),
-                _ => self.option(name, &place, value),
+                "pool" => self.each(&place, value, Self::pool),
+                _ => self.option(name, &place, value, is_pool),
             }
         }
         match app {
@@ -86,11 +101,28 @@ impl<'i> Reader<'i> {
         }
     }
 
+    /// `[[pool]]`
+    fn pool(&mut self, place: &Place, table: &DeTable<'i>) {
+        let whole = std::mem::take(&mut self.plan);
+        self.service(table, true);
+        let plan = std::mem::replace(&mut self.plan, whole);
+        match table.iter().find(|(key, _)| key.get_ref() == "name") {
+            Some((key, value)) => {
+                let (_, place) = self.key(key);
+                if let Some(name) = self.string(&place, value) {
+                    self.plan.pools.push(Pool { place, name, plan });
+                }
+            }
+            None => self.wrong(place, "name is missing: name = \"jobs\", say"),
+        }
+    }
+
     /// An option of the table.
-    fn option(&mut self, name: &str, place: &Place, value: &Value<'i>) {
+    fn option(&mut self, name: &str, place: &Place, value: &Value<'i>, is_pool: bool) {
         let Some(option) = self.options.iter().find(|it| it.name == name).copied() else {
             let options: Vec<_> = self.options.iter().map(|it| it.name).collect();
-            self.unknown(place, name, options.into_iter().chain(TOP));
+            let others = TOP.into_iter().filter(|it| !is_pool || !WHOLE.contains(it));
+            self.unknown(place, name, options.into_iter().chain(others));
             return;
         };
         let values = match value.get_ref() {

@@ -224,6 +224,14 @@ impl Config {
         .map(drop)
     }
 
+    /// Workers of their own.
+    pub(crate) fn pool(&mut self, name: &str, pool: Config) -> Result<()> {
+        let name = c_string(name)?;
+        let pool = pool.into_raw();
+        // SAFETY: the configuration is there, and takes the other in any case.
+        call(|e| unsafe { ffi::gw_config_pool(self.0.as_ptr(), name.as_ptr(), pool, e) }).map(drop)
+    }
+
     /// Every problem that the library finds.
     pub(crate) fn problems(&self) -> Vec<Error> {
         unsafe extern "C" fn report(ctx: *mut c_void, problem: *const ffi::gw_error) {

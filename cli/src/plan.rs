@@ -7,8 +7,8 @@ use crate::ffi;
 use crate::library::{self, Config};
 use crate::problem::{Place, Problem, did_you_mean};
 
-/// The exit status of an application that could not be loaded.
-const LOAD_ERROR: i32 = 4;
+/// Exit statuses of an application that could not be loaded: it ended the process, or there was an error.
+const LOAD_ERRORS: [i32; 2] = [3, 4];
 
 /// In the words of a file.
 const NO_APPLICATION: &str =
@@ -35,6 +35,16 @@ pub(crate) struct Plan {
     pub(crate) env: Vec<(String, String)>,
     /// Where the process is to be.
     pub(crate) directory: Option<(Place, PathBuf)>,
+    /// Workers of their own.
+    pub(crate) pools: Vec<Pool>,
+}
+
+/// What a pool has of its own; in it there are no pools, and nothing of the process's.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) plan: Plan,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +89,22 @@ pub(crate) struct Use {
     pub(crate) args: String,
 }
 
+/// What came of trying modules.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    /// There was one.
+    any: bool,
+    /// Of the first that failed.
+    pub(crate) exit_status: Option<i32>,
+}
+
+impl library::Error {
+    /// Whether it is about a module, and not about what is said of the server.
+    fn is_of_module(&self) -> bool {
+        LOAD_ERRORS.contains(&self.exit_status)
+    }
+}
+
 impl Plan {
     /// What this plan says, and `other` where that says it, too.
     pub(crate) fn with(mut self, other: &Plan) -> Plan {
@@ -90,13 +116,14 @@ impl Plan {
         for mount in &other.mounts {
             self.mounts.retain(|it| root(&it.at) != root(&mount.at));
         }
-        let Plan { settings, listens, mounts, uses, env, directory } = other.clone();
+        let Plan { settings, listens, mounts, uses, env, directory, pools } = other.clone();
         self.settings.extend(settings);
         self.listens.extend(listens);
         self.mounts.extend(mounts);
         self.uses.extend(uses);
         self.env.extend(env);
         self.directory = directory.or(self.directory);
+        self.pools.extend(pools);
         self
     }
 
@@ -120,7 +147,22 @@ impl Plan {
         for it in &self.uses {
             it.build(&mut config, None, problems);
         }
+        for Pool { place, name, plan } in &self.pools {
+            if let Err(error) = config.pool(name, plan.build(problems)) {
+                problems.push(Problem::new(place, error.message));
+            }
+        }
         config
+    }
+
+    /// What is served by one group of workers each, with the options that hold there.
+    fn parts(&self) -> impl Iterator<Item = Plan> {
+        let all = |pool: &Pool| {
+            let settings = [&*self.settings, &*pool.plan.settings].concat();
+            Plan { settings, ..pool.plan.clone() }
+        };
+        let own = Plan { pools: Vec::new(), ..self.clone() };
+        std::iter::once(own).chain(self.pools.iter().map(all).collect::<Vec<_>>())
     }
 
     /// Sets the options, but for some.
@@ -145,9 +187,9 @@ impl Plan {
         let mut problems = Vec::new();
         let config = self.build(&mut problems);
         let mounted_all = problems.is_empty();
-        let has_loaded = self.load_each(&mut problems);
-        self.wrap_each(&mut problems);
-        let is_known = |problem: &library::Error| has_loaded && problem.exit_status == LOAD_ERROR;
+        let tried = self.load_each(&mut problems);
+        self.parts().for_each(|part| part.wrap_each(&mut problems));
+        let is_known = |problem: &library::Error| tried.any && problem.is_of_module();
         let is_echo = |problem: &library::Error| {
             !mounted_all && problem.message.starts_with("there is no application")
         };
@@ -161,28 +203,33 @@ impl Plan {
         problems
     }
 
-    /// Tries the modules one by one, each in a process of its own; whether there was anything to try.
-    pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> bool {
+    /// Tries the modules one by one, each in a process of its own.
+    pub(crate) fn load_each(&self, problems: &mut Vec<Problem>) -> Tried {
+        let mut tried = Tried::default();
+        self.parts().for_each(|part| part.load_own(problems, &mut tried));
+        tried
+    }
+
+    fn load_own(&self, problems: &mut Vec<Problem>, tried: &mut Tried) {
         let modules = self.mounts.iter().filter_map(|mount| match &mount.app {
             App::Module(path) => Some((mount, path)),
             App::Builtin(_) => None,
         });
-        let mut any = false;
         for (mount, path) in modules {
-            any = true;
+            tried.any = true;
             // Where nobody can become that user, it is tried all the same.
             let as_said = self.load(path, &mount.args, &["bind"]);
-            let found = match as_said.iter().any(|it| it.exit_status == LOAD_ERROR) {
+            let found = match as_said.iter().any(library::Error::is_of_module) {
                 false if !as_said.is_empty() => {
                     self.load(path, &mount.args, &["bind", "pidfile", "user", "group"])
                 }
                 _ => as_said,
             };
-            let found = found.into_iter().filter(|it| it.exit_status == LOAD_ERROR);
-            problems
-                .extend(found.map(|it| Problem::new(&mount.app_place, mount.advise(it.message))));
+            for problem in found.into_iter().filter(library::Error::is_of_module) {
+                tried.exit_status = tried.exit_status.or(Some(problem.exit_status));
+                problems.push(Problem::new(&mount.app_place, mount.advise(problem.message)));
+            }
         }
-        any
     }
 
     /// What is wrong with a server of this module alone, with options but for some.
@@ -225,6 +272,17 @@ impl Plan {
     /// What the library says, with the place that it is about.
     pub(crate) fn locate(&self, problem: &library::Error) -> Problem {
         let message = &problem.message;
+        let of_pool = |pool: &Pool| {
+            let rest = message.strip_prefix(&format!("pool {}: ", pool.name))?;
+            Some(library::Error { message: rest.to_owned(), ..problem.clone() })
+        };
+        if let Some((pool, problem)) =
+            self.pools.iter().find_map(|pool| of_pool(pool).map(|problem| (pool, problem)))
+        {
+            let found = pool.plan.locate(&problem);
+            let is_placed = found.place != Place::Unknown;
+            return if is_placed { found } else { Problem::new(&pool.place, found.text) };
+        }
         if message.starts_with("there is no application") {
             return Problem::new(&Place::Unknown, NO_APPLICATION);
         }
@@ -250,9 +308,7 @@ impl Plan {
             return said;
         }
         match &*self.mounts {
-            [mount] if problem.exit_status == LOAD_ERROR => {
-                Problem::new(&mount.app_place, message.clone())
-            }
+            [mount] if problem.is_of_module() => Problem::new(&mount.app_place, message.clone()),
             _ => Problem::new(&Place::Unknown, message.clone()),
         }
     }

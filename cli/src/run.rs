@@ -100,12 +100,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     }
     if !library::is_worker() && loads_here(&config) {
         let mut problems = Vec::new();
-        plan.load_each(&mut problems);
-        if !problems.is_empty() {
-            return Err(Failure {
-                lines: problem::lines(problems, &source.name()),
-                exit_status: 4,
-            });
+        if let Some(status) = plan.load_each(&mut problems).exit_status {
+            let lines = problem::lines(problems, &source.name());
+            return Err(Failure { lines, exit_status: u8::try_from(status).unwrap_or(1) });
         }
     }
     let is_reread = source.file.is_some() && rereads(&config);

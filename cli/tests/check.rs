@@ -158,6 +158,60 @@ fn what_the_library_finds_is_about_a_line() {
     }
 }
 
+/// Pools: each problem is on the line of the pool that has it.
+#[test]
+fn what_is_wrong_with_a_pool_is_about_its_line() {
+    let text = r#"pidfile = "s.pid"
+[[pool]]
+name = "api"
+pidfile = "mine.pid"
+worker = 2
+threads = -1
+chdir = "/"
+module = "./none.so"
+[[pool.listen]]
+address = "127.0.0.1:0"
+[[pool]]
+name = "a b"
+module = "./app.so"
+bind = ":0"
+[[pool]]
+module = "./app.so"
+[[pool]]
+name = "jobs"
+[[pool.mount]]
+at = "/x"
+builtin = "sttic"
+[[pool]]
+name = "jobs"
+module = "./app.so"
+bind = ":0"
+[[pool.use]]
+builtin = "acces"
+"#;
+    let site = site("pools-wrong", text);
+    let (status, _, stderr) = run_in(&site, &["check", "app.toml"]);
+    let expected = [
+        "4: pidfile: an option of the whole process; set it for the instance",
+        "5: worker: there is no such key; did you mean workers?",
+        "6: threads: '-1': expected a whole number",
+        "7: chdir: that is the whole program's: write it above, outside of pools",
+        "8: module: load module ",
+        "12: name: pool 'a b': a name has 1 to 32 letters",
+        "15: pool: name is missing: name = ",
+        "18: name: there is nothing to listen on: set bind, or add a listener",
+        "21: builtin: no application 'sttic': there are static",
+        "23: name: pool jobs",
+        "27: builtin: no middleware 'acces': there are",
+    ];
+    let said: Vec<_> = stderr.lines().collect();
+    for (said, expected) in said.iter().zip(expected) {
+        let expected = format!("app.toml:{expected}");
+        assert!(said.starts_with(&expected), "{expected}\n{said}\nof\n{stderr}");
+    }
+    assert_eq!((status, said.len()), (1, expected.len()), "{stderr}");
+}
+
 #[test]
 fn a_good_file_has_no_problem() {
     let site = site(

@@ -6,6 +6,8 @@ mod harness;
 mod command;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use command::{directory, gateway, module, run, run_in, site};
@@ -77,6 +79,38 @@ fn every_model_serves_a_file() {
         assert_eq!(said(&server), expected, "{model}");
         server.stop();
     }
+}
+
+/// Each pool has its workers, and answers at its address; a reload changes one of them.
+#[test]
+fn a_file_has_pools() {
+    let text = |args: &str| {
+        format!(
+            "module = './app.so'\nargs = 'own'\nworkers = 1\n\
+             [[pool]]\nname = 'jobs'\nworkers = 2\n[[pool.listen]]\naddress = 'unix:jobs.sock'\n\
+             [[pool.mount]]\nat = '/in'\nmodule = './app.so'\nargs = '{args}'\n"
+        )
+    };
+    let site = site("pools", &text("jobs"));
+    let server = start(&site, "app.toml --bind {}");
+    let here = site.display().to_string();
+    assert_eq!(said(&server), format!("module (own) {here} - q"));
+    let of_jobs = |path: &str| {
+        let mut stream = UnixStream::connect(site.join("jobs.sock")).unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    until("the pool answers", || of_jobs("/in?q").contains(" (jobs) "));
+    assert!(of_jobs("/").starts_with("HTTP/1.1 404 "));
+    until("three workers", || server.workers().len() == 3);
+    write(&site, &text("new"));
+    server.signal(SIGHUP);
+    until("it is reloaded", || of_jobs("/in?q").contains(" (new) "));
+    let ended = server.stop();
+    assert!(ended.stderr.contains(", pool jobs)"), "{ended:?}");
 }
 
 #[test]
@@ -325,7 +359,9 @@ fn a_module_that_crashes_ends_the_program() {
     for (args, line, says) in cases {
         write(&site, &format!("module = './app.so'\nargs = '{args}'\n"));
         let ended = launch(&site, &format!("{line} -b {{}}")).end();
-        assert_eq!(ended.status, Some(4), "{line} {args}: {ended:?}");
+        // Who ends the process does not boot; who says why could not be loaded.
+        let status = if ["segfault", "abort", "exit"].contains(&args) { 3 } else { 4 };
+        assert_eq!(ended.status, Some(status), "{line} {args}: {ended:?}");
         assert!(ended.stderr.contains(&says), "{line}: {ended:?}");
         if !args.starts_with("worker") {
             assert!(!ended.stderr.contains("Booting worker"), "{line}: {ended:?}");

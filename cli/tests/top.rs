@@ -213,6 +213,21 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn a_terminal_that_goes_ends_it() {
+    let control = unique("control");
+    let server = start(&control);
+    let terminal = Terminal::new();
+    // Nor does it need a signal to know.
+    terminal.line("trap '' HUP");
+    terminal.top(&control);
+    terminal.until("it is there", |it| it.contains("2 of 2 workers"));
+    let top = terminal.pid_of_top();
+    drop(terminal);
+    until("it ends", || !fs::exists(format!("/proc/{top}")).unwrap());
+    server.stop();
+}
+
+#[test]
 fn one_frame_is_plain_text() {
     let control = unique("control");
     let mut server = start(&control);

@@ -11,7 +11,6 @@ use super::rules::{How, Rule, find};
 use super::*;
 use crate::library::Config;
 use crate::plan::Setting;
-use crate::problem::{Place, Problem};
 
 /// As many CPUs as in all tests.
 const CPUS: usize = 4;
@@ -83,17 +82,14 @@ fn accepted(toml: &str) {
     fs::write(&path, toml).unwrap();
     let (plan, problems) = crate::file::read(&path);
     fs::remove_file(&path).unwrap();
-    // What reads files may know no pools yet; `checked` has looked at them.
-    let is_of_pool = |it: &Problem| matches!(&it.place, Place::Line(_, key) if key == "pool");
-    assert!(problems.iter().all(is_of_pool), "{problems:?}\n{toml}");
-    for Setting { name, value, .. } in plan.settings {
-        let done = Config::new().set(&name, &value);
+    assert_eq!(problems, [], "{toml}");
+    let of_pools = plan.pools.iter().flat_map(|pool| &pool.plan.settings);
+    for Setting { name, value, .. } in plan.settings.iter().chain(of_pools) {
+        let done = Config::new().set(name, value);
         assert!(done.is_ok(), "{name} = {value}: {done:?}");
     }
-    let table: toml::Table = toml.parse().unwrap();
-    let pools = table.get("pool").and_then(toml::Value::as_array).cloned().unwrap_or_default();
-    for listen in pools.iter().flat_map(|pool| pool["listen"].as_array().unwrap()) {
-        let done = Config::new().set("bind", listen["address"].as_str().unwrap());
+    for listen in plan.pools.iter().flat_map(|pool| &pool.plan.listens) {
+        let done = Config::new().set("bind", &listen.address);
         assert!(done.is_ok(), "{listen:?}: {done:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! The terminal: entered, drawn on in place, and left as it was, however the program ends.
 
-use std::io::{self, Write as _, stdout};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use crossterm::terminal::{
     enable_raw_mode, size,
 };
 use crossterm::{cursor, execute, queue};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::view::Size;
 
@@ -35,6 +39,8 @@ pub(super) enum Wish {
 /// The terminal, while it is ours.
 pub(super) struct Screen {
     ends: Arc<AtomicBool>,
+    /// Where keys come from, unless that is standard input.
+    keys: Option<File>,
 }
 
 impl Screen {
@@ -46,6 +52,8 @@ impl Screen {
             signal_hook::consts::SIGHUP,
             signal_hook::consts::SIGQUIT,
         ] {
+            // A second one ends it at once.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&ends))?;
             signal_hook::flag::register(signal, Arc::clone(&ends))?;
         }
         // What a panic says is to be read afterwards.
@@ -55,7 +63,8 @@ impl Screen {
             before(info);
         }));
         ENTERED.store(true, Ordering::Relaxed);
-        let screen = Screen { ends };
+        let keys = if stdin().is_terminal() { None } else { Some(File::open("/dev/tty")?) };
+        let screen = Screen { ends, keys };
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, DisableLineWrap, cursor::Hide)?;
         Ok(screen)
@@ -96,7 +105,10 @@ impl Screen {
             if left.is_zero() {
                 return Ok(Wish::Draw);
             }
-            if !poll(left.min(LOOK))? {
+            if !self.is_there(left.min(LOOK))? {
+                return Ok(Wish::End);
+            }
+            if !poll(Duration::ZERO)? {
                 continue;
             }
             match read()? {
@@ -112,6 +124,21 @@ impl Screen {
                 _ => {}
             }
         }
+    }
+
+    /// Wait so long for a key; false: nobody has the terminal any more, and reading from it would never
+    /// end.
+    fn is_there(&self, wait: Duration) -> io::Result<bool> {
+        let stdin = stdin();
+        let keys: BorrowedFd<'_> = self.keys.as_ref().map_or(stdin.as_fd(), AsFd::as_fd);
+        let mut fds = [PollFd::new(keys, PollFlags::POLLIN)];
+        let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut fds, wait) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        Ok(!fds[0].revents().is_some_and(|events| events.intersects(gone)))
     }
 }
 
