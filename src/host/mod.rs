@@ -1,6 +1,6 @@
 //! Requests of a foreign server in this process: fed in, run, and pulled out, without a socket of ours.
 //!
-//! What a connection is to `server`, a [`way`] is here: the one place where the host's thread and the
+//! What a connection is to `server`, a `way` is here: the one place where the host's thread and the
 //! thread that drives a request meet.  Everything else is as there: the same exchange, the same
 //! threads, the same handles.
 

@@ -60,11 +60,9 @@ impl Slot {
     /// Let the host have what there is.  False: it does not want it.
     pub(super) fn send(&self) -> bool {
         let x = &self.exchange;
-        let wanted = self.way.send(&mut x.out(), x.excuses());
-        if matches!(x.phase(), Phase::Draining | Phase::Done) {
-            self.way.finish(x.outcome() != Outcome::Cut);
-        }
-        wanted
+        let has_ended = matches!(x.phase(), Phase::Draining | Phase::Done);
+        let end = has_ended.then(|| x.outcome() != Outcome::Cut);
+        self.way.send(&mut x.out(), x.excuses(), end)
     }
 
     /// Whether only the end is left.

@@ -166,16 +166,19 @@ impl Way {
 
     // ---- the side of whoever drives the request ----
 
-    /// Give everything that is queued to the host.  False: nobody wants it.
-    pub(super) fn send(&self, out: &mut OutQueue, excuses: bool) -> bool {
-        if out.is_empty() && !out.holds_chunks() {
-            return !self.state.lock().gone;
-        }
+    /// Give everything that is queued to the host, and its end, if it has one: whether the answer is whole.
+    /// At once, so that the last piece is known to be that.  False: nobody wants it.
+    pub(super) fn send(&self, out: &mut OutQueue, excuses: bool, end: Option<bool>) -> bool {
+        let has_octets = !out.is_empty() || out.holds_chunks();
         let mut state = self.state.lock();
         if state.gone {
             drop(state);
             out.clear();
             return false;
+        }
+        let has_end = end.is_some() && state.end.is_none();
+        if !has_octets && !has_end {
+            return true;
         }
         let State { queue, spare, waiting, by_reference, borrowed, .. } = &mut *state;
         let empty = || spare.last_mut().map(|loan| loan.take_text()).unwrap_or_default();
@@ -193,18 +196,15 @@ impl Way {
                 }
             });
         });
-        state.excuses = excuses;
+        if has_octets {
+            state.excuses = excuses;
+        }
+        if has_end {
+            let whole = end == Some(true);
+            state.end = Some(if whole { End::Whole } else { End::Cut(Kind::App) });
+        }
         self.call_host(state);
         true
-    }
-
-    /// Nothing follows what was sent.
-    pub(super) fn finish(&self, is_whole: bool) {
-        let mut state = self.state.lock();
-        if state.end.is_none() {
-            state.end = Some(if is_whole { End::Whole } else { End::Cut(Kind::App) });
-            self.call_host(state);
-        }
     }
 
     /// The head is about to be committed; false: that comes too late.
