@@ -30,7 +30,8 @@ pub(in crate::import) static RULES: [Rule; 92] = [
     rule(
         "listeners.*.forwarded",
         Own("`?trust=` and `forwarded_for=1` of the address, if its field is \
-                                       X-Forwarded-For and its source a list of networks"),
+                                       X-Forwarded-For and its source a list of networks; without \
+                                       `protocol` it is reported, as trusted peers say the scheme, too"),
     ),
     rule("listeners.*.client_ip", Own("the same")),
     rule(
@@ -91,7 +92,13 @@ pub(in crate::import) static RULES: [Rule; 92] = [
     rule("applications.*.limits.requests", Own("`max_requests`")),
     rule("applications.*.limits.shm", Needless("There is no shared memory for requests.")),
     rule("applications.*.limits.reschedule_timeout", Needless("A request stays with its worker.")),
-    rule("applications.*.user", Own("`user`")),
+    rule(
+        "applications.*.user",
+        Own(
+            "`user`; where there is none, that is reported: Unit's default is an unprivileged user, and \
+             here it is the one who starts the server",
+        ),
+    ),
     rule("applications.*.group", Own("`group`")),
     rule("applications.*.environment", Own("`[env]`, if there is one application")),
     rule("applications.*.working_directory", Own("`chdir`, if there is one application")),
