@@ -347,6 +347,12 @@ fn members_of_unit() {
     let listener = |name: &str, members: &str| {
         format!("{{\"listeners\": {{\"{name}\": {{\"pass\": \"applications/a\"{members}}}}}}}")
     };
+    let upstreams = |servers: &str| {
+        format!(
+            "{{\"listeners\": {{\"*:80\": {{\"pass\": \"upstreams/u\"}}}}, \
+             \"upstreams\": {{\"u\": {{\"servers\": {{{servers}}}}}}}}}"
+        )
+    };
     let settings = |members: &str| format!("{{\"settings\": {{\"http\": {{{members}}}}}}}");
     let mount = |rest: &str| format!("bind = [\"0.0.0.0:80\"]\n[[mount]]\n{rest}");
     let with = |rest: &str| format!("bind = [\"0.0.0.0:80\"]\n{rest}");
@@ -401,8 +407,21 @@ fn members_of_unit() {
         ),
         (
             s("{\"listeners\": {\"*:80\": {\"pass\": \"upstreams/a\"}}}"),
-            s("- listeners: The ready-made application `forward`"),
+            s("- listeners: There is nothing of this name."),
         ),
+        (
+            upstreams("\"10.0.0.1:81\": {}, \"[::1]:82\": {\"weight\": 1}"),
+            mount(
+                "at = \"/\"\nbuiltin = \"forward\"\nargs = \"to=http://10.0.0.1:81,http://[::1]:82\"",
+            ),
+        ),
+        (
+            upstreams("\"10.0.0.1:81\": {}, \"10.0.0.2:81\": {\"weight\": 2}"),
+            s("- listeners: forward asks its servers one after another"),
+        ),
+        (upstreams("\"10.0.0.1:81\": {\"weight\": 0}"), s("- listeners: forward asks its")),
+        (upstreams("\"unix:/a\": {}"), s("- listeners: It is no server that forward")),
+        (upstreams(""), s("- listeners: It is no server that forward")),
         (
             s("{\"listeners\": {\"*:80\": {\"pass\": \"routes/a\"}}}"),
             s("- listeners: There is nothing of this name."),
@@ -445,8 +464,26 @@ fn members_of_unit() {
         ),
         (routes("{\"action\": {\"return\": 404}}"), with("").trim_end().to_owned()),
         (
-            routes("{\"action\": {\"proxy\": \"http://a:1\"}}"),
-            s("- routes[0].action.proxy: The ready-made application"),
+            routes(
+                "{\"match\": {\"host\": \"h\", \"uri\": \"/ws/*\"}, \"action\": {\"proxy\": \"http://a:1\"}}",
+            ),
+            mount("at = \"h/ws\"\nbuiltin = \"forward\"\nargs = \"to=http://a:1/ws\""),
+        ),
+        (
+            routes("{\"action\": {\"proxy\": \"http://[::1]\"}}"),
+            mount("at = \"/\"\nbuiltin = \"forward\"\nargs = \"to=http://[::1]:80\""),
+        ),
+        (
+            routes("{\"match\": {\"uri\": \"/a,b/*\"}, \"action\": {\"proxy\": \"http://a:1\"}}"),
+            s("- routes[0].action.proxy: Its prefix cannot"),
+        ),
+        (
+            routes("{\"action\": {\"proxy\": \"http://unix:/a\"}}"),
+            s("- routes[0].action.proxy: It is no server"),
+        ),
+        (
+            routes("{\"action\": {\"proxy\": \"http://a:1/b\"}}"),
+            s("- routes[0].action.proxy: It is no server"),
         ),
         (
             routes("{\"match\": {\"method\": \"GET\"}, \"action\": {\"share\": \"/a$uri\"}}"),
@@ -549,6 +586,15 @@ fn what_spoke_tls_is_not_listened_on_without_it() {
                 "{text}: {told:?}"
             );
         }
+    }
+}
+
+#[test]
+fn of_a_umask_that_is_not_known_no_mode_is_made() {
+    for umask in ["umask = find()", "if live:\n  umask = 0o77", "umask = 0o1000"] {
+        let import = read(Form::Gunicorn, &format!("bind = 'unix:/a'\n{umask}\n"));
+        assert_eq!(checked(&import.toml), "bind = [\"unix:/a\"]", "{umask}");
+        assert!(import.unmapped.iter().any(|it| it.key == "umask"), "{umask}");
     }
 }
 
