@@ -87,6 +87,10 @@ impl Forward {
         for Pair { name, value } in env.headers() {
             let (name, value) = (name.as_slice(), value.as_slice());
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+            // To many a server `X_Forwarded_For` is the same as X-Forwarded-For.
+            if name.contains(&b'_') {
+                continue;
+            }
             let is_ours = is("content-length") || is("expect") || is("host");
             let is_told = is("forwarded")
                 || name.get(..12).is_some_and(|it| it.eq_ignore_ascii_case(b"x-forwarded-"));
