@@ -140,6 +140,24 @@ fn an_answer_keeps_what_is_its() {
     server.stop();
 }
 
+/// What middleware around it says counts, and not what the client sent.
+#[test]
+fn an_environ_of_middleware_goes_on() {
+    let (url, told) = upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let server = forward(&format!("to={url}"), &["use=request_id accept=none"]);
+    let mut client = server.connect();
+    client.send(
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Request-ID: forged\r\nConnection: X-Request-ID\r\n\r\n",
+    );
+    let response = client.response("GET");
+    let id = response.header("x-request-id").expect("it is named").to_owned();
+    let head = told.recv().expect("a head").to_ascii_lowercase();
+    let lines: Vec<_> = head.lines().filter(|it| it.starts_with("x-request-id:")).collect();
+    assert_eq!(lines, [format!("x-request-id: {id}").to_ascii_lowercase()], "{head}");
+    assert_ne!(id, "forged");
+    server.stop();
+}
+
 #[test]
 fn bodies_stream_both_ways() {
     let (echo, stream) = (example("echo"), example("stream"));
