@@ -598,6 +598,24 @@ fn a_connection_that_may_not_be_kept_ends_however_it_is_answered() {
     }
 }
 
+/// CONTENT_LENGTH says when a body is all there: the record that ends it may still be on its way, and
+/// must not meet a socket that is closed.
+#[test]
+fn the_end_of_a_body_may_come_behind_the_answer() {
+    let front = Front::app(&["threads=2", "request_buffering=0"]);
+    for _ in 0..scaled(20) {
+        let mut client = front.connect();
+        client.send(opening(1, false, "/sum", Some(2)));
+        client.send(record(STDIN, 1, b"ab"));
+        let answer = client.answer(1);
+        assert_eq!((&*answer.text(), answer.end), ("2 octets, sum 195, then 2\n", WHOLE));
+        client.send(record(STDIN, 1, b""));
+        client.finish();
+        assert!(client.rest().is_empty());
+    }
+    front.stop();
+}
+
 #[test]
 fn a_body_that_nobody_takes_does_not_hide_that_the_client_is_gone() {
     let front = Front::meet("later", &["request_buffering=0"]);

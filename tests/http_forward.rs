@@ -121,7 +121,8 @@ fn an_answer_keeps_what_is_its() {
     let server = forward(&format!("to={url}"), &[]);
     for method in ["GET", "HEAD", "DELETE", "PROPFIND"] {
         let mut client = server.connect();
-        client.send(format!("{method} /x HTTP/1.1\r\nHost: h\r\n\r\n"));
+        // What many a server takes for X-Forwarded-For does not go on.
+        client.send(format!("{method} /x HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 9.9.9.9\r\n\r\n"));
         let response = client.response(method);
         assert_eq!(response.status, 404, "{response:?}");
         let cookies = response.headers.iter().filter(|it| it.0.eq_ignore_ascii_case("set-cookie"));
@@ -134,7 +135,26 @@ fn an_answer_keeps_what_is_its() {
         assert_eq!(response.text(), if method == "HEAD" { "" } else { "12345" });
         let head = told.recv().expect("a head");
         assert!(head.starts_with(&format!("{method} /x HTTP/1.1\r\n")), "{head}");
+        assert!(!head.contains("9.9.9.9"), "{head}");
     }
+    server.stop();
+}
+
+/// What middleware around it says counts, and not what the client sent.
+#[test]
+fn an_environ_of_middleware_goes_on() {
+    let (url, told) = upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let server = forward(&format!("to={url}"), &["use=request_id accept=none"]);
+    let mut client = server.connect();
+    client.send(
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Request-ID: forged\r\nConnection: X-Request-ID\r\n\r\n",
+    );
+    let response = client.response("GET");
+    let id = response.header("x-request-id").expect("it is named").to_owned();
+    let head = told.recv().expect("a head").to_ascii_lowercase();
+    let lines: Vec<_> = head.lines().filter(|it| it.starts_with("x-request-id:")).collect();
+    assert_eq!(lines, [format!("x-request-id: {id}").to_ascii_lowercase()], "{head}");
+    assert_ne!(id, "forged");
     server.stop();
 }
 

@@ -260,7 +260,8 @@ fn requests_beyond_the_cap_are_told_to_come_back() {
 /// A probe finds a place, for connections that are kept and idle give way to it.
 #[test]
 fn idle_connections_give_way_to_a_probe() {
-    let options = [MODELS[0], "workers=1", "worker_connections=3", "health_path=/who"];
+    let options =
+        [MODELS[0], "workers=1", "worker_connections=3", "health_path=/who", "keepalive=1h"];
     let server = start_some(&options, 1);
     let mut kept: Vec<_> = (0..5)
         .map(|_| {

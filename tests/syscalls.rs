@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use harness::client::{Client, End};
+use harness::load::until;
 use harness::{SIGCONT, SIGINT, SIGSTOP, Server, kill, program, support};
 
 const CONNECTIONS: usize = 64;
@@ -53,9 +54,9 @@ impl Trace {
 }
 
 fn serving(server: &Server) -> i32 {
-    let workers = server.workers();
-    assert_eq!(workers.len(), 1, "one worker: {workers:?}");
-    workers[0]
+    // It accepts connections before it has forked.
+    until("there is one worker", || server.workers().len() == 1);
+    server.workers()[0]
 }
 
 /// One round: all ask while the worker is stopped, so that it finds all of them ready at once.

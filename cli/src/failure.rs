@@ -37,9 +37,14 @@ impl Failure {
     }
 }
 
-/// A line on standard error, which may be closed.
+/// A line on standard error, which may be closed.  What others wrote is quoted in it, and no control
+/// character of theirs reaches a terminal.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let plain = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    let _ = writeln!(std::io::stderr(), "{}", line.chars().map(plain).collect::<String>());
 }
 
 /// Text on standard output.  Nobody reads it to its end: that is fine.

@@ -1,6 +1,6 @@
 //! The library, safe to call.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -329,8 +329,9 @@ impl Drop for Arbiter {
 }
 
 /// Changes the environment, while the process has one thread.
-pub(crate) fn set_env(name: &str, value: Option<&str>) {
-    // SAFETY: the command starts no thread, and calls this while none of the library's is there.
+pub(crate) fn set_env(name: &str, value: Option<&OsStr>) {
+    // SAFETY: the command starts no thread, and where the library does nothing is changed any more
+    // (`Surroundings::fix`).
     unsafe {
         match value {
             Some(value) => std::env::set_var(name, value),

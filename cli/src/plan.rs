@@ -177,6 +177,18 @@ impl Plan {
         }
     }
 
+    /// Whether all that is served is in pools: what is not listens nowhere.
+    pub(crate) fn has_only_pools(&self) -> bool {
+        !self.pools.is_empty() && self.mounts.is_empty()
+    }
+
+    /// Whether an application is loaded before workers are forked.
+    pub(crate) fn preloads(&self) -> bool {
+        let mut settings = self.parts().flat_map(|part| part.settings).collect::<Vec<_>>();
+        settings.retain(|it| it.name == "preload");
+        settings.iter().any(|it| !["0", "false", "off", "no"].contains(&&*it.value))
+    }
+
     /// Everything that is wrong: what the library finds, too, each with the place that it is about.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.problems_but(|_| false)
@@ -195,7 +207,10 @@ impl Plan {
         };
         for found in config.problems() {
             let located = self.locate(&found);
-            let is_said = problems.iter().any(|it| it.text.ends_with(&located.text));
+            let is_said = problems.iter().any(|it| {
+                let is_there = it.place == located.place || located.place == Place::Unknown;
+                is_there && it.text.ends_with(&located.text)
+            });
             if !(is_known(&found) || is_echo(&found) || is_fine(&found) || is_said) {
                 problems.push(located);
             }

@@ -98,7 +98,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     if !problems.is_empty() {
         return Err(source.failure(&plan, None));
     }
-    if !library::is_worker() && loads_here(&config) {
+    if !library::is_worker() && loads_here(&config, &plan) {
         let mut problems = Vec::new();
         if let Some(status) = plan.load_each(&mut problems).exit_status {
             let lines = problem::lines(problems, &source.name());
@@ -116,9 +116,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
 
 /// Whether a module that crashes when it is loaded would take the program with it: where workers are
 /// forked first, the library tries it by itself.
-fn loads_here(config: &Config) -> bool {
-    let is = |name: &str, value: &str| config.get(name).as_deref() == Some(value);
-    !is("worker_model", "fork") || is("preload", "1")
+fn loads_here(config: &Config, plan: &Plan) -> bool {
+    config.get("worker_model").as_deref() != Some("fork") || plan.preloads()
 }
 
 /// Whether the program watches the workers itself, so that it can read its file again.  `inline` has
@@ -232,13 +231,17 @@ fn supervise(
     config: Config,
     surroundings: &mut Surroundings,
 ) -> library::Result<()> {
-    let mut config = as_server(config)?;
+    let mut config = as_server(config, &plan)?;
     let catches = config.get("signals").as_deref() == Some("1");
     let hung_up = match catches {
         true => Some(library::catch_hang_up(&mut config)?),
         false => None,
     };
+    let has_threads = config.get("worker_model").as_deref() == Some("threads");
     let mut arbiter = Arbiter::new(config)?;
+    if has_threads {
+        surroundings.fix();
+    }
     arbiter.start()?;
     while let Some(wait_ms) = arbiter.turn()? {
         let mut fds = vec![PollFd::new(arbiter.fd(), PollFlags::POLLIN)];
@@ -262,7 +265,7 @@ fn supervise(
 }
 
 /// What is taken for granted in a process that is there to serve.
-fn as_server(mut config: Config) -> library::Result<Config> {
+fn as_server(mut config: Config, plan: &Plan) -> library::Result<Config> {
     for (name, value) in [("signals", "1"), ("systemd", "1"), ("errorlog", "-")] {
         if config.get(name).as_deref() == Some("auto") {
             config.set(name, value)?;
@@ -272,7 +275,8 @@ fn as_server(mut config: Config) -> library::Result<Config> {
     let own = std::process::id().to_string();
     let is_passed = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == own)
         && config.get("systemd").as_deref() == Some("1");
-    if config.get("bind").is_none_or(|bind| bind.is_empty()) && !is_passed {
+    let listens = config.get("bind").is_some_and(|bind| !bind.is_empty());
+    if !listens && !is_passed && !plan.has_only_pools() {
         config.set("bind", "127.0.0.1:8000")?;
     }
     Ok(config)
@@ -306,7 +310,14 @@ fn change(new: &Plan, arbiter: &Arbiter) -> Result<(), Vec<Problem>> {
         return Err(problems);
     }
     let locate = |error: library::Error| vec![new.locate(&error)];
-    let config = as_server(config).map_err(locate)?;
+    let config = as_server(config, new).map_err(locate)?;
+    if loads_here(&config, new) {
+        let mut problems = Vec::new();
+        new.load_each(&mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+    }
     let Err(error) = arbiter.reload(config) else { return Ok(()) };
     let mut problems = new.problems_but(|it| it.os_errno == IN_USE);
     if problems.is_empty() {

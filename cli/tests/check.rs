@@ -183,6 +183,10 @@ name = "jobs"
 at = "/x"
 builtin = "sttic"
 [[pool]]
+name = "other"
+module = "./app.so"
+control_socket = "other.sock"
+[[pool]]
 name = "jobs"
 module = "./app.so"
 bind = ":0"
@@ -201,8 +205,10 @@ builtin = "acces"
         "15: pool: name is missing: name = ",
         "18: name: there is nothing to listen on: set bind, or add a listener",
         "21: builtin: no application 'sttic': there are static",
-        "23: name: pool jobs",
-        "27: builtin: no middleware 'acces': there are",
+        "23: name: there is nothing to listen on: set bind, or add a listener",
+        "25: control_socket: an option of the whole process; set it for the instance",
+        "27: name: pool jobs",
+        "31: builtin: no middleware 'acces': there are",
     ];
     let said: Vec<_> = stderr.lines().collect();
     for (said, expected) in said.iter().zip(expected) {

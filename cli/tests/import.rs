@@ -77,9 +77,9 @@ fn strict_is_for_what_does_not_map() {
 
 #[test]
 fn whose_file_it_is_may_be_said() {
-    let file = File::new("conf", b"umask = 18\n");
+    let file = File::new("conf", b"user = 33\n");
     let out = import(&["--from", "gunicorn", file.path()]);
-    assert!(text(&out.stdout).contains("\numask = \"022\"\n"), "{out:?}");
+    assert!(text(&out.stdout).contains("\nuser = \"33\"\n"), "{out:?}");
     let file = File::new("other", b"something else\n");
     let out = import(&[file.path()]);
     assert_eq!(out.status.code(), Some(1));

@@ -113,6 +113,51 @@ fn a_file_has_pools() {
     assert!(ended.stderr.contains(", pool jobs)"), "{ended:?}");
 }
 
+/// Then nothing listens but what they say, whatever the model.
+#[test]
+fn a_file_may_have_nothing_but_pools() {
+    for model in ["fork", "threads", "exec"] {
+        let text = format!(
+            "worker_model = '{model}'\n[[pool]]\nname = 'one'\nworkers = 1\nthreads = 1\n\
+             module = './app.so'\nargs = 'one'\nbind = 'unix:one.sock'\n"
+        );
+        let site = site(&format!("only-{model}"), &text);
+        let (status, said, _) = run_in(&site, &["check", "app.toml"]);
+        assert_eq!((status, &*said), (0, "app.toml: no problem\n"), "{model}");
+        let server = launch(&site, "app.toml");
+        until("it answers", || {
+            let Ok(mut stream) = UnixStream::connect(site.join("one.sock")) else { return false };
+            let mut answer = String::new();
+            let asked = stream.write_all(b"GET /?q HTTP/1.0\r\n\r\n");
+            asked.is_ok()
+                && stream.read_to_string(&mut answer).is_ok()
+                && answer.contains(" (one) ")
+        });
+        server.stop();
+    }
+}
+
+/// Threads read the environment when they like: it stays what it is until an upgrade.
+#[test]
+fn a_process_with_threads_stays_where_it_is() {
+    let text = "module = './app.so'\nworker_model = 'threads'\nworkers = 1\nthreads = 1\n";
+    let site = site("threads-env", text);
+    let server = start(&site, "run app.toml --bind {} 2>said");
+    let log = || fs::read_to_string(site.join("said")).unwrap();
+    let here = site.display().to_string();
+    for (n, more) in ["chdir = '/'\n", "[env]\nGATEWAY_TEST = 'new'\n"].into_iter().enumerate() {
+        write(&site, &format!("{text}{more}"));
+        server.signal(SIGHUP);
+        until("it is refused", || log().matches("gateway: not reloaded").count() == n + 1);
+        assert_eq!(said(&server), format!("module () {here} - q"));
+    }
+    assert!(log().contains("cannot change by a reload: upgrade (USR2)"), "{}", log());
+    write(&site, &format!("{text}args = 'new'\n"));
+    server.signal(SIGHUP);
+    until("it is reloaded", || said(&server) == format!("module (new) {here} - q"));
+    server.stop();
+}
+
 #[test]
 fn the_command_line_wins_over_the_file() {
     let text = "bind = 'unix:not.sock'\nworkers = 3\nmodule = './none.so'\nargs = 'file'\n\
@@ -252,6 +297,8 @@ fn a_broken_file_leaves_the_old_one_serving() {
         "module = './none.so'\n",
         "module = './app.so'\nargs = 'fail'\nchdir = '/'\n[env]\nGATEWAY_TEST = 'left'\n",
         "module = './app.so'\nchdir = 'none'\n",
+        // It would be loaded in the process that watches the workers.
+        "module = './app.so'\nargs = 'segfault'\npreload = true\n",
     ];
     for (n, broken) in all.iter().enumerate() {
         write(&site, broken);
@@ -273,6 +320,7 @@ fn a_broken_file_leaves_the_old_one_serving() {
         "app.toml:1: module: load module ",
         "no database",
         "app.toml:2: chdir: No such file or directory",
+        "app.toml:1: module: load the application's module: the process that tried it was killed by SIGSEGV",
     ] {
         assert!(stderr.contains(line), "{line}: {stderr}");
     }

@@ -90,13 +90,15 @@ impl Files {
         })
     }
 
-    fn find(&self, path: &[u8]) -> std::result::Result<Found, Refusal> {
+    /// `mount`: what leads to the root; a directory that is asked for without a slash is that, too.
+    fn find(&self, mount: &[u8], path: &[u8]) -> std::result::Result<Found, Refusal> {
         self.check(path)?;
         let (file, is) = self.open(path)?;
         if !is.is_dir() {
             return regular(file, is, path.to_vec());
         }
-        if !path.ends_with(b"/") && !path.is_empty() {
+        let is_whole = path.is_empty() && mount.is_empty();
+        if !path.ends_with(b"/") && !is_whole {
             return Ok(None);
         }
         for name in &self.index {
@@ -142,7 +144,7 @@ impl App for Files {
             return say(start_response, 405, &allow, "this is a file: GET and HEAD only\n");
         }
         let path = env.path_info();
-        match self.find(path) {
+        match self.find(env.script_name(), path) {
             Ok(Some((file, is, name))) => {
                 let kind = content_type(&name, self.charset.as_deref());
                 let kind = kind.unwrap_or_else(|| self.other_type.clone());
@@ -192,6 +194,16 @@ fn with_slash(mount: &[u8], path: &[u8], query: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_point_is_a_directory_with_a_slash() {
+        let files = Files::new("root=/ index=none").unwrap();
+        let found = |mount: &[u8], path: &[u8]| files.find(mount, path).map(|it| it.is_some());
+        assert!(matches!(found(b"/files", b""), Ok(false)), "it is elsewhere");
+        for (mount, path) in [(&b"/files"[..], &b"/"[..]), (b"", b""), (b"", b"/")] {
+            assert!(matches!(found(mount, path), Err(Refusal(403, _))), "it is here");
+        }
+    }
 
     #[test]
     fn a_directory_stays_on_its_host() {

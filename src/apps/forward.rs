@@ -84,14 +84,17 @@ impl Forward {
         let named = connection_names(
             env.headers().iter().map(|it| (it.name.as_slice(), it.value.as_slice())),
         );
-        for Pair { name, value } in env.headers() {
-            let (name, value) = (name.as_slice(), value.as_slice());
+        for (name, value, is_clients) in &fields_of(env) {
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+            // To many a server `X_Forwarded_For` is the same as X-Forwarded-For.
+            if name.contains(&b'_') {
+                continue;
+            }
             let is_ours = is("content-length") || is("expect") || is("host");
             let is_told = is("forwarded")
                 || name.get(..12).is_some_and(|it| it.eq_ignore_ascii_case(b"x-forwarded-"));
             if is_hop_by_hop(name)
-                || named.iter().any(|it| name.eq_ignore_ascii_case(it))
+                || *is_clients && named.iter().any(|it| name.eq_ignore_ascii_case(it))
                 || is_ours
                 || is_told
             {
@@ -261,7 +264,10 @@ fn target(env: &Environ, base: &str) -> Option<Uri> {
     let mut url = base.as_bytes().to_vec();
     let written = env.request_uri();
     let path = written.split(|octet| *octet == b'?').next().unwrap_or_default();
-    if env.script_name().is_empty() && path.starts_with(b"/") {
+    let mut decoded = Vec::with_capacity(path.len());
+    percent::decode_into(path, &mut decoded);
+    // Middleware may have another path in mind, and so may a web server.
+    if env.script_name().is_empty() && path.starts_with(b"/") && decoded == env.path_info() {
         url.extend_from_slice(path);
     } else {
         percent::encode_path(env.path_info(), &mut url);
@@ -274,6 +280,29 @@ fn target(env: &Environ, base: &str) -> Option<Uri> {
     // Nothing has become part of the host.
     let base: Uri = base.parse().ok()?;
     (uri.authority() == base.authority()).then_some(uri)
+}
+
+/// The fields of a request, with what middleware says of them in an environ of its own: another value,
+/// none, or a field that the client did not send.  Whether each is the client's: only those may a
+/// Connection field take away.
+fn fields_of(env: &Environ) -> Vec<(Vec<u8>, Vec<u8>, bool)> {
+    let variable = |name: &[u8]| -> Vec<u8> {
+        let upper = name.iter().map(|octet| match octet {
+            b'-' => b'_',
+            octet => octet.to_ascii_uppercase(),
+        });
+        b"HTTP_".iter().copied().chain(upper).collect()
+    };
+    let said = env.vars().iter().filter(|it| it.name.as_slice().starts_with(b"HTTP_"));
+    let is_said = |name: &[u8]| said.clone().any(|it| it.name.as_slice() == name);
+    let own = env.headers().iter().filter(|it| !is_said(&variable(it.name.as_slice())));
+    let own = own.map(|it| (it.name.as_slice().to_vec(), it.value.as_slice().to_vec(), true));
+    let others = said.clone().filter(|it| !it.value.is_missing()).map(|it| {
+        let name = it.name.as_slice()[b"HTTP_".len()..].iter();
+        let name = name.map(|octet| if *octet == b'_' { b'-' } else { *octet }).collect();
+        (name, it.value.as_slice().to_vec(), false)
+    });
+    own.chain(others).collect()
 }
 
 /// Who asks, and how: X-Forwarded-*, and Forwarded (RFC 7239).

@@ -15,8 +15,16 @@ pub const MAIN: &str = "main";
 pub const NAME_MAX: usize = 32;
 
 /// Options of the process that supervises, or of all its workers together.
-pub const PROCESS: [&str; 7] =
-    ["worker_model", "signals", "fork_unsafe", "pidfile", "systemd", "reap_orphans", "lame_duck"];
+pub const PROCESS: [&str; 8] = [
+    "worker_model",
+    "signals",
+    "fork_unsafe",
+    "pidfile",
+    "control_socket",
+    "systemd",
+    "reap_orphans",
+    "lame_duck",
+];
 
 /// Whether a pool can be called so: it is a label, a word in log lines and a table in files.
 ///

@@ -556,7 +556,7 @@ impl Exchange {
         let input = self.input();
         let hungry = input.may_grow() && (self.starved.get() || !is_held);
         self.hungry.set(hungry.then(|| input.received()));
-        hungry || is_held
+        hungry || is_held || self.is_asked_again()
     }
 
     /// What an iterator waits for that had nothing to give; none when it may be asked.

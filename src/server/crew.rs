@@ -102,12 +102,12 @@ fn do_it(task: Task, wire: &Wire<'_>) -> bool {
     }
     if x.phase() == Phase::Reading {
         let now = clock::monotonic_ns();
-        slot.called.set(now);
         let limit = context.setup.settings.queue_timeout;
         if !limit.is_zero() && u128::from(now - slot.queued.get()) > limit.as_nanos() {
             x.shed(wire);
             return false;
         }
+        slot.called.set(now);
         x.run(wire);
         if x.is_later() {
             // The rest is the loop's.

@@ -173,6 +173,10 @@ mod tests {
         ] {
             symlink(to, root.join(name)).unwrap();
         }
+        let only_walks = Beneath::new(&root).unwrap().walks;
+        if only_walks {
+            eprintln!("there is no openat2 here: only the walk is tested");
+        }
         // What each way says: openat2, and the walk.
         let (missing, outside) = (Err(Why::Missing), Err(Why::Outside));
         for (path, resolved, walked) in [
@@ -198,6 +202,9 @@ mod tests {
             ("round", outside, outside),
         ] {
             for (walks, expected) in [(false, resolved), (true, walked)] {
+                if only_walks && !walks {
+                    continue;
+                }
                 let beneath = Beneath { walks, ..Beneath::new(&root).unwrap() };
                 let found = beneath.open(path.as_bytes()).map(|mut file| {
                     let mut text = String::new();

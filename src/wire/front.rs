@@ -222,6 +222,12 @@ impl Decoders {
         !self.is_http && self.other.is_aborted()
     }
 
+    /// Whether more of the request may come although its body is all there: a record that says so.
+    #[inline(always)]
+    pub fn is_open(&self) -> bool {
+        !self.is_http && self.other.is_open()
+    }
+
     /// Whether what was refused belongs to a request that can be answered.
     pub fn has_request(&self) -> bool {
         self.is_http || self.other.has_request()
@@ -317,6 +323,11 @@ impl Other {
         if let (Used::Serial, Some(serial)) = (self.used, &mut self.serial) {
             serial.finish();
         }
+    }
+
+    #[inline(never)]
+    fn is_open(&self) -> bool {
+        used!(self.as_deref, packet _it => false, serial it => it.is_open())
     }
 
     #[inline(never)]

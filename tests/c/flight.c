@@ -241,11 +241,12 @@ configured(const char *address, int n, char **options)
     hooks.worker_init = worker_init;
     for (i = 0; i < n; i++) {
         /* A worker that is started again has the same arguments. */
-        char  *name = strdup(options[i]), *value = strchr(name, '=');
+        char      *name = strdup(options[i]), *value = strchr(name, '=');
+        gw_result  rc = GW_OK;
 
         *value++ = '\0';
         if (strcmp(name, "app") != 0) {
-            need(gw_config_set(cfg, name, value, &err), &err);
+            rc = gw_config_set(cfg, name, value, &err);
 
         } else if (value[0] == 'l') {
             app.flags |= GW_APP_NONBLOCKING;
@@ -257,6 +258,7 @@ configured(const char *address, int n, char **options)
             taken = value[1] == 'a';
         }
         free(name);
+        need(rc, &err);
     }
     need(gw_config_set(cfg, "bind", address, &err), &err);
     if (!taken) {

@@ -375,7 +375,8 @@ configured(int n, char *const *options)
     hooks.worker_init = worker_init;
     hooks.worker_int = worker_int;
     for (i = 0; i < n; i++) {
-        char  *copy = strdup(options[i]), *value = strchr(copy, '=');
+        char      *copy = strdup(options[i]), *value = strchr(copy, '=');
+        gw_result  rc = GW_OK;
 
         if (value == NULL) {
             fprintf(stderr, "%s: no value\n", copy);
@@ -393,9 +394,10 @@ configured(int n, char *const *options)
 
         } else {
             binds |= strcmp(copy, "bind") == 0;
-            need(gw_config_set(cfg, copy, value, &err), &err);
+            rc = gw_config_set(cfg, copy, value, &err);
         }
         free(copy);
+        need(rc, &err);
     }
     if (!binds) {
         need(gw_config_set(cfg, "bind", address, &err), &err);

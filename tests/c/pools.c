@@ -24,6 +24,7 @@
  */
 #define _GNU_SOURCE
 #include "app.h"
+#include "words.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -49,20 +50,7 @@ typedef struct {
 /* Written to, so that it is taken. */
 static char *volatile grown;
 
-static void
-fatal(const gw_error *err)
-{
-    printf("%s: %s\n", gw_result_name(err->code), err->message);
-    exit(err->exit_status);
-}
-
 /* ---- an application ---- */
-
-static int
-is(gw_str text, const char *word)
-{
-    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
-}
 
 static gw_result
 answer(void *ctx, gw_environ *env, gw_start_response_fn start_response,
@@ -232,25 +220,7 @@ configured(int count, char **words)
     return p.cfg;
 }
 
-static int
-has(int count, char **words, const char *word)
-{
-    while (count-- > 0) {
-        if (strcmp(words[count], word) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* ---- what is done with it ---- */
-
-static void
-report(void *ctx, const gw_error *problem)
-{
-    (void) ctx;
-    printf("%s: %s\n", gw_result_name(problem->code), problem->message);
-}
 
 static void
 told(gw_arbiter *a, char *line)
@@ -275,37 +245,6 @@ told(gw_arbiter *a, char *line)
 
         printf("reload: %s\n", gw_result_name(rc));
     }
-}
-
-static int
-arbitrate(gw_config *cfg)
-{
-    gw_error    err = GW_INIT(gw_error);
-    gw_arbiter *a = NULL;
-    int64_t     wait_ms = 0;
-    char        line[4096];
-    gw_result   rc = gw_arbiter_new(cfg, &a, &err);
-
-    if (rc >= 0) {
-        rc = gw_arbiter_start(a, &err);
-    }
-    if (rc < 0) {
-        fatal(&err);
-    }
-    setvbuf(stdin, NULL, _IONBF, 0);
-    while (rc == GW_OK) {
-        struct pollfd fds[2] = { { gw_arbiter_fd(a), POLLIN, 0 },
-                                 { 0, POLLIN, 0 } };
-
-        poll(fds, 2, wait_ms < 0 || wait_ms > 1000 ? 1000 : (int) wait_ms);
-        if (fds[1].revents & POLLIN && fgets(line, sizeof line, stdin) != NULL) {
-            line[strcspn(line, "\n")] = '\0';
-            told(a, line);
-        }
-        rc = gw_arbiter_turn(a, &wait_ms);
-    }
-    gw_arbiter_free(a);
-    return rc < 0;
 }
 
 int

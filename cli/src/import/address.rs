@@ -63,6 +63,13 @@ pub(super) fn is_owner(text: &str) -> bool {
     text.len() > 1 && text.bytes().all(is_plain) && text.matches(':').count() < 2
 }
 
+/// Whether only this machine comes to an address of [`tcp`].
+pub(super) fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 /// An IP address, or a network.
 pub(super) fn is_network(text: &str) -> bool {
     let (address, bits) = text.split_once('/').unwrap_or((text, "0"));

@@ -89,6 +89,11 @@ impl Table {
         self
     }
 
+    /// Whether a key has a value that is not empty.
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(name, value)| name == key && *value != Toml::text(""))
+    }
+
     /// What somebody has to complete.
     pub(super) fn proposed(mut self) -> Table {
         self.is_proposal = true;
@@ -157,6 +162,12 @@ impl<'a> Draft<'a> {
     /// Whether an option was set.
     pub(super) fn has(&self, name: &str) -> bool {
         self.head.iter().any(|entry| matches!(entry, Entry::Pair(key, _) if key == name))
+    }
+
+    /// Whether an option was set, and not to nothing.
+    pub(super) fn says_of(&self, name: &str) -> bool {
+        let is_it = |key: &str, value: &Toml| key == name && *value != Toml::text("");
+        self.head.iter().any(|entry| matches!(entry, Entry::Pair(key, value) if is_it(key, value)))
     }
 
     pub(super) fn env(&mut self, name: &str, value: &str) {

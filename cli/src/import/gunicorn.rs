@@ -1,8 +1,8 @@
 //! `gunicorn.conf.py`: all of gunicorn's settings (27), by name.
 
 use super::draft::{Draft, Toml};
-use super::python::{self, Assumed, Bound};
-use super::rules::How::{But, Needless, No, Own, Same, To};
+use super::python::{self, Assumed, Binding, Bound};
+use super::rules::How::{But, Needless, No, Other, Own, Same, To};
 use super::rules::{ON, Rule, Unit, Value, find, mode, rule, size};
 use super::{Import, Source, address};
 
@@ -171,8 +171,10 @@ pub(super) static RULES: [Rule; 120] = [
     rule("root_path", No(NO_ASGI)),
     rule(
         "secure_scheme_headers",
-        No("X-Forwarded-Proto, X-Forwarded-Protocol, X-Forwarded-Ssl and \
-                                      Forwarded of trusted peers count, and no others."),
+        Other(
+            "X-Forwarded-Proto, X-Forwarded-Protocol, X-Forwarded-Ssl and \
+               Forwarded of trusted peers count, all of them and no others.",
+        ),
     ),
     rule("sendfile", Same(ON, "Files go out by sendfile.")),
     rule("spew", No("A debugger or a profiler does that.")),
@@ -197,12 +199,20 @@ pub(super) static RULES: [Rule; 120] = [
         ),
     ),
     rule("tmp_upload_dir", To("spool_dir", Unit::Text)),
-    rule("umask", Own("`umask`, in octal")),
+    rule(
+        "umask",
+        Own(
+            "`?mode=` of unix sockets in `bind`, and nothing else: gunicorn's workers have the umask \
+             of whoever starts it, as these have",
+        ),
+    ),
     rule("user", To("user", Unit::Name)),
     rule(
         "uwsgi_allow_ips",
-        No("Whoever can connect may speak uwsgi; what is believed of it is \
-                                forwarded_allow_ips. Middleware `access` refuses others."),
+        Own(
+            "does not map, unless it is `*` or nobody but this machine can connect: here whoever can \
+             connect may speak uwsgi",
+        ),
     ),
     rule("websocket_max_message_size", No(NO_ASGI)),
     rule("when_ready", No("A hook is a function of a module here: when_ready of gw_hooks.")),
@@ -238,10 +248,29 @@ pub(super) fn import(source: &Source<'_>) -> Import {
             _ => None,
         })
     };
+    let is_set = |it: &&Binding| !matches!(it.what, Bound::Statement(_));
+    let is_sure = |it: &Binding| matches!(it.what, Bound::Value(..));
+    let set = |name: &str| -> Vec<&Binding> {
+        bindings.iter().filter(is_set).filter(|binding| binding.name == name).collect()
+    };
+    let has = |name: &str| !set(name).is_empty();
+    let is_unsure = |name: &str| !set(name).into_iter().all(is_sure);
+    let protocol = value_of("protocol").and_then(Value::shown).map(|name| name.to_lowercase());
+    let speaks = |name: &str| protocol.as_deref() == Some(name);
     let all = All {
-        protocol: value_of("protocol").and_then(Value::shown).map(|name| name.to_lowercase()),
-        is_tls: value_of("certfile").is_some_and(|value| *value != Value::None),
-        umask: value_of("umask").map_or(0, |value| umask(value).unwrap_or(0)),
+        protocol: protocol.clone(),
+        is_tls: bindings.iter().any(is_tls),
+        umask: match value_of("umask") {
+            Some(value) => umask(value).ok(),
+            None => (!has("umask")).then_some(0),
+        },
+        uwsgi_reaches: match value_of("bind") {
+            _ if !speaks("uwsgi") && !is_unsure("protocol") => Reach::Nobody,
+            _ if is_unsure("bind") => Reach::Network,
+            None => Reach::Machine,
+            Some(addresses) => reach(addresses),
+        },
+        names_uwsgi_peers: has("uwsgi_allow_ips"),
     };
     for binding in &bindings {
         let (line, key) = (binding.line, binding.name.as_str());
@@ -252,7 +281,7 @@ pub(super) fn import(source: &Source<'_>) -> Import {
         let Some(rule) = find(&RULES, key) else { continue };
         match &binding.what {
             Bound::Unread(why) => match rule.how {
-                No(reason) => draft.unmapped(line, key, reason),
+                No(reason) | Other(reason) => draft.unmapped(line, key, reason),
                 _ => draft.unmapped(line, key, why),
             },
             Bound::Perhaps(keyword) => {
@@ -263,7 +292,7 @@ pub(super) fn import(source: &Source<'_>) -> Import {
                 draft.unmapped(line, key, &why);
             }
             Bound::Value(value, assumed) => {
-                let maps = !matches!(rule.how, No(_));
+                let maps = !matches!(rule.how, No(_) | Other(_));
                 if maps {
                     tell_assumed(&mut draft, line, key, value, assumed, source.cpus);
                 }
@@ -274,6 +303,10 @@ pub(super) fn import(source: &Source<'_>) -> Import {
             }
             Bound::Statement(_) => {}
         }
+    }
+    if speaks("uwsgi") && !has("bind") && !all.is_tls {
+        draft.say("gunicorn's own address, with what is spoken there.");
+        draft.set("bind", Toml::List(vec![Toml::text("uwsgi://127.0.0.1:8000")]));
     }
     if !draft.has("workers") {
         draft.say(
@@ -314,6 +347,40 @@ fn as_cpus(cpus: usize) -> Value {
     Value::Int(i64::try_from(cpus).unwrap_or(1))
 }
 
+/// Whether it makes addresses speak TLS, or may.
+fn is_tls(binding: &Binding) -> bool {
+    let is_nothing = |value: &Value| match value {
+        Value::None => true,
+        Value::Text(text) => text.trim().is_empty(),
+        _ => false,
+    };
+    matches!(binding.name.as_str(), "certfile" | "keyfile" | "ssl_context")
+        && !matches!(&binding.what, Bound::Value(value, _) if is_nothing(value))
+}
+
+/// Who can connect and speak uwsgi, besides whoever a unix socket lets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reach {
+    Nobody,
+    Machine,
+    Network,
+}
+
+/// Who comes to the addresses of `bind`.
+fn reach(bind: &Value) -> Reach {
+    let addresses = words(bind).unwrap_or_default();
+    let is_tcp = |text: &&String| !text.starts_with("unix:");
+    let is_near = |text: &String| {
+        let text = text.strip_prefix("tcp://").unwrap_or(text);
+        address::is_loopback(text) || address::is_loopback(&format!("{text}:"))
+    };
+    match addresses.iter().filter(is_tcp).collect::<Vec<_>>()[..] {
+        [] => Reach::Nobody,
+        ref list if list.iter().all(|text| is_near(text)) => Reach::Machine,
+        _ => Reach::Network,
+    }
+}
+
 /// gunicorn takes numbers, and texts as `int(text, 0)`.
 fn umask(value: &Value) -> Result<i64, String> {
     match value {
@@ -328,8 +395,17 @@ fn umask(value: &Value) -> Result<i64, String> {
 struct All {
     protocol: Option<String>,
     is_tls: bool,
-    umask: i64,
+    /// Of unix sockets; nothing if it is not known.
+    umask: Option<i64>,
+    uwsgi_reaches: Reach,
+    /// Whether `uwsgi_allow_ips` is there.
+    names_uwsgi_peers: bool,
 }
+
+const OPEN_UWSGI: &str = "gunicorn lets 127.0.0.1 and ::1 alone speak uwsgi unless uwsgi_allow_ips names others; here \
+                          whoever can connect may, and forwarded_allow_ips is whose variables are believed. \
+                          (Middleware `access` would look at the client that the web server names.) Listen on a \
+                          unix socket or on loopback, or let a firewall refuse the others.";
 
 impl All {
     fn own(
@@ -341,7 +417,7 @@ impl All {
         assumed: &[Assumed],
         cpus: usize,
     ) {
-        if *value == Value::None {
+        if *value == Value::None && key != "uwsgi_allow_ips" {
             return;
         }
         let wrong = |draft: &mut Draft<'_>, why: &str| draft.unmapped(line, key, why);
@@ -402,10 +478,27 @@ impl All {
                 None => wrong(draft, "Its value is neither true nor false."),
             },
             "umask" => match umask(value) {
-                // gunicorn's 0 is its preset; said or not, it is for files that it makes.
-                Ok(bits) => draft.set("umask", Toml::Text(format!("{bits:03o}"))),
+                Ok(_) => draft.remark(
+                    line,
+                    "gunicorn has it for its unix sockets alone, where it is ?mode= of bind; workers \
+                     have that of whoever starts the server, there and here.",
+                ),
                 Err(why) => wrong(draft, &why),
             },
+            "uwsgi_allow_ips" => {
+                let list = words(value).unwrap_or_default();
+                let has = |ip: &str| list.iter().any(|it| it == ip);
+                match self.uwsgi_reaches {
+                    Reach::Nobody => {
+                        draft.remark(line, "Nobody comes by TCP to speak uwsgi.");
+                    }
+                    _ if has("*") => draft.remark(line, "So it is here, always."),
+                    Reach::Machine if has("127.0.0.1") => {
+                        draft.remark(line, "Nobody but this machine can connect.");
+                    }
+                    _ => wrong(draft, OPEN_UWSGI),
+                }
+            }
             "worker_class" => self.class(draft, line, value),
             "workers" if assumed == [Assumed::Cpus] && *value == as_cpus(cpus) => {
                 draft.remark(line, "One for each CPU.");
@@ -425,6 +518,9 @@ impl All {
         if self.is_tls {
             let why = format!("{NO_TLS} Its addresses are not listened on without it.");
             return draft.unmapped(line, "bind", &why);
+        }
+        if self.uwsgi_reaches == Reach::Network && !self.names_uwsgi_peers {
+            draft.unmapped(line, "bind", OPEN_UWSGI);
         }
         let mut list = Vec::new();
         for address in words(value).unwrap_or_default() {
@@ -461,7 +557,8 @@ impl All {
             let path = path.strip_prefix("//").unwrap_or(path);
             // A name with @ is a file to gunicorn.
             let path = if path.starts_with('@') { format!("./{path}") } else { path.to_owned() };
-            let bits = 0o777 & !self.umask;
+            // Of a umask that is not known nothing is said: the mode is that of ours.
+            let bits = self.umask.map_or(0, |umask| 0o777 & !umask);
             let mode = if bits == 0 { String::new() } else { format!("?mode={bits:o}") };
             let address = address::speaking(protocol, address::unix(&path)?);
             return Some((format!("{address}{mode}"), bits & 0o002 != 0));

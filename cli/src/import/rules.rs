@@ -169,8 +169,10 @@ pub(super) enum How {
     Same(&'static [&'static str], &'static str),
     /// Nothing is lost without it.
     Needless(&'static str),
-    /// There is nothing like it.
+    /// There is nothing like it; what is off is not missed.
     No(&'static str),
+    /// It is another here, whatever was said: nothing said is not what is so here.
+    Other(&'static str),
 }
 
 /// A setting of somebody else's, and what becomes of it.
@@ -227,7 +229,7 @@ impl How {
             }
             How::Needless(why) => draft.remark(line, why),
             How::No(_) if value.is_off() => draft.remark(line, "Off, as here."),
-            How::No(why) => draft.unmapped(line, key, why),
+            How::No(why) | How::Other(why) => draft.unmapped(line, key, why),
         }
     }
 
@@ -244,7 +246,7 @@ impl How {
                 format!("{same}: it is so always. {why}")
             }
             How::Needless(why) => format!("Not needed. {why}"),
-            How::No(why) => format!("Does not map. {why}"),
+            How::No(why) | How::Other(why) => format!("Does not map. {why}"),
         }
     }
 }

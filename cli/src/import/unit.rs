@@ -41,6 +41,13 @@ const UNKNOWN: &str = "It is no member that is known here.";
 const EXTERNAL: &str = "A program made with libunit becomes a module, which is loaded and not started: \
                         gateway_module in gateway.h, and module = \"./libapp.so\".";
 
+const NO_USER: &str =
+    "Unit's default is an unprivileged user; here it is the one who starts it: set user.";
+
+const TRUSTED_FOR_MORE: &str = "trust= lets X-Forwarded-Proto and Forwarded of these peers decide wsgi.url_scheme, too, \
+                                which they do not in Unit without `protocol`: let the web server in front set or \
+                                remove them.";
+
 /// The file, and what has become of it.
 struct UnitFile<'a> {
     root: &'a Node,
@@ -120,9 +127,18 @@ impl<'a> UnitFile<'a> {
             };
             application(&mut self.draft, name, node, place, applications.len() == 1);
         }
+        // Also where no listener maps: somebody will write one.
+        let serves = ["listeners", "applications"].iter().find_map(|name| self.root.get(name));
+        let line = groups.first().map(|group| group.line).or(serves.map(|node| node.line));
+        if let (Some(line), true, false) = (line, is_one, self.draft.says_of("user")) {
+            self.draft.unmapped(line, "user", NO_USER);
+        }
         self.draft.begin_tables();
         for (n, group) in groups.iter().enumerate() {
             if let Some(pool) = pools.get(n) {
+                if !pool.says("user") {
+                    self.draft.unmapped(group.line, "user", NO_USER);
+                }
                 self.draft.table(pool.clone());
                 for address in &group.addresses {
                     let listen = Table::new("pool.listen");
@@ -197,7 +213,13 @@ impl<'a> UnitFile<'a> {
         for name in ["forwarded", "client_ip"] {
             if let Some(node) = node.get(name) {
                 match forwarded(name, node) {
-                    Some(mut found) => options.append(&mut found),
+                    Some(mut found) => {
+                        if node.get("protocol").is_none() {
+                            let path = format!("{path}.{name}");
+                            self.draft.unmapped(node.line, &path, TRUSTED_FOR_MORE);
+                        }
+                        options.append(&mut found);
+                    }
                     None => {
                         let why = "Its field is not X-Forwarded-For, or its source no list of networks: \
                                    forwarded_for and trust= are what there is.";

@@ -50,6 +50,11 @@ pub(super) fn import(source: &Source<'_>) -> Import {
     super::done(draft)
 }
 
+/// What is said of a web server on another machine.
+const FAR_PEERS: &str = "uWSGI believes whoever connects; here HTTPS, REMOTE_ADDR, REMOTE_USER and their like count \
+                         from this machine and unix sockets alone, unless trust= behind the address names others: \
+                         set trust= to the addresses of the web server.";
+
 /// Why a setting does not map, whatever its value.
 fn reason(rule: &Rule) -> Option<&'static str> {
     match rule.how {
@@ -277,6 +282,14 @@ impl All {
             return draft.unmapped(line, key, "It is not an address.");
         };
         let is_file = address.starts_with("unix:") && !address.starts_with("unix:@");
+        if protocol != "http" {
+            match address.split_once(':') {
+                Some(("unix", _)) => {}
+                Some(("fd", _)) => draft.remark(line, FAR_PEERS),
+                _ if address::is_loopback(&address) => {}
+                _ => draft.unmapped(line, key, FAR_PEERS),
+            }
+        }
         let mut written = address::speaking(protocol, address);
         if is_file {
             let mode = self.mode.as_ref().map(|mode| format!("mode={mode}"));

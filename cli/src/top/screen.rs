@@ -162,17 +162,17 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Run by the next one, in a terminal.
-    #[test]
-    #[ignore = "it panics"]
-    fn something_panics_on_it() {
-        let screen = Screen::enter().unwrap();
-        screen.draw(&["this is what it shows".into()]).unwrap();
-        panic!("this is what it says");
-    }
+    /// Tells the test that it is the one in the terminal.
+    const PANICS: &str = "GATEWAY_TEST_PANICS";
 
     #[test]
     fn a_panic_leaves_the_terminal_as_it_was_and_is_read() {
+        // Run by itself, in a terminal.
+        if std::env::var_os(PANICS).is_some() {
+            let screen = Screen::enter().unwrap();
+            screen.draw(&["this is what it shows".into()]).unwrap();
+            panic!("this is what it says");
+        }
         let name = format!("gateway-panic-{}", std::process::id());
         let tmux = |args: &[&str]| {
             let mut tmux = Command::new("tmux");
@@ -183,7 +183,7 @@ mod tests {
         };
         let this = std::env::current_exe().unwrap();
         let run = format!(
-            "echo before; RUST_BACKTRACE=0 {} --ignored --nocapture something_panics_on_it; echo after; cat",
+            "echo before; RUST_BACKTRACE=0 {PANICS}=1 {} --nocapture a_panic_leaves; echo after; cat",
             this.display()
         );
         tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "30", &run]);

@@ -67,7 +67,14 @@ impl Exchange {
 
     /// Whether something will wake an iterator that has nothing to give.
     pub(crate) fn wakes(&self) -> bool {
-        !self.out.borrow().is_empty() || self.is_held() || self.input().may_grow()
+        let may_grow = self.input().may_grow();
+        !self.out.borrow().is_empty() || self.is_held() || may_grow || self.is_asked_again()
+    }
+
+    /// Whether an iterator is asked once more although nobody holds a handle: who gave it up, or resumed
+    /// before, may have done so since it was asked.
+    pub(super) fn is_asked_again(&self) -> bool {
+        self.deferred.get().is_some_and(|shared| shared.may_resume())
     }
 
     /// The application has returned.

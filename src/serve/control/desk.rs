@@ -187,12 +187,13 @@ impl Visitor {
         if self.reload.is_some() {
             return if sock::is_cut(self.fd.as_raw_fd()) { Step::Gone } else { Step::Idle };
         }
-        if now_ms >= self.due_ms && !self.closes {
-            counted.timed_out += 1;
+        if now_ms >= self.due_ms {
+            counted.timed_out += u64::from(!self.closes);
             if !self.output.is_empty() {
                 // It does not read.
                 return Step::Gone;
             }
+            self.due_ms = now_ms + PATIENCE_MS;
             self.dismiss(&format!("no command came within {} s", PATIENCE_MS / 1000));
         }
         let mut has_answered = false;

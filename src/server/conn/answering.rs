@@ -135,7 +135,7 @@ impl Conn {
         let outcome = slot.exchange.outcome();
         let unread = {
             let input = slot.exchange.input();
-            input.is_open() || input.failure().is_some()
+            input.is_open() || input.failure().is_some() || slot.decoder.get_mut().is_open()
         };
         slot.buf.get_mut().unpin();
         slot.decoder.get_mut().finish();

@@ -109,6 +109,11 @@ impl Decoder {
         self.requests.len()
     }
 
+    /// Whether more of a request may come: one of its streams is open.
+    pub fn is_open(&self, id: u16) -> bool {
+        self.requests.iter().any(|(its, stream)| *its == id && stream.is_some())
+    }
+
     /// Whether nothing can be read any more.
     pub fn is_broken(&self) -> bool {
         matches!(self.state, State::Broken(_))

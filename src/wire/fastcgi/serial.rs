@@ -99,6 +99,11 @@ impl Serial {
         self.busy
     }
 
+    /// Whether more of the request may come, if only the record that ends its body.
+    pub fn is_open(&self) -> bool {
+        self.busy && self.records.is_open(self.id)
+    }
+
     /// Whether nobody waits for the answer any more.
     pub fn is_aborted(&self) -> bool {
         self.busy && self.aborted

@@ -3,6 +3,7 @@
 
 use super::json::{Json, Node};
 use super::{Group, UNKNOWN, table};
+use crate::import::address;
 use crate::import::draft::{Draft, Table, Toml};
 use crate::import::rules::How::{No, Own};
 use crate::import::rules::{Value, exact};
@@ -143,7 +144,9 @@ impl Mounts<'_, '_, '_> {
             }
             Some(_) if depth == DEPTH_MAX => "It is a route within too many others.",
             Some(steps) => return self.steps(target, steps, depth),
-            None if target.starts_with("upstreams") => table::NO_FORWARD,
+            None if target.starts_with("upstreams/") => {
+                return self.forward(line, path, upstreams(self.root, target), place);
+            }
             None => "There is nothing of this name.",
         };
         self.draft.unmapped(line, path, why);
@@ -275,7 +278,37 @@ impl Mounts<'_, '_, '_> {
             self.share(&format!("{path}.share"), share, node, place, depth);
         } else if let Some(status) = node.get("return") {
             self.redirect(&format!("{path}.return"), status, node.get("location"), place);
+        } else if let Some(proxy) = node.get("proxy") {
+            let server = proxy.text().and_then(|url| server(url.strip_prefix("http://")?));
+            let servers = server.map(|server| vec![server]).ok_or(NO_SERVER);
+            self.forward(proxy.line, &format!("{path}.proxy"), servers, place);
         }
+    }
+
+    /// What goes on to other servers, with the whole path.
+    fn forward(
+        &mut self,
+        line: usize,
+        path: &str,
+        servers: Result<Vec<String>, &'static str>,
+        place: &Place,
+    ) {
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"/-._".contains(&octet);
+        let why = match servers {
+            Ok(servers) if place.prefix.bytes().all(is_plain) => {
+                let url = |server: &String| format!("http://{server}{}", place.prefix);
+                let to = servers.iter().map(url).collect::<Vec<_>>().join(",");
+                self.draft.remark(line, table::FORWARD);
+                let table = self
+                    .table(place)
+                    .set("builtin", Toml::text("forward"))
+                    .set("args", Toml::Text(format!("to={to}")));
+                return self.draft.table(table);
+            }
+            Ok(_) => "Its prefix cannot be written as part of a URL.",
+            Err(why) => why,
+        };
+        self.draft.unmapped(line, path, why);
     }
 
     fn share(&mut self, path: &str, share: &Node, action: &Node, place: &Place, depth: usize) {
@@ -360,6 +393,37 @@ impl Mounts<'_, '_, '_> {
         };
         self.draft.unmapped(status.line, path, why);
     }
+}
+
+const NO_SERVER: &str =
+    "It is no server that forward can ask: to=http://host:port, and no unix socket.";
+
+/// `host:port` of a server that requests go on to.
+fn server(text: &str) -> Option<String> {
+    let has_port = text.rfind(':').is_some_and(|colon| text.rfind(']').is_none_or(|it| it < colon));
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if has_port => (host, port),
+        _ => (text, "80"),
+    };
+    address::tcp(host, port).filter(|_| !host.is_empty())
+}
+
+/// The servers of one of the upstreams, if each has the same share.
+fn upstreams(root: &Node, target: &str) -> Result<Vec<String>, &'static str> {
+    let name = target.strip_prefix("upstreams/").unwrap_or_default();
+    let upstream = root.get("upstreams").and_then(|all| all.get(name));
+    let upstream = upstream.ok_or("There is nothing of this name.")?;
+    let servers = upstream.get("servers").map_or(&[][..], Node::members);
+    let weight = |node: &Node| node.get("weight").map_or(Value::Int(1), Node::value);
+    let is_odd = |node: &Node| {
+        node.members().iter().any(|(name, _)| name != "weight")
+            || servers.first().is_none_or(|(_, first)| weight(first) != weight(node))
+    };
+    if servers.iter().any(|(_, node)| is_odd(node) || weight(node) == Value::Int(0)) {
+        return Err("forward asks its servers one after another, each as often as the others.");
+    }
+    let found: Option<Vec<_>> = servers.iter().map(|(text, _)| server(text)).collect();
+    found.filter(|found| !found.is_empty()).ok_or(NO_SERVER)
 }
 
 /// Arguments of redirect.

@@ -14,8 +14,10 @@ const NO_MATCH: &str =
 const NO_REWRITE: &str =
     "Requests are not rewritten: let the web server in front do it, or middleware.";
 const SEE_TYPE: &str = "It is about the language of the application: see its type.";
-pub(super) const NO_FORWARD: &str = "The ready-made application `forward` is not in this version: let nginx \
-                                     or HAProxy in front pass requests on.";
+pub(super) const FORWARD: &str = "forward has a thread and a connection for each request, 60 s for an answer \
+                                  (timeout=), and X-Forwarded-* and Forwarded of its own; below a prefix the \
+                                  path is encoded anew. Where there is much to pass on, nginx or HAProxy in \
+                                  front does it better.";
 pub(super) const MATCHES: [&str; 2] = ["host", "uri"];
 
 pub(in crate::import) static RULES: [Rule; 92] = [
@@ -30,7 +32,8 @@ pub(in crate::import) static RULES: [Rule; 92] = [
     rule(
         "listeners.*.forwarded",
         Own("`?trust=` and `forwarded_for=1` of the address, if its field is \
-                                       X-Forwarded-For and its source a list of networks"),
+                                       X-Forwarded-For and its source a list of networks; without \
+                                       `protocol` it is reported, as trusted peers say the scheme, too"),
     ),
     rule("listeners.*.client_ip", Own("the same")),
     rule(
@@ -63,14 +66,17 @@ pub(in crate::import) static RULES: [Rule; 92] = [
     rule("routes.*.action.traverse_mounts", No("Mount points within the directory are passed.")),
     rule("routes.*.action.return", Own("the ready-made application redirect, if it is one")),
     rule("routes.*.action.location", Own("`to=` of redirect")),
-    rule("routes.*.action.proxy", No(NO_FORWARD)),
+    rule(
+        "routes.*.action.proxy",
+        Own("the ready-made application forward, `to=`, if it is no unix socket"),
+    ),
     rule("routes.*.action.rewrite", No(NO_REWRITE)),
     rule(
         "routes.*.action.response_headers",
         No("The application, or middleware, says the header of its \
                                                  answer."),
     ),
-    rule("upstreams", No(NO_FORWARD)),
+    rule("upstreams", Own("`to=` of forward, with commas, if all of one have the same weight")),
     rule(
         "applications.*.type",
         No("There is no binding for this language in this version, so the \
@@ -91,7 +97,13 @@ pub(in crate::import) static RULES: [Rule; 92] = [
     rule("applications.*.limits.requests", Own("`max_requests`")),
     rule("applications.*.limits.shm", Needless("There is no shared memory for requests.")),
     rule("applications.*.limits.reschedule_timeout", Needless("A request stays with its worker.")),
-    rule("applications.*.user", Own("`user`")),
+    rule(
+        "applications.*.user",
+        Own(
+            "`user`; where there is none, that is reported: Unit's default is an unprivileged user, and \
+             here it is the one who starts the server",
+        ),
+    ),
     rule("applications.*.group", Own("`group`")),
     rule("applications.*.environment", Own("`[env]`, if there is one application")),
     rule("applications.*.working_directory", Own("`chdir`, if there is one application")),

@@ -43,13 +43,19 @@ const COUNT: Unit = Unit::Int(0, 2_147_483_647);
 
 pub(in crate::import) static RULES: [Rule; 275] = [
     // Sockets.
-    rule("socket", Own("`bind` with `uwsgi://`, or what `protocol` says")),
-    rule("uwsgi-socket", Own("`bind` with `uwsgi://`")),
+    rule(
+        "socket",
+        Own(
+            "`bind` with `uwsgi://`, or what `protocol` says. An address for other machines is reported: \
+             set `?trust=` to those of the web server",
+        ),
+    ),
+    rule("uwsgi-socket", Own("the same, with `uwsgi://`")),
     rule("http-socket", Own("`bind`")),
     rule("http11-socket", Own("`bind`")),
     rule("http", Own("`bind`: there is no router, the workers speak HTTP themselves")),
-    rule("fastcgi-socket", Own("`bind` with `fastcgi://`")),
-    rule("scgi-socket", Own("`bind` with `scgi://`")),
+    rule("fastcgi-socket", Own("the same as `socket`, with `fastcgi://`")),
+    rule("scgi-socket", Own("the same as `socket`, with `scgi://`")),
     rule("protocol", Own("the protocol of `socket`")),
     rule("socket-protocol", Own("the protocol of `socket`")),
     rule("chmod-socket", Own("`?mode=` of unix sockets in `bind`; alone, 666")),
