@@ -29,7 +29,7 @@ C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tes
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command test test-core test-c test-valgrind test-sanitize test-serve \
+.PHONY: all serve library command nginx-module test test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
@@ -55,6 +55,11 @@ library:
 # With the library of `make library`.  1 minute more.
 command: library
 	GATEWAY_LIBRARY_DIR=$(abspath $(OUT)) $(CARGO) build --release -p gateway-cli --no-default-features
+
+# For nginx of the same version as the sources (bindings/nginx/README.md).  1 minute more.
+nginx-module: library
+	@TARGET=$(TARGET) bindings/nginx/build $(TARGET)/nginx $(OUT)
+	@echo "$(TARGET)/nginx/ngx_http_gateway_module.so"
 
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway

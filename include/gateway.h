@@ -1119,6 +1119,12 @@ typedef struct gw_exchange gw_exchange; /* one of them */
    Listeners, and options that are about a process, are GW_ERR_UNSUPPORTED. */
 gw_result gw_host_new(gw_config *cfg, gw_host **out, gw_error *err);
 
+/* [one] Takes cfg.  Whether gw_host_new could make a host of it: that is
+   tried in a process of its own, unless this one has threads, and nothing
+   of it stays.  For servers that check their configuration before they
+   fork. */
+gw_result gw_host_check(gw_config *cfg, gw_error *err);
+
 /* [any] Readable when gw_host_next has something; -1: no host. */
 int32_t gw_host_fd(const gw_host *h);
 
@@ -1168,11 +1174,15 @@ gw_result gw_exchange_feed(gw_exchange *x, const gw_chunk *chunk);
    pull; GW_AGAIN: gw_host_next will say when. */
 gw_result gw_exchange_run(gw_exchange *x);
 
-/* [one] The head of the answer, with a Content-Length where it is known; it
-   is valid until the next call, and gw_exchange_free.  A status of 1xx is
-   an early hint: call again.  With GW_RESPONSE_EXCUSE it begins a page of
-   the library's about an error (a 500, 503, 504 ...).  GW_AGAIN: wait for
-   GW_HOST_PULL.  GW_EOF: it was given. */
+/* [one] How long it has waited for a thread, in nanoseconds; 0 where it did
+   not, or does still. */
+uint64_t gw_exchange_queued(const gw_exchange *x);
+
+/* [one] The head of the answer, with a Content-Length and a reason where
+   there is one; it is valid until the next call, and gw_exchange_free.  A
+   status of 1xx is an early hint: call again.  With GW_RESPONSE_EXCUSE it
+   begins a page of the library's about an error (a 500, 503, 504 ...).
+   GW_AGAIN: wait for GW_HOST_PULL.  GW_EOF: it was given. */
 gw_result gw_exchange_head(gw_exchange *x, gw_response *out);
 
 /* [one] The next piece of the answer's body: memory, or with GW_CHUNK_FILE

@@ -24,6 +24,7 @@ use harness::client::Client;
 use harness::fronts::{App, Front, Over, installed, program};
 use harness::life::until;
 use harness::load::{Habit, Load};
+use harness::nginx::Nginx;
 
 const SIGHUP: i32 = 1;
 
@@ -195,6 +196,39 @@ fronts! {
     haproxy_fastcgi_unix: "haproxy" 8082 Unix Told "";
     haproxy_proxy_tcp: "haproxy" 8083 Tcp Stripped "";
     haproxy_proxy_unix: "haproxy" 8083 Unix Stripped "";
+}
+
+/// All requests to the application inside of nginx.
+fn inside(name: &str, location: &str) {
+    let nginx = Nginx::start(&format!(
+        "keepalive_timeout 5s;
+        server {{
+            listen ${{IP}}:8087;
+            gateway_module ${{SUITE}} {location}
+            location / {{ }}
+            location /mounted/ {{ gateway_module ${{SUITE}} {location} }}
+        }}"
+    ));
+    let address = nginx.address(8087);
+    all(name, Told, "", |prefix, case| http(&address, prefix, case));
+    let idle = || Client::connect(&address).get("/counts").text().starts_with("open 0 later 0 ");
+    until("nothing is under way", idle);
+    nginx.stop_with(|_| true);
+}
+
+#[test]
+fn nginx_module_loop() {
+    inside("nginx_module_loop", ";");
+}
+
+#[test]
+fn nginx_module_streamed() {
+    inside("nginx_module_streamed", "; gateway_request_buffering off;");
+}
+
+#[test]
+fn nginx_module_threads() {
+    inside("nginx_module_threads", "blocks; gateway_threads 4;");
 }
 
 /// Requests as a web server hands them to a CGI program.

@@ -35,7 +35,7 @@ exports! {
     deferred: gw_defer, gw_deferred_end, gw_deferred_environ, gw_deferred_read, gw_deferred_reply, gw_deferred_reply_flat, gw_deferred_resume, gw_deferred_resume_after, gw_deferred_start, gw_deferred_watch, gw_deferred_write;
     environ: gw_environ_alloc, gw_environ_at, gw_environ_cstr, gw_environ_derive, gw_environ_get, gw_environ_gone, gw_environ_next, gw_environ_put, gw_environ_query, gw_environ_set, gw_environ_vars;
     hooks: gw_config_hooks, gw_config_log, gw_log;
-    host: gw_exchange_feed, gw_exchange_free, gw_exchange_head, gw_exchange_new, gw_exchange_pull, gw_exchange_run, gw_exchange_user, gw_host_fd, gw_host_free, gw_host_new, gw_host_next, gw_host_stats;
+    host: gw_exchange_feed, gw_exchange_free, gw_exchange_head, gw_exchange_new, gw_exchange_pull, gw_exchange_queued, gw_exchange_run, gw_exchange_user, gw_host_check, gw_host_fd, gw_host_free, gw_host_new, gw_host_next, gw_host_stats;
     input: gw_read, gw_read_all, gw_read_line;
     options: gw_option_next;
     result: gw_result_name, gw_result_text;

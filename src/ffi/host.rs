@@ -15,6 +15,7 @@ use crate::base::octets::{Chunk, Octets, OwnedChunk, Pair};
 use crate::gateway::abi::{Environ, RESPONSE_EXCUSE, Response};
 use crate::gateway::counters::Counters;
 use crate::host::{self, Headed, Host, Pull};
+use crate::wire::http1::reason_phrase;
 
 /// requests of a foreign server in this process
 #[derive(Debug)]
@@ -95,6 +96,20 @@ pub unsafe extern "C" fn gw_host_new(
     };
     // SAFETY: the rules page.
     unsafe { guard_with(err, make) }
+}
+
+/// [one] Takes cfg.  Whether gw_host_new could make a host of it: that is tried in a process of its own,
+/// unless this one has threads, and nothing of it stays.  For servers that check their configuration
+/// before they fork.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_host_check(cfg: *mut gw_config, err: *mut gw_error) -> gw_result {
+    let check = || {
+        // SAFETY: the rules page.
+        let (config, _) = unsafe { take(cfg) }?;
+        host::check(config.into_inner())
+    };
+    // SAFETY: the rules page.
+    unsafe { guard_with(err, check) }
 }
 
 /// [any] Readable when gw_host_next has something; -1: no host.
@@ -258,8 +273,15 @@ pub unsafe extern "C" fn gw_exchange_run(x: *mut gw_exchange) -> gw_result {
     })
 }
 
-/// [one] The head of the answer, with a Content-Length where it is known; it is valid until the next
-/// call, and gw_exchange_free.  A status of 1xx is an early hint: call again.  With GW_RESPONSE_EXCUSE
+/// [one] How long it has waited for a thread, in nanoseconds; 0 where it did not, or does still.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_exchange_queued(x: *const gw_exchange) -> u64 {
+    // SAFETY: the rules page.
+    quietly(0, || unsafe { enter(x.cast_mut(), |host, key| Ok(host.queued(key))) })
+}
+
+/// [one] The head of the answer, with a Content-Length and a reason where there is one; it is valid until
+/// the next call, and gw_exchange_free.  A status of 1xx is an early hint: call again.  With GW_RESPONSE_EXCUSE
 /// it begins a page of the library's about an error (a 500, 503, 504 ...).  GW_AGAIN: wait for
 /// GW_HOST_PULL.  GW_EOF: it was given.
 #[unsafe(no_mangle)]
@@ -288,9 +310,10 @@ pub unsafe extern "C" fn gw_exchange_head(
             let fields: *const [Pair<'static>] = tag.pairs.as_slice();
             // SAFETY: as above.
             let mut head = Response::new(record.status, unsafe { &*fields });
-            if !record.reason.is_empty() {
-                head.reason = keep(record.reason);
-            }
+            head.reason = match record.reason {
+                b"" => Octets::new(reason_phrase(record.status).as_bytes()),
+                reason => keep(reason),
+            };
             head.flags = if excuses && !record.is_interim { RESPONSE_EXCUSE } else { 0 };
             out.set(head);
             Ok(GW_OK)

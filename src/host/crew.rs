@@ -57,6 +57,7 @@ fn work(slot: &Slot, context: &Context) {
     if x.phase() == Phase::Reading && !way.is_gone() {
         let now = clock::monotonic_ns();
         slot.called.set(now);
+        way.took((now - slot.queued.get()).max(1));
         let limit = context.setup.settings.queue_timeout;
         if !limit.is_zero() && u128::from(now - slot.queued.get()) > limit.as_nanos() {
             x.shed(&wire);

@@ -17,5 +17,14 @@ mod way;
 pub use requests::{FEED, Host, PULL, Pull};
 pub use way::Headed;
 
+use crate::base::error::Result;
+use crate::gateway::config::Config;
+use crate::module;
+
+/// Whether a host could be made of it: tried in a process that is thrown away.
+pub fn check(config: Config) -> Result<()> {
+    module::try_in_child(move || Host::<()>::new(config, Default::default()).map(drop))
+}
+
 #[cfg(test)]
 mod tests;

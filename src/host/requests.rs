@@ -257,6 +257,11 @@ impl<T> Host<T> {
         self.places.get(key).map(|place| &place.tag)
     }
 
+    /// How long it has waited for a thread, in nanoseconds.
+    pub fn queued(&self, key: u64) -> u64 {
+        self.places.get(key).map_or(0, |place| place.way.waited())
+    }
+
     /// More of the body of a request; [`CHUNK_LAST`]: the rest of it.  Copied, or a descriptor of our own
     /// is made.  The chunk comes back when there is no room for it.
     pub fn feed(&mut self, key: u64, chunk: OwnedChunk) -> Result<Option<OwnedChunk>> {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -82,6 +83,8 @@ pub(super) struct Way {
     limit: u64,
     /// What the host gives back is released where the application runs, and not where that is.
     keeps_spent: bool,
+    /// Nanoseconds in the queue of the threads.
+    waited: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -147,11 +150,13 @@ impl Way {
             orphan: None,
         };
         let limit = limit.max(1);
-        Way { state: Mutex::new(state), changed: Condvar::new(), inbox, limit, keeps_spent }
+        let (changed, waited) = (Condvar::new(), AtomicU64::new(0));
+        Way { state: Mutex::new(state), changed, inbox, limit, keeps_spent, waited }
     }
 
     /// For another request; nobody else may have it, and nothing be lent.
     pub(super) fn renew(&mut self, key: u64) {
+        *self.waited.get_mut() = 0;
         let state = self.state.get_mut();
         debug_assert!(state.waiting == 0 && state.queue.is_empty() && state.spent.is_empty());
         state.key = key;
@@ -214,6 +219,16 @@ impl Way {
             state.committed = now_ms.max(1);
         }
         !state.gone
+    }
+
+    /// A thread has taken the request from the queue.
+    pub(super) fn took(&self, waited_ns: u64) {
+        self.waited.store(waited_ns, Ordering::Relaxed);
+    }
+
+    /// How long it was there, in nanoseconds; 0: it was not, or is.
+    pub(super) fn waited(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_gone(&self) -> bool {

@@ -783,6 +783,27 @@ app(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     }
 }
 
+/* The same as a module; "blocks": it is to run on threads. */
+GW_MODULE_DECLARE;
+
+gw_result
+gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
+{
+    static gw_app apps[2];
+    gw_app       *self = &apps[strcmp(args->args, "blocks") == 0];
+
+    (void) err;
+    self->size = sizeof *self;
+    self->call = app;
+    self->name = "suite";
+    self->flags = GW_APP_THREADSAFE | (self == &apps[0] ? GW_APP_NONBLOCKING : 0);
+    out->abi = GW_ABI;
+    out->name = "suite";
+    out->version = "1.0";
+    out->app = self;
+    return GW_OK;
+}
+
 int
 main(int argc, char **argv)
 {

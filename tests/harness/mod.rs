@@ -16,6 +16,7 @@ pub mod fronts;
 pub mod host;
 pub mod life;
 pub mod load;
+pub mod nginx;
 #[path = "../support/mod.rs"]
 pub mod support;
 

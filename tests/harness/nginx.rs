@@ -1,0 +1,256 @@
+//! nginx with `ngx_http_gateway_module`: the real server, built for, configured and started.
+//!
+//! Each has a directory and a loopback address of its own, stays in the foreground as a child of the
+//! test, and is ended by its process id.  A configuration says `${RUN}`, `${IP}`, `${SUITE}` and so on
+//! (see [`Nginx::names`]); the frame around it is [`FRAME`].
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::again::processes_of;
+use super::fronts::{Dir, installed};
+use super::life::until;
+use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support};
+
+const SIGHUP: i32 = 1;
+
+/// What is around `http { }`.
+const FRAME: &str = "
+load_module ${MODULE};
+user root;
+pid ${RUN}/nginx.pid;
+error_log ${RUN}/error.log info;
+";
+
+/// What is always in `http { }`.
+const HTTP: &str = "
+    log_format gateway '$status $gateway_status $gateway_app_time $gateway_queue_time \"$request\"';
+    access_log ${RUN}/access.log gateway;
+    client_body_temp_path ${RUN}/body;
+    proxy_temp_path ${RUN}/proxy;
+    fastcgi_temp_path ${RUN}/fastcgi;
+    uwsgi_temp_path ${RUN}/uwsgi;
+    scgi_temp_path ${RUN}/scgi;
+    client_max_body_size 0;
+    merge_slashes off;
+";
+
+/// The module, built against the sources of the nginx that is installed, with the library of this run.
+pub fn module() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let out = support::scratch_dir().join("nginx");
+        let build = support::root().join("bindings/nginx/build");
+        support::run(Command::new(build).arg(&out).arg(support::library_dir()));
+        out.join("objs/ngx_http_gateway_module.so")
+    })
+}
+
+/// An application as a module: a C source that has `gw_module_init`.
+pub fn application(source: &str) -> PathBuf {
+    let name = Path::new(source).file_stem().expect("a file").to_string_lossy().into_owned();
+    let place = support::scratch_dir().join(format!("{name}-module.so"));
+    let fresh = place.with_extension(std::process::id().to_string());
+    support::compile_c(&support::root().join(source), &fresh, &["-shared", "-fPIC"]);
+    fs::rename(&fresh, &place).expect("put the module in place");
+    place
+}
+
+/// `tests/c/suite.c` as a module; its arguments may be `blocks`, which makes it one that needs threads.
+pub fn suite() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| application("tests/c/suite.c"))
+}
+
+/// A server that runs.
+pub struct Nginx {
+    child: Child,
+    dir: Dir,
+    ip: String,
+}
+
+impl Nginx {
+    /// Start with this inside `http { }`, and one worker; the rest is usual.
+    pub fn start(http: &str) -> Nginx {
+        Nginx::launch("", http).listening()
+    }
+
+    /// The same, with `main` beside `http { }`; without waiting.
+    pub fn launch(main: &str, http: &str) -> Nginx {
+        let (dir, ip) = (Dir::new(), address());
+        configure(&dir, &ip, main, http);
+        let mut command = Command::new(installed("nginx"));
+        let child = arguments(&mut command, &dir)
+            .args(["-g", "daemon off;"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("start nginx");
+        Nginx { child, dir, ip }
+    }
+
+    /// `nginx -t` of such a configuration: whether it is good, and what is said.
+    pub fn test(main: &str, http: &str) -> (bool, String) {
+        let dir = Dir::new();
+        configure(&dir, &address(), main, http);
+        let mut command = Command::new(installed("nginx"));
+        let Output { status, stdout, stderr } =
+            support::output(arguments(&mut command, &dir).arg("-t"));
+        (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+    }
+
+    /// When it has answered: what listens may not have a worker yet.
+    pub fn listening(mut self) -> Nginx {
+        let address = self.address(self.port());
+        let since = Instant::now();
+        while TcpStream::connect(&address).is_err() || self.workers().is_empty() {
+            if let Some(status) = self.child.try_wait().expect("wait for nginx") {
+                panic!("nginx ended with {status}: {}", self.log());
+            }
+            assert!(since.elapsed() < PATIENCE, "nginx does not listen: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self
+    }
+
+    /// The first port of the configuration.
+    fn port(&self) -> u16 {
+        let text =
+            fs::read_to_string(self.dir.path().join("nginx.conf")).expect("the configuration");
+        let at = text.split(&format!("{}:", self.ip)).nth(1).expect("listen ${IP}:port");
+        at.split(|it: char| !it.is_ascii_digit())
+            .next()
+            .and_then(|it| it.parse().ok())
+            .expect("a port")
+    }
+
+    pub fn address(&self, port: u16) -> String {
+        format!("{}:{port}", self.ip)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Those that serve, also those that are to exit.
+    pub fn workers(&self) -> Vec<i32> {
+        processes_of(self.pid())
+    }
+
+    pub fn signal(&self, signal: i32) {
+        kill(self.pid(), signal);
+    }
+
+    /// Another configuration, for a reload.
+    pub fn configure(&self, main: &str, http: &str) {
+        configure(&self.dir, &self.ip, main, http);
+    }
+
+    /// `nginx -s reload`, until all workers are others.
+    pub fn reload(&self) {
+        let before = self.workers();
+        self.signal(SIGHUP);
+        until("there are other workers, and only those", || {
+            let now = self.workers();
+            !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
+        });
+    }
+
+    /// The error log.
+    pub fn log(&self) -> String {
+        self.read("error.log")
+    }
+
+    /// A file of its directory.
+    pub fn read(&self, name: &str) -> String {
+        let octets = fs::read(self.dir.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&octets).into_owned()
+    }
+
+    /// Lines of the error log that are worse than a warning.
+    pub fn errors(&self) -> Vec<String> {
+        let is_bad = |line: &&str| {
+            ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level))
+        };
+        self.log().lines().filter(is_bad).map(str::to_owned).collect()
+    }
+
+    /// Let it end what it does; nothing may have gone wrong.
+    pub fn stop(self) {
+        self.stop_with(|_| false);
+    }
+
+    /// The same, but for errors that are `expected`.
+    pub fn stop_with(mut self, expected: impl Fn(&str) -> bool) {
+        self.signal(SIGQUIT);
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait for nginx") {
+                break status;
+            }
+            assert!(since.elapsed() < PATIENCE, "nginx does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!((status.code(), status.signal()), (Some(0), None), "{}", self.log());
+        let mut wrong = self.errors();
+        wrong.retain(|line| !expected(line));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        let log = self.log();
+        let ended = log.lines().find(|line| line.contains("exited on signal"));
+        assert_eq!(ended, None);
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // The master first: it would start others.
+        let workers = self.workers();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for worker in workers {
+            kill(worker, SIGKILL);
+        }
+    }
+}
+
+/// One that nobody else has.
+fn address() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (count, pid) = (COUNT.fetch_add(1, Ordering::Relaxed), std::process::id());
+    // Servers of the other kinds count up from 1.
+    format!("127.{}.{}.{}", 1 + (pid >> 8) % 254, pid % 256, 254 - count % 100)
+}
+
+fn arguments<'a>(command: &'a mut Command, dir: &Dir) -> &'a mut Command {
+    let run = dir.path().display().to_string();
+    let args = ["-p", &run, "-e", &format!("{run}/error.log"), "-c", &format!("{run}/nginx.conf")];
+    command.args(args).current_dir(dir.path())
+}
+
+fn configure(dir: &Dir, ip: &str, main: &str, http: &str) {
+    let of_events =
+        if main.contains("events") { "" } else { "events { worker_connections 1024; }" };
+    let mut text = format!("{FRAME}{main}\n{of_events}\nhttp {{{HTTP}{http}\n}}\n");
+    let names = [
+        ("RUN", dir.path().display().to_string()),
+        ("IP", ip.to_owned()),
+        ("MODULE", module().display().to_string()),
+        ("SUITE", suite().display().to_string()),
+    ];
+    for (name, value) in names {
+        text = text.replace(&format!("${{{name}}}"), &value);
+    }
+    fs::write(dir.path().join("nginx.conf"), text).expect("write the configuration");
+}
