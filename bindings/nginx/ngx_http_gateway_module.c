@@ -1578,16 +1578,11 @@ ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri)
 static ngx_int_t
 ngx_http_gateway_early_hints(ngx_http_request_t *r, const gw_response *head)
 {
-    size_t                     i;
-    ngx_int_t                  rc;
-    ngx_table_elt_t           *h;
-    ngx_http_core_loc_conf_t  *clcf;
+    size_t            i;
+    ngx_int_t         rc;
+    ngx_table_elt_t  *h;
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (r != r->main
-        || ngx_http_test_predicates(r, clcf->early_hints) == NGX_DECLINED)
-    {
+    if (r != r->main) {
         return NGX_OK;
     }
 
@@ -1606,6 +1601,8 @@ ngx_http_gateway_early_hints(ngx_http_request_t *r, const gw_response *head)
     }
 
     r->headers_out.status = NGX_HTTP_EARLY_HINTS;
+
+    /* where the directive early_hints allows it */
 
     rc = ngx_http_send_early_hints(r);
 

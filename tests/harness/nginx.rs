@@ -68,9 +68,24 @@ pub fn suite() -> &'static Path {
     MADE.get_or_init(|| application("tests/c/suite.c"))
 }
 
+/// A program of nginx's, and the module that was built for it.
+#[derive(Clone, Debug)]
+pub struct Build {
+    pub program: PathBuf,
+    pub module: PathBuf,
+}
+
+impl Build {
+    /// The nginx that is installed.
+    pub fn installed() -> Build {
+        Build { program: installed("nginx"), module: module().to_path_buf() }
+    }
+}
+
 /// A server that runs.
 pub struct Nginx {
     child: Child,
+    build: Build,
     dir: Dir,
     ip: String,
 }
@@ -83,22 +98,27 @@ impl Nginx {
 
     /// The same, with `main` beside `http { }`; without waiting.
     pub fn launch(main: &str, http: &str) -> Nginx {
+        Nginx::launch_as(Build::installed(), main, http)
+    }
+
+    /// The same of another nginx.
+    pub fn launch_as(build: Build, main: &str, http: &str) -> Nginx {
         let (dir, ip) = (Dir::new(), address());
-        configure(&dir, &ip, main, http);
-        let mut command = Command::new(installed("nginx"));
+        configure(&build, &dir, &ip, main, http);
+        let mut command = Command::new(&build.program);
         let child = arguments(&mut command, &dir)
             .args(["-g", "daemon off;"])
             .stdin(Stdio::null())
             .spawn()
             .expect("start nginx");
-        Nginx { child, dir, ip }
+        Nginx { child, build, dir, ip }
     }
 
     /// `nginx -t` of such a configuration: whether it is good, and what is said.
     pub fn test(main: &str, http: &str) -> (bool, String) {
-        let dir = Dir::new();
-        configure(&dir, &address(), main, http);
-        let mut command = Command::new(installed("nginx"));
+        let (dir, build) = (Dir::new(), Build::installed());
+        configure(&build, &dir, &address(), main, http);
+        let mut command = Command::new(&build.program);
         let Output { status, stdout, stderr } =
             support::output(arguments(&mut command, &dir).arg("-t"));
         (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
@@ -152,7 +172,7 @@ impl Nginx {
 
     /// Another configuration, for a reload.
     pub fn configure(&self, main: &str, http: &str) {
-        configure(&self.dir, &self.ip, main, http);
+        configure(&self.build, &self.dir, &self.ip, main, http);
     }
 
     /// `nginx -s reload`, until all workers are others.
@@ -239,14 +259,14 @@ fn arguments<'a>(command: &'a mut Command, dir: &Dir) -> &'a mut Command {
     command.args(args).current_dir(dir.path())
 }
 
-fn configure(dir: &Dir, ip: &str, main: &str, http: &str) {
+fn configure(build: &Build, dir: &Dir, ip: &str, main: &str, http: &str) {
     let of_events =
         if main.contains("events") { "" } else { "events { worker_connections 1024; }" };
     let mut text = format!("{FRAME}{main}\n{of_events}\nhttp {{{HTTP}{http}\n}}\n");
     let names = [
         ("RUN", dir.path().display().to_string()),
         ("IP", ip.to_owned()),
-        ("MODULE", module().display().to_string()),
+        ("MODULE", build.module.display().to_string()),
         ("SUITE", suite().display().to_string()),
     ];
     for (name, value) in names {
