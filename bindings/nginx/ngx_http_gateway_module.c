@@ -108,6 +108,7 @@ static ngx_int_t ngx_http_gateway_handler(ngx_http_request_t *r);
 static void ngx_http_gateway_begin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_environ(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
+static gw_str ngx_http_gateway_port(u_char *p, struct sockaddr *sa);
 static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
 static void ngx_http_gateway_read(ngx_http_request_t *r);
@@ -129,7 +130,8 @@ static void ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
-static ngx_uint_t ngx_http_gateway_is(const gw_str *name, const char *lowcase);
+static ngx_inline ngx_uint_t ngx_http_gateway_is(const gw_str *name,
+    const char *lowcase, size_t len);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
     ngx_int_t status);
 static void ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri);
@@ -628,7 +630,6 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 {
     u_char                     *p;
     size_t                      n, len;
-    in_port_t                   port;
     ngx_uint_t                  i;
     ngx_str_t                  *name;
     gw_pair                    *headers;
@@ -684,25 +685,17 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 
     /* the listening socket's port is the connection's */
 
-    p = ngx_pnalloc(r->pool, 2 * NGX_INT_T_LEN);
+    p = ngx_pnalloc(r->pool, 2 * (sizeof("65535") - 1));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    port = c->listening ? ngx_inet_get_port(c->listening->sockaddr) : 0;
-
-    if (port) {
-        env->server_port.data = (char *) p;
-        p = ngx_sprintf(p, "%ui", (ngx_uint_t) port);
-        env->server_port.len = (char *) p - env->server_port.data;
+    if (c->listening) {
+        env->server_port = ngx_http_gateway_port(p, c->listening->sockaddr);
     }
 
-    port = ngx_inet_get_port(c->sockaddr);
-
-    if (port) {
-        env->remote_port.data = (char *) p;
-        env->remote_port.len = ngx_sprintf(p, "%ui", (ngx_uint_t) port) - p;
-    }
+    env->remote_port = ngx_http_gateway_port(p + sizeof("65535") - 1,
+                                             c->sockaddr);
 
     /* the body: what was read of it, or what is announced */
 
@@ -760,6 +753,30 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     }
 
     return glcf->params ? ngx_http_gateway_params(r, glcf, env) : NGX_OK;
+}
+
+
+/* as text, behind p; empty for a unix socket */
+
+static gw_str
+ngx_http_gateway_port(u_char *p, struct sockaddr *sa)
+{
+    gw_str      text;
+    ngx_uint_t  port;
+
+    port = ngx_inet_get_port(sa);
+    text.len = 0;
+    p += sizeof("65535") - 1;
+
+    while (port) {
+        *--p = (u_char) ('0' + port % 10);
+        port /= 10;
+        text.len++;
+    }
+
+    text.data = (char *) p;
+
+    return text;
 }
 
 
@@ -1443,7 +1460,9 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 
     for (i = 0; i < head.header_count; i++) {
 
-        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect")) {
+        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect",
+                                sizeof("x-accel-redirect") - 1))
+        {
 
             uri.len = head.headers[i].value.len;
             uri.data = ngx_pnalloc(r->pool, uri.len);
@@ -1496,16 +1515,24 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 }
 
 
-static ngx_uint_t
-ngx_http_gateway_is(const gw_str *name, const char *lowcase)
+/* a name is a token, so that this is enough */
+
+static ngx_inline ngx_uint_t
+ngx_http_gateway_is(const gw_str *name, const char *lowcase, size_t len)
 {
-    size_t  len;
+    size_t  i;
 
-    len = ngx_strlen(lowcase);
+    if (name->len != len) {
+        return 0;
+    }
 
-    return name->len == len
-           && ngx_strncasecmp((u_char *) name->data, (u_char *) lowcase, len)
-              == 0;
+    for (i = 0; i < len; i++) {
+        if ((name->data[i] | 0x20) != lowcase[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -1632,7 +1659,8 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
     value.len = pair->value.len;
     value.data = (u_char *) pair->value.data;
 
-#define is(lowcase)  ngx_http_gateway_is(&pair->name, lowcase)
+#define is(lowcase)                                                           \
+    ngx_http_gateway_is(&pair->name, lowcase, sizeof(lowcase) - 1)
 
     switch (pair->name.len) {
 

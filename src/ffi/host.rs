@@ -353,16 +353,18 @@ pub unsafe extern "C" fn gw_exchange_free(x: *mut gw_exchange) {
     quietly((), || {
         // SAFETY: the rules page.
         let hosted = unsafe { borrow(x) }?;
-        let shared = Arc::clone(&hosted.shared);
-        let mut inside = shared.inside.enter()?;
+        let mut inside = hosted.shared.inside.enter()?;
         let key = hosted.key.load(Ordering::Relaxed);
-        let tag = inside.host.as_mut().map(|host| host.free(key));
+        let tag = inside.host.as_mut().and_then(|host| host.free(key));
         // SAFETY: the rules page: nobody uses it any more.
         unsafe { retire(x) };
         match tag {
-            Some(Some(tag)) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
-            // SAFETY: retired, and nobody else knows it.
-            _ => unsafe { discard(x) },
+            Some(tag) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
+            _ => {
+                drop(inside);
+                // SAFETY: retired, and nobody else knows it.
+                unsafe { discard(x) };
+            }
         }
         Ok(())
     });
