@@ -7,6 +7,7 @@
 #   make bench        speed, beside the hand-written limit and other servers (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= BINDIR=$PREFIX/bin LIBDIR=$PREFIX/lib
 #                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
+#   make nginx-module the module for nginx (bindings/nginx); make nginx-demo serves with it
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -29,7 +30,7 @@ C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tes
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module test test-core test-c test-valgrind test-sanitize test-serve \
+.PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
@@ -60,6 +61,16 @@ command: library
 nginx-module: library
 	@TARGET=$(TARGET) bindings/nginx/build $(TARGET)/nginx $(OUT)
 	@echo "$(TARGET)/nginx/ngx_http_gateway_module.so"
+
+# nginx in the foreground with examples/nginx/nginx.conf.  (BIND=host:port)
+nginx-demo: nginx-module
+	@mkdir -p $(TARGET)/nginx/logs
+	@for app in module apps/where; do \
+	    $(CC) $(C11) -shared -fPIC -o $(TARGET)/nginx/$${app##*/}.so examples/$$app.c -L$(OUT) -lgateway; done
+	@sed 's/127.0.0.1:8000/$(BIND)/' examples/nginx/nginx.conf >$(TARGET)/nginx/nginx.conf
+	@echo "nginx on http://$(BIND)/ with applications inside.  Ctrl-C stops it."
+	@PATH=$$PATH:/usr/sbin:$(TARGET)/peers/usr/sbin scripts/foreground \
+	    nginx -p $(abspath $(TARGET)/nginx) -e stderr -c nginx.conf -g 'daemon off;'
 
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
@@ -156,7 +167,10 @@ install: $(if $(shell command -v $(CARGO)),command)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+# Of nginx what was built before (make nginx-module).
+NGINX_MODULE = $(wildcard $(TARGET)/nginx/ngx_http_gateway_module.so)
+
+DIRS = NGINX_MODULE='$(NGINX_MODULE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
        MANDIR='$(MANDIR)'
 
 # 1 minute more.
