@@ -21,6 +21,7 @@ use crate::gateway::service::Service;
 use crate::run::pool::Pool;
 use crate::server::setup::Setup;
 use crate::sys::dup::duplicate;
+use crate::sys::file::TempFile;
 use crate::sys::poll::Poller;
 use crate::sys::timer::Timer;
 use crate::sys::{clock, sock};
@@ -539,13 +540,17 @@ impl<T> Place<T> {
 fn spool(
     slot: &Slot,
     text: &[u8],
-    range: Option<Range>,
+    mut range: Option<Range>,
     end: Option<std::result::Result<(), Kind>>,
 ) {
     let x = &slot.exchange;
     let (dir, mut input) = (&x.service().spool_dir, x.input());
     if let Some(Err(why)) = end {
         return input.fail(why);
+    }
+    if let Some(range) = range.take_if(|_| end.is_some() && input.received() == 0) {
+        input.adopt(TempFile::of(range.file, range.offset, range.left));
+        return input.complete();
     }
     let mut pushed = input.push(text, dir);
     if let Some(mut range) = range {
