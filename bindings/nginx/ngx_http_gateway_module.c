@@ -78,6 +78,7 @@ typedef struct {
     gw_exchange                *exchange;   /* NULL: it was dropped */
     ngx_http_gateway_loc_conf_t  *conf;
 
+    ngx_chain_t                *rest;       /* of the body, to be fed */
     ngx_chain_t                *busy;       /* pieces that nginx has */
     ngx_chain_t                *free;
 
@@ -114,6 +115,7 @@ static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
 static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
+static void ngx_http_gateway_not_reading(ngx_http_request_t *r);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
 static void ngx_http_gateway_write(ngx_http_request_t *r);
 static void ngx_http_gateway_late(ngx_event_t *ev);
@@ -132,6 +134,8 @@ static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
 static ngx_inline ngx_uint_t ngx_http_gateway_is(const gw_str *name,
     const char *lowcase, size_t len);
+static ngx_int_t ngx_http_gateway_keep(ngx_http_request_t *r,
+    const gw_response *head, const char *const *names);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
     ngx_int_t status);
 static void ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri);
@@ -315,6 +319,18 @@ static struct {
     { GW_LIT("REMOTE_ADDR"), offsetof(gw_environ, remote_addr) },
     { GW_LIT("REMOTE_PORT"), offsetof(gw_environ, remote_port) },
     { GW_LIT("REQUEST_SCHEME"), offsetof(gw_environ, url_scheme) },
+};
+
+
+/* with X-Accel-Redirect, and of a 401 that error_page takes */
+
+static const char *const  ngx_http_gateway_redirected[] = {
+    "content-type", "set-cookie", "content-disposition", "cache-control",
+    "expires", "accept-ranges", NULL
+};
+
+static const char *const  ngx_http_gateway_intercepted[] = {
+    "www-authenticate", NULL
 };
 
 
@@ -597,6 +613,7 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         ctx->body_read = 1;
 
     } else {
+        ctx->rest = r->request_body->bufs;
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -703,23 +720,22 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 
     if (glcf->pass_request_body && r->request_body) {
 
-        if (r == r->main && !r->headers_in.chunked) {
-            env->content_length = r->headers_in.content_length_n;
+        n = 0;
+
+        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+            n += ngx_buf_size(cl->buf);
         }
 
-        if (env->content_length < 0) {
-            n = 0;
+        if (r == r->main && r->headers_in.chunked) {
+            env->flags |= GW_ENV_HAS_BODY;
 
-            for (cl = r->request_body->bufs; cl; cl = cl->next) {
-                n += ngx_buf_size(cl->buf);
-            }
+        } else if (r == r->main && r->reading_body
+                   && r->request_body_no_buffering)
+        {
+            env->content_length = r->headers_in.content_length_n;
 
-            if (r != r->main) {
-                env->content_length = n ? (int64_t) n : -1;
-
-            } else if (n || r->reading_body || r->headers_in.chunked) {
-                env->flags |= GW_ENV_HAS_BODY;
-            }
+        } else if (n || (r == r->main && r->headers_in.content_length_n == 0)) {
+            env->content_length = n;
         }
     }
 
@@ -887,18 +903,17 @@ ngx_http_gateway_read(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 {
-    gw_chunk      chunk;
-    gw_result     grc;
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    gw_chunk    chunk;
+    gw_result   grc;
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
 
     ctx->full = 0;
 
     for ( ;; ) {
 
-        for (cl = r->request_body->bufs; cl; cl = cl->next) {
-            b = cl->buf;
+        for ( /* void */ ; ctx->rest; ctx->rest = ctx->rest->next) {
+            b = ctx->rest->buf;
 
             if (ngx_buf_size(b) == 0) {
                 continue;
@@ -911,16 +926,20 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 chunk.data = b->pos;
 
             } else {
-                chunk.flags = GW_CHUNK_FILE;
+                chunk.flags |= GW_CHUNK_FILE;
                 chunk.fd = b->file->fd;
                 chunk.offset = b->file_pos;
+            }
+
+            if (ctx->rest->next == NULL && !r->reading_body) {
+                chunk.flags |= GW_CHUNK_LAST;
             }
 
             grc = gw_exchange_feed(ctx->exchange, &chunk);
 
             if (grc == GW_AGAIN) {
-                r->request_body->bufs = cl;
                 ctx->full = 1;
+                ngx_http_gateway_not_reading(r);
                 return NGX_AGAIN;
             }
 
@@ -929,6 +948,7 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 /* its answer says what is wrong, or it wants no more */
 
                 ctx->body_read = 1;
+                ngx_http_gateway_not_reading(r);
                 r->read_event_handler = ngx_http_block_reading;
                 return NGX_OK;
             }
@@ -944,7 +964,9 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
         }
 
-        if (!r->reading_body) {
+        /* after error_page it is no longer ours to read */
+
+        if (!r->reading_body || !r->request_body_no_buffering) {
             break;
         }
 
@@ -957,7 +979,9 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return rc;
         }
 
-        if (rc == NGX_AGAIN && r->request_body->bufs == NULL) {
+        ctx->rest = r->request_body->bufs;
+
+        if (rc == NGX_AGAIN && ctx->rest == NULL) {
             return NGX_AGAIN;
         }
     }
@@ -978,6 +1002,21 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                             ? ngx_http_block_reading : ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* client_body_timeout is for a client that is waited for */
+
+static void
+ngx_http_gateway_not_reading(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    if (r->reading_body && rev->timer_set) {
+        ngx_del_timer(rev);
+    }
 }
 
 
@@ -1025,7 +1064,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
 
         rc = NGX_OK;
 
-        if ((what & GW_HOST_FEED) && ctx->full) {
+        if ((what & GW_HOST_FEED) && ctx->full && !ctx->ended) {
             rc = ngx_http_gateway_feed(r, ctx);
         }
 
@@ -1333,6 +1372,12 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
         ngx_add_timer(&ctx->timer, ctx->conf->read_timeout);
     }
 
+    /* with subrequests the client is that of one of them, in its turn */
+
+    if (c->data != r) {
+        return;
+    }
+
     if (!wev->delayed) {
         if (r->buffered || (r == r->main && c->buffered)) {
             ngx_add_timer(wev, clcf->send_timeout);
@@ -1374,13 +1419,24 @@ ngx_http_gateway_end(ngx_http_gateway_ctx_t *ctx)
 static void
 ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx)
 {
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
     ngx_http_gateway_end(ctx);
 
     ctx->queue_time = gw_exchange_queued(ctx->exchange) / 1000000;
     gw_exchange_free(ctx->exchange);
     ctx->exchange = NULL;
 
-    ctx->request->read_event_handler = ngx_http_block_reading;
+    r->read_event_handler = ngx_http_block_reading;
+
+    /* what was taken of the body as it came is nobody else's */
+
+    if (r->request_body && r->request_body_no_buffering) {
+        ngx_http_gateway_not_reading(r);
+        r->request_body->bufs = NULL;
+    }
 }
 
 
@@ -1453,6 +1509,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
          || (ctx->conf->intercept_errors && head.status >= 300))
         && ngx_http_gateway_has_error_page(r, head.status))
     {
+        if (head.status == NGX_HTTP_UNAUTHORIZED
+            && ngx_http_gateway_keep(r, &head, ngx_http_gateway_intercepted)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         ngx_http_gateway_drop(ctx);
         ngx_http_finalize_request(r, head.status);
         return NGX_DONE;
@@ -1472,6 +1535,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
 
             ngx_memcpy(uri.data, head.headers[i].value.data, uri.len);
+
+            if (ngx_http_gateway_keep(r, &head, ngx_http_gateway_redirected)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
             ngx_http_gateway_drop(ctx);
             ngx_http_gateway_redirect(r, &uri);
             return NGX_DONE;
@@ -1533,6 +1603,50 @@ ngx_http_gateway_is(const gw_str *name, const char *lowcase, size_t len)
     }
 
     return 1;
+}
+
+
+/* fields that outlive an answer that is dropped; proxies keep the same */
+
+static ngx_int_t
+ngx_http_gateway_keep(ngx_http_request_t *r, const gw_response *head,
+    const char *const *names)
+{
+    size_t              i;
+    u_char             *p;
+    gw_pair             pair;
+    const char *const  *name;
+
+    for (i = 0; i < head->header_count; i++) {
+        pair = head->headers[i];
+
+        for (name = names; *name; name++) {
+
+            if (!ngx_http_gateway_is(&pair.name, *name, ngx_strlen(*name))) {
+                continue;
+            }
+
+            p = ngx_pnalloc(r->pool, pair.name.len + pair.value.len);
+            if (p == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(p, pair.name.data, pair.name.len);
+            pair.name.data = (char *) p;
+            p += pair.name.len;
+
+            ngx_memcpy(p, pair.value.data, pair.value.len);
+            pair.value.data = (char *) p;
+
+            if (ngx_http_gateway_header(r, &pair) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            break;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -2044,9 +2158,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_gateway_loc_conf_t *prev = parent;
     ngx_http_gateway_loc_conf_t *conf = child;
 
+    ngx_uint_t                 inherited;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (conf->off == NGX_CONF_UNSET) {
+    inherited = (conf->off == NGX_CONF_UNSET);
+
+    if (inherited) {
         conf->off = prev->off;
         conf->module = prev->module;
         conf->args = prev->args;
@@ -2079,6 +2196,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != NULL && clcf->handler != ngx_http_gateway_handler) {
+        return NGX_CONF_OK;
+    }
+
+    /* nor in an "if" or a limit_except of that */
+
+    if (inherited && clcf->noname && prev->app == NULL) {
         return NGX_CONF_OK;
     }
 
