@@ -80,6 +80,7 @@ typedef struct {
 
     ngx_chain_t                *busy;       /* pieces that nginx has */
     ngx_chain_t                *free;
+    ngx_chain_t                *rest;       /* of the body, while full */
 
     ngx_event_t                 timer;      /* gateway_read_timeout */
     struct timespec             began;
@@ -113,6 +114,8 @@ static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
 static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
+static void ngx_http_gateway_refuse(ngx_http_request_t *r,
+    ngx_http_gateway_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
 static void ngx_http_gateway_write(ngx_http_request_t *r);
 static void ngx_http_gateway_late(ngx_event_t *ev);
@@ -598,8 +601,7 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_gateway_drop(ctx);
-            ngx_http_finalize_request(r, rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
             return;
         }
     }
@@ -704,29 +706,36 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
         env->remote_port.len = ngx_sprintf(p, "%ui", (ngx_uint_t) port) - p;
     }
 
-    /* the body: what was read of it, or what is announced */
+    /*
+     * The body: what was read of it, or what is announced.  After error_page
+     * there may be one that was read for another application, in part or all.
+     */
 
     env->content_length = -1;
 
-    if (glcf->pass_request_body && r->request_body) {
+    if (glcf->pass_request_body
+        && r->request_body
+        && !(r->reading_body && !r->request_body_no_buffering))
+    {
+        n = 0;
 
-        if (r == r->main && !r->headers_in.chunked) {
-            env->content_length = r->headers_in.content_length_n;
+        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+            n += ngx_buf_size(cl->buf);
         }
 
-        if (env->content_length < 0) {
-            n = 0;
+        if (r != r->main) {
+            env->content_length = n ? (int64_t) n : -1;
 
-            for (cl = r->request_body->bufs; cl; cl = cl->next) {
-                n += ngx_buf_size(cl->buf);
-            }
+        } else if (r->headers_in.chunked || r->headers_in.content_length_n < 0) {
 
-            if (r != r->main) {
-                env->content_length = n ? (int64_t) n : -1;
-
-            } else if (n || r->reading_body || r->headers_in.chunked) {
+            if (n || r->reading_body || r->headers_in.chunked) {
                 env->flags |= GW_ENV_HAS_BODY;
             }
+
+        } else if (r->reading_body
+                   || (off_t) n == r->headers_in.content_length_n)
+        {
+            env->content_length = r->headers_in.content_length_n;
         }
     }
 
@@ -857,7 +866,7 @@ ngx_http_gateway_read(ngx_http_request_t *r)
     rc = ngx_http_gateway_feed(r, ctx);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+        ngx_http_gateway_refuse(r, ctx, rc);
         return;
     }
 
@@ -876,11 +885,14 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     ngx_buf_t    *b;
     ngx_chain_t  *cl;
 
+    /* the chain itself may be that of several subrequests */
+
+    cl = ctx->full ? ctx->rest : r->request_body->bufs;
     ctx->full = 0;
 
     for ( ;; ) {
 
-        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        for ( /* void */ ; cl; cl = cl->next) {
             b = cl->buf;
 
             if (ngx_buf_size(b) == 0) {
@@ -902,7 +914,7 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             grc = gw_exchange_feed(ctx->exchange, &chunk);
 
             if (grc == GW_AGAIN) {
-                r->request_body->bufs = cl;
+                ctx->rest = cl;
                 ctx->full = 1;
                 return NGX_AGAIN;
             }
@@ -940,27 +952,51 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return rc;
         }
 
-        if (rc == NGX_AGAIN && r->request_body->bufs == NULL) {
+        cl = r->request_body->bufs;
+
+        if (rc == NGX_AGAIN && cl == NULL) {
             return NGX_AGAIN;
         }
     }
 
     if (!ctx->body_read) {
-        ctx->body_read = 1;
-
         ngx_memzero(&chunk, sizeof(gw_chunk));
         chunk.data = "";
         chunk.flags = GW_CHUNK_LAST;
 
         /* GW_ERR_STATE where its length has said so before */
 
-        (void) gw_exchange_feed(ctx->exchange, &chunk);
+        if (gw_exchange_feed(ctx->exchange, &chunk) == GW_AGAIN) {
+            ctx->rest = NULL;
+            ctx->full = 1;
+            return NGX_AGAIN;
+        }
+
+        ctx->body_read = 1;
     }
 
     r->read_event_handler = ctx->conf->ignore_client_abort
                             ? ngx_http_block_reading : ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* the body is wrong: that is the answer, and the application's is not wanted */
+
+static void
+ngx_http_gateway_refuse(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    if (ctx->head_sent) {
+        ngx_http_gateway_end(ctx);
+        rc = NGX_ERROR;
+
+    } else {
+        ngx_http_gateway_drop(ctx);
+    }
+
+    ngx_http_finalize_request(r, rc);
 }
 
 
@@ -1013,7 +1049,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         }
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
 
         } else {
             ngx_http_gateway_pump(r, ctx);
