@@ -116,6 +116,8 @@ static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_not_reading(ngx_http_request_t *r);
+static void ngx_http_gateway_refuse(ngx_http_request_t *r,
+    ngx_http_gateway_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
 static void ngx_http_gateway_write(ngx_http_request_t *r);
 static void ngx_http_gateway_late(ngx_event_t *ev);
@@ -617,8 +619,7 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_gateway_drop(ctx);
-            ngx_http_finalize_request(r, rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
             return;
         }
     }
@@ -714,11 +715,18 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     env->remote_port = ngx_http_gateway_port(p + sizeof("65535") - 1,
                                              c->sockaddr);
 
-    /* the body: what was read of it, or what is announced */
+    /*
+     * The body: what was read of it, or what is announced.  After error_page
+     * there may be one that was read for another application, in part or all.
+     */
 
     env->content_length = -1;
 
-    if (glcf->pass_request_body && r->request_body) {
+    if (glcf->pass_request_body
+        && r->request_body
+        && !(r->reading_body && !r->request_body_no_buffering))
+    {
+        n = 0;
 
         n = 0;
 
@@ -733,6 +741,10 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
                    && r->request_body_no_buffering)
         {
             env->content_length = r->headers_in.content_length_n;
+
+            if (env->content_length < 0) {
+                env->flags |= GW_ENV_HAS_BODY;
+            }
 
         } else if (n || (r == r->main && r->headers_in.content_length_n == 0)) {
             env->content_length = n;
@@ -890,7 +902,7 @@ ngx_http_gateway_read(ngx_http_request_t *r)
     rc = ngx_http_gateway_feed(r, ctx);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+        ngx_http_gateway_refuse(r, ctx, rc);
         return;
     }
 
@@ -987,21 +999,42 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     }
 
     if (!ctx->body_read) {
-        ctx->body_read = 1;
-
         ngx_memzero(&chunk, sizeof(gw_chunk));
         chunk.data = "";
         chunk.flags = GW_CHUNK_LAST;
 
         /* GW_ERR_STATE where its length has said so before */
 
-        (void) gw_exchange_feed(ctx->exchange, &chunk);
+        if (gw_exchange_feed(ctx->exchange, &chunk) == GW_AGAIN) {
+            ctx->full = 1;
+            return NGX_AGAIN;
+        }
+
+        ctx->body_read = 1;
     }
 
     r->read_event_handler = ctx->conf->ignore_client_abort
                             ? ngx_http_block_reading : ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* the body is wrong: that is the answer, and the application's is not wanted */
+
+static void
+ngx_http_gateway_refuse(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    if (ctx->head_sent) {
+        ngx_http_gateway_end(ctx);
+        rc = NGX_ERROR;
+
+    } else {
+        ngx_http_gateway_drop(ctx);
+    }
+
+    ngx_http_finalize_request(r, rc);
 }
 
 
@@ -1069,7 +1102,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         }
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
 
         } else {
             ngx_http_gateway_pump(r, ctx);
