@@ -23,15 +23,17 @@ PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
+# Tests that start nginx with our module.
+NGINX_TESTS := $(basename $(notdir $(wildcard tests/http_nginx*.rs tests/nginx_*.rs)))
 # Tests that start compiled C programs; test-c runs them again under the checkers.
-C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
-                                      tests/pool_c.rs)))
+C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
+             $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs tests/pool_c.rs))))
 # Of these, where memory goes from hand to hand between C and the library, one process is enough.
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
 .PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
+        test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts \
         budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -134,6 +136,13 @@ test-loops:
 test-fronts:
 	@TARGET=$(TARGET) scripts/setup fronts
 	$(CARGO) test --test fronts
+
+# nginx with applications inside, and the module in another nginx's sources; test-core has it, too.
+# 5 minutes.
+test-nginx:
+	@TARGET=$(TARGET) scripts/setup fronts
+	$(CARGO) test --test fronts nginx_module
+	$(CARGO) test $(NGINX_TESTS:%=--test %)
 
 # aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
 test-cross:
