@@ -552,6 +552,20 @@ ngx_http_gateway_handler(ngx_http_request_t *r)
         return NGX_DONE;
     }
 
+    /* HTTP/1 says before it that there is a body */
+
+    if (r->headers_in.content_length_n < 0
+        && !r->headers_in.chunked
+        && r->http_version < NGX_HTTP_VERSION_20
+        && r->request_body == NULL
+        && r == r->main)
+    {
+        r->main->count++;
+        ngx_http_gateway_begin(r);
+
+        return NGX_DONE;
+    }
+
     if (!glcf->request_buffering) {
         r->request_body_no_buffering = 1;
     }

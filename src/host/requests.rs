@@ -33,7 +33,7 @@ use super::fed::Range;
 use super::inbox::Inbox;
 use super::link::Context;
 use super::slot::{Slot, bury};
-use super::way::{Headed, Pulled, Way};
+use super::way::{Headed, Pulled, TakenHead, Way};
 
 /// There is room again for the request's body.
 pub const FEED: u32 = 1;
@@ -68,9 +68,7 @@ pub(super) struct Place<T> {
     pub(super) slot: Option<Box<Slot>>,
     pub(super) way: Arc<Way>,
     tag: T,
-    /// The head that was taken last, and whether it is that of a page of ours about an error.
-    head: Vec<u8>,
-    excuses: bool,
+    head: TakenHead,
     /// It was to be run.
     pub(super) called: bool,
     /// The last piece of its answer was taken.
@@ -230,8 +228,10 @@ impl<T> Host<T> {
             slot: Some(slot),
             way,
             tag,
-            head: self.spare_heads.pop().unwrap_or_default(),
-            excuses: false,
+            head: TakenHead {
+                record: self.spare_heads.pop().unwrap_or_default(),
+                ..TakenHead::default()
+            },
             called: false,
             is_pulled: false,
             refusal: None,
@@ -362,13 +362,17 @@ impl<T> Host<T> {
     /// foreign server keeps.
     pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, bool, &mut T)> {
         let place = self.places.get_mut(key)?;
-        let (record, _) = Record::read(&place.head)?;
-        Some((record, place.excuses, &mut place.tag))
+        let (record, _) = Record::read(&place.head.record)?;
+        Some((record, place.head.excuses, &mut place.tag))
     }
 
     /// The next piece of the body.  What is lent is released when it is dropped, in any order.
     pub fn pull(&mut self, key: u64) -> Result<Pull> {
-        let mut pulled = self.place(key)?.way.pull();
+        let place = self.place(key)?;
+        let mut pulled = match place.head.body.take() {
+            Some(chunk) => Pulled::Piece(chunk),
+            None => place.way.pull(),
+        };
         if let Pulled::Awaited = pulled {
             self.inside(|host| host.drive(key));
             pulled = self.place(key)?.way.pull();
@@ -411,8 +415,8 @@ impl<T> Host<T> {
         if !(place.is_pulled && place.is_done()) {
             place.way.leave();
         }
-        let Place { slot, way, tag, mut head, .. } = place;
-        drop(way);
+        let Place { slot, way, tag, head: TakenHead { record: mut head, body, .. }, .. } = place;
+        drop((way, body));
         if self.spare_heads.len() < SPARE_MAX {
             head.clear();
             head.shrink_to(4096);
@@ -532,7 +536,7 @@ impl<T> Place<T> {
     }
 
     fn take_head(&mut self) -> Headed {
-        self.way.take_head(&mut self.head, &mut self.excuses)
+        self.way.take_head(&mut self.head)
     }
 }
 
