@@ -44,11 +44,31 @@ enum End {
     Cut(Kind),
 }
 
+/// Storage of a record, which keeps the last one: applications repeat themselves.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) octets: Vec<u8>,
+    /// Another number for all octets that this, or any other storage of the host, ever had.
+    pub(super) version: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, record: &[u8], last_version: &mut u64) {
+        if self.octets == record {
+            return;
+        }
+        *last_version += 1;
+        self.version = *last_version;
+        self.octets.clear();
+        self.octets.extend_from_slice(record);
+    }
+}
+
 /// The head that was taken last.
 #[derive(Debug, Default)]
 pub(super) struct TakenHead {
     /// Itself, as a [`Record`].
-    pub(super) record: Vec<u8>,
+    pub(super) record: Kept,
     /// It is that of a page of ours about an error.
     pub(super) excuses: bool,
     /// The body, where that is one piece and was there already.
@@ -405,7 +425,11 @@ impl Way {
     }
 
     /// The next head, if there is one.
-    pub(super) fn take_head(self: &Arc<Self>, taken: &mut TakenHead) -> Headed {
+    pub(super) fn take_head(
+        self: &Arc<Self>,
+        taken: &mut TakenHead,
+        last_version: &mut u64,
+    ) -> Headed {
         let mut state = self.state.lock();
         if state.headed {
             return Headed::Over;
@@ -426,8 +450,7 @@ impl Way {
         };
         state.headed = !record.is_interim;
         taken.excuses = state.excuses;
-        taken.record.clear();
-        taken.record.extend_from_slice(&text[*start..*start + len]);
+        taken.record.keep(&text[*start..*start + len], last_version);
         *start += len;
         state.waiting -= len as u64;
         if *start == text.len()
