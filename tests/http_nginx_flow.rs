@@ -235,8 +235,13 @@ fn a_body_that_the_application_does_not_take_is_waited_for() {
         client.send(format!(
             "POST {at}/upload?hold=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
         ));
+        // In pieces of which nginx waits for each.
+        for _ in 0..30 {
+            client.send([b'x'; 10_000]);
+            get(&nginx, "/quick/hello");
+        }
         let mut sender = client.sender();
-        let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; size]));
+        let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; size - 300_000]));
         wait_for(&nginx, counts, "called", 1);
         // One that was late, and began later.
         let mut late = connect(&nginx);
