@@ -109,12 +109,15 @@ static ngx_int_t ngx_http_gateway_handler(ngx_http_request_t *r);
 static void ngx_http_gateway_begin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_environ(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
+static gw_str ngx_http_gateway_port(u_char *p, struct sockaddr *sa);
 static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
 static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_not_reading(ngx_http_request_t *r);
+static void ngx_http_gateway_refuse(ngx_http_request_t *r,
+    ngx_http_gateway_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
 static void ngx_http_gateway_write(ngx_http_request_t *r);
 static void ngx_http_gateway_late(ngx_event_t *ev);
@@ -131,7 +134,8 @@ static void ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
-static ngx_uint_t ngx_http_gateway_is(const gw_str *name, const char *lowcase);
+static ngx_inline ngx_uint_t ngx_http_gateway_is(const gw_str *name,
+    const char *lowcase, size_t len);
 static ngx_int_t ngx_http_gateway_keep(ngx_http_request_t *r,
     const gw_response *head, const char *const *names);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
@@ -615,8 +619,7 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_gateway_drop(ctx);
-            ngx_http_finalize_request(r, rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
             return;
         }
     }
@@ -645,7 +648,6 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 {
     u_char                     *p;
     size_t                      n, len;
-    in_port_t                   port;
     ngx_uint_t                  i;
     ngx_str_t                  *name;
     gw_pair                    *headers;
@@ -701,31 +703,30 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 
     /* the listening socket's port is the connection's */
 
-    p = ngx_pnalloc(r->pool, 2 * NGX_INT_T_LEN);
+    p = ngx_pnalloc(r->pool, 2 * (sizeof("65535") - 1));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    port = c->listening ? ngx_inet_get_port(c->listening->sockaddr) : 0;
-
-    if (port) {
-        env->server_port.data = (char *) p;
-        p = ngx_sprintf(p, "%ui", (ngx_uint_t) port);
-        env->server_port.len = (char *) p - env->server_port.data;
+    if (c->listening) {
+        env->server_port = ngx_http_gateway_port(p, c->listening->sockaddr);
     }
 
-    port = ngx_inet_get_port(c->sockaddr);
+    env->remote_port = ngx_http_gateway_port(p + sizeof("65535") - 1,
+                                             c->sockaddr);
 
-    if (port) {
-        env->remote_port.data = (char *) p;
-        env->remote_port.len = ngx_sprintf(p, "%ui", (ngx_uint_t) port) - p;
-    }
-
-    /* the body: what was read of it, or what is announced */
+    /*
+     * The body: what was read of it, or what is announced.  After error_page
+     * there may be one that was read for another application, in part or all.
+     */
 
     env->content_length = -1;
 
-    if (glcf->pass_request_body && r->request_body) {
+    if (glcf->pass_request_body
+        && r->request_body
+        && !(r->reading_body && !r->request_body_no_buffering))
+    {
+        n = 0;
 
         n = 0;
 
@@ -740,6 +741,10 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
                    && r->request_body_no_buffering)
         {
             env->content_length = r->headers_in.content_length_n;
+
+            if (env->content_length < 0) {
+                env->flags |= GW_ENV_HAS_BODY;
+            }
 
         } else if (n || (r == r->main && r->headers_in.content_length_n == 0)) {
             env->content_length = n;
@@ -776,6 +781,30 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     }
 
     return glcf->params ? ngx_http_gateway_params(r, glcf, env) : NGX_OK;
+}
+
+
+/* as text, behind p; empty for a unix socket */
+
+static gw_str
+ngx_http_gateway_port(u_char *p, struct sockaddr *sa)
+{
+    gw_str      text;
+    ngx_uint_t  port;
+
+    port = ngx_inet_get_port(sa);
+    text.len = 0;
+    p += sizeof("65535") - 1;
+
+    while (port) {
+        *--p = (u_char) ('0' + port % 10);
+        port /= 10;
+        text.len++;
+    }
+
+    text.data = (char *) p;
+
+    return text;
 }
 
 
@@ -873,7 +902,7 @@ ngx_http_gateway_read(ngx_http_request_t *r)
     rc = ngx_http_gateway_feed(r, ctx);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+        ngx_http_gateway_refuse(r, ctx, rc);
         return;
     }
 
@@ -909,9 +938,13 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 chunk.data = b->pos;
 
             } else {
-                chunk.flags = GW_CHUNK_FILE;
+                chunk.flags |= GW_CHUNK_FILE;
                 chunk.fd = b->file->fd;
                 chunk.offset = b->file_pos;
+            }
+
+            if (ctx->rest->next == NULL && !r->reading_body) {
+                chunk.flags |= GW_CHUNK_LAST;
             }
 
             grc = gw_exchange_feed(ctx->exchange, &chunk);
@@ -966,21 +999,42 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     }
 
     if (!ctx->body_read) {
-        ctx->body_read = 1;
-
         ngx_memzero(&chunk, sizeof(gw_chunk));
         chunk.data = "";
         chunk.flags = GW_CHUNK_LAST;
 
         /* GW_ERR_STATE where its length has said so before */
 
-        (void) gw_exchange_feed(ctx->exchange, &chunk);
+        if (gw_exchange_feed(ctx->exchange, &chunk) == GW_AGAIN) {
+            ctx->full = 1;
+            return NGX_AGAIN;
+        }
+
+        ctx->body_read = 1;
     }
 
     r->read_event_handler = ctx->conf->ignore_client_abort
                             ? ngx_http_block_reading : ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* the body is wrong: that is the answer, and the application's is not wanted */
+
+static void
+ngx_http_gateway_refuse(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    if (ctx->head_sent) {
+        ngx_http_gateway_end(ctx);
+        rc = NGX_ERROR;
+
+    } else {
+        ngx_http_gateway_drop(ctx);
+    }
+
+    ngx_http_finalize_request(r, rc);
 }
 
 
@@ -1048,7 +1102,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         }
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
 
         } else {
             ngx_http_gateway_pump(r, ctx);
@@ -1502,7 +1556,9 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 
     for (i = 0; i < head.header_count; i++) {
 
-        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect")) {
+        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect",
+                                sizeof("x-accel-redirect") - 1))
+        {
 
             uri.len = head.headers[i].value.len;
             uri.data = ngx_pnalloc(r->pool, uri.len);
@@ -1562,16 +1618,24 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 }
 
 
-static ngx_uint_t
-ngx_http_gateway_is(const gw_str *name, const char *lowcase)
+/* a name is a token, so that this is enough */
+
+static ngx_inline ngx_uint_t
+ngx_http_gateway_is(const gw_str *name, const char *lowcase, size_t len)
 {
-    size_t  len;
+    size_t  i;
 
-    len = ngx_strlen(lowcase);
+    if (name->len != len) {
+        return 0;
+    }
 
-    return name->len == len
-           && ngx_strncasecmp((u_char *) name->data, (u_char *) lowcase, len)
-              == 0;
+    for (i = 0; i < len; i++) {
+        if ((name->data[i] | 0x20) != lowcase[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -1591,7 +1655,7 @@ ngx_http_gateway_keep(ngx_http_request_t *r, const gw_response *head,
 
         for (name = names; *name; name++) {
 
-            if (!ngx_http_gateway_is(&pair.name, *name)) {
+            if (!ngx_http_gateway_is(&pair.name, *name, ngx_strlen(*name))) {
                 continue;
             }
 
@@ -1742,7 +1806,8 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
     value.len = pair->value.len;
     value.data = (u_char *) pair->value.data;
 
-#define is(lowcase)  ngx_http_gateway_is(&pair->name, lowcase)
+#define is(lowcase)                                                           \
+    ngx_http_gateway_is(&pair->name, lowcase, sizeof(lowcase) - 1)
 
     switch (pair->name.len) {
 
