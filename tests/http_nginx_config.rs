@@ -409,7 +409,7 @@ fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     says(&refused("gateway_module;"), &["invalid number of arguments"]);
     says(
         &refused("location / { gateway_module ${APP} serial; gateway_threads 2; }"),
-        &["serial", "threads"],
+        &["threads = 2", "GW_APP_SERIAL"],
     );
 }
 

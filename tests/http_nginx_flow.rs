@@ -235,8 +235,13 @@ fn a_body_that_the_application_does_not_take_is_waited_for() {
         client.send(format!(
             "POST {at}/upload?hold=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
         ));
+        // In pieces of which nginx waits for each.
+        for _ in 0..30 {
+            client.send([b'x'; 10_000]);
+            get(&nginx, "/quick/hello");
+        }
         let mut sender = client.sender();
-        let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; size]));
+        let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; size - 300_000]));
         wait_for(&nginx, counts, "called", 1);
         // One that was late, and began later.
         let mut late = connect(&nginx);
@@ -354,4 +359,57 @@ fn an_application_that_never_answers_is_given_up() {
     assert!(log.lines().any(|it| it.starts_with("200 504 ") && it.contains("/page/wait")), "{log}");
     assert!(nginx.errors().iter().any(|line| timed_out(line)));
     nginx.stop_with(timed_out);
+}
+
+/// A page of the application's into which nginx puts others, and a client of which only one is the reader's.
+const PAGE: &str = "
+    send_timeout 300ms;
+    ssi_types text/plain;
+    sub_filter_types text/plain;
+    location /page {
+        gateway_module ${APP}; ssi on;
+        sub_filter bbbbbbbbbb '<!--# include virtual=\"/wait\" -->';
+    }
+    location /two {
+        gateway_module off; ssi on; default_type text/plain;
+        return 200 '<!--# include virtual=\"/chunks?n=3000&size=10000\" --><!--# include virtual=\"/quick/stream?n=100000&size=1&pause=20\" -->';
+    }
+";
+
+#[test]
+fn a_client_that_does_not_read_is_late_whichever_part_of_a_page_goes_on() {
+    let timed_out = |nginx: &Nginx| {
+        let mut stuck = ask(nginx, "/two");
+        assert_eq!(stuck.head().status, 200);
+        until("the first part has begun", || count(nginx, "", "made") > 0);
+        wait_for(nginx, "", "open", 0);
+        assert!(count(nginx, "", "made") < 3000);
+    };
+    let nginx = start(&format!("{PAGE}{BOTH}"));
+    // One that reads is not late, however long a part of its page takes.
+    let mut page = ask(&nginx, "/page/chunks?n=6&size=10&after=2");
+    assert_eq!(page.head().status, 200);
+    wait_for(&nginx, "", "waiting", 1);
+    // The other part of its answer waits, too.
+    let mut body = page.chunk();
+    let streams = count(&nginx, "", "open");
+    assert_eq!((body.as_slice(), streams), (&b"aaaaaaaaaa"[..], 1));
+    let mut stuck = ask(&nginx, "/chunks?n=3000&size=10000");
+    assert_eq!(stuck.head().status, 200);
+    wait_for(&nginx, "", "open", 1);
+    release(&nginx, "");
+    loop {
+        let chunk = page.chunk();
+        if chunk.is_empty() {
+            break;
+        }
+        body.extend(chunk);
+    }
+    let body = String::from_utf8(body).expect("text");
+    assert_eq!(body, "aaaaaaaaaareleased\nccccccccccddddddddddeeeeeeeeeeffffffffff");
+    wait_for(&nginx, "", "open", 0);
+    nginx.stop();
+    let nginx = start(&format!("{PAGE}{BOTH}"));
+    timed_out(&nginx);
+    nginx.stop();
 }

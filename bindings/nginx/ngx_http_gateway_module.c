@@ -1425,7 +1425,7 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     }
 
     if (!wev->delayed) {
-        if (r->buffered || (r == r->main && c->buffered)) {
+        if (r->buffered || c->buffered) {
             ngx_add_timer(wev, clcf->send_timeout);
 
         } else if (wev->timer_set) {
