@@ -9,6 +9,8 @@ mod clients;
 mod harness;
 #[path = "nginx_load/life.rs"]
 mod life;
+#[path = "nginx_load/memory.rs"]
+mod memory;
 #[path = "nginx_load/ssi.rs"]
 mod ssi;
 
