@@ -2330,7 +2330,6 @@ ngx_http_gateway_app(ngx_conf_t *cf, ngx_http_gateway_loc_conf_t *conf)
 {
     gw_error                        err = GW_INIT(gw_error);
     gw_config                      *cfg;
-    gw_result                       grc;
     ngx_uint_t                      i;
     ngx_http_gateway_app_t         *app, **known;
     ngx_http_gateway_main_conf_t   *gmcf;
@@ -2375,14 +2374,8 @@ ngx_http_gateway_app(ngx_conf_t *cf, ngx_http_gateway_loc_conf_t *conf)
     }
 
     cfg = ngx_http_gateway_config(app, cf->log, &err);
-    grc = GW_ERR_INVALID;
 
-    if (cfg) {
-        grc = gw_host_check(cfg, &err);
-        gw_config_free(cfg);
-    }
-
-    if (grc < 0) {
+    if (cfg == NULL || gw_host_check(cfg, &err) < 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "gateway_module \"%V\": %s in %s:%ui",
                       &app->module, err.message, conf->file, conf->line);
