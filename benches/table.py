@@ -21,6 +21,7 @@ HEADS = {
     "close": "a connection each",
     "post": "POST of 1 KiB",
     "big": "100 KiB",
+    "large": "POST of 100 KiB",
 }
 
 
@@ -87,6 +88,39 @@ def idle(results):
     return table(rows)
 
 
+def nginx(results):
+    """Each thing that nginx can do with a request, and how much it is of `return 200`."""
+    found = results.get("nginx")
+    if not found:
+        return ["Not measured yet."]
+
+    def cell(row):
+        times, least, most = row["times"]
+        return f"{row['cpu_ns'] / 1000:.2f} µs, {times:.2f} ({least:.2f} to {most:.2f})"
+
+    rows = by_scenario(found, cell)
+    kib = found["memory_kib"]
+    about = (
+        f"nginx {found['version']}, medians of {found['rounds']} rounds; others used "
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    lines = [*rows, "", about]
+    if "module" in kib:
+        counts = (found["counts"][name] for name in ("return 200", "module"))
+        own, module = (
+            f"{row['instructions'] or 0:,.0f} / {sum((row['calls'] or {}).values()):.2f}"
+            for row in counts
+        )
+        more = (kib["module"] - kib["return 200"]) / 1024
+        lines.append(
+            f"Instructions / system calls of hello: `return 200` {own}, module {module}.  "
+            f"A worker with the module has {more:.2f} MiB more."
+        )
+    if found["absent"]:
+        lines.append(f"Not measured, since not installed: {', '.join(found['absent'])}.")
+    return lines
+
+
 def machine(results):
     """One sentence about where and when."""
     m, method = results["machine"], results["method"]
@@ -107,7 +141,7 @@ def machine(results):
     return text
 
 
-BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, machine)}
+BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, machine)}
 
 
 def filled(text, results):
