@@ -78,6 +78,7 @@ typedef struct {
     gw_exchange                *exchange;   /* NULL: it was dropped */
     ngx_http_gateway_loc_conf_t  *conf;
 
+    ngx_chain_t                *rest;       /* of the body, to be fed */
     ngx_chain_t                *busy;       /* pieces that nginx has */
     ngx_chain_t                *free;
 
@@ -108,11 +109,15 @@ static ngx_int_t ngx_http_gateway_handler(ngx_http_request_t *r);
 static void ngx_http_gateway_begin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_environ(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
+static gw_str ngx_http_gateway_port(u_char *p, struct sockaddr *sa);
 static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
 static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
+static void ngx_http_gateway_not_reading(ngx_http_request_t *r);
+static void ngx_http_gateway_refuse(ngx_http_request_t *r,
+    ngx_http_gateway_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
 static void ngx_http_gateway_write(ngx_http_request_t *r);
 static void ngx_http_gateway_late(ngx_event_t *ev);
@@ -129,7 +134,10 @@ static void ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
-static ngx_uint_t ngx_http_gateway_is(const gw_str *name, const char *lowcase);
+static ngx_inline ngx_uint_t ngx_http_gateway_is(const gw_str *name,
+    const char *lowcase, size_t len);
+static ngx_int_t ngx_http_gateway_keep(ngx_http_request_t *r,
+    const gw_response *head, const char *const *names);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
     ngx_int_t status);
 static void ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri);
@@ -313,6 +321,18 @@ static struct {
     { GW_LIT("REMOTE_ADDR"), offsetof(gw_environ, remote_addr) },
     { GW_LIT("REMOTE_PORT"), offsetof(gw_environ, remote_port) },
     { GW_LIT("REQUEST_SCHEME"), offsetof(gw_environ, url_scheme) },
+};
+
+
+/* with X-Accel-Redirect, and of a 401 that error_page takes */
+
+static const char *const  ngx_http_gateway_redirected[] = {
+    "content-type", "set-cookie", "content-disposition", "cache-control",
+    "expires", "accept-ranges", NULL
+};
+
+static const char *const  ngx_http_gateway_intercepted[] = {
+    "www-authenticate", NULL
 };
 
 
@@ -595,11 +615,11 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         ctx->body_read = 1;
 
     } else {
+        ctx->rest = r->request_body->bufs;
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_gateway_drop(ctx);
-            ngx_http_finalize_request(r, rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
             return;
         }
     }
@@ -628,7 +648,6 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 {
     u_char                     *p;
     size_t                      n, len;
-    in_port_t                   port;
     ngx_uint_t                  i;
     ngx_str_t                  *name;
     gw_pair                    *headers;
@@ -684,49 +703,51 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 
     /* the listening socket's port is the connection's */
 
-    p = ngx_pnalloc(r->pool, 2 * NGX_INT_T_LEN);
+    p = ngx_pnalloc(r->pool, 2 * (sizeof("65535") - 1));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    port = c->listening ? ngx_inet_get_port(c->listening->sockaddr) : 0;
-
-    if (port) {
-        env->server_port.data = (char *) p;
-        p = ngx_sprintf(p, "%ui", (ngx_uint_t) port);
-        env->server_port.len = (char *) p - env->server_port.data;
+    if (c->listening) {
+        env->server_port = ngx_http_gateway_port(p, c->listening->sockaddr);
     }
 
-    port = ngx_inet_get_port(c->sockaddr);
+    env->remote_port = ngx_http_gateway_port(p + sizeof("65535") - 1,
+                                             c->sockaddr);
 
-    if (port) {
-        env->remote_port.data = (char *) p;
-        env->remote_port.len = ngx_sprintf(p, "%ui", (ngx_uint_t) port) - p;
-    }
-
-    /* the body: what was read of it, or what is announced */
+    /*
+     * The body: what was read of it, or what is announced.  After error_page
+     * there may be one that was read for another application, in part or all.
+     */
 
     env->content_length = -1;
 
-    if (glcf->pass_request_body && r->request_body) {
+    if (glcf->pass_request_body
+        && r->request_body
+        && !(r->reading_body && !r->request_body_no_buffering))
+    {
+        n = 0;
 
-        if (r == r->main && !r->headers_in.chunked) {
-            env->content_length = r->headers_in.content_length_n;
+        n = 0;
+
+        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+            n += ngx_buf_size(cl->buf);
         }
 
-        if (env->content_length < 0) {
-            n = 0;
+        if (r == r->main && r->headers_in.chunked) {
+            env->flags |= GW_ENV_HAS_BODY;
 
-            for (cl = r->request_body->bufs; cl; cl = cl->next) {
-                n += ngx_buf_size(cl->buf);
-            }
+        } else if (r == r->main && r->reading_body
+                   && r->request_body_no_buffering)
+        {
+            env->content_length = r->headers_in.content_length_n;
 
-            if (r != r->main) {
-                env->content_length = n ? (int64_t) n : -1;
-
-            } else if (n || r->reading_body || r->headers_in.chunked) {
+            if (env->content_length < 0) {
                 env->flags |= GW_ENV_HAS_BODY;
             }
+
+        } else if (n || (r == r->main && r->headers_in.content_length_n == 0)) {
+            env->content_length = n;
         }
     }
 
@@ -760,6 +781,30 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     }
 
     return glcf->params ? ngx_http_gateway_params(r, glcf, env) : NGX_OK;
+}
+
+
+/* as text, behind p; empty for a unix socket */
+
+static gw_str
+ngx_http_gateway_port(u_char *p, struct sockaddr *sa)
+{
+    gw_str      text;
+    ngx_uint_t  port;
+
+    port = ngx_inet_get_port(sa);
+    text.len = 0;
+    p += sizeof("65535") - 1;
+
+    while (port) {
+        *--p = (u_char) ('0' + port % 10);
+        port /= 10;
+        text.len++;
+    }
+
+    text.data = (char *) p;
+
+    return text;
 }
 
 
@@ -857,7 +902,7 @@ ngx_http_gateway_read(ngx_http_request_t *r)
     rc = ngx_http_gateway_feed(r, ctx);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+        ngx_http_gateway_refuse(r, ctx, rc);
         return;
     }
 
@@ -870,18 +915,17 @@ ngx_http_gateway_read(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 {
-    gw_chunk      chunk;
-    gw_result     grc;
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    gw_chunk    chunk;
+    gw_result   grc;
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
 
     ctx->full = 0;
 
     for ( ;; ) {
 
-        for (cl = r->request_body->bufs; cl; cl = cl->next) {
-            b = cl->buf;
+        for ( /* void */ ; ctx->rest; ctx->rest = ctx->rest->next) {
+            b = ctx->rest->buf;
 
             if (ngx_buf_size(b) == 0) {
                 continue;
@@ -894,16 +938,20 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 chunk.data = b->pos;
 
             } else {
-                chunk.flags = GW_CHUNK_FILE;
+                chunk.flags |= GW_CHUNK_FILE;
                 chunk.fd = b->file->fd;
                 chunk.offset = b->file_pos;
+            }
+
+            if (ctx->rest->next == NULL && !r->reading_body) {
+                chunk.flags |= GW_CHUNK_LAST;
             }
 
             grc = gw_exchange_feed(ctx->exchange, &chunk);
 
             if (grc == GW_AGAIN) {
-                r->request_body->bufs = cl;
                 ctx->full = 1;
+                ngx_http_gateway_not_reading(r);
                 return NGX_AGAIN;
             }
 
@@ -912,6 +960,7 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 /* its answer says what is wrong, or it wants no more */
 
                 ctx->body_read = 1;
+                ngx_http_gateway_not_reading(r);
                 r->read_event_handler = ngx_http_block_reading;
                 return NGX_OK;
             }
@@ -927,7 +976,9 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
         }
 
-        if (!r->reading_body) {
+        /* after error_page it is no longer ours to read */
+
+        if (!r->reading_body || !r->request_body_no_buffering) {
             break;
         }
 
@@ -940,27 +991,65 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return rc;
         }
 
-        if (rc == NGX_AGAIN && r->request_body->bufs == NULL) {
+        ctx->rest = r->request_body->bufs;
+
+        if (rc == NGX_AGAIN && ctx->rest == NULL) {
             return NGX_AGAIN;
         }
     }
 
     if (!ctx->body_read) {
-        ctx->body_read = 1;
-
         ngx_memzero(&chunk, sizeof(gw_chunk));
         chunk.data = "";
         chunk.flags = GW_CHUNK_LAST;
 
         /* GW_ERR_STATE where its length has said so before */
 
-        (void) gw_exchange_feed(ctx->exchange, &chunk);
+        if (gw_exchange_feed(ctx->exchange, &chunk) == GW_AGAIN) {
+            ctx->full = 1;
+            return NGX_AGAIN;
+        }
+
+        ctx->body_read = 1;
     }
 
     r->read_event_handler = ctx->conf->ignore_client_abort
                             ? ngx_http_block_reading : ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* the body is wrong: that is the answer, and the application's is not wanted */
+
+static void
+ngx_http_gateway_refuse(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
+    ngx_int_t rc)
+{
+    if (ctx->head_sent) {
+        ngx_http_gateway_end(ctx);
+        rc = NGX_ERROR;
+
+    } else {
+        ngx_http_gateway_drop(ctx);
+    }
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+/* client_body_timeout is for a client that is waited for */
+
+static void
+ngx_http_gateway_not_reading(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    if (r->reading_body && rev->timer_set) {
+        ngx_del_timer(rev);
+    }
 }
 
 
@@ -1008,12 +1097,12 @@ ngx_http_gateway_ready(ngx_event_t *ev)
 
         rc = NGX_OK;
 
-        if ((what & GW_HOST_FEED) && ctx->full) {
+        if ((what & GW_HOST_FEED) && ctx->full && !ctx->ended) {
             rc = ngx_http_gateway_feed(r, ctx);
         }
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            ngx_http_finalize_request(r, ctx->head_sent ? NGX_ERROR : rc);
+            ngx_http_gateway_refuse(r, ctx, rc);
 
         } else {
             ngx_http_gateway_pump(r, ctx);
@@ -1316,6 +1405,12 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
         ngx_add_timer(&ctx->timer, ctx->conf->read_timeout);
     }
 
+    /* with subrequests the client is that of one of them, in its turn */
+
+    if (c->data != r) {
+        return;
+    }
+
     if (!wev->delayed) {
         if (r->buffered || (r == r->main && c->buffered)) {
             ngx_add_timer(wev, clcf->send_timeout);
@@ -1357,13 +1452,24 @@ ngx_http_gateway_end(ngx_http_gateway_ctx_t *ctx)
 static void
 ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx)
 {
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
     ngx_http_gateway_end(ctx);
 
     ctx->queue_time = gw_exchange_queued(ctx->exchange) / 1000000;
     gw_exchange_free(ctx->exchange);
     ctx->exchange = NULL;
 
-    ctx->request->read_event_handler = ngx_http_block_reading;
+    r->read_event_handler = ngx_http_block_reading;
+
+    /* what was taken of the body as it came is nobody else's */
+
+    if (r->request_body && r->request_body_no_buffering) {
+        ngx_http_gateway_not_reading(r);
+        r->request_body->bufs = NULL;
+    }
 }
 
 
@@ -1436,6 +1542,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
          || (ctx->conf->intercept_errors && head.status >= 300))
         && ngx_http_gateway_has_error_page(r, head.status))
     {
+        if (head.status == NGX_HTTP_UNAUTHORIZED
+            && ngx_http_gateway_keep(r, &head, ngx_http_gateway_intercepted)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         ngx_http_gateway_drop(ctx);
         ngx_http_finalize_request(r, head.status);
         return NGX_DONE;
@@ -1443,7 +1556,9 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 
     for (i = 0; i < head.header_count; i++) {
 
-        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect")) {
+        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect",
+                                sizeof("x-accel-redirect") - 1))
+        {
 
             uri.len = head.headers[i].value.len;
             uri.data = ngx_pnalloc(r->pool, uri.len);
@@ -1453,6 +1568,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
 
             ngx_memcpy(uri.data, head.headers[i].value.data, uri.len);
+
+            if (ngx_http_gateway_keep(r, &head, ngx_http_gateway_redirected)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
             ngx_http_gateway_drop(ctx);
             ngx_http_gateway_redirect(r, &uri);
             return NGX_DONE;
@@ -1496,16 +1618,68 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 }
 
 
-static ngx_uint_t
-ngx_http_gateway_is(const gw_str *name, const char *lowcase)
+/* a name is a token, so that this is enough */
+
+static ngx_inline ngx_uint_t
+ngx_http_gateway_is(const gw_str *name, const char *lowcase, size_t len)
 {
-    size_t  len;
+    size_t  i;
 
-    len = ngx_strlen(lowcase);
+    if (name->len != len) {
+        return 0;
+    }
 
-    return name->len == len
-           && ngx_strncasecmp((u_char *) name->data, (u_char *) lowcase, len)
-              == 0;
+    for (i = 0; i < len; i++) {
+        if ((name->data[i] | 0x20) != lowcase[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* fields that outlive an answer that is dropped; proxies keep the same */
+
+static ngx_int_t
+ngx_http_gateway_keep(ngx_http_request_t *r, const gw_response *head,
+    const char *const *names)
+{
+    size_t              i;
+    u_char             *p;
+    gw_pair             pair;
+    const char *const  *name;
+
+    for (i = 0; i < head->header_count; i++) {
+        pair = head->headers[i];
+
+        for (name = names; *name; name++) {
+
+            if (!ngx_http_gateway_is(&pair.name, *name, ngx_strlen(*name))) {
+                continue;
+            }
+
+            p = ngx_pnalloc(r->pool, pair.name.len + pair.value.len);
+            if (p == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(p, pair.name.data, pair.name.len);
+            pair.name.data = (char *) p;
+            p += pair.name.len;
+
+            ngx_memcpy(p, pair.value.data, pair.value.len);
+            pair.value.data = (char *) p;
+
+            if (ngx_http_gateway_header(r, &pair) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            break;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -1578,16 +1752,11 @@ ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri)
 static ngx_int_t
 ngx_http_gateway_early_hints(ngx_http_request_t *r, const gw_response *head)
 {
-    size_t                     i;
-    ngx_int_t                  rc;
-    ngx_table_elt_t           *h;
-    ngx_http_core_loc_conf_t  *clcf;
+    size_t            i;
+    ngx_int_t         rc;
+    ngx_table_elt_t  *h;
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (r != r->main
-        || ngx_http_test_predicates(r, clcf->early_hints) == NGX_DECLINED)
-    {
+    if (r != r->main) {
         return NGX_OK;
     }
 
@@ -1606,6 +1775,8 @@ ngx_http_gateway_early_hints(ngx_http_request_t *r, const gw_response *head)
     }
 
     r->headers_out.status = NGX_HTTP_EARLY_HINTS;
+
+    /* where the directive early_hints allows it */
 
     rc = ngx_http_send_early_hints(r);
 
@@ -1635,7 +1806,8 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
     value.len = pair->value.len;
     value.data = (u_char *) pair->value.data;
 
-#define is(lowcase)  ngx_http_gateway_is(&pair->name, lowcase)
+#define is(lowcase)                                                           \
+    ngx_http_gateway_is(&pair->name, lowcase, sizeof(lowcase) - 1)
 
     switch (pair->name.len) {
 
@@ -2019,9 +2191,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_gateway_loc_conf_t *prev = parent;
     ngx_http_gateway_loc_conf_t *conf = child;
 
+    ngx_uint_t                 inherited;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (conf->off == NGX_CONF_UNSET) {
+    inherited = (conf->off == NGX_CONF_UNSET);
+
+    if (inherited) {
         conf->off = prev->off;
         conf->module = prev->module;
         conf->args = prev->args;
@@ -2054,6 +2229,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != NULL && clcf->handler != ngx_http_gateway_handler) {
+        return NGX_CONF_OK;
+    }
+
+    /* nor in an "if" or a limit_except of that */
+
+    if (inherited && clcf->noname && prev->app == NULL) {
         return NGX_CONF_OK;
     }
 

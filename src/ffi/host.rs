@@ -239,8 +239,9 @@ pub unsafe extern "C" fn gw_exchange_user(x: *const gw_exchange) -> *mut c_void 
 }
 
 /// [one] More of the request's body, GW_CHUNK_LAST with the end of it (not needed where content_length
-/// says it).  Copied before it returns; of a file range the descriptor is duplicated.  Before the
-/// application is called it is kept in memory, and past body_buffer in a file; where it is streamed
+/// says it).  Copied before it returns; of a file range the descriptor is duplicated, and it is read
+/// where it is if it is the whole body.  Before the application is called it is kept in memory, and
+/// past body_buffer in a file; where it is streamed
 /// (request_buffering=0) GW_AGAIN says that it is full and nothing was taken: wait for GW_HOST_FEED.
 /// GW_ERR_LIMIT: more than max_body; the answer is a 413.
 #[unsafe(no_mangle)]
@@ -353,16 +354,18 @@ pub unsafe extern "C" fn gw_exchange_free(x: *mut gw_exchange) {
     quietly((), || {
         // SAFETY: the rules page.
         let hosted = unsafe { borrow(x) }?;
-        let shared = Arc::clone(&hosted.shared);
-        let mut inside = shared.inside.enter()?;
+        let mut inside = hosted.shared.inside.enter()?;
         let key = hosted.key.load(Ordering::Relaxed);
-        let tag = inside.host.as_mut().map(|host| host.free(key));
+        let tag = inside.host.as_mut().and_then(|host| host.free(key));
         // SAFETY: the rules page: nobody uses it any more.
         unsafe { retire(x) };
         match tag {
-            Some(Some(tag)) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
-            // SAFETY: retired, and nobody else knows it.
-            _ => unsafe { discard(x) },
+            Some(tag) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
+            _ => {
+                drop(inside);
+                // SAFETY: retired, and nobody else knows it.
+                unsafe { discard(x) };
+            }
         }
         Ok(())
     });

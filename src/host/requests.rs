@@ -21,6 +21,7 @@ use crate::gateway::service::Service;
 use crate::run::pool::Pool;
 use crate::server::setup::Setup;
 use crate::sys::dup::duplicate;
+use crate::sys::file::TempFile;
 use crate::sys::poll::Poller;
 use crate::sys::timer::Timer;
 use crate::sys::{clock, sock};
@@ -67,10 +68,13 @@ pub(super) struct Place<T> {
     pub(super) slot: Option<Box<Slot>>,
     pub(super) way: Arc<Way>,
     tag: T,
-    /// The head that was taken last.
+    /// The head that was taken last, and whether it is that of a page of ours about an error.
     head: Vec<u8>,
+    excuses: bool,
     /// It was to be run.
     pub(super) called: bool,
+    /// The last piece of its answer was taken.
+    is_pulled: bool,
     /// It is answered like this, and not by its application.
     pub(super) refusal: Option<(u16, &'static str)>,
     /// More of its body is to come.
@@ -198,16 +202,15 @@ impl<T> Host<T> {
 
     /// Begin a request that `given` describes: all of it is copied.  Says its key.
     pub fn begin(&mut self, given: &Environ, tag: T) -> Result<u64> {
-        let context = Arc::clone(&self.context);
-        let mut slot = self.spare.pop().unwrap_or_else(|| Slot::new(&context));
+        let mut slot = self.spare.pop().unwrap_or_else(|| Slot::new(&self.context));
         let key = self.places.next_key();
-        slot.dress(key, &context);
+        slot.dress(key, &self.context);
         self.id = self.id.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = &slot.exchange;
-        if let Err(error) = x.begin_hosted(given, self.id) {
+        if let Err(error) = slot.exchange.begin_hosted(given, self.id) {
             self.give_slot(slot);
             return Err(error);
         }
+        let (context, x) = (&*self.context, &slot.exchange);
         if context.timed {
             let now = clock::monotonic_ns();
             slot.began.set(now);
@@ -228,7 +231,9 @@ impl<T> Host<T> {
             way,
             tag,
             head: self.spare_heads.pop().unwrap_or_default(),
+            excuses: false,
             called: false,
+            is_pulled: false,
             refusal: None,
             open,
             is_head,
@@ -240,7 +245,7 @@ impl<T> Host<T> {
         };
         if let Some(length) = length {
             if length > context.setup.settings.body_limit() {
-                refuse_body(&mut place, &context);
+                refuse_body(&mut place, context);
             } else if length == 0 {
                 place.open = false;
                 if let Some(slot) = &place.slot {
@@ -339,7 +344,8 @@ impl<T> Host<T> {
             return Err(Error::new(Kind::State, "run: it was run before"));
         }
         self.inside(|host| host.drive(key));
-        Ok(self.places.get(key).is_some_and(|place| !place.way.await_pull()))
+        let place = self.places.get(key);
+        Ok(place.is_some_and(|place| place.is_done() || !place.way.await_pull()))
     }
 
     /// The next head: those of interim answers come first.
@@ -357,7 +363,7 @@ impl<T> Host<T> {
     pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, bool, &mut T)> {
         let place = self.places.get_mut(key)?;
         let (record, _) = Record::read(&place.head)?;
-        Some((record, place.way.excuses(), &mut place.tag))
+        Some((record, place.excuses, &mut place.tag))
     }
 
     /// The next piece of the body.  What is lent is released when it is dropped, in any order.
@@ -368,7 +374,12 @@ impl<T> Host<T> {
             pulled = self.place(key)?.way.pull();
         }
         match pulled {
-            Pulled::Piece(chunk) => Ok(Pull::Piece(chunk)),
+            Pulled::Piece(chunk) => {
+                if chunk.as_raw().flags & CHUNK_LAST != 0 {
+                    self.place(key)?.is_pulled = true;
+                }
+                Ok(Pull::Piece(chunk))
+            }
             Pulled::Awaited => Ok(Pull::Awaited),
             Pulled::End => Ok(Pull::End),
             Pulled::Head => Err(Error::new(Kind::State, "pull: the head comes first")),
@@ -397,8 +408,10 @@ impl<T> Host<T> {
     /// Nobody wants the answer any more, or there is none: whatever the request is doing.
     pub fn free(&mut self, key: u64) -> Option<T> {
         let place = self.places.remove(key)?;
+        if !(place.is_pulled && place.is_done()) {
+            place.way.leave();
+        }
         let Place { slot, way, tag, mut head, .. } = place;
-        way.leave();
         drop(way);
         if self.spare_heads.len() < SPARE_MAX {
             head.clear();
@@ -418,15 +431,11 @@ impl<T> Host<T> {
 
     /// What is said meanwhile in this thread waits for the end.
     fn inside<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> R {
-        struct Left(Arc<Context>);
-        impl Drop for Left {
-            fn drop(&mut self) {
-                self.0.inbox.leave();
-            }
-        }
+        // After a panic nobody comes in any more.
         self.context.inbox.enter();
-        let _left = Left(Arc::clone(&self.context));
-        call(self)
+        let done = call(self);
+        self.context.inbox.leave();
+        done
     }
 
     /// See that the host looks here at this time.
@@ -517,8 +526,13 @@ impl<T> Drop for Host<T> {
 }
 
 impl<T> Place<T> {
+    /// The application has done all that it does, and no thread has the request.
+    fn is_done(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.exchange.phase() == Phase::Done)
+    }
+
     fn take_head(&mut self) -> Headed {
-        self.way.take_head(&mut self.head)
+        self.way.take_head(&mut self.head, &mut self.excuses)
     }
 }
 
@@ -526,13 +540,17 @@ impl<T> Place<T> {
 fn spool(
     slot: &Slot,
     text: &[u8],
-    range: Option<Range>,
+    mut range: Option<Range>,
     end: Option<std::result::Result<(), Kind>>,
 ) {
     let x = &slot.exchange;
     let (dir, mut input) = (&x.service().spool_dir, x.input());
     if let Some(Err(why)) = end {
         return input.fail(why);
+    }
+    if let Some(range) = range.take_if(|_| end.is_some() && input.received() == 0) {
+        input.adopt(TempFile::of(range.file, range.offset, range.left));
+        return input.complete();
     }
     let mut pushed = input.push(text, dir);
     if let Some(mut range) = range {

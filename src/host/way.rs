@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -85,6 +85,8 @@ pub(super) struct Way {
     keeps_spent: bool,
     /// Nanoseconds in the queue of the threads.
     waited: AtomicU64,
+    /// There were chunks by reference.
+    refers: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -150,13 +152,21 @@ impl Way {
             orphan: None,
         };
         let limit = limit.max(1);
-        let (changed, waited) = (Condvar::new(), AtomicU64::new(0));
-        Way { state: Mutex::new(state), changed, inbox, limit, keeps_spent, waited }
+        Way {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            inbox,
+            limit,
+            keeps_spent,
+            waited: AtomicU64::new(0),
+            refers: AtomicBool::new(false),
+        }
     }
 
     /// For another request; nobody else may have it, and nothing be lent.
     pub(super) fn renew(&mut self, key: u64) {
         *self.waited.get_mut() = 0;
+        *self.refers.get_mut() = false;
         let state = self.state.get_mut();
         debug_assert!(state.waiting == 0 && state.queue.is_empty() && state.spent.is_empty());
         state.key = key;
@@ -196,6 +206,7 @@ impl Way {
                 HandedOver::Reference(chunk) => {
                     *waiting += chunk.len();
                     *by_reference += 1;
+                    self.refers.store(true, Ordering::Relaxed);
                     *borrowed += usize::from(!chunk.has_release());
                     Piece::Reference(chunk)
                 }
@@ -241,7 +252,7 @@ impl Way {
 
     /// Whether pieces that lie in the application's memory are on the way.
     pub(super) fn holds(&self) -> bool {
-        self.state.lock().by_reference > 0
+        self.refers.load(Ordering::Relaxed) && self.state.lock().by_reference > 0
     }
 
     /// Whether the application may be asked for more; `ends`: to clean up.
@@ -269,6 +280,9 @@ impl Way {
 
     /// Release what the host gave back, here.
     pub(super) fn release_spent(&self) {
+        if !self.keeps_spent {
+            return;
+        }
         let mut state = self.state.lock();
         if !state.spent.is_empty() {
             let spent = std::mem::take(&mut state.spent);
@@ -278,7 +292,7 @@ impl Way {
     }
 
     pub(super) fn owes_release(&self) -> bool {
-        !self.state.lock().spent.is_empty()
+        self.keeps_spent && !self.state.lock().spent.is_empty()
     }
 
     /// What the host has fed, under the lock; `waits`: until there is something, or never will be.
@@ -379,13 +393,9 @@ impl Way {
         self.state.lock().headed
     }
 
-    /// Whether the head is a page of ours about an error.
-    pub(super) fn excuses(&self) -> bool {
-        self.state.lock().excuses
-    }
-
-    /// The next head, as a [`Record`], if there is one: at the front of `into`.
-    pub(super) fn take_head(&self, into: &mut Vec<u8>) -> Headed {
+    /// The next head, as a [`Record`], if there is one: at the front of `into`; and whether it is that of
+    /// a page of ours about an error.
+    pub(super) fn take_head(&self, into: &mut Vec<u8>, excuses: &mut bool) -> Headed {
         let mut state = self.state.lock();
         if state.headed {
             return Headed::Over;
@@ -405,6 +415,7 @@ impl Way {
             return Headed::Failed(Kind::App);
         };
         state.headed = !record.is_interim;
+        *excuses = state.excuses;
         into.clear();
         into.extend_from_slice(&text[*start..*start + len]);
         *start += len;

@@ -8,14 +8,14 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::again::processes_of;
+use super::again::{lives, processes_of};
 use super::fronts::{Dir, installed};
-use super::life::until;
+use super::life::{named_by, until};
 use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support};
 
 const SIGHUP: i32 = 1;
@@ -68,9 +68,25 @@ pub fn suite() -> &'static Path {
     MADE.get_or_init(|| application("tests/c/suite.c"))
 }
 
+/// A program of nginx's, and the module that was built for it.
+#[derive(Clone, Debug)]
+pub struct Build {
+    pub program: PathBuf,
+    pub module: PathBuf,
+}
+
+impl Build {
+    /// The nginx that is installed.
+    pub fn installed() -> Build {
+        Build { program: installed("nginx"), module: module().to_path_buf() }
+    }
+}
+
 /// A server that runs.
 pub struct Nginx {
-    child: Child,
+    /// None: it is nobody's child, and known by its pid file.
+    child: Option<Child>,
+    build: Build,
     dir: Dir,
     ip: String,
 }
@@ -83,22 +99,59 @@ impl Nginx {
 
     /// The same, with `main` beside `http { }`; without waiting.
     pub fn launch(main: &str, http: &str) -> Nginx {
+        Nginx::launch_as(Build::installed(), main, http)
+    }
+
+    /// The same of another nginx.
+    pub fn launch_as(build: Build, main: &str, http: &str) -> Nginx {
         let (dir, ip) = (Dir::new(), address());
-        configure(&dir, &ip, main, http);
-        let mut command = Command::new(installed("nginx"));
+        configure(&build, &dir, &ip, main, http);
+        let mut command = Command::new(&build.program);
         let child = arguments(&mut command, &dir)
             .args(["-g", "daemon off;"])
             .stdin(Stdio::null())
             .spawn()
             .expect("start nginx");
-        Nginx { child, dir, ip }
+        Nginx { child: Some(child), build, dir, ip }
+    }
+
+    /// One that goes into the background: only such a one starts another in its place (USR2).
+    pub fn daemon(main: &str, http: &str) -> Nginx {
+        let (build, dir, ip) = (Build::installed(), Dir::new(), address());
+        configure(&build, &dir, &ip, main, http);
+        support::run(arguments(&mut Command::new(&build.program), &dir));
+        let nginx = Nginx { child: None, build, dir, ip };
+        until("nginx says which process it is", || nginx.pid_in("nginx.pid").is_some());
+        nginx.listening()
+    }
+
+    /// One process, in the foreground, under valgrind; when it stops, nothing may have been found.
+    pub fn under_valgrind(http: &str, suppressions: &[&str]) -> Nginx {
+        let (build, dir, ip) = (Build::installed(), Dir::new(), address());
+        configure(&build, &dir, &ip, "", http);
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--leak-check=full", "--show-leak-kinds=definite,indirect"]);
+        command.args(["--errors-for-leak-kinds=definite,indirect"]);
+        for file in suppressions {
+            command.arg(format!("--suppressions={}", support::root().join(file).display()));
+        }
+        command.arg(format!("--log-file={}/found.%p", dir.path().display()));
+        let child = arguments(command.arg(&build.program), &dir)
+            .args(["-g", "daemon off; master_process off;"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("start valgrind");
+        let nginx = Nginx { child: Some(child), build, dir, ip };
+        let address = nginx.address(nginx.port());
+        until("nginx serves under valgrind", || TcpStream::connect(&address).is_ok());
+        nginx
     }
 
     /// `nginx -t` of such a configuration: whether it is good, and what is said.
     pub fn test(main: &str, http: &str) -> (bool, String) {
-        let dir = Dir::new();
-        configure(&dir, &address(), main, http);
-        let mut command = Command::new(installed("nginx"));
+        let (dir, build) = (Dir::new(), Build::installed());
+        configure(&build, &dir, &address(), main, http);
+        let mut command = Command::new(&build.program);
         let Output { status, stdout, stderr } =
             support::output(arguments(&mut command, &dir).arg("-t"));
         (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
@@ -109,7 +162,7 @@ impl Nginx {
         let address = self.address(self.port());
         let since = Instant::now();
         while TcpStream::connect(&address).is_err() || self.workers().is_empty() {
-            if let Some(status) = self.child.try_wait().expect("wait for nginx") {
+            if let Some(status) = self.ended() {
                 panic!("nginx ended with {status}: {}", self.log());
             }
             assert!(since.elapsed() < PATIENCE, "nginx does not listen: {}", self.log());
@@ -138,7 +191,19 @@ impl Nginx {
     }
 
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a process id")
+        match &self.child {
+            Some(child) => i32::try_from(child.id()).expect("a process id"),
+            None => self.pid_in("nginx.pid").expect("a pid file"),
+        }
+    }
+
+    /// The master that a pid file names: `nginx.pid`, or `nginx.pid.oldbin`.
+    pub fn pid_in(&self, file: &str) -> Option<i32> {
+        named_by(&self.dir.path().join(file).display().to_string())
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().expect("wait for nginx")
     }
 
     /// Those that serve, also those that are to exit.
@@ -152,7 +217,7 @@ impl Nginx {
 
     /// Another configuration, for a reload.
     pub fn configure(&self, main: &str, http: &str) {
-        configure(&self.dir, &self.ip, main, http);
+        configure(&self.build, &self.dir, &self.ip, main, http);
     }
 
     /// `nginx -s reload`, until all workers are others.
@@ -190,37 +255,60 @@ impl Nginx {
     }
 
     /// The same, but for errors that are `expected`.
-    pub fn stop_with(mut self, expected: impl Fn(&str) -> bool) {
-        self.signal(SIGQUIT);
+    pub fn stop_with(self, expected: impl Fn(&str) -> bool) {
+        self.end_with(SIGQUIT, expected);
+    }
+
+    /// The same by another signal.
+    pub fn end_with(mut self, signal: i32, expected: impl Fn(&str) -> bool) {
+        let pid = self.pid();
+        self.signal(signal);
         let since = Instant::now();
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("wait for nginx") {
-                break status;
+            if let Some(status) = self.ended() {
+                break (status.code(), status.signal());
+            }
+            if self.child.is_none() && !lives(pid) {
+                break (Some(0), None);
             }
             assert!(since.elapsed() < PATIENCE, "nginx does not end: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         };
-        assert_eq!((status.code(), status.signal()), (Some(0), None), "{}", self.log());
+        assert_eq!(status, (Some(0), None), "{}", self.log());
         let mut wrong = self.errors();
         wrong.retain(|line| !expected(line));
         assert!(wrong.is_empty(), "{wrong:#?}");
         let log = self.log();
         let ended = log.lines().find(|line| line.contains("exited on signal"));
         assert_eq!(ended, None);
+        let found = self.found();
+        assert!(found.is_empty(), "valgrind found:\n{found}");
+    }
+
+    /// What valgrind has found.
+    fn found(&self) -> String {
+        let entries = fs::read_dir(self.dir.path()).expect("read the directory").flatten();
+        let found = entries.filter(|it| it.file_name().to_string_lossy().starts_with("found."));
+        found.map(|it| fs::read_to_string(it.path()).expect("read a finding")).collect()
     }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
+        let mut masters = Vec::new();
+        if self.child.is_none() {
+            masters.extend(["nginx.pid.oldbin", "nginx.pid"].map(|it| self.pid_in(it)));
+        } else if self.ended().is_none() {
+            masters.push(Some(self.pid()));
         }
-        // The master first: it would start others.
-        let workers = self.workers();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for worker in workers {
-            kill(worker, SIGKILL);
+        // The masters first: they would start others.
+        let masters: Vec<i32> = masters.into_iter().flatten().filter(|pid| lives(*pid)).collect();
+        let workers: Vec<i32> = masters.iter().flat_map(|master| processes_of(*master)).collect();
+        for pid in masters.into_iter().chain(workers) {
+            kill(pid, SIGKILL);
+        }
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
         }
     }
 }
@@ -239,18 +327,24 @@ fn arguments<'a>(command: &'a mut Command, dir: &Dir) -> &'a mut Command {
     command.args(args).current_dir(dir.path())
 }
 
-fn configure(dir: &Dir, ip: &str, main: &str, http: &str) {
+fn configure(build: &Build, dir: &Dir, ip: &str, main: &str, http: &str) {
     let of_events =
         if main.contains("events") { "" } else { "events { worker_connections 1024; }" };
     let mut text = format!("{FRAME}{main}\n{of_events}\nhttp {{{HTTP}{http}\n}}\n");
     let names = [
         ("RUN", dir.path().display().to_string()),
         ("IP", ip.to_owned()),
-        ("MODULE", module().display().to_string()),
+        ("MODULE", build.module.display().to_string()),
         ("SUITE", suite().display().to_string()),
     ];
     for (name, value) in names {
         text = text.replace(&format!("${{{name}}}"), &value);
     }
     fs::write(dir.path().join("nginx.conf"), text).expect("write the configuration");
+}
+
+/// `tests/c/nginx_app.c` as a module: `blocks`, it runs on threads.
+pub fn waits() -> &'static str {
+    static MADE: OnceLock<String> = OnceLock::new();
+    MADE.get_or_init(|| application("tests/c/nginx_app.c").display().to_string())
 }

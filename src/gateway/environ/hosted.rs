@@ -1,6 +1,8 @@
 //! The environ of a request that a foreign server in this process describes: a copy of the one that it
 //! has filled, for its client may go before the application does.
 
+use std::cell::RefCell;
+
 use crate::base::arena::Arena;
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::{ENV_HAS_BODY, ENV_MULTIPROCESS, ENV_RUN_ONCE, Environ};
@@ -11,6 +13,9 @@ use super::params::{OURS, rebuilt};
 /// What only the foreign server knows.
 const GIVEN: u32 = ENV_MULTIPROCESS | ENV_RUN_ONCE | ENV_HAS_BODY;
 
+/// Octets of an ordinary request: they are copied side by side.
+const USUAL: usize = 2048;
+
 /// Fill `env`, which has the worker's flags, from `given`; what is missing there and never empty is
 /// made up.  The rest is as in [`super::build`].
 pub(in crate::gateway) fn build(
@@ -20,14 +25,15 @@ pub(in crate::gateway) fn build(
     headers: &mut Vec<Pair<'static>>,
     vars: &mut Vec<Pair<'static>>,
 ) {
+    let copies = RefCell::new(arena.copies(USUAL));
     let copy = |text: Octets<'_>| match text.as_slice() {
         b"" if text.is_missing() => Octets::MISSING,
         b"" => Octets::new(b""),
-        octets => arena.copy(octets),
+        octets => copies.borrow_mut().copy(octets),
     };
     let or = |text: Octets<'_>, other: Octets<'static>| match text.as_slice() {
         b"" => other,
-        octets => arena.copy(octets),
+        octets => copies.borrow_mut().copy(octets),
     };
     let there = |text| or(text, Octets::new(b""));
 
@@ -52,7 +58,7 @@ pub(in crate::gateway) fn build(
     env.query_string = there(given.query_string);
     env.request_uri = match given.request_uri.as_slice() {
         b"" => rebuilt(env, arena),
-        uri => arena.copy(uri),
+        uri => copies.borrow_mut().copy(uri),
     };
     let content_type = || {
         let is_it = |it: &&Pair<'static>| it.name.as_slice().eq_ignore_ascii_case(b"content-type");
