@@ -33,8 +33,8 @@ MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_
            http_mounts http_threads pool_c
 
 .PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts bench-nginx \
-        budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
+        test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts \
+        bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
 all: command
