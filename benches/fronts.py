@@ -9,7 +9,6 @@ so that nobody waits for another.  What counts is the CPU time of nginx and back
 
 import argparse
 import contextlib
-import os
 import secrets
 import shutil
 import signal
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ask import SCENARIOS, free_port, one_answer, wrk
@@ -73,7 +72,6 @@ class Place:
     http: str = ""
     main: str = SINGLE
     backend: list[str] | None = None
-    env: dict[str, str] = field(default_factory=dict)
 
     def command(self, nginx, where, port):
         """That of nginx, whose configuration it writes."""
@@ -149,9 +147,9 @@ class Pair:
         commands = [place.command(nginx, where, self.port)]
         if place.backend:
             commands.append(place.backend)
-        more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ | place.env}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         pin = ["taskset", "-c", str(core)]
-        self.processes = [subprocess.Popen([*pin, *command], **more) for command in commands]
+        self.processes = [subprocess.Popen([*pin, *command], **quiet) for command in commands]
         deadline = time.monotonic() + 30
         while True:
             try:

@@ -105,17 +105,14 @@ def nginx(results):
         f"{found['others'] * 100:.1f} % of the machine meanwhile."
     )
     lines = [*rows, "", about]
+    counts = ", ".join(
+        f"{name} {row['instructions'] or 0:,.0f} / {sum((row['calls'] or {}).values()):.2f}"
+        for name, row in found["counts"].items()
+    )
+    lines.append(f"Instructions / system calls of hello: {counts}.")
     if "module" in kib:
-        counts = (found["counts"][name] for name in ("return 200", "module"))
-        own, module = (
-            f"{row['instructions'] or 0:,.0f} / {sum((row['calls'] or {}).values()):.2f}"
-            for row in counts
-        )
         more = (kib["module"] - kib["return 200"]) / 1024
-        lines.append(
-            f"Instructions / system calls of hello: `return 200` {own}, module {module}.  "
-            f"A worker with the module has {more:.2f} MiB more."
-        )
+        lines.append(f"A worker with the module has {more:.2f} MiB more than a plain one.")
     if found["absent"]:
         lines.append(f"Not measured, since not installed: {', '.join(found['absent'])}.")
     return lines
