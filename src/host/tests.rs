@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::base::error::{Kind, Result};
-use crate::base::octets::{Octets, OwnedChunk};
+use crate::base::octets::{Octets, OwnedChunk, Pair};
 use crate::gateway::abi::{Environ, Response, StartResponse};
 use crate::gateway::app::Application;
 use crate::gateway::body::Body;
@@ -224,4 +224,68 @@ fn what_one_request_had_is_used_by_the_next() {
         assert_eq!(ask(&mut host, &request("GET", "/x")), (200, false, "|/x".into()));
     }
     assert_eq!(host.armed.len(), 0, "nothing is timed");
+}
+
+/// The body, and a head that says how long it is.
+fn echo(env: &Environ, start: &StartResponse<'_>) -> Result<Body> {
+    let body = env.read_all(usize::MAX)?;
+    let length = body.as_slice().len().to_string();
+    start.respond(&Response::new(200, &[Pair::new(b"X-Length", length.as_bytes())]))?;
+    Ok(Body::from_vec(body.as_slice().to_vec()))
+}
+
+#[test]
+fn a_body_in_one_piece_of_memory_goes_into_no_file() {
+    let (mut host, counters) = host(|config| {
+        config.application(Application::new(echo).nonblocking());
+        config.set("body_buffer", "10").unwrap();
+        config.set("spool_dir", "/proc").unwrap();
+    });
+    // What goes past body_buffer would go there, and cannot.
+    let text = "0123456789".repeat(2000);
+    let mut env = request("POST", "/");
+    env.content_length = text.len() as i64;
+    let key = host.begin(&env, ()).unwrap();
+    assert!(host.feed(key, OwnedChunk::from_vec(text.clone().into_bytes())).unwrap().is_none());
+    host.run(key).unwrap();
+    assert_eq!(answer(&mut host, key), (200, false, text));
+    assert_eq!(counters.spool_errors.get(), 0);
+}
+
+#[test]
+fn heads_that_repeat_and_change_are_told_as_they_are() {
+    let (mut host, _) = host(|config| {
+        config.application(Application::new(echo).nonblocking());
+    });
+    let mut versions = Vec::new();
+    // Several at a time, freed in another order than they were begun in.
+    for lengths in [[1, 1, 20], [1, 20, 1], [20, 1, 1], [3, 3, 3]] {
+        let keys = lengths.map(|length| {
+            let mut env = request("POST", "/");
+            env.content_length = length;
+            let key = host.begin(&env, ()).unwrap();
+            host.feed(key, OwnedChunk::from_vec(vec![b'x'; length as usize])).unwrap();
+            host.run(key).unwrap();
+            key
+        });
+        for (key, length) in keys.into_iter().zip(lengths) {
+            assert_eq!(host.head(key).unwrap(), Headed::Taken);
+            let (record, version, ..) = host.taken(key).unwrap();
+            let fields: Vec<_> = record.fields().collect();
+            let length = length.to_string();
+            assert_eq!(fields[0], (&b"X-Length"[..], length.as_bytes()));
+            versions.push((version, fields[0].0.as_ptr().addr(), length));
+        }
+        host.free(keys[1]);
+        host.free(keys[2]);
+        host.free(keys[0]);
+    }
+    // The same number is the same head at the same place.
+    for (version, place, length) in &versions {
+        for other in versions.iter().filter(|it| it.0 == *version) {
+            assert_eq!((&other.1, &other.2), (place, length));
+        }
+    }
+    let distinct: std::collections::BTreeSet<_> = versions.iter().map(|it| it.0).collect();
+    assert!(distinct.len() < versions.len(), "{versions:?}");
 }
