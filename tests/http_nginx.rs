@@ -448,6 +448,13 @@ fn other_handlers_stand_beside_before_and_behind() {
             gateway_param QUERY_STRING 'code=401&name=WWW-Authenticate&value=Basic'; }
         location /copied { mirror /mirror; gateway_module ${SUITE}; }
         location = /mirror { internal; gateway_module ${APP}; gateway_param PATH_INFO /upload; }
+        location /copied/streamed {
+            mirror /mirror/streamed; gateway_module ${SUITE}; gateway_request_buffering off;
+        }
+        location = /mirror/streamed {
+            internal; gateway_module ${APP}; gateway_request_buffering off;
+            gateway_param PATH_INFO /upload;
+        }
         location /rewritten { rewrite ^/rewritten/(.*)$ /$1 last; }
         location /in/place { gateway_module ${SUITE}; rewrite ^/in/place/(.*)$ /hello break; }
         location /returned { gateway_module ${SUITE}; return 302 /hello; }
@@ -472,6 +479,9 @@ fn other_handlers_stand_beside_before_and_behind() {
     assert_eq!(read(&text(&nginx, "/app/counts")), 0);
     assert!(client.post("/copied/tell", &body).text().ends_with(&digest(&body)));
     until("the copy was read", || read(&text(&nginx, "/app/counts")) == 100_000);
+    let long: Vec<u8> = (0..3_000_000).map(|i: u32| (i / 100) as u8).collect();
+    assert!(client.post("/copied/streamed/tell", &long).text().ends_with(&digest(&long)));
+    until("the copy was read", || read(&text(&nginx, "/app/counts")) == 3_100_000);
     assert_eq!(client.get("/rewritten/hello").text(), "hello, world\n");
     assert_eq!(client.get("/in/place/x").text(), "hello, world\n");
     assert_eq!(client.get("/returned").status, 302);

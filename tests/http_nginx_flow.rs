@@ -94,6 +94,25 @@ fn an_application_that_waits_stops_nobody_else() {
     }
 }
 
+/// One that is asked again as soon as it has said "not now", for ever.
+#[test]
+fn an_iterator_that_never_rests_stops_nobody_else() {
+    let nginx = start(BOTH);
+    let mut restless = ask(&nginx, "/chunks?n=3&size=2&after=2&spin=1");
+    assert_eq!(restless.head().status, 200);
+    let mut client = connect(&nginx);
+    for _ in 0..200 {
+        assert_eq!(client.get("/quick/hello").text(), "hello, world\n");
+    }
+    release(&nginx, "");
+    let mut body = restless.chunk();
+    while body.len() < 6 {
+        body.extend(restless.chunk());
+    }
+    assert_eq!(body, b"aabbcc");
+    nginx.stop();
+}
+
 #[test]
 fn many_answers_come_from_other_threads() {
     let nginx = start(BOTH);
@@ -294,6 +313,45 @@ fn the_application_hears_that_its_client_has_left() {
     }
     release(&nginx, "");
     wait_for(&nginx, "", "dropped", 2);
+    nginx.stop();
+}
+
+/// The application is given up before nginx answers by other means, also where it reads a body.
+#[test]
+fn a_request_that_goes_elsewhere_leaves_its_application() {
+    let nginx = start(&format!(
+        "location /over {{
+            gateway_module ${{APP}}; gateway_request_buffering off;
+            client_max_body_size 1000; error_page 413 = /wait;
+        }}
+        {BOTH}"
+    ));
+    let mut client = connect(&nginx);
+    client.send("POST /over/upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(format!("1f4\r\n{}\r\n", "x".repeat(500)));
+    wait_for(&nginx, "", "octets", 500);
+    client.send(format!("1f5\r\n{}\r\n", "x".repeat(501)));
+    wait_for(&nginx, "", "waiting", 1);
+    wait_for(&nginx, "", "open", 0);
+    release(&nginx, "");
+    assert_eq!(client.response("POST").text(), "released\n");
+    nginx.stop_with(|line| line.contains("client intended to send too large"));
+}
+
+#[test]
+fn who_leaves_while_waiting_for_a_thread_costs_none() {
+    let nginx = start(BOTH);
+    let mut first = ask(&nginx, "/one/wait");
+    wait_for(&nginx, "/threads", "waiting", 1);
+    let second = ask(&nginx, "/one/behind");
+    let mut third = ask(&nginx, "/one/last");
+    get(&nginx, "/quick/hello");
+    drop(second);
+    until("nginx knows", || nginx.read("access.log").contains("/one/behind"));
+    release(&nginx, "/threads");
+    assert_eq!(first.response("GET").text(), "released\n");
+    assert_eq!(third.response("GET").text(), "hello\n");
+    assert_eq!(count(&nginx, "/threads", "called"), 2);
     nginx.stop();
 }
 
