@@ -34,7 +34,7 @@ MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_
 
 .PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts \
-        budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
+        bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
 all: command
@@ -186,7 +186,7 @@ DIRS = NGINX_MODULE='$(NGINX_MODULE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BI
 deb: command
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
-# ---- bench: 13 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
+# ---- bench: 17 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
 
 bench: $(OUT)/bench
 	@TARGET=$(TARGET) scripts/setup bench
@@ -196,6 +196,7 @@ bench: $(OUT)/bench
 	python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
 	@$(MAKE) --no-print-directory bench-fronts
+	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
 
 # Behind nginx, and the codecs.  3 minutes.
 bench-fronts: $(OUT)/bench
@@ -204,6 +205,14 @@ bench-fronts: $(OUT)/bench
 	-$(CC) $(C11) -o $(OUT)/libfcgi benches/peers/libfcgi.c -lfcgi
 	python3 benches/fronts.py --programs $(OUT) --peers $(TARGET)/peers
 	python3 benches/codec.py
+
+# Inside of nginx, and what else nginx can do with a request.  4 minutes.  NGINX_ARGS="--scenario hello --rounds 25"
+bench-nginx: $(OUT)/bench $(OUT)/bench.so
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	-@rm -f $(TARGET)/nginx/ngx_http_gateway_module.so
+	-@$(MAKE) --no-print-directory nginx-module
+	python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
+	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
 bench-peers:
@@ -218,6 +227,10 @@ bench-table:
 
 $(OUT)/bench: benches/bench.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
+
+# The same application as a module.
+$(OUT)/bench.so: benches/bench.c include/gateway.h | library
+	$(CC) $(C11) -shared -fPIC -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
 # Install what the tests need and is not here.  3 minutes.
 setup:

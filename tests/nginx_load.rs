@@ -4,9 +4,15 @@
 
 #[path = "nginx_load/bodies.rs"]
 mod bodies;
+#[path = "nginx_load/clients.rs"]
+mod clients;
 mod harness;
 #[path = "nginx_load/life.rs"]
 mod life;
+#[path = "nginx_load/memory.rs"]
+mod memory;
+#[path = "nginx_load/ssi.rs"]
+mod ssi;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -57,4 +63,11 @@ fn count(address: &str, name: &str, id: &str) -> u64 {
     let text = Client::connect(address).get(&format!("/counts?id={id}")).text();
     let mut words = text.split(' ').skip_while(|word| *word != name).skip(1);
     words.next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+}
+
+/// A number of `/proc/PID/status`, in KiB.
+fn memory_of(pid: i32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -134,8 +134,7 @@ static void ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
-static ngx_inline ngx_uint_t ngx_http_gateway_is(const gw_str *name,
-    const char *lowcase, size_t len);
+static ngx_uint_t ngx_http_gateway_is(const gw_str *name, const char *lowcase);
 static ngx_int_t ngx_http_gateway_keep(ngx_http_request_t *r,
     const gw_response *head, const char *const *names);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
@@ -546,6 +545,20 @@ ngx_http_gateway_handler(ngx_http_request_t *r)
             return rc;
         }
 
+        r->main->count++;
+        ngx_http_gateway_begin(r);
+
+        return NGX_DONE;
+    }
+
+    /* HTTP/1 says before it that there is a body */
+
+    if (r->headers_in.content_length_n < 0
+        && !r->headers_in.chunked
+        && r->http_version < NGX_HTTP_VERSION_20
+        && r->request_body == NULL
+        && r == r->main)
+    {
         r->main->count++;
         ngx_http_gateway_begin(r);
 
@@ -1554,10 +1567,9 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 
     for (i = 0; i < head.header_count; i++) {
 
-        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect",
-                                sizeof("x-accel-redirect") - 1))
+        if (head.headers[i].name.len == sizeof("x-accel-redirect") - 1
+            && ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect"))
         {
-
             uri.len = head.headers[i].value.len;
             uri.data = ngx_pnalloc(r->pool, uri.len);
 
@@ -1616,24 +1628,16 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 }
 
 
-/* a name is a token, so that this is enough */
-
-static ngx_inline ngx_uint_t
-ngx_http_gateway_is(const gw_str *name, const char *lowcase, size_t len)
+static ngx_uint_t
+ngx_http_gateway_is(const gw_str *name, const char *lowcase)
 {
-    size_t  i;
+    size_t  len;
 
-    if (name->len != len) {
-        return 0;
-    }
+    len = ngx_strlen(lowcase);
 
-    for (i = 0; i < len; i++) {
-        if ((name->data[i] | 0x20) != lowcase[i]) {
-            return 0;
-        }
-    }
-
-    return 1;
+    return name->len == len
+           && ngx_strncasecmp((u_char *) name->data, (u_char *) lowcase, len)
+              == 0;
 }
 
 
@@ -1653,7 +1657,7 @@ ngx_http_gateway_keep(ngx_http_request_t *r, const gw_response *head,
 
         for (name = names; *name; name++) {
 
-            if (!ngx_http_gateway_is(&pair.name, *name, ngx_strlen(*name))) {
+            if (!ngx_http_gateway_is(&pair.name, *name)) {
                 continue;
             }
 
@@ -1804,27 +1808,33 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
     value.len = pair->value.len;
     value.data = (u_char *) pair->value.data;
 
-#define is(lowcase)                                                           \
-    ngx_http_gateway_is(&pair->name, lowcase, sizeof(lowcase) - 1)
+    /* most write it as it is here */
+
+#define is(text)                                                              \
+    (pair->name.len == sizeof(text) - 1                                       \
+     && (ngx_memcmp(pair->name.data, text, sizeof(text) - 1) == 0             \
+         || ngx_strncasecmp((u_char *) pair->name.data, (u_char *) text,      \
+                            sizeof(text) - 1)                                 \
+            == 0))
 
     switch (pair->name.len) {
 
     case 4:
-        known = is("date") ? &r->headers_out.date
-              : is("etag") ? &r->headers_out.etag : NULL;
+        known = is("Date") ? &r->headers_out.date
+              : is("ETag") ? &r->headers_out.etag : NULL;
         break;
 
     case 6:
-        known = is("server") ? &r->headers_out.server : NULL;
+        known = is("Server") ? &r->headers_out.server : NULL;
         break;
 
     case 7:
-        known = is("expires") ? &r->headers_out.expires
-              : is("refresh") ? &r->headers_out.refresh : NULL;
+        known = is("Expires") ? &r->headers_out.expires
+              : is("Refresh") ? &r->headers_out.refresh : NULL;
         break;
 
     case 10:
-        if (is("connection")) {
+        if (is("Connection")) {
             if (value.len == 5
                 && ngx_strncasecmp(value.data, (u_char *) "close", 5) == 0)
             {
@@ -1834,14 +1844,14 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
             return NGX_OK;
         }
 
-        if (is("keep-alive")) {
+        if (is("Keep-Alive")) {
             return NGX_OK;
         }
 
         break;
 
     case 12:
-        if (is("content-type")) {
+        if (is("Content-Type")) {
             ngx_http_gateway_content_type(r, &value);
             return NGX_OK;
         }
@@ -1849,9 +1859,9 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 13:
-        known = is("last-modified") ? &r->headers_out.last_modified
-              : is("content-range") ? &r->headers_out.content_range
-              : is("accept-ranges") ? &r->headers_out.accept_ranges : NULL;
+        known = is("Last-Modified") ? &r->headers_out.last_modified
+              : is("Content-Range") ? &r->headers_out.content_range
+              : is("Accept-Ranges") ? &r->headers_out.accept_ranges : NULL;
 
         if (known == &r->headers_out.last_modified) {
             r->headers_out.last_modified_time =
@@ -1859,7 +1869,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         }
 
 #if (nginx_version >= 1023000)
-        if (is("cache-control")) {
+        if (is("Cache-Control")) {
             known = &r->headers_out.cache_control;
         }
 #endif
@@ -1867,7 +1877,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 14:
-        if (is("content-length")) {
+        if (is("Content-Length")) {
             r->headers_out.content_length_n = ngx_atoof(value.data,
                                                         value.len);
             return NGX_OK;
@@ -1876,13 +1886,13 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 16:
-        known = is("content-encoding") ? &r->headers_out.content_encoding
-              : is("www-authenticate") ? &r->headers_out.www_authenticate
+        known = is("Content-Encoding") ? &r->headers_out.content_encoding
+              : is("WWW-Authenticate") ? &r->headers_out.www_authenticate
               : NULL;
         break;
 
     case 17:
-        if (is("transfer-encoding")) {
+        if (is("Transfer-Encoding")) {
             return NGX_OK;
         }
     }
@@ -1909,7 +1919,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
 
     /* for "expires" and "add_header Cache-Control" */
 
-    if (is("cache-control")) {
+    if (is("Cache-Control")) {
 
         if (r->headers_out.cache_control.elts == NULL
             && ngx_array_init(&r->headers_out.cache_control, r->pool, 2,
@@ -1952,10 +1962,12 @@ ngx_http_gateway_content_type(ngx_http_request_t *r, ngx_str_t *value)
 
     end = value->data + value->len;
 
-    for (p = value->data; p < end; p++) {
+    for (p = value->data; p < end; /* void */) {
 
-        if (*p != ';') {
-            continue;
+        p = memchr(p, ';', end - p);
+
+        if (p == NULL) {
+            return;
         }
 
         semicolon = p++;
@@ -2316,7 +2328,6 @@ ngx_http_gateway_app(ngx_conf_t *cf, ngx_http_gateway_loc_conf_t *conf)
 {
     gw_error                        err = GW_INIT(gw_error);
     gw_config                      *cfg;
-    gw_result                       grc;
     ngx_uint_t                      i;
     ngx_http_gateway_app_t         *app, **known;
     ngx_http_gateway_main_conf_t   *gmcf;
@@ -2361,14 +2372,8 @@ ngx_http_gateway_app(ngx_conf_t *cf, ngx_http_gateway_loc_conf_t *conf)
     }
 
     cfg = ngx_http_gateway_config(app, cf->log, &err);
-    grc = GW_ERR_INVALID;
 
-    if (cfg) {
-        grc = gw_host_check(cfg, &err);
-        gw_config_free(cfg);
-    }
-
-    if (grc < 0) {
+    if (cfg == NULL || gw_host_check(cfg, &err) < 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "gateway_module \"%V\": %s in %s:%ui",
                       &app->module, err.message, conf->file, conf->line);

@@ -150,6 +150,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn copies_lie_side_by_side_and_where_there_is_room() {
+        let arena = Arena::new();
+        let text: Vec<u8> = (0..=255).collect();
+        let mut copies = arena.copies(500);
+        let all: Vec<_> = (0..40).map(|len| copies.copy(&text[len..2 * len])).collect();
+        for (len, copy) in all.iter().enumerate() {
+            assert_eq!(copy.as_slice(), &text[len..2 * len]);
+        }
+        assert_eq!(arena.copies(0).copy(&text).as_slice(), text);
+    }
+
+    #[test]
     fn pieces_keep_their_octets_until_reset() {
         let mut arena = Arena::new();
         let one = arena.copy(b"one");

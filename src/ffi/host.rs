@@ -60,8 +60,9 @@ pub(super) struct Hosted {
 /// What a host keeps with a request.
 struct Tag {
     handle: *mut gw_exchange,
-    /// The header fields of the head that was given last.
+    /// The header fields of the head that was given last, and its number.
     pairs: Vec<Pair<'static>>,
+    version: u64,
 }
 
 // SAFETY: a handle goes from thread to thread; the pairs are views of the head beside them.
@@ -210,7 +211,7 @@ pub unsafe extern "C" fn gw_exchange_new(
                 let handle = give(Hosted { shared: Arc::clone(shared), key, user });
                 // SAFETY: made here, and known to nobody else.
                 unsafe { retire(handle) };
-                Tag { handle, pairs: Vec::new() }
+                Tag { handle, pairs: Vec::new(), version: 0 }
             }
         };
         let handle = tag.handle;
@@ -300,14 +301,21 @@ pub unsafe extern "C" fn gw_exchange_head(
                 Headed::Over => return Ok(GW_EOF),
                 Headed::Failed(why) => return Err(Error::from(why)),
             }
-            let Some((record, excuses, tag)) = host.taken(key) else { return Ok(GW_AGAIN) };
+            let Some((record, version, excuses, tag)) = host.taken(key) else {
+                return Ok(GW_AGAIN);
+            };
             // SAFETY: the record stays as it is until the next one is taken, or the exchange freed: the
             // caller was told.
             let keep = |text| unsafe { Octets::new(text).erase() };
-            tag.pairs.clear();
-            tag.pairs.extend(
-                record.fields().map(|(name, value)| Pair { name: keep(name), value: keep(value) }),
-            );
+            if tag.version != version {
+                tag.version = version;
+                tag.pairs.clear();
+                tag.pairs.extend(
+                    record
+                        .fields()
+                        .map(|(name, value)| Pair { name: keep(name), value: keep(value) }),
+                );
+            }
             let fields: *const [Pair<'static>] = tag.pairs.as_slice();
             // SAFETY: as above.
             let mut head = Response::new(record.status, unsafe { &*fields });

@@ -33,7 +33,7 @@ use super::fed::Range;
 use super::inbox::Inbox;
 use super::link::Context;
 use super::slot::{Slot, bury};
-use super::way::{Headed, Pulled, Way};
+use super::way::{Headed, Kept, Pulled, TakenHead, Way};
 
 /// There is room again for the request's body.
 pub const FEED: u32 = 1;
@@ -42,6 +42,8 @@ pub const PULL: u32 = 2;
 
 /// Slots, and storage for heads, that are kept for the next requests.
 const SPARE_MAX: usize = 256;
+/// Octets of such storage.
+const HEAD_MAX: usize = 4096;
 
 pub(super) const TOKEN_INBOX: u64 = 1;
 pub(super) const TOKEN_CREW: u64 = 2;
@@ -68,9 +70,7 @@ pub(super) struct Place<T> {
     pub(super) slot: Option<Box<Slot>>,
     pub(super) way: Arc<Way>,
     tag: T,
-    /// The head that was taken last, and whether it is that of a page of ours about an error.
-    head: Vec<u8>,
-    excuses: bool,
+    head: TakenHead,
     /// It was to be run.
     pub(super) called: bool,
     /// The last piece of its answer was taken.
@@ -107,7 +107,9 @@ pub struct Host<T> {
     pub(super) parked: Slab<Box<Slot>>,
     #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
     spare: Vec<Box<Slot>>,
-    spare_heads: Vec<Vec<u8>>,
+    spare_heads: Vec<Kept>,
+    /// Of the record that was last another one than its storage had.
+    head_version: u64,
     threads: usize,
     pub(super) crew: Option<Pool<Job>>,
     /// Jobs that were given to the threads and have not come back.
@@ -174,6 +176,7 @@ impl<T> Host<T> {
             parked: Slab::new(),
             spare: Vec::new(),
             spare_heads: Vec::new(),
+            head_version: 0,
             threads,
             crew: None,
             away: 0,
@@ -230,8 +233,10 @@ impl<T> Host<T> {
             slot: Some(slot),
             way,
             tag,
-            head: self.spare_heads.pop().unwrap_or_default(),
-            excuses: false,
+            head: TakenHead {
+                record: self.spare_heads.pop().unwrap_or_default(),
+                ..TakenHead::default()
+            },
             called: false,
             is_pulled: false,
             refusal: None,
@@ -350,25 +355,34 @@ impl<T> Host<T> {
 
     /// The next head: those of interim answers come first.
     pub fn head(&mut self, key: u64) -> Result<Headed> {
-        let mut headed = self.place(key)?.take_head();
+        let mut headed = self.take_head(key)?;
         if headed == Headed::Awaited {
             self.inside(|host| host.drive(key));
-            headed = self.place(key)?.take_head();
+            headed = self.take_head(key)?;
         }
         Ok(headed)
     }
 
+    fn take_head(&mut self, key: u64) -> Result<Headed> {
+        let place = self.places.get_mut(key).ok_or_else(unknown)?;
+        Ok(place.way.take_head(&mut place.head, &mut self.head_version))
+    }
+
     /// The head that was taken last, and whether it is our own page about an error, beside what the
-    /// foreign server keeps.
-    pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, bool, &mut T)> {
+    /// foreign server keeps.  While the number is the same, so are the head and where it lies.
+    pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, u64, bool, &mut T)> {
         let place = self.places.get_mut(key)?;
-        let (record, _) = Record::read(&place.head)?;
-        Some((record, place.excuses, &mut place.tag))
+        let (record, _) = Record::read(&place.head.record.octets)?;
+        Some((record, place.head.record.version, place.head.excuses, &mut place.tag))
     }
 
     /// The next piece of the body.  What is lent is released when it is dropped, in any order.
     pub fn pull(&mut self, key: u64) -> Result<Pull> {
-        let mut pulled = self.place(key)?.way.pull();
+        let place = self.place(key)?;
+        let mut pulled = match place.head.body.take() {
+            Some(chunk) => Pulled::Piece(chunk),
+            None => place.way.pull(),
+        };
         if let Pulled::Awaited = pulled {
             self.inside(|host| host.drive(key));
             pulled = self.place(key)?.way.pull();
@@ -411,12 +425,10 @@ impl<T> Host<T> {
         if !(place.is_pulled && place.is_done()) {
             place.way.leave();
         }
-        let Place { slot, way, tag, mut head, .. } = place;
-        drop(way);
-        if self.spare_heads.len() < SPARE_MAX {
-            head.clear();
-            head.shrink_to(4096);
-            self.spare_heads.push(head);
+        let Place { slot, way, tag, head: TakenHead { record, body, .. }, .. } = place;
+        drop((way, body));
+        if self.spare_heads.len() < SPARE_MAX && record.octets.capacity() <= HEAD_MAX {
+            self.spare_heads.push(record);
         }
         let slot = slot.or_else(|| self.withdraw(key));
         if let Some(slot) = slot {
@@ -529,10 +541,6 @@ impl<T> Place<T> {
     /// The application has done all that it does, and no thread has the request.
     fn is_done(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.exchange.phase() == Phase::Done)
-    }
-
-    fn take_head(&mut self) -> Headed {
-        self.way.take_head(&mut self.head, &mut self.excuses)
     }
 }
 

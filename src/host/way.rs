@@ -44,6 +44,37 @@ enum End {
     Cut(Kind),
 }
 
+/// Storage of a record, which keeps the last one: applications repeat themselves.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) octets: Vec<u8>,
+    /// Another number for all octets that this, or any other storage of the host, ever had.
+    pub(super) version: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, record: &[u8], last_version: &mut u64) {
+        if self.octets == record {
+            return;
+        }
+        *last_version += 1;
+        self.version = *last_version;
+        self.octets.clear();
+        self.octets.extend_from_slice(record);
+    }
+}
+
+/// The head that was taken last.
+#[derive(Debug, Default)]
+pub(super) struct TakenHead {
+    /// Itself, as a [`Record`].
+    pub(super) record: Kept,
+    /// It is that of a page of ours about an error.
+    pub(super) excuses: bool,
+    /// The body, where that is one piece and was there already.
+    pub(super) body: Option<OwnedChunk>,
+}
+
 /// What is there of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headed {
@@ -393,9 +424,12 @@ impl Way {
         self.state.lock().headed
     }
 
-    /// The next head, as a [`Record`], if there is one: at the front of `into`; and whether it is that of
-    /// a page of ours about an error.
-    pub(super) fn take_head(&self, into: &mut Vec<u8>, excuses: &mut bool) -> Headed {
+    /// The next head, if there is one.
+    pub(super) fn take_head(
+        self: &Arc<Self>,
+        taken: &mut TakenHead,
+        last_version: &mut u64,
+    ) -> Headed {
         let mut state = self.state.lock();
         if state.headed {
             return Headed::Over;
@@ -415,9 +449,8 @@ impl Way {
             return Headed::Failed(Kind::App);
         };
         state.headed = !record.is_interim;
-        *excuses = state.excuses;
-        into.clear();
-        into.extend_from_slice(&text[*start..*start + len]);
+        taken.excuses = state.excuses;
+        taken.record.keep(&text[*start..*start + len], last_version);
         *start += len;
         state.waiting -= len as u64;
         if *start == text.len()
@@ -425,6 +458,13 @@ impl Way {
         {
             text.clear();
             state.keep_text(text);
+        }
+        if state.headed && state.end == Some(End::Whole) && state.queue.len() == 1 {
+            // Nothing else is to come: what would lock this again soon is done now.
+            if let Some(piece) = state.queue.pop_front() {
+                let loan = state.spare.pop().unwrap_or_default();
+                taken.body = Some(self.lend(loan, piece, true));
+            }
         }
         Headed::Taken
     }
@@ -453,10 +493,14 @@ impl Way {
             };
         };
         let is_last = state.queue.is_empty() && state.end == Some(End::Whole);
-        let mut loan = state.spare.pop().unwrap_or_default();
+        let loan = state.spare.pop().unwrap_or_default();
         drop(state);
+        Pulled::Piece(self.lend(loan, piece, is_last))
+    }
+
+    fn lend(self: &Arc<Self>, mut loan: Box<Lending>, piece: Piece, is_last: bool) -> OwnedChunk {
         loan.begin(Arc::clone(self), piece);
-        Pulled::Piece(lend(loan, if is_last { CHUNK_LAST } else { 0 }))
+        lend(loan, if is_last { CHUNK_LAST } else { 0 })
     }
 
     /// Whether the host waited for something to pull, and it is there; it waits no longer.

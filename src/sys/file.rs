@@ -194,7 +194,8 @@ mod tests {
     fn a_part_of_another_file_is_read_where_it_is() {
         let mut whole = TempFile::new(&temp()).unwrap();
         whole.append(b"hello world").unwrap();
-        let part = |start, len| TempFile::of(crate::sys::dup::duplicate(whole.fd()).unwrap(), start, len);
+        let part =
+            |start, len| TempFile::of(crate::sys::dup::duplicate(whole.fd()).unwrap(), start, len);
         let mut buffer = [0; 64];
         assert_eq!(part(6, 5).read_at(&mut buffer, 1).unwrap(), 4);
         assert_eq!(&buffer[..4], b"orld");

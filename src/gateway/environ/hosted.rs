@@ -52,7 +52,11 @@ pub(in crate::gateway) fn build(
     env.set_vars(vars.as_slice());
 
     env.flags |= given.flags & GIVEN;
-    env.request_method = copy(given.request_method);
+    env.request_method = match given.request_method() {
+        b"GET" => Octets::new(b"GET"),
+        b"POST" => Octets::new(b"POST"),
+        _ => copy(given.request_method),
+    };
     env.script_name = there(given.script_name);
     env.path_info = there(given.path_info);
     env.query_string = there(given.query_string);
@@ -68,8 +72,15 @@ pub(in crate::gateway) fn build(
         true => content_type(),
         false => copy(given.content_type),
     };
-    env.server_protocol = or(given.server_protocol, Octets::new(b"HTTP/1.1"));
-    env.url_scheme = or(given.url_scheme, Octets::new(b"http"));
+    env.server_protocol = match given.server_protocol() {
+        b"HTTP/1.1" => Octets::new(b"HTTP/1.1"),
+        _ => or(given.server_protocol, Octets::new(b"HTTP/1.1")),
+    };
+    env.url_scheme = match given.url_scheme.as_slice() {
+        b"https" => Octets::new(b"https"),
+        b"http" => Octets::new(b"http"),
+        _ => or(given.url_scheme, Octets::new(b"http")),
+    };
     env.remote_addr = there(given.remote_addr);
     env.remote_port = there(given.remote_port);
     let [name, port] = [given.server_name, given.server_port];
