@@ -99,7 +99,7 @@ fn make(args: &[&str]) -> String {
             command.env_remove(&name);
         }
     }
-    if !args.iter().any(|arg| *arg == "nginx-module") {
+    if !args.contains(&"nginx-module") {
         command.arg("NGINX_MODULE=");
     }
     run(command.arg("-C").arg(root()).args(args))

@@ -5,6 +5,8 @@ use crate::base::octets::Octets;
 
 use super::abi::{Environ, NOWAIT};
 use super::app::is_own;
+use super::exchange::Exchange;
+use super::input::{Read, RequestBody};
 
 /// Octets that are asked for at once when the whole body is wanted.
 const PIECE: usize = 16 * 1024;
@@ -68,6 +70,9 @@ impl Environ {
             if let Some(rest) = input.take_rest() {
                 return Ok(rest);
             }
+            if !input.is_open() && input.failure().is_none() {
+                return read_rest(&mut input, x);
+            }
         }
         let known = usize::try_from(self.content_length).unwrap_or(0).min(limit);
         let mut all = Vec::with_capacity(known.min(64 * PIECE));
@@ -96,6 +101,23 @@ impl Environ {
         let input = x.input();
         (!input.is_open() && input.failure().is_none()).then(|| input.rest())
     }
+}
+
+/// The rest of a body that has come, each octet once.
+fn read_rest<'a>(input: &mut RequestBody, x: &'a Exchange) -> Result<Octets<'a>> {
+    let mut outcome = Ok(());
+    let all = x.arena().build(input.rest() as usize, |room| {
+        let mut filled = 0;
+        while outcome.is_ok() && filled < room.len() {
+            match input.read(&mut room[filled..]) {
+                Ok(Read::Data(n)) => filled += n,
+                Ok(Read::End | Read::Empty) => break,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        filled
+    });
+    outcome.map(|()| all)
 }
 
 fn too_long(limit: usize) -> Error {

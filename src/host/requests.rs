@@ -560,6 +560,10 @@ fn spool(
         input.adopt(TempFile::of(range.file, range.offset, range.left));
         return input.complete();
     }
+    if range.is_none() && end.is_some() && input.received() == 0 && !text.is_empty() {
+        drop(input);
+        return x.take_body(text);
+    }
     let mut pushed = input.push(text, dir);
     if let Some(mut range) = range {
         while pushed.is_ok() && range.left > 0 {

@@ -43,6 +43,13 @@ impl Exchange {
         Ok(())
     }
 
+    /// All of the body, where the foreign server has it in one piece of memory: a copy that stays.
+    pub fn take_body(&self, body: &[u8]) {
+        let mut input = self.input();
+        input.set_view(self.arena.copy(body));
+        input.complete();
+    }
+
     /// Whether a body was announced.
     pub fn has_body(&self) -> bool {
         self.env.borrow().flags & ENV_HAS_BODY != 0
