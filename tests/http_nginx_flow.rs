@@ -94,6 +94,25 @@ fn an_application_that_waits_stops_nobody_else() {
     }
 }
 
+/// One that is asked again as soon as it has said "not now", for ever.
+#[test]
+fn an_iterator_that_never_rests_stops_nobody_else() {
+    let nginx = start(BOTH);
+    let mut restless = ask(&nginx, "/chunks?n=3&size=2&after=2&spin=1");
+    assert_eq!(restless.head().status, 200);
+    let mut client = connect(&nginx);
+    for _ in 0..200 {
+        assert_eq!(client.get("/quick/hello").text(), "hello, world\n");
+    }
+    release(&nginx, "");
+    let mut body = restless.chunk();
+    while body.len() < 6 {
+        body.extend(restless.chunk());
+    }
+    assert_eq!(body, b"aabbcc");
+    nginx.stop();
+}
+
 #[test]
 fn many_answers_come_from_other_threads() {
     let nginx = start(BOTH);
@@ -229,7 +248,7 @@ fn a_request_body_is_read_as_it_comes() {
 fn a_body_that_the_application_does_not_take_is_waited_for() {
     let size = 3_000_000;
     for at in ["/streamed", "/streamed/threads"] {
-        let nginx = start(&format!("client_body_timeout 300ms; {BOTH}"));
+        let nginx = start(&format!("client_body_timeout 1500ms; {BOTH}"));
         let counts = if at == "/streamed" { "" } else { "/threads" };
         let mut client = connect(&nginx);
         client.send(format!(
@@ -243,13 +262,10 @@ fn a_body_that_the_application_does_not_take_is_waited_for() {
         let mut sender = client.sender();
         let sending = std::thread::spawn(move || sender.write_all(&vec![b'x'; size - 300_000]));
         wait_for(&nginx, counts, "called", 1);
-        // One that was late, and began later.
+        // One that began later is late before.
         let mut late = connect(&nginx);
         late.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell");
         assert_eq!(late.drain(), 0);
-        let mut later = connect(&nginx);
-        later.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell");
-        assert_eq!(later.drain(), 0);
         release(&nginx, counts);
         assert_eq!(client.response("POST").text(), format!("read {size}\n"));
         sending.join().expect("a thread").expect("all was sent");
@@ -297,6 +313,45 @@ fn the_application_hears_that_its_client_has_left() {
     nginx.stop();
 }
 
+/// The application is given up before nginx answers by other means, also where it reads a body.
+#[test]
+fn a_request_that_goes_elsewhere_leaves_its_application() {
+    let nginx = start(&format!(
+        "location /over {{
+            gateway_module ${{APP}}; gateway_request_buffering off;
+            client_max_body_size 1000; error_page 413 = /wait;
+        }}
+        {BOTH}"
+    ));
+    let mut client = connect(&nginx);
+    client.send("POST /over/upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(format!("1f4\r\n{}\r\n", "x".repeat(500)));
+    wait_for(&nginx, "", "octets", 500);
+    client.send(format!("1f5\r\n{}\r\n", "x".repeat(501)));
+    wait_for(&nginx, "", "waiting", 1);
+    wait_for(&nginx, "", "open", 0);
+    release(&nginx, "");
+    assert_eq!(client.response("POST").text(), "released\n");
+    nginx.stop_with(|line| line.contains("client intended to send too large"));
+}
+
+#[test]
+fn who_leaves_while_waiting_for_a_thread_costs_none() {
+    let nginx = start(BOTH);
+    let mut first = ask(&nginx, "/one/wait");
+    wait_for(&nginx, "/threads", "waiting", 1);
+    let second = ask(&nginx, "/one/behind");
+    let mut third = ask(&nginx, "/one/last");
+    get(&nginx, "/quick/hello");
+    drop(second);
+    until("nginx knows", || nginx.read("access.log").contains("/one/behind"));
+    release(&nginx, "/threads");
+    assert_eq!(first.response("GET").text(), "released\n");
+    assert_eq!(third.response("GET").text(), "hello\n");
+    assert_eq!(count(&nginx, "/threads", "called"), 2);
+    nginx.stop();
+}
+
 #[test]
 fn the_application_may_be_left_alone_with_what_it_does() {
     let nginx = start(&format!(
@@ -325,19 +380,24 @@ fn the_application_may_be_left_alone_with_what_it_does() {
 fn an_application_that_never_answers_is_given_up() {
     let timed_out = |line: &str| line.contains("gateway application timed out");
     let nginx = start(&format!(
-        "gateway_read_timeout 300ms;
-        location /page {{ gateway_module ${{APP}}; error_page 504 = /sorry; }}
+        "location /late {{ gateway_module ${{APP}}; gateway_read_timeout 300ms; }}
+        location /late/threads {{
+            gateway_module ${{APP}} blocks; gateway_threads 2; gateway_read_timeout 300ms;
+        }}
+        location /late/page {{
+            gateway_module ${{APP}}; gateway_read_timeout 300ms; error_page 504 = /sorry;
+        }}
         location = /sorry {{ gateway_module off; return 200 sorry; }}
         {BOTH}"
     ));
     for (at, heard) in [("", "aborted"), ("/threads", "gone")] {
-        let mut client = ask(&nginx, &format!("{at}/wait"));
+        let mut client = ask(&nginx, &format!("/late{at}/wait"));
         assert_eq!(client.response("GET").status, 504, "{at}");
         wait_for(&nginx, at, heard, 1);
         // The connection is as good as before.
         assert_eq!(client.get("/quick/hello").text(), "hello, world\n");
         // After the head it can only be cut.
-        let mut client = ask(&nginx, &format!("{at}/chunks?n=10&after=5"));
+        let mut client = ask(&nginx, &format!("/late{at}/chunks?n=10&after=5"));
         assert_eq!(client.head().status, 200);
         let mut body = Vec::new();
         while body.len() < 50 {
@@ -347,16 +407,19 @@ fn an_application_that_never_answers_is_given_up() {
         client.end();
         wait_for(&nginx, at, "open", 0);
     }
-    assert_eq!(get(&nginx, "/page/wait").text(), "sorry");
+    assert_eq!(get(&nginx, "/late/page/wait").text(), "sorry");
     release(&nginx, "");
     release(&nginx, "/threads");
-    until("all is logged", || nginx.read("access.log").contains("/page/wait"));
+    until("all is logged", || nginx.read("access.log").contains("/late/page/wait"));
     let log = nginx.read("access.log");
     assert!(
-        log.lines().any(|it| it.starts_with("504 504 ") && it.contains("\"GET /wait")),
+        log.lines().any(|it| it.starts_with("504 504 ") && it.contains("\"GET /late/wait")),
         "{log}"
     );
-    assert!(log.lines().any(|it| it.starts_with("200 504 ") && it.contains("/page/wait")), "{log}");
+    assert!(
+        log.lines().any(|it| it.starts_with("200 504 ") && it.contains("/late/page/wait")),
+        "{log}"
+    );
     assert!(nginx.errors().iter().any(|line| timed_out(line)));
     nginx.stop_with(timed_out);
 }

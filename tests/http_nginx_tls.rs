@@ -236,3 +236,20 @@ fn a_stream_that_is_left_or_not_read_is_felt_by_the_application() {
     secure.wait_for("dropped", 2);
     secure.nginx.stop();
 }
+
+#[test]
+fn a_client_that_does_not_read_is_late() {
+    const N: u64 = 8000;
+    // What a connection has of a stream that is over, nginx keeps until the server's send_timeout.
+    let secure = Secure::start("send_timeout 500ms;");
+    for version in ["--http1.1", "--http2"] {
+        let before = secure.count("made");
+        let target = format!("/app/chunks?n={N}&size=10000");
+        let mut curl = secure.spawn(version, &[], &target);
+        until("it has begun", || secure.count("made") > before);
+        secure.wait_for("open", 0);
+        assert!(secure.count("made") - before < N * 3 / 4, "{version}");
+        curl.kill().and_then(|()| curl.wait()).expect("end curl");
+    }
+    secure.nginx.stop();
+}

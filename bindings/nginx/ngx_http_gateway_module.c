@@ -741,8 +741,6 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     {
         n = 0;
 
-        n = 0;
-
         for (cl = r->request_body->bufs; cl; cl = cl->next) {
             n += ngx_buf_size(cl->buf);
         }

@@ -57,6 +57,10 @@ impl Inbox {
 impl Mailbox for Inbox {
     fn post(&self, key: u64) {
         let mut keys = self.keys.lock();
+        // An iterator that resumes itself says the same again and again.
+        if keys.last() == Some(&key) {
+            return;
+        }
         keys.push(key);
         let is_first = keys.len() == 1;
         drop(keys);

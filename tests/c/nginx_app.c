@@ -115,7 +115,7 @@ later(gw_environ *env)
 typedef struct {
     gw_environ   *env;
     gw_deferred  *handle;
-    long long     n, size, pause_at;
+    long long     n, size, pause_at, spins;
     char          c;
     char         *data;
     unsigned long long count;
@@ -163,7 +163,8 @@ next_chunk(void *ctx, gw_chunk *out)
         if (blocks) {
             wait_here(s->env);
         } else {
-            (void) gw_deferred_resume_after(s->handle, 2);
+            (void) (s->spins ? gw_deferred_resume(s->handle)
+                             : gw_deferred_resume_after(s->handle, 2));
             return GW_AGAIN;
         }
     }
@@ -176,7 +177,7 @@ next_chunk(void *ctx, gw_chunk *out)
     return GW_OK;
 }
 
-/* n chunks of `size`; before the last `after` it waits for /release */
+/* n chunks of `size`; before the last `after` it waits for /release, with spin=1 without any rest */
 static gw_result
 chunks(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
@@ -184,6 +185,7 @@ chunks(gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 
     s->n = number(env, "n", 10);
     s->pause_at = number(env, "after", -1);
+    s->spins = number(env, "spin", 0);
     if (s->pause_at >= 0 && !blocks && gw_defer(env, &events, &s->handle) < 0) {
         return GW_ERR_MEMORY;
     }
