@@ -91,6 +91,7 @@ typedef struct {
     unsigned                    timed:1;
     unsigned                    body_read:1;
     unsigned                    full:1;     /* the body waits for room */
+    unsigned                    again:1;    /* others come first */
     unsigned                    head_sent:1;
     unsigned                    flushed:1;
     unsigned                    ended:1;    /* nothing is left to pull */
@@ -328,6 +329,11 @@ static ngx_keyval_t  ngx_http_gateway_streaming_option = {
 static ngx_array_t  ngx_http_gateway_streaming = {
     &ngx_http_gateway_streaming_option, 1, sizeof(ngx_keyval_t), 1, NULL
 };
+
+
+/* what is done for one request, or for requests of one host, before others */
+
+#define NGX_HTTP_GATEWAY_ROUNDS  16
 
 
 #define ngx_http_gateway_str(s)  (gw_str) { (char *) (s).data, (s).len }
@@ -1010,7 +1016,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
 {
     uint32_t                       what;
     ngx_int_t                      rc;
-    ngx_uint_t                     i;
+    ngx_uint_t                     i, n;
     gw_host                       *host;
     gw_exchange                   *x;
     ngx_connection_t              *c;
@@ -1032,6 +1038,8 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         }
     }
 
+    n = 0;
+
     while (gw_host_next(host, &x, &what) == GW_OK) {
         ctx = gw_exchange_user(x);
         r = ctx->request;
@@ -1051,11 +1059,19 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
             ngx_http_gateway_refuse(r, ctx, rc);
 
-        } else {
+        } else if (!ctx->again) {
             ngx_http_gateway_pump(r, ctx);
         }
 
         ngx_http_run_posted_requests(c);
+
+        if (++n == NGX_HTTP_GATEWAY_ROUNDS) {
+
+            /* threads may go on to say that there is more */
+
+            ngx_post_event(ev, &ngx_posted_next_events);
+            return;
+        }
     }
 }
 
@@ -1124,11 +1140,14 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 {
     gw_result     grc;
     ngx_int_t     rc;
+    ngx_uint_t    n;
     ngx_chain_t  *out;
 
     if (ctx->ended) {
         return;
     }
+
+    ctx->again = 0;
 
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
@@ -1152,6 +1171,8 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return;
         }
     }
+
+    n = 0;
 
     do {
         grc = ngx_http_gateway_pull(r, ctx, &out);
@@ -1179,6 +1200,18 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             ngx_http_gateway_end(ctx);
             ngx_http_finalize_request(r, NGX_ERROR);
             return;
+        }
+
+        if (++n >= NGX_HTTP_GATEWAY_ROUNDS
+            && out
+            && ctx->busy == NULL
+            && r == r->connection->data)
+        {
+            /* a client may be as fast as an application that never ends */
+
+            ngx_post_event(r->connection->write, &ngx_posted_next_events);
+            ctx->again = 1;
+            break;
         }
 
         /* what was sent at once may be what it waited for */
