@@ -99,6 +99,7 @@ typedef struct {
 
 
 static void ngx_http_gateway_log(void *data, const gw_log_record *record);
+static void ngx_http_gateway_leave_threads(void);
 static gw_config *ngx_http_gateway_config(ngx_http_gateway_app_t *app,
     ngx_log_t *log, gw_error *err);
 static ngx_int_t ngx_http_gateway_start(ngx_http_gateway_app_t *app,
@@ -320,6 +321,12 @@ static struct {
 };
 
 
+/* threads that write to nginx's log, and whether that is over */
+
+static ngx_atomic_t         ngx_http_gateway_logging;
+static volatile ngx_uint_t  ngx_http_gateway_exits;
+
+
 /* gateway_request_buffering off */
 
 static ngx_keyval_t  ngx_http_gateway_streaming_option = {
@@ -355,10 +362,41 @@ ngx_http_gateway_log(void *data, const gw_log_record *record)
           : record->level == GW_LOG_INFO ? NGX_LOG_INFO
           : NGX_LOG_DEBUG;
 
-    ngx_log_error(level, log, 0, "gateway: %*s%s%*s",
-                  record->id.len, record->id.data,
-                  record->id.len ? ": " : "",
-                  record->message.len, record->message.data);
+    (void) ngx_atomic_fetch_add(&ngx_http_gateway_logging, 1);
+
+    if (!ngx_http_gateway_exits) {
+        ngx_log_error(level, log, 0, "gateway: %*s%s%*s",
+                      record->id.len, record->id.data,
+                      record->id.len ? ": " : "",
+                      record->message.len, record->message.data);
+    }
+
+    (void) ngx_atomic_fetch_add(&ngx_http_gateway_logging, -1);
+}
+
+
+/*
+ * Threads that a worker does not wait for go on until the process has ended.
+ * By then nginx has freed its log, and unmapped this module.
+ */
+
+static void
+ngx_http_gateway_leave_threads(void)
+{
+#if (NGX_HAVE_DLOPEN)
+    Dl_info  self;
+
+    if (dladdr(&ngx_http_gateway_module, &self)) {
+        (void) dlopen(self.dli_fname, RTLD_NOW|RTLD_NOLOAD);
+    }
+#endif
+
+    ngx_http_gateway_exits = 1;
+    ngx_memory_barrier();
+
+    while (ngx_http_gateway_logging) {
+        ngx_sched_yield();
+    }
 }
 
 
@@ -492,20 +530,22 @@ ngx_http_gateway_exit_process(ngx_cycle_t *cycle)
 
     gmcf = ngx_http_gateway_apps(cycle);
 
-    /* a fast shutdown waits for no thread */
-
-    if (gmcf == NULL || ngx_terminate) {
+    if (gmcf == NULL) {
         return;
     }
 
     app = gmcf->apps.elts;
 
-    for (i = 0; i < gmcf->apps.nelts; i++) {
+    /* a fast shutdown waits for no thread */
+
+    for (i = 0; i < gmcf->apps.nelts && !ngx_terminate; i++) {
         if (app[i]->host != NULL) {
             gw_host_free(app[i]->host);
             app[i]->host = NULL;
         }
     }
+
+    ngx_http_gateway_leave_threads();
 }
 
 
