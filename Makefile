@@ -7,6 +7,7 @@
 #   make bench        speed, beside the hand-written limit and other servers (benches/README.md)
 #   make install      PREFIX=/usr/local DESTDIR= BINDIR=$PREFIX/bin LIBDIR=$PREFIX/lib
 #                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
+#   make nginx-module the module for nginx (bindings/nginx); make nginx-demo serves with it
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -22,16 +23,18 @@ PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
+# Tests that start nginx with our module.
+NGINX_TESTS := $(basename $(notdir $(wildcard tests/http_nginx*.rs tests/nginx_*.rs)))
 # Tests that start compiled C programs; test-c runs them again under the checkers.
-C_TESTS := $(basename $(notdir $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs \
-                                      tests/pool_c.rs)))
+C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
+             $(wildcard tests/arbiter.rs tests/examples.rs tests/http_*.rs tests/pool_c.rs))))
 # Of these, where memory goes from hand to hand between C and the library, one process is enough.
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-budget test-cross test-soak soak bench-fronts \
-        budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
+.PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
+        test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts \
+        bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
 all: command
@@ -60,6 +63,16 @@ command: library
 nginx-module: library
 	@TARGET=$(TARGET) bindings/nginx/build $(TARGET)/nginx $(OUT)
 	@echo "$(TARGET)/nginx/ngx_http_gateway_module.so"
+
+# nginx in the foreground with examples/nginx/nginx.conf.  (BIND=host:port)
+nginx-demo: nginx-module
+	@mkdir -p $(TARGET)/nginx/logs
+	@for app in module apps/where; do \
+	    $(CC) $(C11) -shared -fPIC -o $(TARGET)/nginx/$${app##*/}.so examples/$$app.c -L$(OUT) -lgateway; done
+	@sed 's/127.0.0.1:8000/$(BIND)/' examples/nginx/nginx.conf >$(TARGET)/nginx/nginx.conf
+	@echo "nginx on http://$(BIND)/ with applications inside.  Ctrl-C stops it."
+	@PATH=$$PATH:/usr/sbin:$(TARGET)/peers/usr/sbin scripts/foreground \
+	    nginx -p $(abspath $(TARGET)/nginx) -e stderr -c nginx.conf -g 'daemon off;'
 
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
@@ -124,6 +137,13 @@ test-fronts:
 	@TARGET=$(TARGET) scripts/setup fronts
 	$(CARGO) test --test fronts
 
+# nginx with applications inside, and the module in another nginx's sources; test-core has it, too.
+# 5 minutes.
+test-nginx:
+	@TARGET=$(TARGET) scripts/setup fronts
+	$(CARGO) test --test fronts nginx_module
+	$(CARGO) test $(NGINX_TESTS:%=--test %)
+
 # aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
 test-cross:
 ifeq ($(shell uname -m),x86_64)
@@ -156,14 +176,17 @@ install: $(if $(shell command -v $(CARGO)),command)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-DIRS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+# Of nginx what was built before (make nginx-module).
+NGINX_MODULE = $(wildcard $(TARGET)/nginx/ngx_http_gateway_module.so)
+
+DIRS = NGINX_MODULE='$(NGINX_MODULE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
        MANDIR='$(MANDIR)'
 
 # 1 minute more.
 deb: command
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
-# ---- bench: 13 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
+# ---- bench: 17 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
 
 bench: $(OUT)/bench
 	@TARGET=$(TARGET) scripts/setup bench
@@ -173,6 +196,7 @@ bench: $(OUT)/bench
 	python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
 	@$(MAKE) --no-print-directory bench-fronts
+	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
 
 # Behind nginx, and the codecs.  3 minutes.
 bench-fronts: $(OUT)/bench
@@ -181,6 +205,14 @@ bench-fronts: $(OUT)/bench
 	-$(CC) $(C11) -o $(OUT)/libfcgi benches/peers/libfcgi.c -lfcgi
 	python3 benches/fronts.py --programs $(OUT) --peers $(TARGET)/peers
 	python3 benches/codec.py
+
+# Inside of nginx, and what else nginx can do with a request.  4 minutes.  NGINX_ARGS="--scenario hello --rounds 25"
+bench-nginx: $(OUT)/bench $(OUT)/bench.so
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	-@rm -f $(TARGET)/nginx/ngx_http_gateway_module.so
+	-@$(MAKE) --no-print-directory nginx-module
+	python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
+	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
 bench-peers:
@@ -195,6 +227,10 @@ bench-table:
 
 $(OUT)/bench: benches/bench.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
+
+# The same application as a module.
+$(OUT)/bench.so: benches/bench.c include/gateway.h | library
+	$(CC) $(C11) -shared -fPIC -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
 # Install what the tests need and is not here.  3 minutes.
 setup:

@@ -4,6 +4,8 @@
  *     bench address [option=value]...      /       hello
  *                                          /post   the same, after the body
  *                                          /big    100 KiB
+ *
+ * Linked as a shared object it is the same application as a module, for nginx.
  */
 #include <gateway.h>
 
@@ -43,6 +45,30 @@ bench(void *ctx, gw_environ *env, gw_start_response_fn start_response,
     return gw_body_bytes(body, "hello, world\n", 13, NULL, NULL);
 }
 
+static gw_app app = GW_INIT(gw_app);
+
+static void
+make_app(void)
+{
+    memset(big_body, 'x', sizeof big_body);
+    app.call = bench;
+    app.flags = GW_APP_THREADSAFE | GW_APP_NONBLOCKING;
+}
+
+GW_MODULE_DECLARE;
+
+gw_result
+gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
+{
+    (void) args, (void) err;
+    make_app();
+    out->abi = GW_ABI;
+    out->name = "bench";
+    out->version = "1.0";
+    out->app = &app;
+    return GW_OK;
+}
+
 /* "name=value" */
 static gw_result
 set_option(gw_config *cfg, const char *option, gw_error *err)
@@ -63,14 +89,11 @@ set_option(gw_config *cfg, const char *option, gw_error *err)
 int
 main(int argc, char **argv)
 {
-    gw_app      app = GW_INIT(gw_app);
     gw_error    err = GW_INIT(gw_error);
     gw_config  *cfg = gw_config_new();
     int         i;
 
-    memset(big_body, 'x', sizeof big_body);
-    app.call = bench;
-    app.flags = GW_APP_THREADSAFE | GW_APP_NONBLOCKING;
+    make_app();
 
     if (gw_config_set(cfg, "bind", argc > 1 ? argv[1] : "127.0.0.1:8000",
                       &err) < 0

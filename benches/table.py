@@ -21,6 +21,7 @@ HEADS = {
     "close": "a connection each",
     "post": "POST of 1 KiB",
     "big": "100 KiB",
+    "large": "POST of 100 KiB",
 }
 
 
@@ -87,6 +88,36 @@ def idle(results):
     return table(rows)
 
 
+def nginx(results):
+    """Each thing that nginx can do with a request, and how much it is of `return 200`."""
+    found = results.get("nginx")
+    if not found:
+        return ["Not measured yet."]
+
+    def cell(row):
+        times, least, most = row["times"]
+        return f"{row['cpu_ns'] / 1000:.2f} µs, {times:.2f} ({least:.2f} to {most:.2f})"
+
+    rows = by_scenario(found, cell)
+    kib = found["memory_kib"]
+    about = (
+        f"nginx {found['version']}, medians of {found['rounds']} rounds; others used "
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    lines = [*rows, "", about]
+    counts = ", ".join(
+        f"{name} {row['instructions'] or 0:,.0f} / {sum((row['calls'] or {}).values()):.2f}"
+        for name, row in found["counts"].items()
+    )
+    lines.append(f"Instructions / system calls of hello: {counts}.")
+    if "module" in kib:
+        more = (kib["module"] - kib["return 200"]) / 1024
+        lines.append(f"A worker with the module has {more:.2f} MiB more than a plain one.")
+    if found["absent"]:
+        lines.append(f"Not measured, since not installed: {', '.join(found['absent'])}.")
+    return lines
+
+
 def machine(results):
     """One sentence about where and when."""
     m, method = results["machine"], results["method"]
@@ -107,7 +138,7 @@ def machine(results):
     return text
 
 
-BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, machine)}
+BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, machine)}
 
 
 def filled(text, results):

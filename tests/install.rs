@@ -99,6 +99,9 @@ fn make(args: &[&str]) -> String {
             command.env_remove(&name);
         }
     }
+    if !args.contains(&"nginx-module") {
+        command.arg("NGINX_MODULE=");
+    }
     run(command.arg("-C").arg(root()).args(args))
 }
 
@@ -250,6 +253,38 @@ fn install_goes_below_destdir_and_uninstall_leaves_nothing() {
     assert!(!dest.join("opt/gw/lib64/cmake").exists());
     assert!(!dest.join("opt/gw/man/man3").exists());
     assert!(!dest.join("opt/gw/share").exists());
+}
+
+/// nginx's module goes below the same prefix, with a file that loads it; that nginx then has its
+/// directives, and the library.
+#[test]
+fn nginx_finds_its_module_where_it_was_installed() {
+    let dir = fresh("nginx-prefix");
+    let prefix = format!("PREFIX={}", dir.display());
+    make(&["nginx-module", &prefix]);
+    make(&["nginx-module", "install", &prefix]);
+    let snippet = dir.join("share/gateway/nginx/mod-http-gateway.conf");
+    let conf = dir.join("nginx.conf");
+    let text = format!(
+        "include {};\nerror_log stderr;\nevents {{}}\nhttp {{ gateway_threads nought; }}\n",
+        snippet.display()
+    );
+    fs::write(&conf, text).expect("write a configuration");
+    let mut nginx = Command::new("sh");
+    let peers = root().join(std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned()));
+    let path = format!("{}:/usr/sbin:{}/peers/usr/sbin", env!("PATH"), peers.display());
+    let said = output(
+        nginx
+            .args(["-c", "exec nginx -t -e stderr -c \"$0\" -p \"$1\""])
+            .arg(&conf)
+            .arg(&dir)
+            .env("PATH", path)
+            .env_remove("LD_LIBRARY_PATH"),
+    );
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("nought") && said.contains("nginx.conf:4"), "{said}");
+    make(&["uninstall", &prefix]);
+    assert_eq!(files(&dir), BTreeSet::from(["nginx.conf".to_owned()]));
 }
 
 /// `man gw_read_all`: each function has a page of its name, which is, or names, the one about it.

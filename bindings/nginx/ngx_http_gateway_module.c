@@ -78,9 +78,9 @@ typedef struct {
     gw_exchange                *exchange;   /* NULL: it was dropped */
     ngx_http_gateway_loc_conf_t  *conf;
 
+    ngx_chain_t                *rest;       /* of the body, to be fed */
     ngx_chain_t                *busy;       /* pieces that nginx has */
     ngx_chain_t                *free;
-    ngx_chain_t                *rest;       /* of the body, while full */
 
     ngx_event_t                 timer;      /* gateway_read_timeout */
     struct timespec             began;
@@ -111,11 +111,13 @@ static ngx_int_t ngx_http_gateway_handler(ngx_http_request_t *r);
 static void ngx_http_gateway_begin(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_environ(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
+static gw_str ngx_http_gateway_port(u_char *p, struct sockaddr *sa);
 static ngx_int_t ngx_http_gateway_params(ngx_http_request_t *r,
     ngx_http_gateway_loc_conf_t *glcf, gw_environ *env);
 static void ngx_http_gateway_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gateway_feed(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
+static void ngx_http_gateway_not_reading(ngx_http_request_t *r);
 static void ngx_http_gateway_refuse(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx, ngx_int_t rc);
 static void ngx_http_gateway_ready(ngx_event_t *ev);
@@ -135,6 +137,8 @@ static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
 static ngx_uint_t ngx_http_gateway_is(const gw_str *name, const char *lowcase);
+static ngx_int_t ngx_http_gateway_keep(ngx_http_request_t *r,
+    const gw_response *head, const char *const *names);
 static ngx_uint_t ngx_http_gateway_has_error_page(ngx_http_request_t *r,
     ngx_int_t status);
 static void ngx_http_gateway_redirect(ngx_http_request_t *r, ngx_str_t *uri);
@@ -325,6 +329,18 @@ static struct {
 
 static ngx_atomic_t         ngx_http_gateway_logging;
 static volatile ngx_uint_t  ngx_http_gateway_exits;
+
+
+/* with X-Accel-Redirect, and of a 401 that error_page takes */
+
+static const char *const  ngx_http_gateway_redirected[] = {
+    "content-type", "set-cookie", "content-disposition", "cache-control",
+    "expires", "accept-ranges", NULL
+};
+
+static const char *const  ngx_http_gateway_intercepted[] = {
+    "www-authenticate", NULL
+};
 
 
 /* gateway_request_buffering off */
@@ -581,6 +597,20 @@ ngx_http_gateway_handler(ngx_http_request_t *r)
         return NGX_DONE;
     }
 
+    /* HTTP/1 says before it that there is a body */
+
+    if (r->headers_in.content_length_n < 0
+        && !r->headers_in.chunked
+        && r->http_version < NGX_HTTP_VERSION_20
+        && r->request_body == NULL
+        && r == r->main)
+    {
+        r->main->count++;
+        ngx_http_gateway_begin(r);
+
+        return NGX_DONE;
+    }
+
     if (!glcf->request_buffering) {
         r->request_body_no_buffering = 1;
     }
@@ -644,6 +674,7 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         ctx->body_read = 1;
 
     } else {
+        ctx->rest = r->request_body->bufs;
         rc = ngx_http_gateway_feed(r, ctx);
 
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -676,7 +707,6 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 {
     u_char                     *p;
     size_t                      n, len;
-    in_port_t                   port;
     ngx_uint_t                  i;
     ngx_str_t                  *name;
     gw_pair                    *headers;
@@ -732,25 +762,17 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
 
     /* the listening socket's port is the connection's */
 
-    p = ngx_pnalloc(r->pool, 2 * NGX_INT_T_LEN);
+    p = ngx_pnalloc(r->pool, 2 * (sizeof("65535") - 1));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    port = c->listening ? ngx_inet_get_port(c->listening->sockaddr) : 0;
-
-    if (port) {
-        env->server_port.data = (char *) p;
-        p = ngx_sprintf(p, "%ui", (ngx_uint_t) port);
-        env->server_port.len = (char *) p - env->server_port.data;
+    if (c->listening) {
+        env->server_port = ngx_http_gateway_port(p, c->listening->sockaddr);
     }
 
-    port = ngx_inet_get_port(c->sockaddr);
-
-    if (port) {
-        env->remote_port.data = (char *) p;
-        env->remote_port.len = ngx_sprintf(p, "%ui", (ngx_uint_t) port) - p;
-    }
+    env->remote_port = ngx_http_gateway_port(p + sizeof("65535") - 1,
+                                             c->sockaddr);
 
     /*
      * The body: what was read of it, or what is announced.  After error_page
@@ -769,19 +791,20 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
             n += ngx_buf_size(cl->buf);
         }
 
-        if (r != r->main) {
-            env->content_length = n ? (int64_t) n : -1;
+        if (r == r->main && r->headers_in.chunked) {
+            env->flags |= GW_ENV_HAS_BODY;
 
-        } else if (r->headers_in.chunked || r->headers_in.content_length_n < 0) {
+        } else if (r == r->main && r->reading_body
+                   && r->request_body_no_buffering)
+        {
+            env->content_length = r->headers_in.content_length_n;
 
-            if (n || r->reading_body || r->headers_in.chunked) {
+            if (env->content_length < 0) {
                 env->flags |= GW_ENV_HAS_BODY;
             }
 
-        } else if (r->reading_body
-                   || (off_t) n == r->headers_in.content_length_n)
-        {
-            env->content_length = r->headers_in.content_length_n;
+        } else if (n || (r == r->main && r->headers_in.content_length_n == 0)) {
+            env->content_length = n;
         }
     }
 
@@ -815,6 +838,30 @@ ngx_http_gateway_environ(ngx_http_request_t *r,
     }
 
     return glcf->params ? ngx_http_gateway_params(r, glcf, env) : NGX_OK;
+}
+
+
+/* as text, behind p; empty for a unix socket */
+
+static gw_str
+ngx_http_gateway_port(u_char *p, struct sockaddr *sa)
+{
+    gw_str      text;
+    ngx_uint_t  port;
+
+    port = ngx_inet_get_port(sa);
+    text.len = 0;
+    p += sizeof("65535") - 1;
+
+    while (port) {
+        *--p = (u_char) ('0' + port % 10);
+        port /= 10;
+        text.len++;
+    }
+
+    text.data = (char *) p;
+
+    return text;
 }
 
 
@@ -925,21 +972,17 @@ ngx_http_gateway_read(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 {
-    gw_chunk      chunk;
-    gw_result     grc;
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    gw_chunk    chunk;
+    gw_result   grc;
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
 
-    /* the chain itself may be that of several subrequests */
-
-    cl = ctx->full ? ctx->rest : r->request_body->bufs;
     ctx->full = 0;
 
     for ( ;; ) {
 
-        for ( /* void */ ; cl; cl = cl->next) {
-            b = cl->buf;
+        for ( /* void */ ; ctx->rest; ctx->rest = ctx->rest->next) {
+            b = ctx->rest->buf;
 
             if (ngx_buf_size(b) == 0) {
                 continue;
@@ -952,16 +995,20 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 chunk.data = b->pos;
 
             } else {
-                chunk.flags = GW_CHUNK_FILE;
+                chunk.flags |= GW_CHUNK_FILE;
                 chunk.fd = b->file->fd;
                 chunk.offset = b->file_pos;
+            }
+
+            if (ctx->rest->next == NULL && !r->reading_body) {
+                chunk.flags |= GW_CHUNK_LAST;
             }
 
             grc = gw_exchange_feed(ctx->exchange, &chunk);
 
             if (grc == GW_AGAIN) {
-                ctx->rest = cl;
                 ctx->full = 1;
+                ngx_http_gateway_not_reading(r);
                 return NGX_AGAIN;
             }
 
@@ -970,6 +1017,7 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
                 /* its answer says what is wrong, or it wants no more */
 
                 ctx->body_read = 1;
+                ngx_http_gateway_not_reading(r);
                 r->read_event_handler = ngx_http_block_reading;
                 return NGX_OK;
             }
@@ -985,7 +1033,9 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
         }
 
-        if (!r->reading_body) {
+        /* after error_page it is no longer ours to read */
+
+        if (!r->reading_body || !r->request_body_no_buffering) {
             break;
         }
 
@@ -998,9 +1048,9 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return rc;
         }
 
-        cl = r->request_body->bufs;
+        ctx->rest = r->request_body->bufs;
 
-        if (rc == NGX_AGAIN && cl == NULL) {
+        if (rc == NGX_AGAIN && ctx->rest == NULL) {
             return NGX_AGAIN;
         }
     }
@@ -1013,7 +1063,6 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
         /* GW_ERR_STATE where its length has said so before */
 
         if (gw_exchange_feed(ctx->exchange, &chunk) == GW_AGAIN) {
-            ctx->rest = NULL;
             ctx->full = 1;
             return NGX_AGAIN;
         }
@@ -1043,6 +1092,21 @@ ngx_http_gateway_refuse(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
     }
 
     ngx_http_finalize_request(r, rc);
+}
+
+
+/* client_body_timeout is for a client that is waited for */
+
+static void
+ngx_http_gateway_not_reading(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    if (r->reading_body && rev->timer_set) {
+        ngx_del_timer(rev);
+    }
 }
 
 
@@ -1092,7 +1156,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
 
         rc = NGX_OK;
 
-        if ((what & GW_HOST_FEED) && ctx->full) {
+        if ((what & GW_HOST_FEED) && ctx->full && !ctx->ended) {
             rc = ngx_http_gateway_feed(r, ctx);
         }
 
@@ -1425,8 +1489,14 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
         ngx_add_timer(&ctx->timer, ctx->conf->read_timeout);
     }
 
+    /* with subrequests the client is that of one of them, in its turn */
+
+    if (c->data != r) {
+        return;
+    }
+
     if (!wev->delayed) {
-        if (r->buffered || (r == r->main && c->buffered)) {
+        if (r->buffered || c->buffered) {
             ngx_add_timer(wev, clcf->send_timeout);
 
         } else if (wev->timer_set) {
@@ -1466,13 +1536,24 @@ ngx_http_gateway_end(ngx_http_gateway_ctx_t *ctx)
 static void
 ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx)
 {
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
     ngx_http_gateway_end(ctx);
 
     ctx->queue_time = gw_exchange_queued(ctx->exchange) / 1000000;
     gw_exchange_free(ctx->exchange);
     ctx->exchange = NULL;
 
-    ctx->request->read_event_handler = ngx_http_block_reading;
+    r->read_event_handler = ngx_http_block_reading;
+
+    /* what was taken of the body as it came is nobody else's */
+
+    if (r->request_body && r->request_body_no_buffering) {
+        ngx_http_gateway_not_reading(r);
+        r->request_body->bufs = NULL;
+    }
 }
 
 
@@ -1545,6 +1626,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
          || (ctx->conf->intercept_errors && head.status >= 300))
         && ngx_http_gateway_has_error_page(r, head.status))
     {
+        if (head.status == NGX_HTTP_UNAUTHORIZED
+            && ngx_http_gateway_keep(r, &head, ngx_http_gateway_intercepted)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         ngx_http_gateway_drop(ctx);
         ngx_http_finalize_request(r, head.status);
         return NGX_DONE;
@@ -1552,8 +1640,9 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 
     for (i = 0; i < head.header_count; i++) {
 
-        if (ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect")) {
-
+        if (head.headers[i].name.len == sizeof("x-accel-redirect") - 1
+            && ngx_http_gateway_is(&head.headers[i].name, "x-accel-redirect"))
+        {
             uri.len = head.headers[i].value.len;
             uri.data = ngx_pnalloc(r->pool, uri.len);
 
@@ -1562,6 +1651,13 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             }
 
             ngx_memcpy(uri.data, head.headers[i].value.data, uri.len);
+
+            if (ngx_http_gateway_keep(r, &head, ngx_http_gateway_redirected)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
             ngx_http_gateway_drop(ctx);
             ngx_http_gateway_redirect(r, &uri);
             return NGX_DONE;
@@ -1615,6 +1711,50 @@ ngx_http_gateway_is(const gw_str *name, const char *lowcase)
     return name->len == len
            && ngx_strncasecmp((u_char *) name->data, (u_char *) lowcase, len)
               == 0;
+}
+
+
+/* fields that outlive an answer that is dropped; proxies keep the same */
+
+static ngx_int_t
+ngx_http_gateway_keep(ngx_http_request_t *r, const gw_response *head,
+    const char *const *names)
+{
+    size_t              i;
+    u_char             *p;
+    gw_pair             pair;
+    const char *const  *name;
+
+    for (i = 0; i < head->header_count; i++) {
+        pair = head->headers[i];
+
+        for (name = names; *name; name++) {
+
+            if (!ngx_http_gateway_is(&pair.name, *name)) {
+                continue;
+            }
+
+            p = ngx_pnalloc(r->pool, pair.name.len + pair.value.len);
+            if (p == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(p, pair.name.data, pair.name.len);
+            pair.name.data = (char *) p;
+            p += pair.name.len;
+
+            ngx_memcpy(p, pair.value.data, pair.value.len);
+            pair.value.data = (char *) p;
+
+            if (ngx_http_gateway_header(r, &pair) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            break;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -1741,26 +1881,33 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
     value.len = pair->value.len;
     value.data = (u_char *) pair->value.data;
 
-#define is(lowcase)  ngx_http_gateway_is(&pair->name, lowcase)
+    /* most write it as it is here */
+
+#define is(text)                                                              \
+    (pair->name.len == sizeof(text) - 1                                       \
+     && (ngx_memcmp(pair->name.data, text, sizeof(text) - 1) == 0             \
+         || ngx_strncasecmp((u_char *) pair->name.data, (u_char *) text,      \
+                            sizeof(text) - 1)                                 \
+            == 0))
 
     switch (pair->name.len) {
 
     case 4:
-        known = is("date") ? &r->headers_out.date
-              : is("etag") ? &r->headers_out.etag : NULL;
+        known = is("Date") ? &r->headers_out.date
+              : is("ETag") ? &r->headers_out.etag : NULL;
         break;
 
     case 6:
-        known = is("server") ? &r->headers_out.server : NULL;
+        known = is("Server") ? &r->headers_out.server : NULL;
         break;
 
     case 7:
-        known = is("expires") ? &r->headers_out.expires
-              : is("refresh") ? &r->headers_out.refresh : NULL;
+        known = is("Expires") ? &r->headers_out.expires
+              : is("Refresh") ? &r->headers_out.refresh : NULL;
         break;
 
     case 10:
-        if (is("connection")) {
+        if (is("Connection")) {
             if (value.len == 5
                 && ngx_strncasecmp(value.data, (u_char *) "close", 5) == 0)
             {
@@ -1770,14 +1917,14 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
             return NGX_OK;
         }
 
-        if (is("keep-alive")) {
+        if (is("Keep-Alive")) {
             return NGX_OK;
         }
 
         break;
 
     case 12:
-        if (is("content-type")) {
+        if (is("Content-Type")) {
             ngx_http_gateway_content_type(r, &value);
             return NGX_OK;
         }
@@ -1785,9 +1932,9 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 13:
-        known = is("last-modified") ? &r->headers_out.last_modified
-              : is("content-range") ? &r->headers_out.content_range
-              : is("accept-ranges") ? &r->headers_out.accept_ranges : NULL;
+        known = is("Last-Modified") ? &r->headers_out.last_modified
+              : is("Content-Range") ? &r->headers_out.content_range
+              : is("Accept-Ranges") ? &r->headers_out.accept_ranges : NULL;
 
         if (known == &r->headers_out.last_modified) {
             r->headers_out.last_modified_time =
@@ -1795,7 +1942,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         }
 
 #if (nginx_version >= 1023000)
-        if (is("cache-control")) {
+        if (is("Cache-Control")) {
             known = &r->headers_out.cache_control;
         }
 #endif
@@ -1803,7 +1950,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 14:
-        if (is("content-length")) {
+        if (is("Content-Length")) {
             r->headers_out.content_length_n = ngx_atoof(value.data,
                                                         value.len);
             return NGX_OK;
@@ -1812,13 +1959,13 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 16:
-        known = is("content-encoding") ? &r->headers_out.content_encoding
-              : is("www-authenticate") ? &r->headers_out.www_authenticate
+        known = is("Content-Encoding") ? &r->headers_out.content_encoding
+              : is("WWW-Authenticate") ? &r->headers_out.www_authenticate
               : NULL;
         break;
 
     case 17:
-        if (is("transfer-encoding")) {
+        if (is("Transfer-Encoding")) {
             return NGX_OK;
         }
     }
@@ -1845,7 +1992,7 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
 
     /* for "expires" and "add_header Cache-Control" */
 
-    if (is("cache-control")) {
+    if (is("Cache-Control")) {
 
         if (r->headers_out.cache_control.elts == NULL
             && ngx_array_init(&r->headers_out.cache_control, r->pool, 2,
@@ -1888,10 +2035,12 @@ ngx_http_gateway_content_type(ngx_http_request_t *r, ngx_str_t *value)
 
     end = value->data + value->len;
 
-    for (p = value->data; p < end; p++) {
+    for (p = value->data; p < end; /* void */) {
 
-        if (*p != ';') {
-            continue;
+        p = memchr(p, ';', end - p);
+
+        if (p == NULL) {
+            return;
         }
 
         semicolon = p++;
@@ -2125,9 +2274,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_gateway_loc_conf_t *prev = parent;
     ngx_http_gateway_loc_conf_t *conf = child;
 
+    ngx_uint_t                 inherited;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (conf->off == NGX_CONF_UNSET) {
+    inherited = (conf->off == NGX_CONF_UNSET);
+
+    if (inherited) {
         conf->off = prev->off;
         conf->module = prev->module;
         conf->args = prev->args;
@@ -2160,6 +2312,12 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != NULL && clcf->handler != ngx_http_gateway_handler) {
+        return NGX_CONF_OK;
+    }
+
+    /* nor in an "if" or a limit_except of that */
+
+    if (inherited && clcf->noname && prev->app == NULL) {
         return NGX_CONF_OK;
     }
 

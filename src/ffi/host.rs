@@ -60,8 +60,9 @@ pub(super) struct Hosted {
 /// What a host keeps with a request.
 struct Tag {
     handle: *mut gw_exchange,
-    /// The header fields of the head that was given last.
+    /// The header fields of the head that was given last, and its number.
     pairs: Vec<Pair<'static>>,
+    version: u64,
 }
 
 // SAFETY: a handle goes from thread to thread; the pairs are views of the head beside them.
@@ -210,7 +211,7 @@ pub unsafe extern "C" fn gw_exchange_new(
                 let handle = give(Hosted { shared: Arc::clone(shared), key, user });
                 // SAFETY: made here, and known to nobody else.
                 unsafe { retire(handle) };
-                Tag { handle, pairs: Vec::new() }
+                Tag { handle, pairs: Vec::new(), version: 0 }
             }
         };
         let handle = tag.handle;
@@ -239,8 +240,9 @@ pub unsafe extern "C" fn gw_exchange_user(x: *const gw_exchange) -> *mut c_void 
 }
 
 /// [one] More of the request's body, GW_CHUNK_LAST with the end of it (not needed where content_length
-/// says it).  Copied before it returns; of a file range the descriptor is duplicated.  Before the
-/// application is called it is kept in memory, and past body_buffer in a file; where it is streamed
+/// says it).  Copied before it returns; of a file range the descriptor is duplicated, and it is read
+/// where it is if it is the whole body.  Before the application is called it is kept in memory, and
+/// past body_buffer in a file; where it is streamed
 /// (request_buffering=0) GW_AGAIN says that it is full and nothing was taken: wait for GW_HOST_FEED.
 /// GW_ERR_LIMIT: more than max_body; the answer is a 413.
 #[unsafe(no_mangle)]
@@ -299,14 +301,21 @@ pub unsafe extern "C" fn gw_exchange_head(
                 Headed::Over => return Ok(GW_EOF),
                 Headed::Failed(why) => return Err(Error::from(why)),
             }
-            let Some((record, excuses, tag)) = host.taken(key) else { return Ok(GW_AGAIN) };
+            let Some((record, version, excuses, tag)) = host.taken(key) else {
+                return Ok(GW_AGAIN);
+            };
             // SAFETY: the record stays as it is until the next one is taken, or the exchange freed: the
             // caller was told.
             let keep = |text| unsafe { Octets::new(text).erase() };
-            tag.pairs.clear();
-            tag.pairs.extend(
-                record.fields().map(|(name, value)| Pair { name: keep(name), value: keep(value) }),
-            );
+            if tag.version != version {
+                tag.version = version;
+                tag.pairs.clear();
+                tag.pairs.extend(
+                    record
+                        .fields()
+                        .map(|(name, value)| Pair { name: keep(name), value: keep(value) }),
+                );
+            }
             let fields: *const [Pair<'static>] = tag.pairs.as_slice();
             // SAFETY: as above.
             let mut head = Response::new(record.status, unsafe { &*fields });
@@ -353,16 +362,18 @@ pub unsafe extern "C" fn gw_exchange_free(x: *mut gw_exchange) {
     quietly((), || {
         // SAFETY: the rules page.
         let hosted = unsafe { borrow(x) }?;
-        let shared = Arc::clone(&hosted.shared);
-        let mut inside = shared.inside.enter()?;
+        let mut inside = hosted.shared.inside.enter()?;
         let key = hosted.key.load(Ordering::Relaxed);
-        let tag = inside.host.as_mut().map(|host| host.free(key));
+        let tag = inside.host.as_mut().and_then(|host| host.free(key));
         // SAFETY: the rules page: nobody uses it any more.
         unsafe { retire(x) };
         match tag {
-            Some(Some(tag)) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
-            // SAFETY: retired, and nobody else knows it.
-            _ => unsafe { discard(x) },
+            Some(tag) if inside.spare.len() < SPARE_MAX => inside.spare.push(tag),
+            _ => {
+                drop(inside);
+                // SAFETY: retired, and nobody else knows it.
+                unsafe { discard(x) };
+            }
         }
         Ok(())
     });

@@ -158,6 +158,13 @@ impl RequestBody {
         self.spill(dir)
     }
 
+    /// All of the body, as a file: it is read where it is.
+    pub fn adopt(&mut self, file: TempFile) {
+        debug_assert!(self.memory.is_empty() && self.file.is_none());
+        self.received += file.len();
+        self.file = Some(file);
+    }
+
     /// Where to read more of the body into, at the end; then [`Self::pushed`].
     pub fn space(&mut self) -> &mut Vec<u8> {
         self.before_push();

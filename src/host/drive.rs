@@ -75,13 +75,15 @@ impl<T> Host<T> {
                         x.refuse(&wire, status, reason, false);
                         continue;
                     }
-                    slot.way.with_fed(false, |fed, _| fed.move_to(x));
-                    let waits = {
-                        let input = x.input();
-                        input.is_open() && !input.is_streaming()
-                    };
-                    if waits {
-                        return Fate::Wait(slot);
+                    if x.has_body() {
+                        slot.way.with_fed(false, |fed, _| fed.move_to(x));
+                        let waits = {
+                            let input = x.input();
+                            input.is_open() && !input.is_streaming()
+                        };
+                        if waits {
+                            return Fate::Wait(slot);
+                        }
                     }
                     let most = u64::from(context.setup.settings.worker_requests);
                     if most > 0 && context.service.counters().running.get() >= most {
@@ -108,6 +110,9 @@ impl<T> Host<T> {
                     let wire = Wire { slot: &slot, context: &self.context, is_thread: false };
                     slot.exchange.run(&wire);
                     slot.send();
+                    if slot.exchange.phase() == Phase::Done {
+                        return Fate::Wait(slot);
+                    }
                 }
                 Phase::Running | Phase::Draining => {
                     if let Some(shared) = x.deferred() {

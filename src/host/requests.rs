@@ -21,6 +21,7 @@ use crate::gateway::service::Service;
 use crate::run::pool::Pool;
 use crate::server::setup::Setup;
 use crate::sys::dup::duplicate;
+use crate::sys::file::TempFile;
 use crate::sys::poll::Poller;
 use crate::sys::timer::Timer;
 use crate::sys::{clock, sock};
@@ -32,7 +33,7 @@ use super::fed::Range;
 use super::inbox::Inbox;
 use super::link::Context;
 use super::slot::{Slot, bury};
-use super::way::{Headed, Pulled, Way};
+use super::way::{Headed, Kept, Pulled, TakenHead, Way};
 
 /// There is room again for the request's body.
 pub const FEED: u32 = 1;
@@ -41,6 +42,8 @@ pub const PULL: u32 = 2;
 
 /// Slots, and storage for heads, that are kept for the next requests.
 const SPARE_MAX: usize = 256;
+/// Octets of such storage.
+const HEAD_MAX: usize = 4096;
 
 pub(super) const TOKEN_INBOX: u64 = 1;
 pub(super) const TOKEN_CREW: u64 = 2;
@@ -67,10 +70,11 @@ pub(super) struct Place<T> {
     pub(super) slot: Option<Box<Slot>>,
     pub(super) way: Arc<Way>,
     tag: T,
-    /// The head that was taken last.
-    head: Vec<u8>,
+    head: TakenHead,
     /// It was to be run.
     pub(super) called: bool,
+    /// The last piece of its answer was taken.
+    is_pulled: bool,
     /// It is answered like this, and not by its application.
     pub(super) refusal: Option<(u16, &'static str)>,
     /// More of its body is to come.
@@ -103,7 +107,9 @@ pub struct Host<T> {
     pub(super) parked: Slab<Box<Slot>>,
     #[allow(clippy::vec_box, reason = "the environ points into its slot, which must not move")]
     spare: Vec<Box<Slot>>,
-    spare_heads: Vec<Vec<u8>>,
+    spare_heads: Vec<Kept>,
+    /// Of the record that was last another one than its storage had.
+    head_version: u64,
     threads: usize,
     pub(super) crew: Option<Pool<Job>>,
     /// Jobs that were given to the threads and have not come back.
@@ -170,6 +176,7 @@ impl<T> Host<T> {
             parked: Slab::new(),
             spare: Vec::new(),
             spare_heads: Vec::new(),
+            head_version: 0,
             threads,
             crew: None,
             away: 0,
@@ -198,16 +205,15 @@ impl<T> Host<T> {
 
     /// Begin a request that `given` describes: all of it is copied.  Says its key.
     pub fn begin(&mut self, given: &Environ, tag: T) -> Result<u64> {
-        let context = Arc::clone(&self.context);
-        let mut slot = self.spare.pop().unwrap_or_else(|| Slot::new(&context));
+        let mut slot = self.spare.pop().unwrap_or_else(|| Slot::new(&self.context));
         let key = self.places.next_key();
-        slot.dress(key, &context);
+        slot.dress(key, &self.context);
         self.id = self.id.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = &slot.exchange;
-        if let Err(error) = x.begin_hosted(given, self.id) {
+        if let Err(error) = slot.exchange.begin_hosted(given, self.id) {
             self.give_slot(slot);
             return Err(error);
         }
+        let (context, x) = (&*self.context, &slot.exchange);
         if context.timed {
             let now = clock::monotonic_ns();
             slot.began.set(now);
@@ -227,8 +233,12 @@ impl<T> Host<T> {
             slot: Some(slot),
             way,
             tag,
-            head: self.spare_heads.pop().unwrap_or_default(),
+            head: TakenHead {
+                record: self.spare_heads.pop().unwrap_or_default(),
+                ..TakenHead::default()
+            },
             called: false,
+            is_pulled: false,
             refusal: None,
             open,
             is_head,
@@ -240,7 +250,7 @@ impl<T> Host<T> {
         };
         if let Some(length) = length {
             if length > context.setup.settings.body_limit() {
-                refuse_body(&mut place, &context);
+                refuse_body(&mut place, context);
             } else if length == 0 {
                 place.open = false;
                 if let Some(slot) = &place.slot {
@@ -339,36 +349,51 @@ impl<T> Host<T> {
             return Err(Error::new(Kind::State, "run: it was run before"));
         }
         self.inside(|host| host.drive(key));
-        Ok(self.places.get(key).is_some_and(|place| !place.way.await_pull()))
+        let place = self.places.get(key);
+        Ok(place.is_some_and(|place| place.is_done() || !place.way.await_pull()))
     }
 
     /// The next head: those of interim answers come first.
     pub fn head(&mut self, key: u64) -> Result<Headed> {
-        let mut headed = self.place(key)?.take_head();
+        let mut headed = self.take_head(key)?;
         if headed == Headed::Awaited {
             self.inside(|host| host.drive(key));
-            headed = self.place(key)?.take_head();
+            headed = self.take_head(key)?;
         }
         Ok(headed)
     }
 
+    fn take_head(&mut self, key: u64) -> Result<Headed> {
+        let place = self.places.get_mut(key).ok_or_else(unknown)?;
+        Ok(place.way.take_head(&mut place.head, &mut self.head_version))
+    }
+
     /// The head that was taken last, and whether it is our own page about an error, beside what the
-    /// foreign server keeps.
-    pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, bool, &mut T)> {
+    /// foreign server keeps.  While the number is the same, so are the head and where it lies.
+    pub fn taken(&mut self, key: u64) -> Option<(Record<'_>, u64, bool, &mut T)> {
         let place = self.places.get_mut(key)?;
-        let (record, _) = Record::read(&place.head)?;
-        Some((record, place.way.excuses(), &mut place.tag))
+        let (record, _) = Record::read(&place.head.record.octets)?;
+        Some((record, place.head.record.version, place.head.excuses, &mut place.tag))
     }
 
     /// The next piece of the body.  What is lent is released when it is dropped, in any order.
     pub fn pull(&mut self, key: u64) -> Result<Pull> {
-        let mut pulled = self.place(key)?.way.pull();
+        let place = self.place(key)?;
+        let mut pulled = match place.head.body.take() {
+            Some(chunk) => Pulled::Piece(chunk),
+            None => place.way.pull(),
+        };
         if let Pulled::Awaited = pulled {
             self.inside(|host| host.drive(key));
             pulled = self.place(key)?.way.pull();
         }
         match pulled {
-            Pulled::Piece(chunk) => Ok(Pull::Piece(chunk)),
+            Pulled::Piece(chunk) => {
+                if chunk.as_raw().flags & CHUNK_LAST != 0 {
+                    self.place(key)?.is_pulled = true;
+                }
+                Ok(Pull::Piece(chunk))
+            }
             Pulled::Awaited => Ok(Pull::Awaited),
             Pulled::End => Ok(Pull::End),
             Pulled::Head => Err(Error::new(Kind::State, "pull: the head comes first")),
@@ -397,13 +422,13 @@ impl<T> Host<T> {
     /// Nobody wants the answer any more, or there is none: whatever the request is doing.
     pub fn free(&mut self, key: u64) -> Option<T> {
         let place = self.places.remove(key)?;
-        let Place { slot, way, tag, mut head, .. } = place;
-        way.leave();
-        drop(way);
-        if self.spare_heads.len() < SPARE_MAX {
-            head.clear();
-            head.shrink_to(4096);
-            self.spare_heads.push(head);
+        if !(place.is_pulled && place.is_done()) {
+            place.way.leave();
+        }
+        let Place { slot, way, tag, head: TakenHead { record, body, .. }, .. } = place;
+        drop((way, body));
+        if self.spare_heads.len() < SPARE_MAX && record.octets.capacity() <= HEAD_MAX {
+            self.spare_heads.push(record);
         }
         let slot = slot.or_else(|| self.withdraw(key));
         if let Some(slot) = slot {
@@ -418,15 +443,11 @@ impl<T> Host<T> {
 
     /// What is said meanwhile in this thread waits for the end.
     fn inside<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> R {
-        struct Left(Arc<Context>);
-        impl Drop for Left {
-            fn drop(&mut self) {
-                self.0.inbox.leave();
-            }
-        }
+        // After a panic nobody comes in any more.
         self.context.inbox.enter();
-        let _left = Left(Arc::clone(&self.context));
-        call(self)
+        let done = call(self);
+        self.context.inbox.leave();
+        done
     }
 
     /// See that the host looks here at this time.
@@ -517,8 +538,9 @@ impl<T> Drop for Host<T> {
 }
 
 impl<T> Place<T> {
-    fn take_head(&mut self) -> Headed {
-        self.way.take_head(&mut self.head)
+    /// The application has done all that it does, and no thread has the request.
+    fn is_done(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.exchange.phase() == Phase::Done)
     }
 }
 
@@ -526,13 +548,17 @@ impl<T> Place<T> {
 fn spool(
     slot: &Slot,
     text: &[u8],
-    range: Option<Range>,
+    mut range: Option<Range>,
     end: Option<std::result::Result<(), Kind>>,
 ) {
     let x = &slot.exchange;
     let (dir, mut input) = (&x.service().spool_dir, x.input());
     if let Some(Err(why)) = end {
         return input.fail(why);
+    }
+    if let Some(range) = range.take_if(|_| end.is_some() && input.received() == 0) {
+        input.adopt(TempFile::of(range.file, range.offset, range.left));
+        return input.complete();
     }
     let mut pushed = input.push(text, dir);
     if let Some(mut range) = range {

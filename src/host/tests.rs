@@ -64,7 +64,7 @@ fn answer(host: &mut Host<()>, key: u64) -> (u16, bool, String) {
             other => panic!("{other:?}"),
         }
     }
-    let (record, excuses, ()) = host.taken(key).unwrap();
+    let (record, _, excuses, ()) = host.taken(key).unwrap();
     let (status, mut body) = (record.status, Vec::new());
     loop {
         match host.pull(key).unwrap() {

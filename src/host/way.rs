@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -42,6 +42,37 @@ enum End {
     Whole,
     /// It is not.
     Cut(Kind),
+}
+
+/// Storage of a record, which keeps the last one: applications repeat themselves.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) octets: Vec<u8>,
+    /// Another number for all octets that this, or any other storage of the host, ever had.
+    pub(super) version: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, record: &[u8], last_version: &mut u64) {
+        if self.octets == record {
+            return;
+        }
+        *last_version += 1;
+        self.version = *last_version;
+        self.octets.clear();
+        self.octets.extend_from_slice(record);
+    }
+}
+
+/// The head that was taken last.
+#[derive(Debug, Default)]
+pub(super) struct TakenHead {
+    /// Itself, as a [`Record`].
+    pub(super) record: Kept,
+    /// It is that of a page of ours about an error.
+    pub(super) excuses: bool,
+    /// The body, where that is one piece and was there already.
+    pub(super) body: Option<OwnedChunk>,
 }
 
 /// What is there of a head.
@@ -85,6 +116,8 @@ pub(super) struct Way {
     keeps_spent: bool,
     /// Nanoseconds in the queue of the threads.
     waited: AtomicU64,
+    /// There were chunks by reference.
+    refers: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -150,13 +183,21 @@ impl Way {
             orphan: None,
         };
         let limit = limit.max(1);
-        let (changed, waited) = (Condvar::new(), AtomicU64::new(0));
-        Way { state: Mutex::new(state), changed, inbox, limit, keeps_spent, waited }
+        Way {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            inbox,
+            limit,
+            keeps_spent,
+            waited: AtomicU64::new(0),
+            refers: AtomicBool::new(false),
+        }
     }
 
     /// For another request; nobody else may have it, and nothing be lent.
     pub(super) fn renew(&mut self, key: u64) {
         *self.waited.get_mut() = 0;
+        *self.refers.get_mut() = false;
         let state = self.state.get_mut();
         debug_assert!(state.waiting == 0 && state.queue.is_empty() && state.spent.is_empty());
         state.key = key;
@@ -196,6 +237,7 @@ impl Way {
                 HandedOver::Reference(chunk) => {
                     *waiting += chunk.len();
                     *by_reference += 1;
+                    self.refers.store(true, Ordering::Relaxed);
                     *borrowed += usize::from(!chunk.has_release());
                     Piece::Reference(chunk)
                 }
@@ -241,7 +283,7 @@ impl Way {
 
     /// Whether pieces that lie in the application's memory are on the way.
     pub(super) fn holds(&self) -> bool {
-        self.state.lock().by_reference > 0
+        self.refers.load(Ordering::Relaxed) && self.state.lock().by_reference > 0
     }
 
     /// Whether the application may be asked for more; `ends`: to clean up.
@@ -269,6 +311,9 @@ impl Way {
 
     /// Release what the host gave back, here.
     pub(super) fn release_spent(&self) {
+        if !self.keeps_spent {
+            return;
+        }
         let mut state = self.state.lock();
         if !state.spent.is_empty() {
             let spent = std::mem::take(&mut state.spent);
@@ -278,7 +323,7 @@ impl Way {
     }
 
     pub(super) fn owes_release(&self) -> bool {
-        !self.state.lock().spent.is_empty()
+        self.keeps_spent && !self.state.lock().spent.is_empty()
     }
 
     /// What the host has fed, under the lock; `waits`: until there is something, or never will be.
@@ -379,13 +424,12 @@ impl Way {
         self.state.lock().headed
     }
 
-    /// Whether the head is a page of ours about an error.
-    pub(super) fn excuses(&self) -> bool {
-        self.state.lock().excuses
-    }
-
-    /// The next head, as a [`Record`], if there is one: at the front of `into`.
-    pub(super) fn take_head(&self, into: &mut Vec<u8>) -> Headed {
+    /// The next head, if there is one.
+    pub(super) fn take_head(
+        self: &Arc<Self>,
+        taken: &mut TakenHead,
+        last_version: &mut u64,
+    ) -> Headed {
         let mut state = self.state.lock();
         if state.headed {
             return Headed::Over;
@@ -405,8 +449,8 @@ impl Way {
             return Headed::Failed(Kind::App);
         };
         state.headed = !record.is_interim;
-        into.clear();
-        into.extend_from_slice(&text[*start..*start + len]);
+        taken.excuses = state.excuses;
+        taken.record.keep(&text[*start..*start + len], last_version);
         *start += len;
         state.waiting -= len as u64;
         if *start == text.len()
@@ -414,6 +458,13 @@ impl Way {
         {
             text.clear();
             state.keep_text(text);
+        }
+        if state.headed && state.end == Some(End::Whole) && state.queue.len() == 1 {
+            // Nothing else is to come: what would lock this again soon is done now.
+            if let Some(piece) = state.queue.pop_front() {
+                let loan = state.spare.pop().unwrap_or_default();
+                taken.body = Some(self.lend(loan, piece, true));
+            }
         }
         Headed::Taken
     }
@@ -442,10 +493,14 @@ impl Way {
             };
         };
         let is_last = state.queue.is_empty() && state.end == Some(End::Whole);
-        let mut loan = state.spare.pop().unwrap_or_default();
+        let loan = state.spare.pop().unwrap_or_default();
         drop(state);
+        Pulled::Piece(self.lend(loan, piece, is_last))
+    }
+
+    fn lend(self: &Arc<Self>, mut loan: Box<Lending>, piece: Piece, is_last: bool) -> OwnedChunk {
         loan.begin(Arc::clone(self), piece);
-        Pulled::Piece(lend(loan, if is_last { CHUNK_LAST } else { 0 }))
+        lend(loan, if is_last { CHUNK_LAST } else { 0 })
     }
 
     /// Whether the host waited for something to pull, and it is there; it waits no longer.

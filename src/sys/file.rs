@@ -15,6 +15,8 @@ use super::{check, check_size, retry};
 #[derive(Debug)]
 pub struct TempFile {
     file: File,
+    /// Where it begins: not at 0 where it is a part of somebody else's.
+    start: u64,
     len: u64,
 }
 
@@ -34,7 +36,12 @@ impl TempFile {
             }
             fd => fd?,
         };
-        Ok(TempFile { file: File::from(fd), len: 0 })
+        Ok(TempFile { file: File::from(fd), start: 0, len: 0 })
+    }
+
+    /// A part of a file that somebody else has written, to be read.
+    pub fn of(file: OwnedFd, start: u64, len: u64) -> Self {
+        TempFile { file: File::from(file), start, len }
     }
 
     /// The descriptor.
@@ -54,15 +61,19 @@ impl TempFile {
 
     /// Appends `octets`; after an error the file is as long as before.
     pub fn append(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(octets, self.len)?;
+        self.file.write_all_at(octets, self.start + self.len)?;
         self.len += octets.len() as u64;
         Ok(())
     }
 
-    /// Reads at `offset`: less than the buffer holds only at the end, 0 beyond it.
+    /// Reads at `offset`: less than the buffer holds only at the end, 0 beyond it.  An error, where the
+    /// file is shorter than was said.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let room = self.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
-        pread(self.fd(), &mut buffer[..room], offset)
+        match pread(self.fd(), &mut buffer[..room], self.start + offset)? {
+            0 if room > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            n => Ok(n),
+        }
     }
 
     /// Empties the file, so that it can serve the next body.
@@ -177,6 +188,23 @@ mod tests {
             file.clear().unwrap();
             assert_eq!((file.len(), file_len(file.fd()).unwrap()), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_part_of_another_file_is_read_where_it_is() {
+        let mut whole = TempFile::new(&temp()).unwrap();
+        whole.append(b"hello world").unwrap();
+        let part =
+            |start, len| TempFile::of(crate::sys::dup::duplicate(whole.fd()).unwrap(), start, len);
+        let mut buffer = [0; 64];
+        assert_eq!(part(6, 5).read_at(&mut buffer, 1).unwrap(), 4);
+        assert_eq!(&buffer[..4], b"orld");
+        assert_eq!(part(0, 5).read_at(&mut buffer, 5).unwrap(), 0);
+        // It has become shorter since.
+        let cut = part(6, 100);
+        assert_eq!(cut.read_at(&mut buffer, 0).unwrap(), 5);
+        let error = cut.read_at(&mut buffer, 5).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -341,3 +341,9 @@ fn configure(build: &Build, dir: &Dir, ip: &str, main: &str, http: &str) {
     }
     fs::write(dir.path().join("nginx.conf"), text).expect("write the configuration");
 }
+
+/// `tests/c/nginx_app.c` as a module: `blocks`, it runs on threads.
+pub fn waits() -> &'static str {
+    static MADE: OnceLock<String> = OnceLock::new();
+    MADE.get_or_init(|| application("tests/c/nginx_app.c").display().to_string())
+}

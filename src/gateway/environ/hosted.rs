@@ -1,6 +1,8 @@
 //! The environ of a request that a foreign server in this process describes: a copy of the one that it
 //! has filled, for its client may go before the application does.
 
+use std::cell::RefCell;
+
 use crate::base::arena::Arena;
 use crate::base::octets::{Octets, Pair};
 use crate::gateway::abi::{ENV_HAS_BODY, ENV_MULTIPROCESS, ENV_RUN_ONCE, Environ};
@@ -11,6 +13,9 @@ use super::params::{OURS, rebuilt};
 /// What only the foreign server knows.
 const GIVEN: u32 = ENV_MULTIPROCESS | ENV_RUN_ONCE | ENV_HAS_BODY;
 
+/// Octets of an ordinary request: they are copied side by side.
+const USUAL: usize = 2048;
+
 /// Fill `env`, which has the worker's flags, from `given`; what is missing there and never empty is
 /// made up.  The rest is as in [`super::build`].
 pub(in crate::gateway) fn build(
@@ -20,14 +25,15 @@ pub(in crate::gateway) fn build(
     headers: &mut Vec<Pair<'static>>,
     vars: &mut Vec<Pair<'static>>,
 ) {
+    let copies = RefCell::new(arena.copies(USUAL));
     let copy = |text: Octets<'_>| match text.as_slice() {
         b"" if text.is_missing() => Octets::MISSING,
         b"" => Octets::new(b""),
-        octets => arena.copy(octets),
+        octets => copies.borrow_mut().copy(octets),
     };
     let or = |text: Octets<'_>, other: Octets<'static>| match text.as_slice() {
         b"" => other,
-        octets => arena.copy(octets),
+        octets => copies.borrow_mut().copy(octets),
     };
     let there = |text| or(text, Octets::new(b""));
 
@@ -46,13 +52,17 @@ pub(in crate::gateway) fn build(
     env.set_vars(vars.as_slice());
 
     env.flags |= given.flags & GIVEN;
-    env.request_method = copy(given.request_method);
+    env.request_method = match given.request_method() {
+        b"GET" => Octets::new(b"GET"),
+        b"POST" => Octets::new(b"POST"),
+        _ => copy(given.request_method),
+    };
     env.script_name = there(given.script_name);
     env.path_info = there(given.path_info);
     env.query_string = there(given.query_string);
     env.request_uri = match given.request_uri.as_slice() {
         b"" => rebuilt(env, arena),
-        uri => arena.copy(uri),
+        uri => copies.borrow_mut().copy(uri),
     };
     let content_type = || {
         let is_it = |it: &&Pair<'static>| it.name.as_slice().eq_ignore_ascii_case(b"content-type");
@@ -62,8 +72,15 @@ pub(in crate::gateway) fn build(
         true => content_type(),
         false => copy(given.content_type),
     };
-    env.server_protocol = or(given.server_protocol, Octets::new(b"HTTP/1.1"));
-    env.url_scheme = or(given.url_scheme, Octets::new(b"http"));
+    env.server_protocol = match given.server_protocol() {
+        b"HTTP/1.1" => Octets::new(b"HTTP/1.1"),
+        _ => or(given.server_protocol, Octets::new(b"HTTP/1.1")),
+    };
+    env.url_scheme = match given.url_scheme.as_slice() {
+        b"https" => Octets::new(b"https"),
+        b"http" => Octets::new(b"http"),
+        _ => or(given.url_scheme, Octets::new(b"http")),
+    };
     env.remote_addr = there(given.remote_addr);
     env.remote_port = there(given.remote_port);
     let [name, port] = [given.server_name, given.server_port];
