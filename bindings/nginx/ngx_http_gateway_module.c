@@ -91,6 +91,7 @@ typedef struct {
     unsigned                    timed:1;
     unsigned                    body_read:1;
     unsigned                    full:1;     /* the body waits for room */
+    unsigned                    again:1;    /* others come first */
     unsigned                    head_sent:1;
     unsigned                    flushed:1;
     unsigned                    ended:1;    /* nothing is left to pull */
@@ -98,6 +99,7 @@ typedef struct {
 
 
 static void ngx_http_gateway_log(void *data, const gw_log_record *record);
+static void ngx_http_gateway_leave_threads(void);
 static gw_config *ngx_http_gateway_config(ngx_http_gateway_app_t *app,
     ngx_log_t *log, gw_error *err);
 static ngx_int_t ngx_http_gateway_start(ngx_http_gateway_app_t *app,
@@ -323,6 +325,12 @@ static struct {
 };
 
 
+/* threads that write to nginx's log, and whether that is over */
+
+static ngx_atomic_t         ngx_http_gateway_logging;
+static volatile ngx_uint_t  ngx_http_gateway_exits;
+
+
 /* with X-Accel-Redirect, and of a 401 that error_page takes */
 
 static const char *const  ngx_http_gateway_redirected[] = {
@@ -346,6 +354,11 @@ static ngx_array_t  ngx_http_gateway_streaming = {
 };
 
 
+/* what is done for one request, or for requests of one host, before others */
+
+#define NGX_HTTP_GATEWAY_ROUNDS  16
+
+
 #define ngx_http_gateway_str(s)  (gw_str) { (char *) (s).data, (s).len }
 #define ngx_http_gateway_field(env, at)  ((gw_str *) ((u_char *) (env) + (at)))
 
@@ -365,10 +378,41 @@ ngx_http_gateway_log(void *data, const gw_log_record *record)
           : record->level == GW_LOG_INFO ? NGX_LOG_INFO
           : NGX_LOG_DEBUG;
 
-    ngx_log_error(level, log, 0, "gateway: %*s%s%*s",
-                  record->id.len, record->id.data,
-                  record->id.len ? ": " : "",
-                  record->message.len, record->message.data);
+    (void) ngx_atomic_fetch_add(&ngx_http_gateway_logging, 1);
+
+    if (!ngx_http_gateway_exits) {
+        ngx_log_error(level, log, 0, "gateway: %*s%s%*s",
+                      record->id.len, record->id.data,
+                      record->id.len ? ": " : "",
+                      record->message.len, record->message.data);
+    }
+
+    (void) ngx_atomic_fetch_add(&ngx_http_gateway_logging, -1);
+}
+
+
+/*
+ * Threads that a worker does not wait for go on until the process has ended.
+ * By then nginx has freed its log, and unmapped this module.
+ */
+
+static void
+ngx_http_gateway_leave_threads(void)
+{
+#if (NGX_HAVE_DLOPEN)
+    Dl_info  self;
+
+    if (dladdr(&ngx_http_gateway_module, &self)) {
+        (void) dlopen(self.dli_fname, RTLD_NOW|RTLD_NOLOAD);
+    }
+#endif
+
+    ngx_http_gateway_exits = 1;
+    ngx_memory_barrier();
+
+    while (ngx_http_gateway_logging) {
+        ngx_sched_yield();
+    }
 }
 
 
@@ -502,20 +546,22 @@ ngx_http_gateway_exit_process(ngx_cycle_t *cycle)
 
     gmcf = ngx_http_gateway_apps(cycle);
 
-    /* a fast shutdown waits for no thread */
-
-    if (gmcf == NULL || ngx_terminate) {
+    if (gmcf == NULL) {
         return;
     }
 
     app = gmcf->apps.elts;
 
-    for (i = 0; i < gmcf->apps.nelts; i++) {
+    /* a fast shutdown waits for no thread */
+
+    for (i = 0; i < gmcf->apps.nelts && !ngx_terminate; i++) {
         if (app[i]->host != NULL) {
             gw_host_free(app[i]->host);
             app[i]->host = NULL;
         }
     }
+
+    ngx_http_gateway_leave_threads();
 }
 
 
@@ -1074,7 +1120,7 @@ ngx_http_gateway_ready(ngx_event_t *ev)
 {
     uint32_t                       what;
     ngx_int_t                      rc;
-    ngx_uint_t                     i;
+    ngx_uint_t                     i, n;
     gw_host                       *host;
     gw_exchange                   *x;
     ngx_connection_t              *c;
@@ -1096,6 +1142,8 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         }
     }
 
+    n = 0;
+
     while (gw_host_next(host, &x, &what) == GW_OK) {
         ctx = gw_exchange_user(x);
         r = ctx->request;
@@ -1115,11 +1163,19 @@ ngx_http_gateway_ready(ngx_event_t *ev)
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
             ngx_http_gateway_refuse(r, ctx, rc);
 
-        } else {
+        } else if (!ctx->again) {
             ngx_http_gateway_pump(r, ctx);
         }
 
         ngx_http_run_posted_requests(c);
+
+        if (++n == NGX_HTTP_GATEWAY_ROUNDS) {
+
+            /* threads may go on to say that there is more */
+
+            ngx_post_event(ev, &ngx_posted_next_events);
+            return;
+        }
     }
 }
 
@@ -1188,11 +1244,14 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 {
     gw_result     grc;
     ngx_int_t     rc;
+    ngx_uint_t    n;
     ngx_chain_t  *out;
 
     if (ctx->ended) {
         return;
     }
+
+    ctx->again = 0;
 
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
@@ -1216,6 +1275,8 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             return;
         }
     }
+
+    n = 0;
 
     do {
         grc = ngx_http_gateway_pull(r, ctx, &out);
@@ -1243,6 +1304,18 @@ ngx_http_gateway_pump(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
             ngx_http_gateway_end(ctx);
             ngx_http_finalize_request(r, NGX_ERROR);
             return;
+        }
+
+        if (++n >= NGX_HTTP_GATEWAY_ROUNDS
+            && out
+            && ctx->busy == NULL
+            && r == r->connection->data)
+        {
+            /* a client may be as fast as an application that never ends */
+
+            ngx_post_event(r->connection->write, &ngx_posted_next_events);
+            ctx->again = 1;
+            break;
         }
 
         /* what was sent at once may be what it waited for */

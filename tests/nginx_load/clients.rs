@@ -1,12 +1,13 @@
 //! Clients that leave, that are slow, and that all ask what takes its time.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::harness::client::Client;
 use crate::harness::life::until;
 use crate::harness::nginx::Nginx;
-use crate::{Gate, PORT, app, count, memory_of};
+use crate::{Gate, PORT, app, count, memory_of, server};
 
 /// Connections that are ended somewhere; GATEWAY_ABORTS says another number.
 const ABORTS: u64 = 10_000;
@@ -195,5 +196,42 @@ fn a_blocking_application_beside_a_fast_one() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 503]);
     assert_eq!(count(&address, "holding", ""), 0);
+    nginx.stop();
+}
+
+/// A stream that never ends is not all that a worker does, also where its client is never what it waits
+/// for: gzip makes so little of it.
+#[test]
+fn an_endless_stream_keeps_nobody_waiting() {
+    let blocks = format!("location /blocks {{ gateway_module {} blocks; }}", app());
+    let nginx = Nginx::start(&server(&format!("gzip on; gzip_types text/plain; {blocks}")));
+    let address = nginx.address(PORT);
+    for (n, prefix) in ["", "/blocks"].into_iter().enumerate() {
+        let mut endless = Client::connect(&address);
+        let target = format!("{prefix}/flow?id=a&n=1000000000&size=4000");
+        endless.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n"));
+        assert_eq!(endless.head().header("content-encoding"), Some("gzip"));
+        let (ends, taken) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    endless.read_some(usize::MAX);
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let mut other = Client::connect(&address);
+            for n in 0..100 {
+                let before = taken.load(Ordering::Relaxed);
+                assert!(other.get(&format!("/?{n}")).text().ends_with(&format!(" {n}\n")));
+                until("the stream goes on", || taken.load(Ordering::Relaxed) > before);
+            }
+            ends.store(true, Ordering::Relaxed);
+        });
+        drop(endless);
+        until("all is over", || {
+            count(&address, "closed", "a") == n as u64 + 1
+                && count(&address, "released", "a") == count(&address, "made", "a")
+        });
+    }
     nginx.stop();
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::read_to_string;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use crate::harness::again::{lives, processes_of, put};
 use crate::harness::client::Client;
@@ -225,5 +227,39 @@ fn a_fast_stop_waits_for_nobody() {
     nginx.end_with(SIGTERM, |_| false);
     for mut client in held {
         assert_eq!(client.drain(), 0);
+    }
+}
+
+/// Threads go on, and have something to say, while nginx gives back all that it has.
+#[test]
+fn a_fast_stop_while_threads_are_busy() {
+    for _ in 0..6 {
+        let nginx = Nginx::launch(
+            "worker_processes 2;",
+            &format!(
+                "server {{ listen ${{IP}}:{PORT};
+                    gateway_module ${{SUITE}} blocks; gateway_threads 4; location / {{ }}
+                }}"
+            ),
+        )
+        .listening();
+        let address = nginx.address(PORT);
+        let failed = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Ok(mut client) = Client::try_connect(&address) {
+                        client.try_send("GET /fail HTTP/1.1\r\nHost: x\r\n\r\n");
+                        let status = client.try_response("GET").map(|response| response.status);
+                        assert!(status.is_err() || status == Ok(500), "{status:?}");
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            until("many have failed", || failed.load(Ordering::Relaxed) > 200);
+            nginx.end_with(SIGTERM, |line| {
+                ["fails on purpose", "application failed"].iter().any(|it| line.contains(it))
+            });
+        });
     }
 }
