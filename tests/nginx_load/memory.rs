@@ -93,6 +93,7 @@ fn parts(address: &str, gate: &Gate) {
     drop(client);
     // Later than nginx waits, and broken while it runs.
     assert_eq!(Client::connect(address).get("/impatient/hold").status, 504);
+    until("that is over", || count(address, "holding", "") == 0);
     let mut client = Client::connect(address);
     let head = "POST /impatient/hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     client.send(format!("{head}3\r\nabc\r\n"));
