@@ -65,12 +65,15 @@ typedef struct {
 
 
 /* a chunk on its way to the client */
-typedef struct {
+typedef struct ngx_http_gateway_piece_s  ngx_http_gateway_piece_t;
+
+struct ngx_http_gateway_piece_s {
+    ngx_http_gateway_piece_t   *next;       /* filters have the link's */
     ngx_chain_t                 link;
     ngx_buf_t                   buf;
     ngx_file_t                  file;
     gw_chunk                    chunk;
-} ngx_http_gateway_piece_t;
+};
 
 
 typedef struct {
@@ -79,8 +82,9 @@ typedef struct {
     ngx_http_gateway_loc_conf_t  *conf;
 
     ngx_chain_t                *rest;       /* of the body, to be fed */
-    ngx_chain_t                *busy;       /* pieces that nginx has */
-    ngx_chain_t                *free;
+    ngx_http_gateway_piece_t   *busy;       /* what nginx has, in order */
+    ngx_http_gateway_piece_t  **last;
+    ngx_http_gateway_piece_t   *free;
 
     ngx_event_t                 timer;      /* gateway_read_timeout */
     struct timespec             began;
@@ -90,6 +94,7 @@ typedef struct {
 
     unsigned                    timed:1;
     unsigned                    body_read:1;
+    unsigned                    watches:1;
     unsigned                    full:1;     /* the body waits for room */
     unsigned                    again:1;    /* others come first */
     unsigned                    head_sent:1;
@@ -131,7 +136,11 @@ static ngx_int_t ngx_http_gateway_output(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx, ngx_chain_t *out);
 static void ngx_http_gateway_wait(ngx_http_request_t *r,
     ngx_http_gateway_ctx_t *ctx);
+static void ngx_http_gateway_watch(ngx_http_request_t *r,
+    ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_end(ngx_http_gateway_ctx_t *ctx);
+static ngx_msec_t ngx_http_gateway_elapsed(ngx_http_gateway_ctx_t *ctx);
+static ngx_uint_t ngx_http_gateway_is_current(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_drop(ngx_http_gateway_ctx_t *ctx);
 static void ngx_http_gateway_cleanup(void *data);
 static ngx_int_t ngx_http_gateway_head(ngx_http_request_t *r,
@@ -444,6 +453,12 @@ ngx_http_gateway_config(ngx_http_gateway_app_t *app, ngx_log_t *log,
         goto failed;
     }
 
+    /* client_max_body_size has been there before */
+
+    if (gw_config_set_int(cfg, GW_OPT_MAX_BODY, 0, err) < 0) {
+        goto failed;
+    }
+
     option = app->options->elts;
 
     for (i = 0; i < app->options->nelts; i++) {
@@ -470,8 +485,10 @@ failed:
 static ngx_int_t
 ngx_http_gateway_start(ngx_http_gateway_app_t *app, ngx_cycle_t *cycle)
 {
-    gw_error    err = GW_INIT(gw_error);
-    gw_config  *cfg;
+    gw_error           err = GW_INIT(gw_error);
+    gw_config         *cfg;
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
 
     app->tried = ngx_time();
 
@@ -484,18 +501,36 @@ ngx_http_gateway_start(ngx_http_gateway_app_t *app, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    /* a channel's: it is nobody's connection, and may be open at the end */
+    c = ngx_get_connection(gw_host_fd(app->host), cycle->log);
+    if (c == NULL) {
+        goto failed;
+    }
 
-    if (ngx_add_channel_event(cycle, gw_host_fd(app->host), NGX_READ_EVENT,
-                              ngx_http_gateway_ready)
-        != NGX_OK)
-    {
-        gw_host_free(app->host);
-        app->host = NULL;
-        return NGX_ERROR;
+    /* as a channel: it is nobody's connection, and may be open at the end */
+
+    c->data = app;
+    c->pool = cycle->pool;
+    c->write->log = cycle->log;
+    c->write->channel = 1;
+
+    rev = c->read;
+    rev->log = cycle->log;
+    rev->channel = 1;
+    rev->handler = ngx_http_gateway_ready;
+
+    if (ngx_add_event(rev, NGX_READ_EVENT, 0) != NGX_OK) {
+        ngx_free_connection(c);
+        goto failed;
     }
 
     return NGX_OK;
+
+failed:
+
+    gw_host_free(app->host);
+    app->host = NULL;
+
+    return NGX_ERROR;
 }
 
 
@@ -576,6 +611,12 @@ ngx_http_gateway_handler(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gateway_module);
 
+    /* an "if" says off */
+
+    if (glcf->app == NULL) {
+        return NGX_DECLINED;
+    }
+
     if (glcf->app->host == NULL
         && (glcf->app->tried == ngx_time()
             || ngx_http_gateway_start(glcf->app, (ngx_cycle_t *) ngx_cycle)
@@ -629,6 +670,7 @@ static void
 ngx_http_gateway_begin(ngx_http_request_t *r)
 {
     ngx_int_t                     rc;
+    gw_result                     grc;
     gw_environ                    env = GW_INIT(gw_environ);
     ngx_pool_cleanup_t           *cln;
     ngx_http_gateway_ctx_t       *ctx;
@@ -647,13 +689,21 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
 
     ctx->request = r;
     ctx->conf = glcf;
+    ctx->last = &ctx->busy;
     ctx->timer.handler = ngx_http_gateway_late;
     ctx->timer.data = ctx;
     ctx->timer.log = r->connection->log;
 
-    if (ngx_http_gateway_environ(r, glcf, &env) != NGX_OK
-        || gw_exchange_new(glcf->app->host, &env, ctx, &ctx->exchange) < 0)
-    {
+    if (ngx_http_gateway_environ(r, glcf, &env) != NGX_OK) {
+        goto failed;
+    }
+
+    grc = gw_exchange_new(glcf->app->host, &env, ctx, &ctx->exchange);
+
+    if (grc < 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "gateway_module \"%V\" takes no request: %s",
+                      &glcf->app->module, gw_result_text(grc));
         goto failed;
     }
 
@@ -683,11 +733,12 @@ ngx_http_gateway_begin(ngx_http_request_t *r)
         }
     }
 
-    if (ctx->body_read && !glcf->ignore_client_abort) {
-        r->read_event_handler = ngx_http_test_reading;
-    }
+    grc = gw_exchange_run(ctx->exchange);
 
-    if (gw_exchange_run(ctx->exchange) < 0) {
+    if (grc < 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "gateway_module \"%V\" runs no request: %s",
+                      &glcf->app->module, gw_result_text(grc));
         ngx_http_gateway_drop(ctx);
         goto failed;
     }
@@ -1070,8 +1121,7 @@ ngx_http_gateway_feed(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
         ctx->body_read = 1;
     }
 
-    r->read_event_handler = ctx->conf->ignore_client_abort
-                            ? ngx_http_block_reading : ngx_http_test_reading;
+    r->read_event_handler = ngx_http_block_reading;
 
     return NGX_OK;
 }
@@ -1118,36 +1168,28 @@ ngx_http_gateway_not_reading(ngx_http_request_t *r)
 static void
 ngx_http_gateway_ready(ngx_event_t *ev)
 {
-    uint32_t                       what;
-    ngx_int_t                      rc;
-    ngx_uint_t                     i, n;
-    gw_host                       *host;
-    gw_exchange                   *x;
-    ngx_connection_t              *c;
-    ngx_http_request_t            *r;
-    ngx_http_gateway_ctx_t        *ctx;
-    ngx_http_gateway_app_t       **app;
-    ngx_http_gateway_main_conf_t  *gmcf;
+    uint32_t                 what;
+    gw_result                grc;
+    ngx_int_t                rc;
+    ngx_uint_t               n;
+    gw_exchange             *x;
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_gateway_app_t  *app;
+    ngx_http_gateway_ctx_t  *ctx;
 
     c = ev->data;
-    host = NULL;
-
-    gmcf = ngx_http_gateway_apps((ngx_cycle_t *) ngx_cycle);
-    app = gmcf->apps.elts;
-
-    for (i = 0; i < gmcf->apps.nelts; i++) {
-        if (app[i]->host != NULL && gw_host_fd(app[i]->host) == c->fd) {
-            host = app[i]->host;
-            break;
-        }
-    }
-
+    app = c->data;
     n = 0;
 
-    while (gw_host_next(host, &x, &what) == GW_OK) {
+    while ((grc = gw_host_next(app->host, &x, &what)) == GW_OK) {
         ctx = gw_exchange_user(x);
         r = ctx->request;
         c = r->connection;
+
+        if (!ngx_http_gateway_is_current(ctx)) {
+            continue;
+        }
 
         ngx_http_set_log_request(c->log, r);
 
@@ -1176,6 +1218,18 @@ ngx_http_gateway_ready(ngx_event_t *ev)
             ngx_post_event(ev, &ngx_posted_next_events);
             return;
         }
+    }
+
+    if (grc < 0) {
+
+        /* it is broken, and left as it is; the next request makes another */
+
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "gateway_module \"%V\" is broken: %s",
+                      &app->module, gw_result_text(grc));
+
+        app->host = NULL;
+        (void) ngx_del_event(ev, NGX_READ_EVENT, 0);
     }
 }
 
@@ -1217,6 +1271,10 @@ ngx_http_gateway_late(ngx_event_t *ev)
     ctx = ev->data;
     r = ctx->request;
     c = r->connection;
+
+    if (!ngx_http_gateway_is_current(ctx)) {
+        return;
+    }
 
     ngx_http_set_log_request(c->log, r);
 
@@ -1358,8 +1416,8 @@ ngx_http_gateway_pull(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
         }
 
         if (ctx->free) {
-            piece = (ngx_http_gateway_piece_t *) ctx->free;
-            ctx->free = ctx->free->next;
+            piece = ctx->free;
+            ctx->free = piece->next;
 
         } else {
             piece = ngx_palloc(r->pool, sizeof(ngx_http_gateway_piece_t));
@@ -1373,6 +1431,10 @@ ngx_http_gateway_pull(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
 
         piece->chunk = chunk;
         piece->link.buf = &piece->buf;
+
+        piece->next = NULL;
+        *ctx->last = piece;
+        ctx->last = &piece->next;
 
         *last = &piece->link;
         last = &piece->link.next;
@@ -1429,7 +1491,7 @@ ngx_http_gateway_output(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
     ngx_chain_t *out)
 {
     ngx_int_t                  rc;
-    ngx_chain_t              **last;
+    ngx_uint_t                 cut;
     ngx_http_gateway_piece_t  *piece;
 
     if (out || ctx->busy || r->buffered || r->connection->buffered) {
@@ -1439,18 +1501,35 @@ ngx_http_gateway_output(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx,
         rc = NGX_OK;
     }
 
-    for (last = &ctx->busy; *last; last = &(*last)->next) { /* void */ }
+    /* a range ends within it: nobody wants the rest of the chain */
 
-    *last = out;
+    cut = 0;
 
-    while (ctx->busy && ngx_buf_size(ctx->busy->buf) == 0) {
-        piece = (ngx_http_gateway_piece_t *) ctx->busy;
-        ctx->busy = ctx->busy->next;
+    for (piece = out ? ctx->busy : NULL; piece; piece = piece->next) {
 
-        piece->link.next = ctx->free;
-        ctx->free = &piece->link;
+        if (cut) {
+            piece->buf.pos = piece->buf.last;
+            piece->buf.file_pos = piece->buf.file_last;
+
+        } else if (piece->next && piece->link.next == NULL
+                   && piece->buf.last_in_chain)
+        {
+            cut = 1;
+        }
+    }
+
+    while (ctx->busy && ngx_buf_size(&ctx->busy->buf) == 0) {
+        piece = ctx->busy;
+        ctx->busy = piece->next;
+
+        piece->next = ctx->free;
+        ctx->free = piece;
 
         piece->chunk.release(piece->chunk.arg);
+    }
+
+    if (ctx->busy == NULL) {
+        ctx->last = &ctx->busy;
     }
 
     if (rc == NGX_ERROR || out) {
@@ -1483,6 +1562,11 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     wev = c->write;
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
+    if (ctx->body_read && !ctx->watches) {
+        ctx->watches = 1;
+        ngx_http_gateway_watch(r, ctx);
+    }
+
     /* this is also what keeps a worker that is to exit */
 
     if (ctx->busy == NULL && (ctx->body_read || ctx->full)) {
@@ -1510,24 +1594,79 @@ ngx_http_gateway_wait(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
 }
 
 
+/* see a client that leaves; what is discarded of its body is read by nginx */
+
+static void
+ngx_http_gateway_watch(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
+{
+    ngx_event_t  *rev;
+
+    if (ctx->conf->ignore_client_abort || r->discard_body || r->post_action) {
+        return;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    /* it may have come with the request, and then it is not told again */
+
+    rev = r->connection->read;
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+
+    } else {
+        (void) ngx_handle_read_event(rev, 0);
+    }
+}
+
+
 /* there is no more to be pulled */
 
 static void
 ngx_http_gateway_end(ngx_http_gateway_ctx_t *ctx)
 {
-    struct timespec  now;
-
     if (ctx->ended) {
         return;
     }
 
     ctx->ended = 1;
 
-    if (ctx->timed) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        ctx->app_time = (now.tv_sec - ctx->began.tv_sec) * 1000
-                        + (now.tv_nsec - ctx->began.tv_nsec) / 1000000;
+    if (ctx->timer.timer_set) {
+        ngx_del_timer(&ctx->timer);
     }
+
+    if (ctx->timed) {
+        ctx->app_time = ngx_http_gateway_elapsed(ctx);
+    }
+}
+
+
+static ngx_msec_t
+ngx_http_gateway_elapsed(ngx_http_gateway_ctx_t *ctx)
+{
+    struct timespec  now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+
+    return (now.tv_sec - ctx->began.tv_sec) * 1000
+           + (now.tv_nsec - ctx->began.tv_nsec) / 1000000;
+}
+
+
+/* not after error_page, or post_action, which nginx may go to by itself */
+
+static ngx_uint_t
+ngx_http_gateway_is_current(ngx_http_gateway_ctx_t *ctx)
+{
+    if (ngx_http_get_module_ctx(ctx->request, ngx_http_gateway_module)
+        == ctx)
+    {
+        return 1;
+    }
+
+    ngx_http_gateway_end(ctx);
+
+    return 0;
 }
 
 
@@ -1568,8 +1707,8 @@ ngx_http_gateway_cleanup(void *data)
     }
 
     while (ctx->busy) {
-        piece = (ngx_http_gateway_piece_t *) ctx->busy;
-        ctx->busy = ctx->busy->next;
+        piece = ctx->busy;
+        ctx->busy = piece->next;
         piece->chunk.release(piece->chunk.arg);
     }
 
@@ -1695,7 +1834,10 @@ ngx_http_gateway_head(ngx_http_request_t *r, ngx_http_gateway_ctx_t *ctx)
     /* conditions are the application's, and so are ranges */
 
     r->disable_not_modified = 1;
-    r->allow_ranges = ctx->conf->force_ranges;
+    if (ctx->conf->force_ranges) {
+        r->allow_ranges = 1;
+        r->single_range = 1;
+    }
 
     return ngx_http_send_header(r);
 }
@@ -1871,6 +2013,7 @@ ngx_http_gateway_early_hints(ngx_http_request_t *r, const gw_response *head)
 static ngx_int_t
 ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
 {
+    ngx_int_t            rate;
     ngx_str_t            value;
     ngx_table_elt_t     *h, **known;
 #if (nginx_version < 1023000)
@@ -1958,6 +2101,24 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
 
         break;
 
+    case 15:
+        if (is("X-Accel-Charset")) {
+            r->headers_out.override_charset = ngx_palloc(r->pool,
+                                                         sizeof(ngx_str_t));
+            if (r->headers_out.override_charset == NULL) {
+                return NGX_ERROR;
+            }
+
+            *r->headers_out.override_charset = value;
+            return NGX_OK;
+        }
+
+        if (is("X-Accel-Expires")) {
+            return NGX_OK;
+        }
+
+        break;
+
     case 16:
         known = is("Content-Encoding") ? &r->headers_out.content_encoding
               : is("WWW-Authenticate") ? &r->headers_out.www_authenticate
@@ -1965,7 +2126,21 @@ ngx_http_gateway_header(ngx_http_request_t *r, const gw_pair *pair)
         break;
 
     case 17:
-        if (is("Transfer-Encoding")) {
+        if (is("Transfer-Encoding") || is("X-Accel-Buffering")) {
+            return NGX_OK;
+        }
+
+        break;
+
+    case 18:
+        if (is("X-Accel-Limit-Rate")) {
+            rate = ngx_atoi(value.data, value.len);
+
+            if (rate != NGX_ERROR) {
+                r->limit_rate = (size_t) rate;
+                r->limit_rate_set = 1;
+            }
+
             return NGX_OK;
         }
     }
@@ -2142,7 +2317,7 @@ ngx_http_gateway_time_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_gateway_ctx(r);
 
-    if (ctx == NULL) {
+    if (ctx == NULL || (!data && !ctx->timed)) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -2153,10 +2328,7 @@ ngx_http_gateway_time_variable(ngx_http_request_t *r,
 
     } else {
 
-        /* still under way where the client has left */
-
-        ngx_http_gateway_end(ctx);
-        ms = ctx->app_time;
+        ms = ctx->ended ? ctx->app_time : ngx_http_gateway_elapsed(ctx);
     }
 
     v->data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
@@ -2307,12 +2479,29 @@ ngx_http_gateway_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    /* not where something else answers already */
-
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler != NULL && clcf->handler != ngx_http_gateway_handler) {
-        return NGX_CONF_OK;
+
+        /* not where something else answers already */
+
+        if (inherited) {
+            return NGX_CONF_OK;
+        }
+
+        if (!clcf->noname) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"gateway_module\" is beside another handler "
+                          "of the same location in %s:%ui",
+                          conf->file, conf->line);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    /* an "if" and a limit_except are at the place that they are in */
+
+    if (!inherited && clcf->noname) {
+        conf->prefix = prev->prefix;
     }
 
     /* nor in an "if" or a limit_except of that */
@@ -2520,8 +2709,7 @@ ngx_http_gateway_module_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if ((cf->cmd_type & (NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
-                         |NGX_HTTP_LMT_CONF))
+    if ((cf->cmd_type & NGX_HTTP_LOC_CONF)
         && !clcf->named && !clcf->exact_match
 #if (NGX_PCRE)
         && clcf->regex == NULL
