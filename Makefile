@@ -65,7 +65,9 @@ nginx-module: library
 	@echo "$(TARGET)/nginx/ngx_http_gateway_module.so"
 
 # nginx in the foreground with examples/nginx/nginx.conf.  (BIND=host:port)
-nginx-demo: nginx-module
+nginx-demo:
+	@TARGET=$(TARGET) scripts/setup nginx
+	@$(MAKE) --no-print-directory nginx-module
 	@mkdir -p $(TARGET)/nginx/logs
 	@for app in module apps/where; do \
 	    $(CC) $(C11) -shared -fPIC -o $(TARGET)/nginx/$${app##*/}.so examples/$$app.c -L$(OUT) -lgateway; done
@@ -119,7 +121,7 @@ test-budget: $(OUT)/bench
 budget: $(OUT)/bench
 	python3 benches/budget.py --programs $(OUT) --renew
 
-# `make serve` in a terminal, and Ctrl-C.  2 minutes.
+# `make serve` and `make nginx-demo` in a terminal, and Ctrl-C.  3 minutes.
 test-serve:
 	python3 tests/serve.py 127.88.0.1:8000
 

@@ -1,4 +1,4 @@
-"""`make serve` as a person uses it: in a terminal, asked by curl, ended by Ctrl-C.
+"""`make serve` and `make nginx-demo` as a person uses them: in a terminal, asked by curl, ended by Ctrl-C.
 
 Run by `make test-serve`; one argument, the host:port to serve on.
 """
@@ -21,7 +21,7 @@ def answer():
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def servers():
+def servers(name):
     """The processes that serve on our address."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -29,15 +29,16 @@ def servers():
             arguments = (
                 (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             )
-            if BIND.encode() in arguments and arguments[0].endswith(b"/hello"):
+            if BIND.encode() in arguments and arguments[0].endswith(name):
                 found.append(entry.name)
     return found
 
 
-def main():
+def in_terminal(target, first):
+    """Make it, until the answer begins like this; then what is said, the process, and its terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execvp("make", ["make", "serve", f"BIND={BIND}"])
+        os.execvp("make", ["make", target, f"BIND={BIND}"])
 
     said = []
 
@@ -48,23 +49,35 @@ def main():
 
     threading.Thread(target=listen, daemon=True).start()
     deadline = time.monotonic() + PATIENCE
-    while answer() != "hello, world\n":
+    while not answer().startswith(first):
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended or time.monotonic() > deadline:
-            sys.exit(f"make serve does not answer on {BIND}:\n{''.join(said)}")
+            sys.exit(f"make {target} does not answer on {BIND}:\n{''.join(said)}")
         time.sleep(0.2)
-    if len(servers()) != 3:
-        sys.exit(f"an arbiter and 2 workers expected, there are {servers()}")
+    return said, pid, terminal
 
+
+def interrupt(target, said, pid, terminal):
     os.write(terminal, b"\x03")
     _, status = os.waitpid(pid, 0)
     status = os.waitstatus_to_exitcode(status)
     text = "".join(said)
-    if status != 0 or servers():
-        sys.exit(f"Ctrl-C: status {status}, left over: {servers()}\n{text}")
-    if f"http://{BIND}/" not in text or "curl" not in text:
-        sys.exit(f"it does not say what to try:\n{text}")
-    print("make serve: answered, and Ctrl-C ended it with status 0")
+    if status != 0 or answer():
+        sys.exit(f"make {target}, Ctrl-C: status {status}, answers {answer()!r}\n{text}")
+    if f"http://{BIND}/" not in text:
+        sys.exit(f"make {target} does not say where it is:\n{text}")
+    print(f"make {target}: answered, and Ctrl-C ended it with status 0")
+
+
+def main():
+    said, pid, terminal = in_terminal("serve", "hello, world\n")
+    if len(servers(b"/hello")) != 3:
+        sys.exit(f"an arbiter and 2 workers expected, there are {servers(b'/hello')}")
+    interrupt("serve", said, pid, terminal)
+    if servers(b"/hello") or "curl" not in "".join(said):
+        sys.exit(f"left over: {servers(b'/hello')}, or not told what to try:\n{''.join(said)}")
+
+    interrupt("nginx-demo", *in_terminal("nginx-demo", "hello from inside of nginx from "))
 
 
 main()
