@@ -1,0 +1,295 @@
+/*
+ * input.c - wsgi.input, and wsgi.errors.
+ *
+ * A read waits for the client without the interpreter, where the thread may wait at all.
+ */
+#include "wsgi.h"
+
+#define PIECE 65536
+
+typedef struct {
+    PyObject_HEAD
+    gw_environ *env;            /* NULL: the request is over */
+} input;
+
+static PyTypeObject *input_type, *errors_type;
+static PyObject     *errors;
+
+static PyObject *
+failed(gw_result rc)
+{
+    switch (rc) {
+    case GW_ERR_CLOSED:
+        PyErr_SetString(PyExc_ConnectionResetError, "the client left before its request body was whole");
+        break;
+    case GW_ERR_TIMEOUT:
+        PyErr_SetString(PyExc_TimeoutError, "the request body took too long");
+        break;
+    case GW_ERR_MEMORY:
+        PyErr_NoMemory();
+        break;
+    default:
+        PyErr_Format(PyExc_OSError, "read a request body: %s", gw_result_text(rc));
+    }
+    return NULL;
+}
+
+/* Up to `size` octets, or a line of them; all there are where it is negative. */
+static PyObject *
+take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_t, uint32_t, size_t *),
+     int is_line)
+{
+    PyObject  *out;
+    Py_ssize_t cap = size < 0 ? (is_line ? 256 : PIECE) : size, len = 0;
+    gw_result  rc = GW_OK;
+    size_t     n;
+
+    if (self->env == NULL) {
+        PyErr_SetString(PyExc_ValueError, "read of wsgi.input after the request");
+        return NULL;
+    }
+    if (size < 0 && !is_line && self->env->content_length > 0 && self->env->content_length < 1 << 20) {
+        cap = (Py_ssize_t) self->env->content_length;
+    } else if (cap > PIECE) {
+        cap = PIECE;
+    }
+    out = PyBytes_FromStringAndSize(NULL, cap);
+    while (out != NULL && (size < 0 || len < size)) {
+        char *octets;
+
+        if (len == cap) {
+            cap = size >= 0 && size < 2 * cap ? size : 2 * cap;
+            if (_PyBytes_Resize(&out, cap) < 0) {
+                return NULL;
+            }
+        }
+        octets = PyBytes_AS_STRING(out);
+        n = 0;
+        rc = from(self->env, octets + len, (size_t) (cap - len), GW_NOWAIT, &n);
+        if (rc == GW_AGAIN) {
+            wsgi_away();
+            rc = from(self->env, octets + len, (size_t) (cap - len), 0, &n);
+            wsgi_back();
+        }
+        if (rc != GW_OK) {
+            break;
+        }
+        len += (Py_ssize_t) n;
+        if (is_line && octets[len - 1] == '\n') {
+            break;
+        }
+    }
+    if (rc < 0) {
+        Py_XDECREF(out);
+        return failed(rc);
+    }
+    if (out != NULL && len != cap) {
+        (void) _PyBytes_Resize(&out, len);
+    }
+    return out;
+}
+
+/* One optional argument that may be None. */
+static int
+size_of(PyObject *const *args, Py_ssize_t n, Py_ssize_t *size)
+{
+    *size = -1;
+    if (n > 1) {
+        PyErr_SetString(PyExc_TypeError, "at most one argument, the size");
+        return -1;
+    }
+    if (n == 1 && args[0] != Py_None) {
+        *size = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
+        if (*size == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *
+input_read(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    Py_ssize_t size;
+
+    return size_of(args, n, &size) < 0 ? NULL : take((input *) self, size, gw_read, 0);
+}
+
+static PyObject *
+input_readline(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    Py_ssize_t size;
+
+    return size_of(args, n, &size) < 0 ? NULL : take((input *) self, size, gw_read_line, 1);
+}
+
+static PyObject *
+input_next(PyObject *self)
+{
+    PyObject *line = take((input *) self, -1, gw_read_line, 1);
+
+    if (line != NULL && PyBytes_GET_SIZE(line) == 0) {
+        Py_CLEAR(line);
+    }
+    return line;
+}
+
+/* As many whole lines as come to `hint` octets; all where there is none. */
+static PyObject *
+input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    PyObject  *lines, *line;
+    Py_ssize_t hint, sum = 0;
+
+    if (size_of(args, n, &hint) < 0 || (lines = PyList_New(0)) == NULL) {
+        return NULL;
+    }
+    while ((hint <= 0 || sum < hint) && (line = input_next(self)) != NULL) {
+        int rc = PyList_Append(lines, line);
+
+        sum += PyBytes_GET_SIZE(line);
+        Py_DECREF(line);
+        if (rc < 0) {
+            break;
+        }
+    }
+    if (PyErr_Occurred()) {
+        Py_CLEAR(lines);
+    }
+    return lines;
+}
+
+PyObject *
+wsgi_input(gw_environ *env)
+{
+    input *self = PyObject_New(input, input_type);
+
+    if (self != NULL) {
+        self->env = env;
+    }
+    return (PyObject *) self;
+}
+
+void
+wsgi_input_end(PyObject *self)
+{
+    ((input *) self)->env = NULL;
+}
+
+/* ---- wsgi.errors: lines of the error log ---- */
+
+_Thread_local const gw_environ *wsgi_current;
+
+void
+wsgi_log(const gw_environ *env, const char *text, size_t len)
+{
+    const char *end = text + len;
+
+    env = env != NULL ? env : wsgi_current;
+    while (env != NULL && text < end) {
+        const char *newline = memchr(text, '\n', (size_t) (end - text));
+        const char *stop = newline != NULL ? newline : end;
+
+        if (stop > text) {
+            gw_log(env, GW_LOG_ERROR, text, (size_t) (stop - text));
+        }
+        text = stop + 1;
+    }
+}
+
+static PyObject *
+errors_write(PyObject *self, PyObject *text)
+{
+    Py_ssize_t  len;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
+
+    (void) self;
+    if (utf8 == NULL) {
+        return NULL;
+    }
+    wsgi_log(NULL, utf8, (size_t) len);
+    return PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
+}
+
+static PyObject *
+errors_writelines(PyObject *self, PyObject *lines)
+{
+    PyObject *each = PyObject_GetIter(lines), *line, *done;
+
+    while (each != NULL && (line = PyIter_Next(each)) != NULL) {
+        done = errors_write(self, line);
+        Py_DECREF(line);
+        if (done == NULL) {
+            break;
+        }
+        Py_DECREF(done);
+    }
+    Py_XDECREF(each);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+errors_flush(PyObject *self, PyObject *unused)
+{
+    (void) self, (void) unused;
+    return Py_NewRef(Py_None);
+}
+
+PyObject *
+wsgi_errors(void)
+{
+    return errors;
+}
+
+static PyMethodDef input_methods[] = {
+    { "read", (PyCFunction) (void (*)(void)) input_read, METH_FASTCALL,
+      "read(size=-1) -> bytes\n\nUp to size octets of the request body; fewer at its end only." },
+    { "readline", (PyCFunction) (void (*)(void)) input_readline, METH_FASTCALL,
+      "readline(size=-1) -> bytes\n\nA line with its newline, or size octets of one." },
+    { "readlines", (PyCFunction) (void (*)(void)) input_readlines, METH_FASTCALL,
+      "readlines(hint=-1) -> list of bytes" },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyMethodDef errors_methods[] = {
+    { "write", errors_write, METH_O, "write(text)\n\nA line of the error log." },
+    { "writelines", errors_writelines, METH_O, "writelines(lines)" },
+    { "flush", errors_flush, METH_NOARGS, "flush()" },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyType_Slot input_slots[] = {
+    { Py_tp_methods, input_methods },
+    { Py_tp_iter, PyObject_SelfIter },
+    { Py_tp_iternext, input_next },
+    { Py_tp_doc, "The body of a request: wsgi.input." },
+    { 0, NULL },
+};
+
+static PyType_Slot errors_slots[] = {
+    { Py_tp_methods, errors_methods },
+    { Py_tp_doc, "The error log: wsgi.errors." },
+    { 0, NULL },
+};
+
+static PyType_Spec input_spec = {
+    "gateway.Input", sizeof(input), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    input_slots,
+};
+
+static PyType_Spec errors_spec = {
+    "gateway.Errors", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    errors_slots,
+};
+
+int
+wsgi_input_init(void)
+{
+    input_type = (PyTypeObject *) PyType_FromSpec(&input_spec);
+    errors_type = (PyTypeObject *) PyType_FromSpec(&errors_spec);
+    if (input_type == NULL || errors_type == NULL) {
+        return -1;
+    }
+    errors = PyObject_New(PyObject, errors_type);
+    return errors != NULL ? 0 : -1;
+}

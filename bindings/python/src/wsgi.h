@@ -1,0 +1,60 @@
+/*
+ * wsgi.h - what the files of the extension share.
+ *
+ *   module.c    the module: serve(), and what it is made of
+ *   threads.c   who has the interpreter: thread states, forks
+ *   environ.c   a gw_environ as a dict
+ *   input.c     wsgi.input, wsgi.errors
+ *   answer.c    start_response, write, the iterable: a request from its call to its close
+ */
+#ifndef GATEWAY_PYTHON_WSGI_H
+#define GATEWAY_PYTHON_WSGI_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include <gateway.h>
+
+/* ---- threads.c ---- */
+
+/* The interpreter for this thread, until wsgi_leave: a number that belongs to that. */
+int wsgi_enter(void);
+void wsgi_leave(int entered);
+
+/* Around a call of the library's that runs for long, with the interpreter. */
+void wsgi_away(void);
+void wsgi_back(void);
+
+/* Hooks that keep the interpreter right across forks. */
+gw_result wsgi_hooks(gw_config *cfg, gw_error *err);
+
+/* ---- environ.c ---- */
+
+int wsgi_environ_init(void);
+/* A new dict, or NULL with an exception. */
+PyObject *wsgi_environ(gw_environ *env, PyObject *input);
+
+/* ---- input.c ---- */
+
+int wsgi_input_init(void);
+PyObject *wsgi_input(gw_environ *env);
+/* The request is over: reads fail from now on. */
+void wsgi_input_end(PyObject *input);
+/* The object that is wsgi.errors; borrowed. */
+PyObject *wsgi_errors(void);
+/* Lines of the error log about a request; NULL: the one that this thread is in. */
+void wsgi_log(const gw_environ *env, const char *text, size_t len);
+/* The request that this thread is in. */
+extern _Thread_local const gw_environ *wsgi_current;
+
+/* ---- answer.c ---- */
+
+int wsgi_answer_init(PyObject *module);
+/* A gw_app_fn, whose context is the callable. */
+gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
+/* wsgi.file_wrapper. */
+PyObject *wsgi_file_wrapper(void);
+/* The exception that is set, with its traceback, in the log; it is cleared. */
+void wsgi_log_exception(const gw_environ *env, const char *where);
+
+#endif
