@@ -113,7 +113,22 @@ serve(PyObject *module, PyObject *args, PyObject *options)
     return Py_NewRef(Py_None);
 }
 
+static PyObject *
+server_of(PyObject *module, PyObject *args, PyObject *options)
+{
+    gw_config *cfg;
+    PyObject  *app;
+
+    (void) module;
+    if (!PyArg_ParseTuple(args, "O:server", &app) || (cfg = configure(app, options)) == NULL) {
+        return NULL;
+    }
+    return wsgi_server(cfg, app);
+}
+
 static PyMethodDef methods[] = {
+    { "server", (PyCFunction) (void (*)(void)) server_of, METH_VARARGS | METH_KEYWORDS,
+      "server(app, **options) -> Server\n\nOne that is turned by the caller, in this process." },
     { "serve", (PyCFunction) (void (*)(void)) serve, METH_VARARGS | METH_KEYWORDS,
       "serve(app, **options)\n\nServe a WSGI application until a signal ends it; every option of the "
       "library is a keyword." },
@@ -129,7 +144,7 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module == NULL || wsgi_input_init() < 0 || wsgi_answer_init(module) < 0 || wsgi_environ_init() < 0
+    if (module == NULL || wsgi_input_init() < 0 || wsgi_answer_init(module) < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
         || PyModule_AddStringConstant(module, "__version__", gw_version()) < 0) {
         Py_XDECREF(module);
         return NULL;

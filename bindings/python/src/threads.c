@@ -36,6 +36,7 @@ wsgi_leave(int entered)
     }
 }
 
+/* What was ours before the library is called goes on to be ours behind that, in whichever state. */
 void
 wsgi_away(void)
 {

@@ -5,6 +5,7 @@
  *   threads.c   who has the interpreter: thread states, forks
  *   environ.c   a gw_environ as a dict
  *   input.c     wsgi.input, wsgi.errors
+ *   server.c    gateway.Server
  *   answer.c    start_response, write, the iterable: a request from its call to its close
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
@@ -56,5 +57,11 @@ gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void
 PyObject *wsgi_file_wrapper(void);
 /* The exception that is set, with its traceback, in the log; it is cleared. */
 void wsgi_log_exception(const gw_environ *env, const char *where);
+
+/* ---- server.c ---- */
+
+int wsgi_server_init(PyObject *module);
+/* A gateway.Server; takes cfg. */
+PyObject *wsgi_server(gw_config *cfg, PyObject *app);
 
 #endif

@@ -1,5 +1,11 @@
 """WSGI applications on libgateway: gunicorn's arbiter and WSGI's calling convention as a library."""
 
-from ._gateway import __version__, serve
+from ._gateway import Server, __version__, serve, server
 
-__all__ = ["__version__", "serve"]
+__all__ = ["Server", "__version__", "make_server", "serve", "server"]
+
+
+def make_server(host, port, app, **options):
+    """wsgiref.simple_server.make_server, on libgateway: port 0 is one that the system chooses."""
+    host = f"[{host}]" if ":" in host else host
+    return server(app, bind=f"{host}:{port}", **options)

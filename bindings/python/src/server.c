@@ -1,0 +1,250 @@
+/*
+ * server.c - gateway.Server: a server in this process, for a loop of the caller's or one of its own.
+ *
+ * It handles no signal: Python's handlers run between turns, as in any loop of Python's.
+ */
+#include "wsgi.h"
+
+#include <poll.h>
+
+typedef struct {
+    PyObject_HEAD
+    gw_server *server;          /* NULL: closed */
+    PyObject  *app;
+} server;
+
+static PyTypeObject *server_type;
+
+static gw_server *
+open_server(PyObject *self)
+{
+    gw_server *s = ((server *) self)->server;
+
+    if (s == NULL) {
+        PyErr_SetString(PyExc_ValueError, "this server is closed");
+    }
+    return s;
+}
+
+PyObject *
+wsgi_server(gw_config *cfg, PyObject *app)
+{
+    gw_error  err = GW_INIT(gw_error);
+    server   *self = PyObject_New(server, server_type);
+
+    if (self == NULL) {
+        gw_config_free(cfg);
+        return NULL;
+    }
+    self->app = Py_NewRef(app);
+    if (gw_server_new(cfg, &self->server, &err) < 0) {
+        self->server = NULL;
+        Py_DECREF(self);
+        PyErr_SetString(err.code == GW_ERR_IO ? PyExc_OSError : PyExc_ValueError, err.message);
+        return NULL;
+    }
+    return (PyObject *) self;
+}
+
+/* Milliseconds until the next turn is due; -1: only the descriptor matters; -2: it has stopped; -3: an
+   exception. */
+static int64_t
+turn(PyObject *self)
+{
+    gw_server *s = open_server(self);
+    gw_result  rc;
+    int64_t    wait = -1;
+
+    if (s == NULL) {
+        return -3;
+    }
+    wsgi_away();
+    rc = gw_server_turn(s, &wait);
+    wsgi_back();
+    if (rc < 0) {
+        PyErr_Format(PyExc_RuntimeError, "the server has failed: %s", gw_result_text(rc));
+        return -3;
+    }
+    return rc == GW_EOF ? -2 : wait;
+}
+
+static PyObject *
+server_turn(PyObject *self, PyObject *unused)
+{
+    int64_t wait = turn(self);
+
+    (void) unused;
+    return wait == -3 ? NULL
+         : wait == -2 ? Py_NewRef(Py_None)
+         : PyFloat_FromDouble(wait < 0 ? -1.0 : (double) wait / 1000.0);
+}
+
+static PyObject *
+server_fileno(PyObject *self, PyObject *unused)
+{
+    gw_server *s = open_server(self);
+
+    (void) unused;
+    return s != NULL ? PyLong_FromLong(gw_server_fd(s)) : NULL;
+}
+
+static PyObject *
+server_forever(PyObject *self, PyObject *unused)
+{
+    int64_t wait;
+
+    (void) unused;
+    while ((wait = turn(self)) >= -1) {
+        struct pollfd fd = { .fd = gw_server_fd(((server *) self)->server), .events = POLLIN };
+
+        if (wait != 0) {
+            wsgi_away();
+            (void) poll(&fd, 1, wait < 0 || wait > 1 << 30 ? -1 : (int) wait);
+            wsgi_back();
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    }
+    return wait == -2 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+server_shutdown(PyObject *self, PyObject *unused)
+{
+    gw_server *s = open_server(self);
+
+    (void) unused;
+    if (s == NULL) {
+        return NULL;
+    }
+    (void) gw_server_stop(s, GW_STOP_GRACEFUL);
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *
+server_close(PyObject *self, PyObject *unused)
+{
+    server *me = (server *) self;
+
+    (void) unused;
+    if (me->server != NULL) {
+        gw_server *s = me->server;
+
+        me->server = NULL;
+        wsgi_away();
+        gw_server_free(s);
+        wsgi_back();
+    }
+    return Py_NewRef(Py_None);
+}
+
+/* ("127.0.0.1", 8000), or the path of a unix socket. */
+static PyObject *
+server_address(PyObject *self, void *unused)
+{
+    gw_server       *s = open_server(self);
+    gw_listener_info info = GW_INIT(gw_listener_info);
+    uint32_t         cursor = 0;
+    const char      *colon;
+
+    (void) unused;
+    if (s == NULL) {
+        return NULL;
+    }
+    if (gw_server_listeners(s, &cursor, &info) != GW_OK) {
+        return Py_NewRef(Py_None);
+    }
+    colon = strrchr(info.address, ':');
+    if (info.port == 0 || colon == NULL) {
+        return PyUnicode_DecodeFSDefault(info.address);
+    }
+    return Py_BuildValue("(s#I)", info.address, (Py_ssize_t) (colon - info.address), info.port);
+}
+
+static PyObject *
+server_port(PyObject *self, void *unused)
+{
+    gw_server       *s = open_server(self);
+    gw_listener_info info = GW_INIT(gw_listener_info);
+    uint32_t         cursor = 0;
+
+    (void) unused;
+    if (s == NULL) {
+        return NULL;
+    }
+    (void) gw_server_listeners(s, &cursor, &info);
+    return PyLong_FromUnsignedLong(info.port);
+}
+
+static PyObject *
+server_app(PyObject *self, void *unused)
+{
+    (void) unused;
+    return Py_NewRef(((server *) self)->app);
+}
+
+static PyObject *
+server_exit(PyObject *self, PyObject *unused)
+{
+    return server_close(self, unused);
+}
+
+static PyObject *
+server_enter(PyObject *self, PyObject *unused)
+{
+    (void) unused;
+    return Py_NewRef(self);
+}
+
+static void
+server_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    Py_XDECREF(server_close(self, NULL));
+    Py_XDECREF(((server *) self)->app);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    { "turn", server_turn, METH_NOARGS,
+      "turn() -> seconds until the next one is due, -1.0: when fileno() is readable; None: stopped\n\n"
+      "Do what can be done without waiting." },
+    { "fileno", server_fileno, METH_NOARGS, "fileno() -> the descriptor to watch for reading" },
+    { "serve_forever", server_forever, METH_NOARGS,
+      "serve_forever()\n\nTurn until shutdown() is called, or a signal handler raises." },
+    { "shutdown", server_shutdown, METH_NOARGS,
+      "shutdown()\n\nLet serve_forever end when what is under way was answered; from any thread." },
+    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now." },
+    { "__enter__", server_enter, METH_NOARGS, NULL },
+    { "__exit__", server_exit, METH_VARARGS, NULL },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef getters[] = {
+    { "server_address", server_address, NULL, "(host, port), or the path of a unix socket", NULL },
+    { "server_port", server_port, NULL, "the port, 0 for a unix socket", NULL },
+    { "application", server_app, NULL, "what is served", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot slots[] = {
+    { Py_tp_methods, methods },
+    { Py_tp_getset, getters },
+    { Py_tp_dealloc, server_dealloc },
+    { Py_tp_doc, "A server in this process; make_server() makes one." },
+    { 0, NULL },
+};
+
+static PyType_Spec spec = {
+    "gateway.Server", sizeof(server), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
+};
+
+int
+wsgi_server_init(PyObject *module)
+{
+    server_type = (PyTypeObject *) PyType_FromSpec(&spec);
+    return server_type != NULL ? PyModule_AddObjectRef(module, "Server", (PyObject *) server_type) : -1;
+}
