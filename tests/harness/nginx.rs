@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::again::{lives, processes_of};
+use super::client::{Client, Response};
 use super::fronts::{Dir, installed};
 use super::life::{named_by, until};
 use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support};
@@ -346,4 +347,42 @@ fn configure(build: &Build, dir: &Dir, ip: &str, main: &str, http: &str) {
 pub fn waits() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
     MADE.get_or_init(|| application("tests/c/nginx_app.c").display().to_string())
+}
+
+/// `server { }` with this, on port 8080; `${APP}` is [`waits`].
+pub fn server(inside: &str) -> String {
+    format!("server {{ listen ${{IP}}:8080; {inside} }}").replace("${APP}", waits())
+}
+
+/// nginx with that.
+pub fn start(inside: &str) -> Nginx {
+    Nginx::start(&server(inside))
+}
+
+pub fn connect(nginx: &Nginx) -> Client {
+    Client::connect(&nginx.address(8080))
+}
+
+pub fn get(nginx: &Nginx, target: &str) -> Response {
+    connect(nginx).get(target)
+}
+
+pub fn text(nginx: &Nginx, target: &str) -> String {
+    let response = get(nginx, target);
+    assert_eq!(response.status, 200, "{target}: {response:?}");
+    response.text()
+}
+
+/// A request with these lines in its head.
+pub fn with(nginx: &Nginx, target: &str, lines: &str) -> Response {
+    let mut client = connect(nginx);
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{lines}\r\n"));
+    client.response("GET")
+}
+
+/// FNV-1a, as /tell of `tests/c/suite.c` has it.
+pub fn digest(octets: &[u8]) -> String {
+    let sum =
+        octets.iter().fold(2166136261u32, |sum, &it| (sum ^ u32::from(it)).wrapping_mul(16777619));
+    format!("body: {} {sum:08x}\n", octets.len())
 }
