@@ -157,11 +157,11 @@ impl Nginx {
         (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
     }
 
-    /// When it has answered: what listens may not have a worker yet.
+    /// When it has answered, and has all its workers: what listens may not have one yet.
     pub fn listening(mut self) -> Nginx {
         let address = self.address(self.port());
         let since = Instant::now();
-        while TcpStream::connect(&address).is_err() || self.workers().is_empty() {
+        while TcpStream::connect(&address).is_err() || self.workers().len() < self.wanted() {
             if let Some(status) = self.ended() {
                 panic!("nginx ended with {status}: {}", self.log());
             }
@@ -171,10 +171,16 @@ impl Nginx {
         self
     }
 
+    /// How many workers the configuration asks for.
+    fn wanted(&self) -> usize {
+        let text = self.read("nginx.conf");
+        let word = text.split("worker_processes ").nth(1).and_then(|it| it.split(';').next());
+        word.map_or(1, |number| number.parse().expect("worker_processes"))
+    }
+
     /// The first port of the configuration.
     fn port(&self) -> u16 {
-        let text =
-            fs::read_to_string(self.dir.path().join("nginx.conf")).expect("the configuration");
+        let text = self.read("nginx.conf");
         let at = text.split(&format!("{}:", self.ip)).nth(1).expect("listen ${IP}:port");
         at.split(|it: char| !it.is_ascii_digit())
             .next()
@@ -226,7 +232,7 @@ impl Nginx {
         self.signal(SIGHUP);
         until("there are other workers, and only those", || {
             let now = self.workers();
-            !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
+            now.len() == self.wanted() && now.iter().all(|pid| !before.contains(pid))
         });
     }
 
