@@ -1162,12 +1162,12 @@ void *gw_exchange_user(const gw_exchange *x);
 
 /* [one] More of the request's body, GW_CHUNK_LAST with the end of it (not
    needed where content_length says it).  Copied before it returns; of a
-   file range the descriptor is duplicated, and it is read where it is if it
-   is the whole body.  Before the application is called it is kept in
-   memory, and past body_buffer in a file; where it is streamed
-   (request_buffering=0) GW_AGAIN says that it is full and nothing was
-   taken: wait for GW_HOST_FEED.  GW_ERR_LIMIT: more than max_body; the
-   answer is a 413. */
+   file range the descriptor is duplicated.  Before the application is
+   called it is kept in memory, and past body_buffer in a file.  One chunk
+   that is the whole body stays what it is: in memory, or read from the file
+   that it is in.  Where the body is streamed (request_buffering=0) GW_AGAIN
+   says that it is full and nothing was taken: wait for GW_HOST_FEED.
+   GW_ERR_LIMIT: more than max_body; the answer is a 413. */
 gw_result gw_exchange_feed(gw_exchange *x, const gw_chunk *chunk);
 
 /* [one] Calls the application, or lets a thread do that, when the body is

@@ -5,51 +5,15 @@ mod harness;
 
 use std::process::Command;
 
-use harness::client::{Client, Framing, Response};
+use harness::client::{Framing, Response};
 use harness::fronts::Dir;
 use harness::life::until;
-use harness::nginx::{Nginx, waits};
+use harness::nginx::{connect, digest, get, start, text, with};
 use harness::support;
-
-fn server(inside: &str) -> String {
-    format!("server {{ listen ${{IP}}:8080; {inside} }}").replace("${APP}", waits())
-}
-
-fn start(inside: &str) -> Nginx {
-    Nginx::start(&server(inside))
-}
-
-fn connect(nginx: &Nginx) -> Client {
-    Client::connect(&nginx.address(8080))
-}
-
-fn get(nginx: &Nginx, target: &str) -> Response {
-    connect(nginx).get(target)
-}
-
-fn text(nginx: &Nginx, target: &str) -> String {
-    let response = get(nginx, target);
-    assert_eq!(response.status, 200, "{target}: {response:?}");
-    response.text()
-}
-
-/// A request with these lines in its head.
-fn with(nginx: &Nginx, target: &str, lines: &str) -> Response {
-    let mut client = connect(nginx);
-    client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{lines}\r\n"));
-    client.response("GET")
-}
 
 fn values<'a>(response: &'a Response, name: &str) -> Vec<&'a str> {
     let all = response.headers.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
     all.map(|(_, value)| value.as_str()).collect()
-}
-
-/// FNV-1a, as /tell has it.
-fn digest(octets: &[u8]) -> String {
-    let sum =
-        octets.iter().fold(2166136261u32, |sum, &it| (sum ^ u32::from(it)).wrapping_mul(16777619));
-    format!("body: {} {sum:08x}\n", octets.len())
 }
 
 fn gunzip(octets: &[u8]) -> Vec<u8> {

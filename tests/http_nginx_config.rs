@@ -3,33 +3,9 @@
 mod harness;
 
 use harness::client::{Client, Response};
-use harness::nginx::{Nginx, application, waits};
-
-/// `server { }` with this, on port 8080; `${APP}` is `tests/c/nginx_app.c`.
-fn server(inside: &str) -> String {
-    format!("server {{ listen ${{IP}}:8080; {inside} }}").replace("${APP}", waits())
-}
-
-fn start(inside: &str) -> Nginx {
-    Nginx::start(&server(inside))
-}
-
-fn get(nginx: &Nginx, target: &str) -> Response {
-    Client::connect(&nginx.address(8080)).get(target)
-}
-
-fn text(nginx: &Nginx, target: &str) -> String {
-    let response = get(nginx, target);
-    assert_eq!(response.status, 200, "{target}: {response:?}");
-    response.text()
-}
-
-/// A request with these lines in its head.
-fn with(nginx: &Nginx, target: &str, lines: &str) -> Response {
-    let mut client = Client::connect(&nginx.address(8080));
-    client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{lines}\r\n"));
-    client.response("GET")
-}
+use harness::life::until;
+use harness::nginx::{Nginx, application, get, server, start, text, waits, with};
+use harness::{SIGKILL, kill};
 
 fn post(nginx: &Nginx, target: &str, body: &[u8]) -> Response {
     Client::connect(&nginx.address(8080)).post(target, body)
@@ -486,4 +462,25 @@ fn the_time_of_an_answer_may_be_asked_for_before_its_end() {
     assert_eq!((answer.status, answer.body.len()), (200, 50));
     assert!(answer.header("x-time").is_some_and(|it| it.starts_with("0.")));
     nginx.stop();
+}
+
+#[test]
+fn a_worker_that_cannot_load_its_application_answers_503_and_tries_again() {
+    let nginx =
+        start("location / { gateway_module ${APP} ${RUN}/broken; } location /fine { return 204; }");
+    assert_eq!(get(&nginx, "/hello").status, 200);
+    // No configuration is read for the worker that takes the place of one that was killed.
+    let broken = nginx.path().join("broken");
+    std::fs::write(&broken, "").expect("write a file");
+    let first = nginx.workers();
+    kill(first[0], SIGKILL);
+    until("there is another worker", || {
+        let now = nginx.workers();
+        !now.is_empty() && now != first
+    });
+    assert_eq!((get(&nginx, "/hello").status, get(&nginx, "/fine").status), (503, 204));
+    std::fs::remove_file(&broken).expect("remove the file");
+    until("it is tried again", || get(&nginx, "/hello").status == 200);
+    assert!(nginx.log().contains("broken is in the way"), "{}", nginx.log());
+    drop(nginx);
 }

@@ -3,38 +3,8 @@
 
 mod harness;
 
-use harness::client::{Client, Response};
 use harness::life::until;
-use harness::nginx::{Nginx, waits};
-
-fn server(inside: &str) -> String {
-    format!("server {{ listen ${{IP}}:8080; {inside} }}").replace("${APP}", waits())
-}
-
-fn start(inside: &str) -> Nginx {
-    Nginx::start(&server(inside))
-}
-
-fn connect(nginx: &Nginx) -> Client {
-    Client::connect(&nginx.address(8080))
-}
-
-fn get(nginx: &Nginx, target: &str) -> Response {
-    connect(nginx).get(target)
-}
-
-fn text(nginx: &Nginx, target: &str) -> String {
-    let response = get(nginx, target);
-    assert_eq!(response.status, 200, "{target}: {response:?}");
-    response.text()
-}
-
-/// FNV-1a, as /tell has it.
-fn digest(octets: &[u8]) -> String {
-    let sum =
-        octets.iter().fold(2166136261u32, |sum, &it| (sum ^ u32::from(it)).wrapping_mul(16777619));
-    format!("body: {} {sum:08x}\n", octets.len())
-}
+use harness::nginx::{Nginx, connect, digest, get, server, start, text};
 
 // ---- errors ----
 
@@ -222,4 +192,23 @@ fn requests_are_limited_before_they_are_the_applications() {
     nginx.stop_with(|line| {
         line.contains("limiting requests") || line.contains("limiting connections")
     });
+}
+
+#[test]
+fn what_is_said_to_nginx_is_not_told_to_the_client() {
+    // nginx overrides with charsets that it has heard of.
+    let nginx = start(
+        "location / { gateway_module ${APP}; }
+        location /other { charset koi8-r; }",
+    );
+    for (name, value) in
+        [("X-Accel-Limit-Rate", "100000"), ("X-Accel-Expires", "1"), ("X-Accel-Buffering", "no")]
+    {
+        let answer = get(&nginx, &format!("/head?code=200&name={name}&value={value}"));
+        assert_eq!((answer.status, answer.header(name)), (200, None));
+    }
+    let answer = get(&nginx, "/head?code=200&name=X-Accel-Charset&value=koi8-r");
+    assert_eq!(answer.header("x-accel-charset"), None);
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=koi8-r"));
+    nginx.stop();
 }

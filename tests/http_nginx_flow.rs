@@ -5,9 +5,9 @@ mod harness;
 
 use std::io::Write;
 
-use harness::client::{Client, Response};
+use harness::client::Client;
 use harness::life::until;
-use harness::nginx::{Nginx, waits};
+use harness::nginx::{Nginx, connect, get, waits};
 
 /// `tests/c/nginx_app.c` on the loop at /, on two threads at /threads, on one at /one, with bodies as they come
 /// below /streamed.
@@ -43,14 +43,6 @@ fn server(inside: &str) -> String {
 
 fn start(inside: &str) -> Nginx {
     Nginx::start(&server(inside))
-}
-
-fn connect(nginx: &Nginx) -> Client {
-    Client::connect(&nginx.address(8080))
-}
-
-fn get(nginx: &Nginx, target: &str) -> Response {
-    connect(nginx).get(target)
 }
 
 /// Send a request, and do not wait.

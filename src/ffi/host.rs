@@ -240,11 +240,11 @@ pub unsafe extern "C" fn gw_exchange_user(x: *const gw_exchange) -> *mut c_void 
 }
 
 /// [one] More of the request's body, GW_CHUNK_LAST with the end of it (not needed where content_length
-/// says it).  Copied before it returns; of a file range the descriptor is duplicated, and it is read
-/// where it is if it is the whole body.  Before the application is called it is kept in memory, and
-/// past body_buffer in a file; where it is streamed
-/// (request_buffering=0) GW_AGAIN says that it is full and nothing was taken: wait for GW_HOST_FEED.
-/// GW_ERR_LIMIT: more than max_body; the answer is a 413.
+/// says it).  Copied before it returns; of a file range the descriptor is duplicated.  Before the
+/// application is called it is kept in memory, and past body_buffer in a file.  One chunk that is the
+/// whole body stays what it is: in memory, or read from the file that it is in.  Where the body is
+/// streamed (request_buffering=0) GW_AGAIN says that it is full and nothing was taken: wait for
+/// GW_HOST_FEED.  GW_ERR_LIMIT: more than max_body; the answer is a 413.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_exchange_feed(x: *mut gw_exchange, chunk: *const Chunk) -> gw_result {
     guard(|| {

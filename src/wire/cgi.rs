@@ -2,7 +2,7 @@
 //! status, header fields, and a body that ends with the connection unless it has a length.
 
 use super::http1::{framing, put_status};
-use super::{Asked, BodyMode, Encoder as Encode, Framed, ResponseHead, Version};
+use super::{Asked, Encoder as Encode, Framed, ResponseHead, Version};
 use crate::base::buf::append;
 
 /// How the status is said.
@@ -40,19 +40,11 @@ impl Encode for Encoder {
         out.extend_from_slice(b"\r\n");
         Framed { body: framing.body, keep_alive: false }
     }
-
-    #[inline]
-    fn before(&self, _out: &mut Vec<u8>, _mode: BodyMode, _len: u64) {}
-
-    #[inline]
-    fn after(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
-
-    #[inline]
-    fn end(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::BodyMode;
     use super::*;
 
     fn head(encoder: Encoder, status: u16, reason: &[u8], known: Option<u64>) -> (String, Framed) {

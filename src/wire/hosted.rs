@@ -4,7 +4,7 @@
 use memchr::memchr;
 
 use super::http1::framing;
-use super::{Asked, BodyMode, Framed, ResponseHead};
+use super::{Asked, Framed, ResponseHead};
 use crate::base::buf::append;
 
 /// Appends to what the foreign server takes.
@@ -91,19 +91,11 @@ impl super::Encoder for Encoder {
         put(out, FINAL, head, framing.length);
         Framed { body: framing.body, keep_alive: false }
     }
-
-    #[inline]
-    fn before(&self, _out: &mut Vec<u8>, _mode: BodyMode, _len: u64) {}
-
-    #[inline]
-    fn after(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
-
-    #[inline]
-    fn end(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::BodyMode;
     use super::super::Encoder as _;
     use super::*;
 

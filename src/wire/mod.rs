@@ -320,13 +320,16 @@ pub trait Encoder {
     ) -> Framed;
 
     /// What stands before `len` octets of body.  `len` is not 0: an empty chunk would end the body.
-    fn before(&self, out: &mut Vec<u8>, mode: BodyMode, len: u64);
+    #[inline]
+    fn before(&self, _out: &mut Vec<u8>, _mode: BodyMode, _len: u64) {}
 
     /// What stands after them.
-    fn after(&self, out: &mut Vec<u8>, mode: BodyMode);
+    #[inline]
+    fn after(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
 
     /// What ends a body that is complete.
-    fn end(&self, out: &mut Vec<u8>, mode: BodyMode);
+    #[inline]
+    fn end(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
 
     /// The same for an answer that says only that there are too many requests.
     fn end_busy(&self, out: &mut Vec<u8>, mode: BodyMode) {

@@ -63,6 +63,13 @@ pub(crate) fn workers_are_added_and_the_oldest_go_first(model: Model) {
     assert_eq!(slots[..3], came[..3], "{ended:?}");
 }
 
+/// It turns between one line and the next: then it has heard whatever was sent before.
+fn hear_all(host: &mut Host) {
+    for _ in 0..2 {
+        host.tell(&format!("signal {SIGWINCH} 1"));
+    }
+}
+
 /// Standard signals coalesce.  What must hold: it lives, loses no request, and obeys the next one.
 pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
     let mut host = Host::start(model, 1, &["loglevel=error"]);
@@ -77,13 +84,13 @@ pub(crate) fn a_burst_of_signals_leaves_it_in_order(model: Model) {
     let load = Load::during(&address, |_| {
         let status = Command::new("sh").arg("-c").arg(burst).status();
         assert!(status.unwrap().success());
+        // Else a TTIN of the burst may yet come to the floor.
+        hear_all(&mut host);
         until("the floor", || {
             host.server.signal(SIGTTOU);
             host.number("target") < 2
         });
-        // It turns between one line and the next: then it has heard all of them.
-        host.tell(&format!("signal {SIGWINCH} 1"));
-        host.tell(&format!("signal {SIGWINCH} 1"));
+        hear_all(&mut host);
         host.server.signal(SIGTTIN);
         host.until("target", 2);
         let reloads = host.number("reloads");

@@ -2,7 +2,8 @@
  * nginx_app.c - an application, as a module, for what tests/c/suite.c has not: requests that wait until
  * /release, answers that know how far their client is, and the two ways to read a body while it comes.
  *
- * Its arguments: `blocks`, it runs on threads; `serial`, GW_APP_SERIAL; anything else only makes it another.
+ * Its arguments: `blocks`, it runs on threads; `serial`, GW_APP_SERIAL; a path, of a file that must not be
+ * there; anything else only makes it another.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "app.h"
@@ -345,7 +346,11 @@ gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
     static size_t  instances;
     gw_app        *self = calloc(1, sizeof *self);
 
-    (void) err;
+    if (args->args[0] == '/' && access(args->args, F_OK) == 0) {
+        snprintf(err->message, sizeof err->message, "%s is in the way", args->args);
+        free(self);
+        return GW_ERR_APP;
+    }
     blocks = strstr(args->args, "blocks") != NULL;
     self->size = sizeof *self;
     self->call = app;

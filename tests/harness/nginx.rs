@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::again::{lives, processes_of};
+use super::client::{Client, Response};
 use super::fronts::{Dir, installed};
 use super::life::{named_by, until};
 use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support};
@@ -156,11 +157,11 @@ impl Nginx {
         (status.success(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
     }
 
-    /// When it has answered: what listens may not have a worker yet.
+    /// When it has answered, and has all its workers: what listens may not have one yet.
     pub fn listening(mut self) -> Nginx {
         let address = self.address(self.port());
         let since = Instant::now();
-        while TcpStream::connect(&address).is_err() || self.workers().is_empty() {
+        while TcpStream::connect(&address).is_err() || self.workers().len() < self.wanted() {
             if let Some(status) = self.ended() {
                 panic!("nginx ended with {status}: {}", self.log());
             }
@@ -170,10 +171,16 @@ impl Nginx {
         self
     }
 
+    /// How many workers the configuration asks for.
+    fn wanted(&self) -> usize {
+        let text = self.read("nginx.conf");
+        let word = text.split("worker_processes ").nth(1).and_then(|it| it.split(';').next());
+        word.map_or(1, |number| number.parse().expect("worker_processes"))
+    }
+
     /// The first port of the configuration.
     fn port(&self) -> u16 {
-        let text =
-            fs::read_to_string(self.dir.path().join("nginx.conf")).expect("the configuration");
+        let text = self.read("nginx.conf");
         let at = text.split(&format!("{}:", self.ip)).nth(1).expect("listen ${IP}:port");
         at.split(|it: char| !it.is_ascii_digit())
             .next()
@@ -225,7 +232,7 @@ impl Nginx {
         self.signal(SIGHUP);
         until("there are other workers, and only those", || {
             let now = self.workers();
-            !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
+            now.len() == self.wanted() && now.iter().all(|pid| !before.contains(pid))
         });
     }
 
@@ -346,4 +353,42 @@ fn configure(build: &Build, dir: &Dir, ip: &str, main: &str, http: &str) {
 pub fn waits() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
     MADE.get_or_init(|| application("tests/c/nginx_app.c").display().to_string())
+}
+
+/// `server { }` with this, on port 8080; `${APP}` is [`waits`].
+pub fn server(inside: &str) -> String {
+    format!("server {{ listen ${{IP}}:8080; {inside} }}").replace("${APP}", waits())
+}
+
+/// nginx with that.
+pub fn start(inside: &str) -> Nginx {
+    Nginx::start(&server(inside))
+}
+
+pub fn connect(nginx: &Nginx) -> Client {
+    Client::connect(&nginx.address(8080))
+}
+
+pub fn get(nginx: &Nginx, target: &str) -> Response {
+    connect(nginx).get(target)
+}
+
+pub fn text(nginx: &Nginx, target: &str) -> String {
+    let response = get(nginx, target);
+    assert_eq!(response.status, 200, "{target}: {response:?}");
+    response.text()
+}
+
+/// A request with these lines in its head.
+pub fn with(nginx: &Nginx, target: &str, lines: &str) -> Response {
+    let mut client = connect(nginx);
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{lines}\r\n"));
+    client.response("GET")
+}
+
+/// FNV-1a, as /tell of `tests/c/suite.c` has it.
+pub fn digest(octets: &[u8]) -> String {
+    let sum =
+        octets.iter().fold(2166136261u32, |sum, &it| (sum ^ u32::from(it)).wrapping_mul(16777619));
+    format!("body: {} {sum:08x}\n", octets.len())
 }

@@ -78,9 +78,6 @@ impl Encode for Encoder {
     }
 
     #[inline]
-    fn after(&self, _out: &mut Vec<u8>, _mode: BodyMode) {}
-
-    #[inline]
     fn end(&self, out: &mut Vec<u8>, _mode: BodyMode) {
         self.close(out, 0, End::Complete);
     }
