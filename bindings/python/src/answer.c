@@ -94,30 +94,32 @@ wsgi_log_exception(const gw_environ *env, const char *where)
 
 /* ---- start_response ---- */
 
-/* The octets of a str that is latin-1, as PEP 3333 has it. */
+/* The octets of a str that is latin-1, as PEP 3333 has it; `keep` as in compat.h. */
 static int
-octets_of(PyObject *text, const char *what, gw_str *out)
+octets_of(PyObject *text, const char *what, gw_str *out, PyObject **keep)
 {
+    Py_ssize_t len;
+
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s", what, Py_TYPE(text)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s", what, wsgi_type_name(Py_TYPE(text)));
         return -1;
     }
-    if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
+    out->data = wsgi_latin1(text, &len, keep);
+    if (out->data == NULL) {
         PyErr_Format(PyExc_ValueError, "%s %R has characters that are not latin-1", what, text);
         return -1;
     }
-    out->data = (const char *) PyUnicode_1BYTE_DATA(text);
-    out->len = (size_t) PyUnicode_GET_LENGTH(text);
+    out->len = (size_t) len;
     return 0;
 }
 
 static int
-head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
+head_of(call *self, PyObject *status, PyObject *headers, gw_response *head, PyObject **keep)
 {
     gw_str     text;
     Py_ssize_t count;
 
-    if (octets_of(status, "the status", &text) < 0) {
+    if (octets_of(status, "the status", &text, keep) < 0) {
         return -1;
     }
     if (text.len < 3 || (text.len > 3 && text.data[3] != ' ') || text.data[0] < '1' || text.data[0] > '9'
@@ -130,7 +132,7 @@ head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
         head->reason = (gw_str) { text.data + 4, text.len - 4 };
     }
     if (!PyList_Check(headers)) {
-        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
+        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", wsgi_type_name(Py_TYPE(headers)));
         return -1;
     }
     count = PyList_GET_SIZE(headers);
@@ -151,8 +153,8 @@ head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
             PyErr_Format(PyExc_TypeError, "header %zd must be a tuple (name, value), not %R", i, pair);
             return -1;
         }
-        if (octets_of(PyTuple_GET_ITEM(pair, 0), "the name of a header", &self->pairs[i].name) < 0
-            || octets_of(PyTuple_GET_ITEM(pair, 1), "the value of a header", &self->pairs[i].value) < 0) {
+        if (octets_of(PyTuple_GET_ITEM(pair, 0), "the name of a header", &self->pairs[i].name, keep) < 0
+            || octets_of(PyTuple_GET_ITEM(pair, 1), "the value of a header", &self->pairs[i].value, keep) < 0) {
             return -1;
         }
     }
@@ -167,7 +169,7 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
     call       *self = (call *) callable;
     gw_response head = { 0 };
     Py_ssize_t  n = PyVectorcall_NARGS(nargs);
-    PyObject   *given[3] = { NULL, NULL, NULL };
+    PyObject   *given[3] = { NULL, NULL, NULL }, *keep = NULL;
     gw_result   rc;
     writer     *write;
 
@@ -196,13 +198,15 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
         PyErr_SetString(PyExc_TypeError, "start_response(status, headers, exc_info=None)");
         return NULL;
     }
-    if (head_of(self, given[0], given[1], &head) < 0) {
+    if (head_of(self, given[0], given[1], &head, &keep) < 0) {
+        Py_XDECREF(keep);
         return NULL;
     }
     if (given[2] != NULL && given[2] != Py_None) {
         head.flags = GW_RESPONSE_REPLACE;
     }
     rc = self->start(self->sr, &head, &self->writer);
+    Py_XDECREF(keep);
     if (rc < 0) {
         if (head.flags & GW_RESPONSE_REPLACE && rc == GW_ERR_STATE && PyTuple_Check(given[2])
             && PyTuple_GET_SIZE(given[2]) == 3) {
@@ -270,7 +274,7 @@ give(call *self, PyObject *octets, gw_chunk *out)
 {
     if (!PyBytes_Check(octets)) {
         PyErr_Format(PyExc_TypeError, "the application must return bytes, not %.100s",
-                     Py_TYPE(octets)->tp_name);
+                     wsgi_type_name(Py_TYPE(octets)));
         Py_DECREF(octets);
         wsgi_log_exception(self->env, "wrong type of a chunk");
         return GW_ERR_APP;
@@ -291,7 +295,7 @@ next(void *ctx, gw_chunk *out)
     gw_result rc;
 
     wsgi_current = self->env;
-    octets = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
+    octets = WSGI_SLOT(Py_TYPE(self->iterator), tp_iternext, iternextfunc)(self->iterator);
 
     if (octets != NULL) {
         rc = give(self, octets, out);
@@ -317,7 +321,7 @@ over(call *self)
     }
     Py_CLEAR(self->iterator);
     Py_CLEAR(self->iterable);
-    if (Py_REFCNT(self) == 1 && free_count < FREE_MAX) {
+    if (Py_REFCNT((PyObject *) self) == 1 && free_count < FREE_MAX) {
         self->next_free = free_calls;
         free_calls = self;
         free_count++;
@@ -392,7 +396,7 @@ file_new(PyTypeObject *type, PyObject *args, PyObject *names)
     if (!PyArg_ParseTupleAndKeywords(args, names, "O|n:file_wrapper", keywords, &of, &size)) {
         return NULL;
     }
-    self = (file *) type->tp_alloc(type, 0);
+    self = (file *) WSGI_SLOT(type, tp_alloc, allocfunc)(type, 0);
     if (self != NULL) {
         self->of = Py_NewRef(of);
         self->size = size > 0 ? size : 65536;
@@ -432,7 +436,7 @@ file_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
 
     Py_XDECREF(((file *) self)->of);
-    type->tp_free(self);
+    WSGI_SLOT(type, tp_free, freefunc)(self);
     Py_DECREF(type);
 }
 
@@ -510,7 +514,7 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     }
     if (PyBytes_Check(result) || PyUnicode_Check(result)) {
         PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s: [...]",
-                     Py_TYPE(result)->tp_name);
+                     wsgi_type_name(Py_TYPE(result)));
         goto failed;
     }
     self->iterator = PyObject_GetIter(result);

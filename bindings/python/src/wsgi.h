@@ -1,6 +1,7 @@
 /*
  * wsgi.h - what the files of the extension share.
  *
+ *   compat.h    every CPython from 3.10 on, and the stable ABI
  *   module.c    the module: serve(), and what it is made of
  *   threads.c   who has the interpreter: thread states, forks
  *   environ.c   a gw_environ as a dict
@@ -11,9 +12,7 @@
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
+#include "compat.h"
 #include <gateway.h>
 
 /* ---- threads.c ---- */
