@@ -1,0 +1,1 @@
+"""Applications for the tests; each module has one called `application`, for any server."""

@@ -1,0 +1,38 @@
+"""Fixtures: see harness.py."""
+
+import os
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+for path in (HERE, os.path.dirname(HERE)):
+    if path not in sys.path:
+        sys.path.insert(0, path)
+
+import harness  # noqa: E402
+
+
+def sites():
+    """A function that starts servers; all are stopped in the end, and their logs are looked at."""
+    started = []
+
+    def start(app, kind="serve", **options):
+        started.append(harness.Site(app, kind, **options))
+        return started[-1]
+
+    yield start
+    problems = []
+    for site in started:
+        try:
+            if not site.checked:
+                site.stop()
+        except AssertionError as problem:
+            problems.append(str(problem))
+        finally:
+            site.discard()
+    assert not problems, "\n".join(problems)
+
+
+serve = pytest.fixture(sites, name="serve")
+serve_module = pytest.fixture(sites, scope="module", name="serve_module")
