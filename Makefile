@@ -9,6 +9,7 @@
 #                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
 #   make nginx-module the module for nginx (bindings/nginx); make nginx-demo serves with it
 #   make python       the package for Python (bindings/python), in place; PYTHON3=python3.12
+#   make python-module  a module with CPython inside, for the command and nginx
 #   make wheel        the same to be installed elsewhere, in target/python; make sdist: its sources
 #   make deb          packages for Debian, in target/deb
 #
@@ -37,7 +38,7 @@ C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module nginx-demo python wheel sdist test test-core test-c test-valgrind test-sanitize test-serve \
+.PHONY: all serve library command nginx-module nginx-demo python python-module wheel sdist test test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts \
         bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
@@ -94,6 +95,19 @@ bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) includ
 	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
 	    -isystem $(call SYSCONFIG,get_path("include")) -o $@ $(filter %.c,$^) \
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
+
+# The module that has PYTHON3 inside, for the command and nginx: it needs a shared libpython.
+PYTHON_MODULE = $(TARGET)/python-module/gateway-python.so
+
+python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@$(MAKE) --no-print-directory $(PYTHON_MODULE)
+	@echo "$(PYTHON_MODULE)"
+
+$(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h
+	@mkdir -p $(@D)
+	@ln -sfn $(abspath bindings/python) $(@D)/python
+	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	    -o $@ $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
 
 # A wheel for PYTHON3, abi3 from 3.12 on; manylinux of the glibc that the library was built with.
 WHEEL = $(TARGET)/venv-wheel
