@@ -1,8 +1,8 @@
 """WSGI applications on libgateway: gunicorn's arbiter and WSGI's calling convention as a library."""
 
-from ._gateway import Server, __version__, serve, server
+from ._gateway import ClientGone, Server, __version__, client_gone, serve, server
 
-__all__ = ["Server", "__version__", "make_server", "serve", "server"]
+__all__ = ["ClientGone", "Server", "__version__", "client_gone", "make_server", "serve", "server"]
 
 
 def make_server(host, port, app, **options):

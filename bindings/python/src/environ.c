@@ -482,6 +482,7 @@ wsgi_environ_init(void)
         || add("wsgi.run_once", Py_NewRef(Py_False)) < 0
         || add("wsgi.input_terminated", Py_NewRef(Py_True)) < 0
         || add("wsgi.file_wrapper", Py_XNewRef(wsgi_file_wrapper())) < 0
+        || add("wsgi.early_hints", Py_XNewRef(wsgi_early_hints())) < 0
         || add("gateway.version", PyUnicode_FromString(gw_version())) < 0
         || add("GATEWAY_INTERFACE", PyUnicode_InternFromString("CGI/1.1")) < 0
         || add("SERVER_SOFTWARE", PyUnicode_FromString(software)) < 0) {

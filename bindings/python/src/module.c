@@ -123,10 +123,16 @@ server_of(PyObject *module, PyObject *args, PyObject *options)
     if (!PyArg_ParseTuple(args, "O:server", &app) || (cfg = configure(app, options)) == NULL) {
         return NULL;
     }
+    if (options == NULL || PyDict_GetItemString(options, "workers") == NULL) {
+        (void) gw_config_set(cfg, "workers", "1", NULL);        /* wsgi.multiprocess: there are no others */
+    }
     return wsgi_server(cfg, app);
 }
 
 static PyMethodDef methods[] = {
+    { "client_gone", wsgi_client_gone, METH_O,
+      "client_gone(environ) -> bool\n\nWhether the client has left, or has said that it will send no more: "
+      "an answer that takes long may be for nobody.  True also when the request is over." },
     { "server", (PyCFunction) (void (*)(void)) server_of, METH_VARARGS | METH_KEYWORDS,
       "server(app, **options) -> Server\n\nOne that is turned by the caller, in this process." },
     { "serve", (PyCFunction) (void (*)(void)) serve, METH_VARARGS | METH_KEYWORDS,
@@ -144,7 +150,8 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module == NULL || wsgi_input_init() < 0 || wsgi_answer_init(module) < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
+    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_file_init() < 0
+        || wsgi_answer_init() < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
         || PyModule_AddStringConstant(module, "__version__", gw_version()) < 0) {
         Py_XDECREF(module);
         return NULL;

@@ -7,6 +7,8 @@
  *   input.c     wsgi.input, wsgi.errors
  *   server.c    gateway.Server
  *   answer.c    start_response, write, the iterable: a request from its call to its close
+ *   file.c      wsgi.file_wrapper
+ *   failure.c   errors as exceptions, exceptions as lines of the log
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
@@ -43,20 +45,44 @@ PyObject *wsgi_input(gw_environ *env);
 void wsgi_input_end(PyObject *input);
 /* The object that is wsgi.errors; borrowed. */
 PyObject *wsgi_errors(void);
-/* Lines of the error log about a request; NULL: the one that this thread is in. */
+/* Lines of the error log about a request; NULL: the one that this thread is in, else sys.stderr. */
 void wsgi_log(const gw_environ *env, const char *text, size_t len);
-/* The request that this thread is in. */
-extern _Thread_local const gw_environ *wsgi_current;
+/* The line of wsgi.errors that this thread has not ended. */
+void wsgi_errors_flush(void);
+/* gateway.client_gone(environ). */
+PyObject *wsgi_client_gone(PyObject *module, PyObject *environ);
 
 /* ---- answer.c ---- */
 
-int wsgi_answer_init(PyObject *module);
+int wsgi_answer_init(void);
 /* A gw_app_fn, whose context is the callable. */
 gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
-/* wsgi.file_wrapper. */
+/* The request that this thread is in, while application code runs; else NULL. */
+const gw_environ *wsgi_current(void);
+/* wsgi.early_hints; borrowed. */
+PyObject *wsgi_early_hints(void);
+
+/* ---- file.c ---- */
+
+int wsgi_file_init(void);
+/* wsgi.file_wrapper; borrowed. */
 PyObject *wsgi_file_wrapper(void);
+/* Whether this is a wrapper whose file can go by its descriptor, which it then does. */
+int wsgi_file_body(PyObject *result, gw_body *body);
+
+/* ---- failure.c ---- */
+
+int wsgi_failure_init(PyObject *module);
+/* gateway.ClientGone; borrowed. */
+PyObject *wsgi_gone(void);
+/* NULL, with an exception for what the library said; `head`, which may be NULL, is what it said that
+   about. */
+PyObject *wsgi_refused(gw_result rc, const char *what, const gw_response *head);
 /* The exception that is set, with its traceback, in the log; it is cleared. */
 void wsgi_log_exception(const gw_environ *env, const char *where);
+/* A KeyboardInterrupt of an application, where wsgi_interruptible is set: for the one who turns. */
+extern _Thread_local PyObject *wsgi_interrupt;
+extern _Thread_local int       wsgi_interruptible;
 
 /* ---- server.c ---- */
 
