@@ -38,6 +38,9 @@ static _Thread_local int   free_count;
 static PyObject *
 refused(gw_result rc, const char *what)
 {
+    if (PyErr_Occurred()) {
+        return NULL;                    /* of what it waited by */
+    }
     switch (rc) {
     case GW_ERR_STATE:
         PyErr_Format(PyExc_AssertionError, "%s: not here, or called before (a second time needs exc_info)",
@@ -290,7 +293,7 @@ next(void *ctx, gw_chunk *out)
     PyObject *octets;
     gw_result rc;
 
-    wsgi_current = self->env;
+    wsgi_current = self->start != wsgi_deferred_start ? self->env : NULL;
     octets = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
 
     if (octets != NULL) {
@@ -353,7 +356,7 @@ end(void *ctx)
     call *self = ctx;
     int   entered = wsgi_enter();
 
-    wsgi_current = self->env;
+    wsgi_current = self->start != wsgi_deferred_start ? self->env : NULL;
     close_iterable(self);
     wsgi_current = NULL;
     over(self);
@@ -477,10 +480,11 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     PyObject *environ = NULL, *result = NULL, *args[3];
     gw_result rc = GW_ERR_APP;
 
-    wsgi_current = env;
+    wsgi_current = start != wsgi_deferred_start ? env : NULL;
 
     if (self == NULL || (self->input = wsgi_input(env)) == NULL
-        || (environ = wsgi_environ(env, self->input)) == NULL) {
+        || (environ = wsgi_environ(env, self->input)) == NULL
+        || (start == wsgi_deferred_start && wsgi_deferred_environ(sr, environ) < 0)) {
         goto failed;
     }
     args[0] = NULL;

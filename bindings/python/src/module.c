@@ -65,7 +65,7 @@ configure(PyObject *app, PyObject *options)
         PyErr_NoMemory();
         return NULL;
     }
-    if (!PyCallable_Check(app)) {
+    if (!PyCallable_Check(app) && !wsgi_is_deferred(app)) {
         PyErr_Format(PyExc_TypeError, "%R is not callable: it is no WSGI application", app);
         goto failed;
     }
@@ -75,11 +75,11 @@ configure(PyObject *app, PyObject *options)
         }
         threads |= PyUnicode_CompareWithASCIIString(key, "threads") == 0;
     }
-    self.call = wsgi_call;
+    self.call = wsgi_is_deferred(app) ? wsgi_deferred_call : wsgi_call;
     self.ctx = Py_NewRef(app);
     self.drop = drop_app;
     self.name = "python";
-    self.flags = threads ? GW_APP_THREADSAFE : GW_APP_SERIAL;
+    self.flags = wsgi_is_deferred(app) ? GW_APP_NONBLOCKING : threads ? GW_APP_THREADSAFE : GW_APP_SERIAL;
     if (gw_config_app(cfg, &self, &err) < 0 || wsgi_hooks(cfg, &err) < 0) {
         PyErr_SetString(PyExc_ValueError, err.message);
         goto failed;
@@ -145,6 +145,7 @@ PyInit__gateway(void)
     PyObject *module = PyModule_Create(&definition);
 
     if (module == NULL || wsgi_input_init() < 0 || wsgi_answer_init(module) < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
+        || wsgi_deferred_init(module) < 0
         || PyModule_AddStringConstant(module, "__version__", gw_version()) < 0) {
         Py_XDECREF(module);
         return NULL;

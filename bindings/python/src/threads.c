@@ -36,6 +36,12 @@ wsgi_leave(int entered)
     }
 }
 
+void
+wsgi_here(void)
+{
+    inside = 1;
+}
+
 /* What was ours before the library is called goes on to be ours behind that, in whichever state. */
 void
 wsgi_away(void)

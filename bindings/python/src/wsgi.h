@@ -7,6 +7,7 @@
  *   input.c     wsgi.input, wsgi.errors
  *   server.c    gateway.Server
  *   answer.c    start_response, write, the iterable: a request from its call to its close
+ *   deferred.c  requests that a loop of Python's answers later: ASGI, greenlets
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
@@ -21,6 +22,8 @@
 /* The interpreter for this thread, until wsgi_leave: a number that belongs to that. */
 int wsgi_enter(void);
 void wsgi_leave(int entered);
+/* This thread has the interpreter, as whatever Python calls: for short calls of the library's. */
+void wsgi_here(void);
 
 /* Around a call of the library's that runs for long, with the interpreter. */
 void wsgi_away(void);
@@ -57,6 +60,16 @@ gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void
 PyObject *wsgi_file_wrapper(void);
 /* The exception that is set, with its traceback, in the log; it is cleared. */
 void wsgi_log_exception(const gw_environ *env, const char *where);
+
+/* ---- deferred.c ---- */
+
+int wsgi_deferred_init(PyObject *module);
+/* Whether this is a gateway.Deferred: what is to be called with it as its context, then. */
+int wsgi_is_deferred(PyObject *app);
+gw_result wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
+/* The start_response of requests that wait in their greenlet: several are under way in a thread. */
+gw_result wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer);
+int wsgi_deferred_environ(void *sr, PyObject *dict);
 
 /* ---- server.c ---- */
 
