@@ -452,7 +452,8 @@ request_log(PyObject *object, PyObject *text)
 /* ---- what was asked: ASGI's scope ---- */
 
 static PyObject *key_type, *key_asgi, *key_version, *key_method, *key_scheme, *key_path, *key_raw, *key_query,
-    *key_root, *key_headers, *key_client, *key_server, *type_http, *asgi_versions, *wsgi_errors_key;
+    *key_root, *key_headers, *key_client, *key_server, *type_http, *asgi_versions, *wsgi_errors_key,
+    *wsgi_multithread_key;
 
 static PyObject *
 octets(gw_str text)
@@ -755,7 +756,7 @@ request_wsgi(PyObject *object, PyObject *args)
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-/* wsgi.errors of one request: several are under way in a thread. */
+/* What differs where several requests are under way in a thread: wsgi.errors, and that it is so. */
 int
 wsgi_deferred_environ(void *sr, PyObject *dict)
 {
@@ -769,6 +770,9 @@ wsgi_deferred_environ(void *sr, PyObject *dict)
         }
         e->of = self;
         self->errors = (PyObject *) e;
+    }
+    if (PyDict_SetItem(dict, wsgi_multithread_key, Py_True) < 0) {
+        return -1;
     }
     return PyDict_SetItem(dict, wsgi_errors_key, self->errors);
 }
@@ -1027,7 +1031,7 @@ static PyType_Spec errors_spec = {
 int
 wsgi_is_deferred(PyObject *app)
 {
-    return PyObject_TypeCheck(app, deferred_type);
+    return Py_IS_TYPE(app, deferred_type);
 }
 
 int
@@ -1042,6 +1046,7 @@ wsgi_deferred_init(PyObject *module)
         { &key_raw, "raw_path" },    { &key_query, "query_string" }, { &key_root, "root_path" },
         { &key_headers, "headers" }, { &key_client, "client" }, { &key_server, "server" },
         { &type_http, "http" },      { &wsgi_errors_key, "wsgi.errors" },
+        { &wsgi_multithread_key, "wsgi.multithread" },
     };
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {

@@ -6,6 +6,7 @@
  *   environ.c   a gw_environ as a dict
  *   input.c     wsgi.input, wsgi.errors
  *   server.c    gateway.Server
+ *   hooks.c     hooks, logs, reloads, and how an application is loaded
  *   answer.c    start_response, write, the iterable: a request from its call to its close
  *   deferred.c  requests that a loop of Python's answers later: ASGI, greenlets
  */
@@ -22,15 +23,18 @@
 /* The interpreter for this thread, until wsgi_leave: a number that belongs to that. */
 int wsgi_enter(void);
 void wsgi_leave(int entered);
-/* This thread has the interpreter, as whatever Python calls: for short calls of the library's. */
+
+/* Called by Python: callbacks of the library, in what is called from here, have the interpreter. */
 void wsgi_here(void);
 
 /* Around a call of the library's that runs for long, with the interpreter. */
 void wsgi_away(void);
 void wsgi_back(void);
 
-/* Hooks that keep the interpreter right across forks. */
-gw_result wsgi_hooks(gw_config *cfg, gw_error *err);
+/* Before a fork, with the interpreter; on both sides of it wsgi_forked() follows, once, before anything
+   of Python's: whether there was one. */
+void wsgi_before_fork(void);
+int wsgi_forked(void);
 
 /* ---- environ.c ---- */
 
@@ -71,10 +75,38 @@ gw_result wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn st
 gw_result wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer);
 int wsgi_deferred_environ(void *sr, PyObject *dict);
 
+/* ---- hooks.c ---- */
+
+/* What serve() was given besides options; a gw_app's context. */
+typedef struct wsgi_program wsgi_program;
+
+/* One call of serve(). */
+typedef struct {
+    gw_arbiter *arbiter;                        /* while there is one */
+    PyObject   *failure[3];                     /* what a hook of the arbiter has raised */
+} wsgi_run;
+
+/* app, or load: the other is None, and so are hooks, log and worker (gateway/workers) where there are none. */
+wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, PyObject *worker,
+                               wsgi_run *run);
+void wsgi_program_drop(void *program);
+/* A gw_app_fn, whose context is the program. */
+gw_result wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr,
+                            gw_body *body);
+/* The hooks and the log of a program, and what keeps the interpreter right across forks; 0, or -1 with an
+   exception. */
+int wsgi_hooks(gw_config *cfg, wsgi_program *program, int level);
+/* gw_serve, with forked workers, where HUP asks `reload` what to serve from now on; takes cfg. */
+gw_result wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
+                         gw_config *(*configure)(PyObject *given, wsgi_run *run), gw_error *err);
+
 /* ---- server.c ---- */
 
 int wsgi_server_init(PyObject *module);
 /* A gateway.Server; takes cfg. */
 PyObject *wsgi_server(gw_config *cfg, PyObject *app);
+/* One of a worker's, which is not closed; until wsgi_server_end. */
+PyObject *wsgi_server_of(gw_server *s, PyObject *app);
+void wsgi_server_end(PyObject *server);
 
 #endif
