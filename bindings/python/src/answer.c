@@ -33,12 +33,19 @@ static PyTypeObject *call_type, *write_type;
 static PyObject     *name_close, *early_hints;
 
 /* The request that this thread is in: only while application code of it runs. */
-static _Thread_local call *current;
+static _Thread_local call             *current;
+static _Thread_local const gw_environ *hooked;
 
 const gw_environ *
 wsgi_current(void)
 {
-    return current != NULL ? current->env : NULL;
+    return current != NULL ? current->env : hooked;
+}
+
+void
+wsgi_hooked(const gw_environ *env)
+{
+    hooked = env;
 }
 
 #define FREE_MAX 64
@@ -330,7 +337,7 @@ next(void *ctx, gw_chunk *out)
     PyObject *octets;
     gw_result rc;
 
-    current = self;
+    current = self->start != wsgi_deferred_start ? self : NULL;
     octets = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
 
     if (octets != NULL) {
@@ -399,7 +406,7 @@ end(void *ctx)
     call *self = ctx;
     int   entered = wsgi_enter();
 
-    current = self;
+    current = self->start != wsgi_deferred_start ? self : NULL;
     close_iterable(self);
     over(self);
     current = NULL;
@@ -442,9 +449,10 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     PyObject *environ = NULL, *result = NULL, *args[3];
     gw_result rc = GW_ERR_APP;
 
-    current = self;
+    current = start != wsgi_deferred_start ? self : NULL;
     if (self == NULL || (self->input = wsgi_input(env)) == NULL
-        || (environ = wsgi_environ(env, self->input)) == NULL) {
+        || (environ = wsgi_environ(env, self->input)) == NULL
+        || (start == wsgi_deferred_start && wsgi_deferred_environ(sr, environ) < 0)) {
         goto failed;
     }
     args[0] = NULL;

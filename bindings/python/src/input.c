@@ -18,6 +18,9 @@ static PyObject     *errors;
 static PyObject *
 failed(gw_result rc)
 {
+    if (PyErr_Occurred()) {
+        return NULL;                    /* of what it waited by */
+    }
     switch (rc) {
     case GW_ERR_CLOSED:
         PyErr_SetString(wsgi_gone(), "the client left before its request body was whole");

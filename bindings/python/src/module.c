@@ -43,9 +43,9 @@ set_option(gw_config *cfg, PyObject *key, PyObject *value)
 }
 
 /* What is no option of the library; the rest of the keywords is. */
-static const char *const words[] = { "app", "load", "hooks", "log", NULL };
+static const char *const words[] = { "app", "load", "hooks", "log", "worker", NULL };
 
-enum { APP, LOAD, HOOKS, LOG, WORDS };
+enum { APP, LOAD, HOOKS, LOG, WORKER, WORDS };
 
 static int
 word(PyObject *key)
@@ -65,7 +65,7 @@ configure(PyObject *given, wsgi_run *run)
     gw_app        self = GW_INIT(gw_app);
     gw_config    *cfg = gw_config_new();
     wsgi_program *program = NULL;
-    PyObject     *key, *value, *what[WORDS] = { Py_None, Py_None, Py_None, Py_None };
+    PyObject     *key, *value, *what[WORDS] = { Py_None, Py_None, Py_None, Py_None, Py_None };
     Py_ssize_t    at = 0;
     int           threads = 0, level = GW_LOG_INFO;
     char          name[16];
@@ -91,7 +91,7 @@ configure(PyObject *given, wsgi_run *run)
         }
         threads |= PyUnicode_CompareWithASCIIString(key, "threads") == 0;
     }
-    program = wsgi_program_new(what[APP], what[LOAD], what[HOOKS], what[LOG], run);
+    program = wsgi_program_new(what[APP], what[LOAD], what[HOOKS], what[LOG], what[WORKER], run);
     if (program == NULL) {
         goto failed;
     }
@@ -281,6 +281,7 @@ PyInit__gateway(void)
 
     if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_file_init() < 0
         || wsgi_answer_init() < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
+        || wsgi_deferred_init(module) < 0
         || (failure_type = PyErr_NewExceptionWithDoc("gateway.Failure",
                 "The server did not start, or failed.  args: the message, and what the program should exit "
                 "with.", PyExc_RuntimeError, NULL)) == NULL

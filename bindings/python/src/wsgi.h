@@ -10,6 +10,7 @@
  *   answer.c    start_response, write, the iterable: a request from its call to its close
  *   file.c      wsgi.file_wrapper
  *   failure.c   errors as exceptions, exceptions as lines of the log
+ *   deferred.c  requests that a loop of Python's answers later: ASGI, greenlets
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
@@ -65,6 +66,8 @@ int wsgi_answer_init(void);
 gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
 /* The request that this thread is in, while application code runs; else NULL. */
 const gw_environ *wsgi_current(void);
+/* The same in a hook; NULL at its end. */
+void wsgi_hooked(const gw_environ *env);
 /* wsgi.early_hints; borrowed. */
 PyObject *wsgi_early_hints(void);
 
@@ -90,6 +93,16 @@ void wsgi_log_exception(const gw_environ *env, const char *where);
 extern _Thread_local PyObject *wsgi_interrupt;
 extern _Thread_local int       wsgi_interruptible;
 
+/* ---- deferred.c ---- */
+
+int wsgi_deferred_init(PyObject *module);
+/* Whether this is a gateway.Deferred: what is to be called with it as its context, then. */
+int wsgi_is_deferred(PyObject *app);
+gw_result wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
+/* The start_response of requests that wait in their greenlet: several are under way in a thread. */
+gw_result wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer);
+int wsgi_deferred_environ(void *sr, PyObject *dict);
+
 /* ---- hooks.c ---- */
 
 /* What serve() was given besides options; a gw_app's context. */
@@ -101,8 +114,9 @@ typedef struct {
     PyObject   *failure[3];                     /* what a hook of the arbiter has raised */
 } wsgi_run;
 
-/* app, or load: the other is None, and so are hooks and log where there are none. */
-wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, wsgi_run *run);
+/* app, or load: the other is None, and so are hooks, log and worker (gateway/workers) where there are none. */
+wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, PyObject *worker,
+                               wsgi_run *run);
 void wsgi_program_drop(void *program);
 /* A gw_app_fn, whose context is the program. */
 gw_result wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr,
@@ -119,5 +133,8 @@ gw_result wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
 int wsgi_server_init(PyObject *module);
 /* A gateway.Server; takes cfg. */
 PyObject *wsgi_server(gw_config *cfg, PyObject *app);
+/* One of a worker's, which is not closed; until wsgi_server_end. */
+PyObject *wsgi_server_of(gw_server *s, PyObject *app);
+void wsgi_server_end(PyObject *server);
 
 #endif
