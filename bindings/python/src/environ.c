@@ -170,11 +170,18 @@ find(before *last, gw_str text, int is_field)
     return &slots[at];
 }
 
+/* Of a str that latin1() has made; where its octets cannot be had as they are it is another. */
 static int
 is_same(PyObject *value, gw_str text)
 {
-    return value != NULL && (size_t) PyUnicode_GET_LENGTH(value) == text.len
-           && memcmp(PyUnicode_1BYTE_DATA(value), text.data, text.len) == 0;
+    const char *octets;
+    Py_ssize_t  len;
+
+    if (value == NULL || (size_t) PyUnicode_GET_LENGTH(value) != text.len) {
+        return 0;
+    }
+    octets = wsgi_ascii(value, &len);
+    return octets != NULL && (size_t) len == text.len && memcmp(octets, text.data, text.len) == 0;
 }
 
 /* The variable is `text` in the dict. */

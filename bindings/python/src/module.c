@@ -76,7 +76,7 @@ configure(PyObject *given, wsgi_run *run)
         return NULL;
     }
     if (!PyDict_Check(given)) {
-        PyErr_Format(PyExc_TypeError, "a configuration is a dict, not %.100s", Py_TYPE(given)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a configuration is a dict, not %.100s", wsgi_type_name(Py_TYPE(given)));
         goto failed;
     }
     while (PyDict_Next(given, &at, &key, &value)) {

@@ -1,6 +1,7 @@
 /*
  * wsgi.h - what the files of the extension share.
  *
+ *   compat.h    every CPython from 3.10 on, and the stable ABI
  *   module.c    the module: serve(), and what it is made of
  *   threads.c   who has the interpreter: thread states, forks
  *   environ.c   a gw_environ as a dict
@@ -15,9 +16,7 @@
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
+#include "compat.h"
 #include <gateway.h>
 
 /* ---- threads.c ---- */
@@ -47,7 +46,8 @@ PyObject *wsgi_environ(gw_environ *env, PyObject *input);
 /* ---- input.c ---- */
 
 int wsgi_input_init(void);
-PyObject *wsgi_input(gw_environ *env);
+/* For this request; `again`, which may be NULL, is used once more. */
+PyObject *wsgi_input(PyObject *again, gw_environ *env);
 /* The request is over: reads fail from now on. */
 void wsgi_input_end(PyObject *input);
 /* The object that is wsgi.errors; borrowed. */
