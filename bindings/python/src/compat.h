@@ -110,6 +110,30 @@ wsgi_latin1(PyObject *text, Py_ssize_t *len, PyObject **keep)
 #endif
 }
 
+/* The octets of a str of latin-1 where they can be had at once: in abi3, of ASCII. */
+static inline const char *
+wsgi_ascii(PyObject *text, Py_ssize_t *len)
+{
+#ifdef Py_LIMITED_API
+    return PyUnicode_AsUTF8AndSize(text, len);
+#else
+    *len = PyUnicode_GET_LENGTH(text);
+    return (const char *) PyUnicode_1BYTE_DATA(text);
+#endif
+}
+
+/* Whether nobody else has this object.  Threads without a common lock cannot know. */
+static inline int
+wsgi_is_alone(PyObject *object)
+{
+#ifdef Py_GIL_DISABLED
+    (void) object;
+    return 0;
+#else
+    return Py_REFCNT(object) == 1;
+#endif
+}
+
 /* The name of a type, for a message; good until the next call in this thread. */
 static inline const char *
 wsgi_type_name(PyTypeObject *type)
