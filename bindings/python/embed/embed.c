@@ -31,7 +31,8 @@ typedef struct {
     const char *target;         /* module:expression */
 } options;
 
-static char *venv_of_all;       /* that of the interpreter; "": none; NULL: it is not there yet */
+static int  started;            /* the interpreter is there */
+static char venv_of_all[PATH_MAX];  /* its venv; empty: none */
 
 static gw_result
 fail(gw_error *err, gw_result rc, const char *format, ...)
@@ -178,8 +179,7 @@ start_python(const options *o, gw_error *err)
     if (PyStatus_Exception(status)) {
         return fail(err, GW_ERR_APP, "start Python: %s", status.err_msg != NULL ? status.err_msg : "it exits");
     }
-    venv_of_all = strdup(o->venv != NULL ? o->venv : "");
-    return venv_of_all != NULL ? GW_OK : fail(err, GW_ERR_MEMORY, "no memory");
+    return GW_OK;
 }
 
 /* ---- sys.path, the application ---- */
@@ -203,21 +203,6 @@ add_path(const char *directory)
     Py_XDECREF(text);
     PyErr_Clear();
     return rc;
-}
-
-/* The package that goes with the extension in here is beside this file. */
-static void
-add_package(void)
-{
-    char    path[PATH_MAX];
-    Dl_info where;
-    char   *slash;
-
-    if (dladdr((void *) (uintptr_t) add_package, &where) != 0 && realpath(where.dli_fname, path) != NULL
-        && (slash = strrchr(path, '/')) != NULL && (size_t) (slash - path) + sizeof "/python" <= sizeof path) {
-        strcpy(slash, "/python");
-        (void) add_path(path);
-    }
 }
 
 /* The exception that is set: its traceback in the process's error output, a line in err. */
@@ -244,6 +229,34 @@ refuse(const char *what, gw_error *err)
     Py_XDECREF(value);
     Py_XDECREF(trace);
     return GW_ERR_APP;
+}
+
+/* The package that goes with the extension in here is beside this file. */
+static gw_result
+add_package(gw_error *err)
+{
+    static const char extension[] =
+        "import importlib.util, sys\n"
+        "from importlib.machinery import BuiltinImporter, ModuleSpec\n"
+        "spec = ModuleSpec('gateway._gateway', BuiltinImporter, origin='built-in')\n"
+        "module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)\n"
+        "BuiltinImporter.exec_module(module)\n";
+    PyObject *names, *done;
+    char    path[PATH_MAX];
+    Dl_info where;
+    char   *slash;
+
+    if (dladdr((void *) (uintptr_t) add_package, &where) != 0 && realpath(where.dli_fname, path) != NULL
+        && (slash = strrchr(path, '/')) != NULL && (size_t) (slash - path) + sizeof "/python" <= sizeof path) {
+        strcpy(slash, "/python");
+        (void) add_path(path);
+    }
+    /* Never the one that is compiled for the interpreter, wherever it lies. */
+    names = PyDict_New();
+    done = names != NULL ? PyRun_String(extension, Py_file_input, names, names) : NULL;
+    Py_XDECREF(names);
+    Py_XDECREF(done);
+    return done != NULL ? GW_OK : refuse("start gateway", err);
 }
 
 /* "package.module:app", "package.module" (whose application is `application`), "module:make_app('x')". */
@@ -303,7 +316,7 @@ pre_fork(void *ctx, const gw_worker *w)
     if (!forking) {
         forking = 1;
         (void) wsgi_enter();
-        PyOS_BeforeFork();
+        wsgi_before_fork();
     }
 }
 
@@ -313,7 +326,7 @@ spawned(void *ctx, const gw_worker *w)
     (void) ctx, (void) w;
     if (forking) {
         forking = 0;
-        PyOS_AfterFork_Parent();
+        (void) wsgi_forked();
         wsgi_leave(1);
     }
 }
@@ -321,12 +334,7 @@ spawned(void *ctx, const gw_worker *w)
 static gw_result
 post_fork(void *ctx, const gw_worker *w)
 {
-    (void) ctx, (void) w;
-    if (forking) {
-        forking = 0;
-        PyOS_AfterFork_Child();
-        wsgi_leave(1);
-    }
+    spawned(ctx, w);
     return GW_OK;
 }
 
@@ -370,7 +378,7 @@ gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
     if (rc < 0 || (rc = flags_of(&o, &flags, err)) < 0) {
         goto done;
     }
-    if (venv_of_all == NULL) {
+    if (!started) {
         rc = start_python(&o, err);
     } else if (o.venv != NULL && strcmp(o.venv, venv_of_all) != 0) {
         rc = fail(err, GW_ERR_INVALID, "venv=%s: this process has one interpreter, and it has %s%s", o.venv,
@@ -380,10 +388,13 @@ gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
         goto done;
     }
     entered = wsgi_enter();
-    add_package();
+    if (!started && (rc = add_package(err)) >= 0) {
+        snprintf(venv_of_all, sizeof venv_of_all, "%s", o.venv != NULL ? o.venv : "");
+        started = 1;
+    }
     free(o.words);
-    rc = parse(args->args, &o, add_path, err);
-    if (rc >= 0) {
+    o.words = NULL;
+    if (rc >= 0 && (rc = parse(args->args, &o, add_path, err)) >= 0) {
         rc = load(o.target, &callable, err);
     }
     wsgi_leave(entered);
