@@ -53,11 +53,18 @@ wsgi_back(void)
 
 /* ---- forks: what os.fork() does ---- */
 
+/* Between pre_fork and spawned: a worker that is a thread has the latter only. */
+static int forking;
+
 static void
 pre_fork(void *ctx, const gw_worker *w)
 {
     (void) ctx, (void) w;
+    if (forking) {
+        PyOS_AfterFork_Parent();                /* the last one has failed */
+    }
     (void) wsgi_enter();
+    forking = 1;
     PyOS_BeforeFork();
 }
 
@@ -65,14 +72,18 @@ static void
 spawned(void *ctx, const gw_worker *w)
 {
     (void) ctx, (void) w;
-    PyOS_AfterFork_Parent();
-    wsgi_leave(1);
+    if (forking) {
+        forking = 0;
+        PyOS_AfterFork_Parent();
+        wsgi_leave(1);
+    }
 }
 
 static gw_result
 post_fork(void *ctx, const gw_worker *w)
 {
     (void) ctx, (void) w;
+    forking = 0;
     PyOS_AfterFork_Child();
     wsgi_leave(1);
     return GW_OK;

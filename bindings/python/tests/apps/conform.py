@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 
-import gateway
 from harness import note
+
+import gateway
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -228,7 +229,9 @@ def echo_status(environ, start_response):
 
 
 def latin1(environ, start_response):
-    start_response("200 D\xe9j\xe0 vu", [("X-Back", environ["HTTP_X_TEXT"]), ("X-Path", ascii(environ["PATH_INFO"]))])
+    start_response(
+        "200 D\xe9j\xe0 vu", [("X-Back", environ["HTTP_X_TEXT"]), ("X-Path", ascii(environ["PATH_INFO"]))]
+    )
     return []
 
 
@@ -239,7 +242,9 @@ def latin1_path(environ, start_response):
 
 
 def many_headers(environ, start_response):
-    start_response("200 OK", [("X-Many", str(i)) for i in range(90)] + [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+    start_response(
+        "200 OK", [("X-Many", str(i)) for i in range(90)] + [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+    )
     return []
 
 
@@ -636,7 +641,9 @@ def read_nothing(environ, start_response):
 
 def echo(environ, start_response):
     body = environ["wsgi.input"].read()
-    start_response("200 OK", [("X-Length", environ.get("CONTENT_LENGTH", "none")), ("X-Octets", str(len(body)))])
+    start_response(
+        "200 OK", [("X-Length", environ.get("CONTENT_LENGTH", "none")), ("X-Octets", str(len(body)))]
+    )
     return [body]
 
 
@@ -832,7 +839,13 @@ def hints_bad(environ, start_response):
 
 def model(environ, start_response):
     start_response("200 OK", PLAIN)
-    names = ["wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated", "wsgi.version"]
+    names = [
+        "wsgi.multithread",
+        "wsgi.multiprocess",
+        "wsgi.run_once",
+        "wsgi.input_terminated",
+        "wsgi.version",
+    ]
     return [repr([environ[name] for name in names]).encode()]
 
 
