@@ -297,9 +297,9 @@ def test_close_is_called_when_the_server_stops(serve, options):
     site.expect_note("close waits")
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 2}])
-def test_close_is_called_when_the_time_to_stop_is_over(serve, options):
-    site = serve("apps.conform", graceful_timeout="200ms", **options)
+def test_close_is_called_when_the_time_to_stop_is_over(serve):
+    """On the loop; a thread that is in the application then may end with its process."""
+    site = serve("apps.conform", graceful_timeout="200ms")
     with site.connect() as wire:
         wire.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         wire.until(b"x" * 1000)
