@@ -6,6 +6,8 @@
  */
 #include "wsgi.h"
 
+typedef struct writer writer;
+
 typedef struct call {
     PyObject_HEAD
     vectorcallfunc       vectorcall;
@@ -15,47 +17,60 @@ typedef struct call {
     void                *sr;
     gw_writer            writer;
     PyObject            *input;
+    writer              *write;
     PyObject            *iterable;      /* what the application returned */
     PyObject            *iterator;
     int                  started;
     Py_ssize_t           taken;         /* chunks that it has given */
     gw_pair             *pairs;         /* room for a head */
     size_t               room;
+    PyObject            *keep;          /* what the octets of a head are in; see compat.h */
 } call;
 
-typedef struct {
+struct writer {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    call          *of;
-} writer;
+    call          *of;                  /* NULL: the request is over */
+};
+
+static PyObject *write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names);
 
 static PyTypeObject *call_type, *write_type;
 static PyObject     *name_close, *early_hints;
 
 /* The request that this thread is in: only while application code of it runs. */
-static _Thread_local call *current;
+static _Thread_local call             *current;
+static _Thread_local const gw_environ *hooked;
 
 const gw_environ *
 wsgi_current(void)
 {
-    return current != NULL ? current->env : NULL;
+    return current != NULL ? current->env : hooked;
+}
+
+void
+wsgi_hooked(const gw_environ *env)
+{
+    hooked = env;
 }
 
 #define FREE_MAX 64
+#define SMALL    4096           /* octets that are rather copied than kept */
 static _Thread_local call *free_calls;
 static _Thread_local int   free_count;
 
 /* ---- start_response ---- */
 
-/* The octets of a str that is latin-1, as PEP 3333 has it. */
+/* The octets of a str that is latin-1, as PEP 3333 has it; `keep` as in compat.h. */
 static int
-octets_of(PyObject *text, gw_str *out)
+octets_of(PyObject *text, gw_str *out, PyObject **keep)
 {
-    if (!PyUnicode_Check(text) || PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
+    Py_ssize_t len;
+
+    if (!PyUnicode_Check(text) || (out->data = wsgi_latin1(text, &len, keep)) == NULL) {
         return -1;
     }
-    out->data = (const char *) PyUnicode_1BYTE_DATA(text);
-    out->len = (size_t) PyUnicode_GET_LENGTH(text);
+    out->len = (size_t) len;
     return 0;
 }
 
@@ -66,7 +81,7 @@ not_latin1(PyObject *text, const char *what)
     if (PyUnicode_Check(text)) {
         PyErr_Format(PyExc_ValueError, "%s has characters that are not latin-1: %R", what, text);
     } else {
-        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s: %R", what, Py_TYPE(text)->tp_name, text);
+        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s: %R", what, wsgi_type_name(Py_TYPE(text)), text);
     }
     return -1;
 }
@@ -83,7 +98,7 @@ bad_header(PyObject *pair, Py_ssize_t at, int is_value)
                      PyTuple_GET_ITEM(pair, 0), what);
     } else {
         PyErr_Format(PyExc_TypeError, "header %zd, %R: %s must be str, not %.100s", at,
-                     PyTuple_GET_ITEM(pair, 0), what, Py_TYPE(part)->tp_name);
+                     PyTuple_GET_ITEM(pair, 0), what, wsgi_type_name(Py_TYPE(part)));
     }
     return -1;
 }
@@ -95,7 +110,7 @@ fields_of(call *self, PyObject *headers, gw_response *head)
     Py_ssize_t count;
 
     if (!PyList_Check(headers)) {
-        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
+        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", wsgi_type_name(Py_TYPE(headers)));
         return -1;
     }
     count = PyList_GET_SIZE(headers);
@@ -116,10 +131,10 @@ fields_of(call *self, PyObject *headers, gw_response *head)
             PyErr_Format(PyExc_TypeError, "header %zd must be a tuple (name, value), not %R", i, pair);
             return -1;
         }
-        if (octets_of(PyTuple_GET_ITEM(pair, 0), &self->pairs[i].name) < 0) {
+        if (octets_of(PyTuple_GET_ITEM(pair, 0), &self->pairs[i].name, &self->keep) < 0) {
             return bad_header(pair, i, 0);
         }
-        if (octets_of(PyTuple_GET_ITEM(pair, 1), &self->pairs[i].value) < 0) {
+        if (octets_of(PyTuple_GET_ITEM(pair, 1), &self->pairs[i].value, &self->keep) < 0) {
             return bad_header(pair, i, 1);
         }
     }
@@ -133,7 +148,7 @@ head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
 {
     gw_str text;
 
-    if (octets_of(status, &text) < 0) {
+    if (octets_of(status, &text, &self->keep) < 0) {
         return not_latin1(status, "the status");
     }
     if (text.len < 3 || (text.len > 3 && text.data[3] != ' ') || text.data[0] < '1' || text.data[0] > '9'
@@ -176,7 +191,6 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
     Py_ssize_t  n = PyVectorcall_NARGS(nargs);
     PyObject   *given[3] = { NULL, NULL, NULL };
     gw_result   rc;
-    writer     *write;
 
     if (self->env == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "start_response after the request");
@@ -209,26 +223,29 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
         return NULL;
     }
     if (head_of(self, given[0], given[1], &head) < 0) {
+        Py_CLEAR(self->keep);
         return NULL;
     }
     if (given[2] != NULL && given[2] != Py_None) {
         head.flags = GW_RESPONSE_REPLACE;
     }
     rc = self->start(self->sr, &head, &self->writer);
+    Py_CLEAR(self->keep);
     if (rc < 0) {
         return head.flags & GW_RESPONSE_REPLACE && rc == GW_ERR_STATE
              ? raise_again(given[2])
              : wsgi_refused(rc, "start_response", &head);
     }
     self->started = 1;
-    write = PyObject_New(writer, write_type);
-    if (write != NULL) {
-        extern PyObject *wsgi_write(PyObject *, PyObject *const *, size_t, PyObject *);
-
-        write->vectorcall = wsgi_write;
-        write->of = (call *) Py_NewRef(callable);
+    if (self->write == NULL) {
+        self->write = PyObject_New(writer, write_type);
+        if (self->write == NULL) {
+            return NULL;
+        }
+        self->write->vectorcall = write_octets;
+        self->write->of = self;
     }
-    return (PyObject *) write;
+    return Py_NewRef((PyObject *) self->write);
 }
 
 /* environ['wsgi.early_hints'](headers): a 103, as gunicorn has it; nothing on HTTP/1.0, and nothing
@@ -247,10 +264,12 @@ hint(PyObject *module, PyObject *headers)
     }
     list = PySequence_List(headers);
     if (list == NULL || fields_of(current, list, &head) < 0) {
+        Py_CLEAR(current->keep);
         Py_XDECREF(list);
         return NULL;
     }
     rc = current->start(current->sr, &head, NULL);
+    Py_CLEAR(current->keep);
     Py_DECREF(list);
     return rc == GW_OK ? Py_NewRef(Py_None) : wsgi_refused(rc, "early_hints", &head);
 }
@@ -264,8 +283,8 @@ drop_octets(void *octets)
     wsgi_leave(entered);
 }
 
-PyObject *
-wsgi_write(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names)
+static PyObject *
+write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names)
 {
     call     *self = ((writer *) callable)->of;
     gw_chunk  chunk = { 0 };
@@ -276,11 +295,11 @@ wsgi_write(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *na
         return NULL;
     }
     if (!PyBytes_Check(args[0])) {
-        PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s: %.200R", Py_TYPE(args[0])->tp_name,
+        PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s: %.200R", wsgi_type_name(Py_TYPE(args[0])),
                      args[0]);
         return NULL;
     }
-    if (self->env == NULL) {
+    if (self == NULL || self->env == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "write after the request");
         return NULL;
     }
@@ -309,7 +328,7 @@ give(call *self, PyObject *octets, gw_chunk *out)
 {
     if (!PyBytes_Check(octets)) {
         PyErr_Format(PyExc_TypeError, "chunk %zd of the answer must be bytes, not %.100s: %.200R",
-                     self->taken, Py_TYPE(octets)->tp_name, octets);
+                     self->taken, wsgi_type_name(Py_TYPE(octets)), octets);
         Py_DECREF(octets);
         wsgi_log_exception(self->env, "wrong type of a chunk");
         return GW_ERR_APP;
@@ -330,8 +349,8 @@ next(void *ctx, gw_chunk *out)
     PyObject *octets;
     gw_result rc;
 
-    current = self;
-    octets = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
+    current = self->start != wsgi_deferred_start ? self : NULL;
+    octets = WSGI_SLOT(Py_TYPE(self->iterator), tp_iternext, iternextfunc)(self->iterator);
 
     if (octets != NULL) {
         rc = give(self, octets, out);
@@ -355,11 +374,17 @@ over(call *self)
     self->env = NULL;
     if (self->input != NULL) {
         wsgi_input_end(self->input);
-        Py_CLEAR(self->input);
+        if (!wsgi_is_alone(self->input)) {
+            Py_CLEAR(self->input);
+        }
+    }
+    if (self->write != NULL && !wsgi_is_alone((PyObject *) self->write)) {
+        self->write->of = NULL;
+        Py_CLEAR(self->write);
     }
     Py_CLEAR(self->iterator);
     Py_CLEAR(self->iterable);
-    if (Py_REFCNT(self) == 1 && free_count < FREE_MAX) {
+    if (wsgi_is_alone((PyObject *) self) && free_count < FREE_MAX) {
         self->next_free = free_calls;
         free_calls = self;
         free_count++;
@@ -399,7 +424,7 @@ end(void *ctx)
     call *self = ctx;
     int   entered = wsgi_enter();
 
-    current = self;
+    current = self->start != wsgi_deferred_start ? self : NULL;
     close_iterable(self);
     over(self);
     current = NULL;
@@ -422,7 +447,8 @@ begin(gw_environ *env, gw_start_response_fn start, void *sr)
             return NULL;
         }
         self->vectorcall = start_response;
-        self->input = self->iterable = self->iterator = NULL;
+        self->input = self->iterable = self->iterator = self->keep = NULL;
+        self->write = NULL;
         self->pairs = NULL;
         self->room = 0;
     }
@@ -442,9 +468,10 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     PyObject *environ = NULL, *result = NULL, *args[3];
     gw_result rc = GW_ERR_APP;
 
-    current = self;
-    if (self == NULL || (self->input = wsgi_input(env)) == NULL
-        || (environ = wsgi_environ(env, self->input)) == NULL) {
+    current = start != wsgi_deferred_start ? self : NULL;
+    if (self == NULL || (self->input = wsgi_input(self->input, env)) == NULL
+        || (environ = wsgi_environ(env, self->input)) == NULL
+        || (start == wsgi_deferred_start && wsgi_deferred_environ(sr, environ) < 0)) {
         goto failed;
     }
     args[0] = NULL;
@@ -460,8 +487,13 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
         || (PyTuple_CheckExact(result) && PyTuple_GET_SIZE(result) == 1 && self->started)) {
         PyObject *only = PyList_CheckExact(result) ? PyList_GET_ITEM(result, 0) : PyTuple_GET_ITEM(result, 0);
 
-        /* Nothing is called any more, and the octets have a reference of their own. */
-        rc = give(self, Py_NewRef(only), &body->first);
+        /* Nothing is called any more.  What is copied need not be dropped, which would take the interpreter
+           once more. */
+        if (PyBytes_Check(only) && PyBytes_GET_SIZE(only) <= SMALL) {
+            rc = gw_body_copy(env, body, PyBytes_AS_STRING(only), (size_t) PyBytes_GET_SIZE(only));
+        } else {
+            rc = give(self, Py_NewRef(only), &body->first);
+        }
         over(self);
         current = NULL;
         wsgi_leave(entered);
@@ -476,14 +508,14 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     }
     if (PyBytes_Check(result) || PyUnicode_Check(result)) {
         PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s: [...]",
-                     Py_TYPE(result)->tp_name);
+                     wsgi_type_name(Py_TYPE(result)));
         goto failed;
     }
     self->iterator = PyObject_GetIter(result);
     if (self->iterator == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) && Py_TYPE(result)->tp_iter == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) && WSGI_SLOT(Py_TYPE(result), tp_iter, getiterfunc) == NULL) {
             PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s",
-                         Py_TYPE(result)->tp_name);
+                         wsgi_type_name(Py_TYPE(result)));
         }
         goto failed;
     }
@@ -513,6 +545,10 @@ call_dealloc(PyObject *object)
     call         *self = (call *) object;
     PyTypeObject *type = Py_TYPE(object);
 
+    if (self->write != NULL) {
+        self->write->of = NULL;
+        Py_DECREF(self->write);
+    }
     Py_XDECREF(self->input);
     Py_XDECREF(self->iterator);
     Py_XDECREF(self->iterable);
@@ -526,7 +562,6 @@ write_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
-    Py_DECREF(((writer *) object)->of);
     PyObject_Free(object);
     Py_DECREF(type);
 }

@@ -49,6 +49,9 @@ wsgi_refused(gw_result rc, const char *what, const gw_response *head)
     const char *why = NULL;
     size_t      i = 0;
 
+    if (PyErr_Occurred()) {
+        return NULL;                    /* of what it waited by */
+    }
     switch (rc) {
     case GW_ERR_STATE:
         PyErr_Format(PyExc_AssertionError, "%s: not here, or called before (a second time needs exc_info)",

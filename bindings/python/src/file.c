@@ -44,7 +44,7 @@ wsgi_file_body(PyObject *result, gw_body *body)
         return 0;                                       /* a subclass may iterate otherwise */
     }
     of = Py_NewRef(((file *) result)->of);
-    if (strcmp(Py_TYPE(of)->tp_name, "_TemporaryFileWrapper") == 0) {
+    if (strcmp(wsgi_type_name(Py_TYPE(of)), "_TemporaryFileWrapper") == 0) {
         PyObject *inner = PyObject_GetAttrString(of, "file");
 
         Py_DECREF(of);
@@ -71,7 +71,7 @@ file_new(PyTypeObject *type, PyObject *args, PyObject *names)
     if (!PyArg_ParseTupleAndKeywords(args, names, "O|n:file_wrapper", keywords, &of, &size)) {
         return NULL;
     }
-    self = (file *) type->tp_alloc(type, 0);
+    self = (file *) WSGI_SLOT(type, tp_alloc, allocfunc)(type, 0);
     if (self != NULL) {
         self->of = Py_NewRef(of);
         self->size = size > 0 ? size : 65536;
@@ -114,7 +114,7 @@ file_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
 
     Py_XDECREF(((file *) self)->of);
-    type->tp_free(self);
+    WSGI_SLOT(type, tp_free, freefunc)(self);
     Py_DECREF(type);
 }
 

@@ -18,6 +18,9 @@ static PyObject     *errors;
 static PyObject *
 failed(gw_result rc)
 {
+    if (PyErr_Occurred()) {
+        return NULL;                    /* of what it waited by */
+    }
     switch (rc) {
     case GW_ERR_CLOSED:
         PyErr_SetString(wsgi_gone(), "the client left before its request body was whole");
@@ -160,9 +163,9 @@ input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t n)
 }
 
 PyObject *
-wsgi_input(gw_environ *env)
+wsgi_input(PyObject *again, gw_environ *env)
 {
-    input *self = PyObject_New(input, input_type);
+    input *self = again != NULL ? (input *) again : PyObject_New(input, input_type);
 
     if (self != NULL) {
         self->env = env;
@@ -186,7 +189,7 @@ wsgi_client_gone(PyObject *module, PyObject *environ)
     (void) module;
     if (!PyDict_Check(environ)) {
         PyErr_Format(PyExc_TypeError, "client_gone(environ): the dict, not %.100s",
-                     Py_TYPE(environ)->tp_name);
+                     wsgi_type_name(Py_TYPE(environ)));
         return NULL;
     }
     of = PyDict_GetItemString(environ, "wsgi.input");
@@ -268,7 +271,7 @@ errors_write(PyObject *self, PyObject *text)
 
     (void) self;
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s", Py_TYPE(text)->tp_name);
+        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s", wsgi_type_name(Py_TYPE(text)));
         return NULL;
     }
     utf8 = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");

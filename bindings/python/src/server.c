@@ -46,6 +46,25 @@ wsgi_server(gw_config *cfg, PyObject *app)
     return (PyObject *) self;
 }
 
+PyObject *
+wsgi_server_of(gw_server *s, PyObject *app)
+{
+    server *self = PyObject_New(server, server_type);
+
+    if (self != NULL) {
+        self->server = s;
+        self->app = Py_NewRef(app);
+    }
+    return (PyObject *) self;
+}
+
+void
+wsgi_server_end(PyObject *self)
+{
+    ((server *) self)->server = NULL;
+    Py_DECREF(self);
+}
+
 /* Milliseconds until the next turn is due; -1: only the descriptor matters; -2: it has stopped; -3: an
    exception. */
 static int64_t

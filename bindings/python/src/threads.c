@@ -6,7 +6,8 @@
  */
 #include "wsgi.h"
 
-#include <pthread.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 static _Thread_local PyThreadState *mine;       /* while the interpreter is not ours */
 static _Thread_local int            inside;     /* it is ours: nested calls need nothing */
@@ -36,6 +37,12 @@ wsgi_leave(int entered)
     }
 }
 
+void
+wsgi_here(void)
+{
+    inside = 1;
+}
+
 /* What was ours before the library is called goes on to be ours behind that, in whichever state. */
 void
 wsgi_away(void)
@@ -47,55 +54,40 @@ wsgi_away(void)
 void
 wsgi_back(void)
 {
+    if (inside) {
+        (void) wsgi_forked();                   /* there was no fork after all */
+        return;
+    }
     PyEval_RestoreThread(mine);
     inside = 1;
 }
 
 /* ---- forks: what os.fork() does ---- */
 
-/* Between pre_fork and spawned: a worker that is a thread has the latter only. */
-static int forking;
+static pid_t forking;                           /* who is about to fork, or has */
 
-static void
-pre_fork(void *ctx, const gw_worker *w)
+void
+wsgi_before_fork(void)
 {
-    (void) ctx, (void) w;
-    if (forking) {
+    if (forking == getpid()) {
         PyOS_AfterFork_Parent();                /* the last one has failed */
     }
-    (void) wsgi_enter();
-    forking = 1;
+    forking = getpid();
     PyOS_BeforeFork();
 }
 
-static void
-spawned(void *ctx, const gw_worker *w)
+int
+wsgi_forked(void)
 {
-    (void) ctx, (void) w;
-    if (forking) {
+    if (forking == 0) {
+        return 0;
+    }
+    if (forking == getpid()) {
         forking = 0;
         PyOS_AfterFork_Parent();
-        wsgi_leave(1);
+    } else {
+        forking = 0;
+        PyOS_AfterFork_Child();
     }
-}
-
-static gw_result
-post_fork(void *ctx, const gw_worker *w)
-{
-    (void) ctx, (void) w;
-    forking = 0;
-    PyOS_AfterFork_Child();
-    wsgi_leave(1);
-    return GW_OK;
-}
-
-gw_result
-wsgi_hooks(gw_config *cfg, gw_error *err)
-{
-    gw_hooks hooks = GW_INIT(gw_hooks);
-
-    hooks.pre_fork = pre_fork;
-    hooks.spawned = spawned;
-    hooks.post_fork = post_fork;
-    return gw_config_hooks(cfg, &hooks, err);
+    return 1;
 }

@@ -1,21 +1,22 @@
 /*
  * wsgi.h - what the files of the extension share.
  *
+ *   compat.h    every CPython from 3.10 on, and the stable ABI
  *   module.c    the module: serve(), and what it is made of
  *   threads.c   who has the interpreter: thread states, forks
  *   environ.c   a gw_environ as a dict
  *   input.c     wsgi.input, wsgi.errors
  *   server.c    gateway.Server
+ *   hooks.c     hooks, logs, reloads, and how an application is loaded
  *   answer.c    start_response, write, the iterable: a request from its call to its close
  *   file.c      wsgi.file_wrapper
  *   failure.c   errors as exceptions, exceptions as lines of the log
+ *   deferred.c  requests that a loop of Python's answers later: ASGI, greenlets
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
+#include "compat.h"
 #include <gateway.h>
 
 /* ---- threads.c ---- */
@@ -24,12 +25,17 @@
 int wsgi_enter(void);
 void wsgi_leave(int entered);
 
+/* Called by Python: callbacks of the library, in what is called from here, have the interpreter. */
+void wsgi_here(void);
+
 /* Around a call of the library's that runs for long, with the interpreter. */
 void wsgi_away(void);
 void wsgi_back(void);
 
-/* Hooks that keep the interpreter right across forks. */
-gw_result wsgi_hooks(gw_config *cfg, gw_error *err);
+/* Before a fork, with the interpreter; on both sides of it wsgi_forked() follows, once, before anything
+   of Python's: whether there was one. */
+void wsgi_before_fork(void);
+int wsgi_forked(void);
 
 /* ---- environ.c ---- */
 
@@ -40,7 +46,8 @@ PyObject *wsgi_environ(gw_environ *env, PyObject *input);
 /* ---- input.c ---- */
 
 int wsgi_input_init(void);
-PyObject *wsgi_input(gw_environ *env);
+/* For this request; `again`, which may be NULL, is used once more. */
+PyObject *wsgi_input(PyObject *again, gw_environ *env);
 /* The request is over: reads fail from now on. */
 void wsgi_input_end(PyObject *input);
 /* The object that is wsgi.errors; borrowed. */
@@ -59,6 +66,8 @@ int wsgi_answer_init(void);
 gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
 /* The request that this thread is in, while application code runs; else NULL. */
 const gw_environ *wsgi_current(void);
+/* The same in a hook; NULL at its end. */
+void wsgi_hooked(const gw_environ *env);
 /* wsgi.early_hints; borrowed. */
 PyObject *wsgi_early_hints(void);
 
@@ -84,10 +93,48 @@ void wsgi_log_exception(const gw_environ *env, const char *where);
 extern _Thread_local PyObject *wsgi_interrupt;
 extern _Thread_local int       wsgi_interruptible;
 
+/* ---- deferred.c ---- */
+
+int wsgi_deferred_init(PyObject *module);
+/* Whether this is a gateway.Deferred: what is to be called with it as its context, then. */
+int wsgi_is_deferred(PyObject *app);
+gw_result wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
+/* The start_response of requests that wait in their greenlet: several are under way in a thread. */
+gw_result wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer);
+int wsgi_deferred_environ(void *sr, PyObject *dict);
+
+/* ---- hooks.c ---- */
+
+/* What serve() was given besides options; a gw_app's context. */
+typedef struct wsgi_program wsgi_program;
+
+/* One call of serve(). */
+typedef struct {
+    gw_arbiter *arbiter;                        /* while there is one */
+    PyObject   *failure[3];                     /* what a hook of the arbiter has raised */
+} wsgi_run;
+
+/* app, or load: the other is None, and so are hooks, log and worker (gateway/workers) where there are none. */
+wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, PyObject *worker,
+                               wsgi_run *run);
+void wsgi_program_drop(void *program);
+/* A gw_app_fn, whose context is the program. */
+gw_result wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr,
+                            gw_body *body);
+/* The hooks and the log of a program, and what keeps the interpreter right across forks; 0, or -1 with an
+   exception. */
+int wsgi_hooks(gw_config *cfg, wsgi_program *program, int level);
+/* gw_serve, with forked workers, where HUP asks `reload` what to serve from now on; takes cfg. */
+gw_result wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
+                         gw_config *(*configure)(PyObject *given, wsgi_run *run), gw_error *err);
+
 /* ---- server.c ---- */
 
 int wsgi_server_init(PyObject *module);
 /* A gateway.Server; takes cfg. */
 PyObject *wsgi_server(gw_config *cfg, PyObject *app);
+/* One of a worker's, which is not closed; until wsgi_server_end. */
+PyObject *wsgi_server_of(gw_server *s, PyObject *app);
+void wsgi_server_end(PyObject *server);
 
 #endif
