@@ -1,8 +1,9 @@
 """WSGI applications on libgateway: gunicorn's arbiter and WSGI's calling convention as a library."""
 
-from ._gateway import Server, __version__, serve, server
+from ._gateway import Failure, Server, __version__, server
+from .serving import serve
 
-__all__ = ["Server", "__version__", "make_server", "serve", "server"]
+__all__ = ["Failure", "Server", "__version__", "make_server", "serve", "server"]
 
 
 def make_server(host, port, app, **options):
