@@ -209,7 +209,7 @@ class Logger:
         try:
             atoms = Atoms({name: _safe(value) for name, value in self.atoms(resp, req, environ, request_time).items()})
             self.access_log.info(self.cfg.access_log_format, atoms)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a line of the log is no reason to end
             self.exception("Error while logging a request")
 
 

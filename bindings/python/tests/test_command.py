@@ -57,7 +57,7 @@ def test_the_address_is_gunicorns_without_another(directory):
     assert values["keepalive"] == "2"
     found = subprocess.run(
         [sys.executable, "-c", "from gateway.command.config import load; print(load([]).bind)"],
-        cwd=directory, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True,
+        check=True, cwd=directory, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True,
     )
     assert found.stdout.strip() == "['127.0.0.1:8000']", found
 
@@ -142,7 +142,7 @@ def test_a_file_that_is_named(tmp_path, where):
     with Gateway(tmp_path, "-c", where, "--print-config", files=files) as site:
         status, log = site.ended()
     assert status == 0, log
-    assert re.search(r"^workers +=\s7$", log, re.M)
+    assert re.search(r"^workers +=\s7$", log, re.MULTILINE)
 
 
 def test_options_of_the_library_have_flags_and_names(tmp_path):

@@ -5,10 +5,11 @@ import re
 import signal
 import threading
 
-import gateway
 import pytest
 from command import Gateway
 from harness import wait_for
+
+import gateway
 
 CONF = """
 from harness import note

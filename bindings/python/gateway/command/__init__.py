@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import _gateway, logs
@@ -21,6 +21,11 @@ from .settings import SETTINGS
 
 CONFIG_ERROR, LOAD_ERROR = 1, 4
 INTERRUPTED = 130
+
+UPGRADE = "GATEWAY_UPGRADE"
+"""In the environment of a program that the library has started again, for an upgrade."""
+STARTED_IN = "GATEWAY_STARTED_IN"
+"""There, too: where the first one was started."""
 
 
 def run(argv: list[str]) -> int:
@@ -36,8 +41,12 @@ def run(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    before = os.environ.copy()
+    upgrades = UPGRADE in os.environ
+    home = os.environ.pop(STARTED_IN, None) if upgrades else None
+    if home:
+        os.chdir(home)
     home = os.getcwd()
+    before = os.environ.copy()
     cfg = load(argv)
     service = Service(cfg)
     service.options()
@@ -47,10 +56,9 @@ def _run(argv: list[str]) -> int:
         print(cfg)
     if cfg.print_config or cfg.check_config:
         return service.check()
-    upgrades = "GATEWAY_UPGRADE" in os.environ
     if cfg.daemon and not upgrades:
         daemonize(cfg.enable_stdio_inheritance)
-    os.environ.update(cfg.env)
+    enter_environment(before, cfg, home)
     set_title(cfg)
     if cfg.capture_output and cfg.errorlog not in (None, "", "-"):
         fd = logs.descriptor(cfg.errorlog)
@@ -60,18 +68,18 @@ def _run(argv: list[str]) -> int:
 
     def reload() -> dict[str, Any]:
         """HUP: the configuration again, and the code too unless it was loaded here."""
-        os.environ.clear()
-        os.environ.update(before)
+        enter_environment(before, None, home)
         os.chdir(home)
         try:
             again = Service(load(argv), service.app)
             options = again.options()
-            os.environ.update(again.cfg.env)
+            enter_environment(before, again.cfg, home)
             for text in again.cfg.warnings:
                 again.say("warning", text)
             return again.program(options)
         except ConfigError as error:
-            os.environ.update(cfg.env)
+            enter_environment(before, cfg, home)
+            os.chdir(cfg.chdir)
             service.say("error", f"The configuration is as it was: {error}")
             raise SystemExit(CONFIG_ERROR) from None
 
@@ -238,7 +246,7 @@ class Service:
         """The application, or the end of the program."""
         try:
             return import_app(self.uri)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a module raises
             self.say("error", explain(self.uri, error))
             raise SystemExit(LOAD_ERROR) from None
 
@@ -251,7 +259,7 @@ class Service:
         watcher = Reloader(self.cfg.reload_extra_files, lambda text: self.say("info", text))
         try:
             app = import_app(self.uri)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a module raises
             text = explain(self.uri, error)
             self.say("error", text)
             cause = error.__cause__ or error
@@ -313,6 +321,17 @@ def _class(name: str) -> Any:
 
     module, _, attribute = name.rpartition(".")
     return find(module, attribute)
+
+
+def enter_environment(before: Mapping[str, str], cfg: Config | None, home: str) -> None:
+    """The environment as it was, with what the settings add."""
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
+    if cfg is not None:
+        os.environ.update(cfg.env)
+    if os.getcwd() != home:
+        os.environ[STARTED_IN] = home
 
 
 def set_title(cfg: Config) -> None:

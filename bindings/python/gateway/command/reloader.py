@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 EVERY = 0.5
@@ -44,8 +45,9 @@ class Reloader(threading.Thread):
         self.extra = list(extra)
         self.say = say
         self.also: set[str] = set()
+        self.since = time.time_ns()
         self.over = threading.Event()
-        self.times: dict[str, float | None] = {path: _time(path) for path in files_of(self.extra)}
+        self.times: dict[str, int | None] = {path: _time(path) for path in files_of(self.extra)}
 
     def run(self) -> None:
         while not self.over.wait(EVERY):
@@ -62,14 +64,15 @@ class Reloader(threading.Thread):
             now = _time(path)
             if path not in self.times:
                 self.times[path] = now
-                if path in magic:
+                # Written since this began: what was imported may be what was there before.
+                if path in magic or (now is not None and self.since < now <= time.time_ns()):
                     return path
             elif now != self.times[path]:
                 return path
         return None
 
 
-def _time(path: str) -> float | None:
+def _time(path: str) -> int | None:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
