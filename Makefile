@@ -8,6 +8,7 @@
 #   make install      PREFIX=/usr/local DESTDIR= BINDIR=$PREFIX/bin LIBDIR=$PREFIX/lib
 #                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
 #   make nginx-module the module for nginx (bindings/nginx); make nginx-demo serves with it
+#   make python       the package for Python (bindings/python), in place; PYTHON3=python3.12
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -19,7 +20,10 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
 OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
-PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py)
+PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/python/*.py bindings/python/*/*.py \
+             bindings/python/tests/*/*.py bindings/python/tests/*/*/*.py)
+# The interpreter that the package is built for: the system's, since its headers can be installed by setup.
+PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))
 C11     := -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -g -Iinclude
 
@@ -32,8 +36,8 @@ C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module nginx-demo test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-nginx test-budget test-cross test-soak soak bench-fronts \
+.PHONY: all serve library command nginx-module nginx-demo python test test-core test-c test-valgrind test-sanitize test-serve \
+        test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts \
         bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -76,15 +80,29 @@ nginx-demo:
 	@PATH=$$PATH:/usr/sbin:$(TARGET)/peers/usr/sbin scripts/foreground \
 	    nginx -p $(abspath $(TARGET)/nginx) -e stderr -c nginx.conf -g 'daemon off;'
 
+# For PYTHON3, beside the package's sources: PYTHONPATH=bindings/python is all that it needs.  Without
+# Rust: GATEWAY_LIBRARY_DIR is where libgateway.so is.
+LIBRARY = $(abspath $(or $(GATEWAY_LIBRARY_DIR),$(OUT)))
+SYSCONFIG = $(shell $(PYTHON3) -c 'import sysconfig; print(sysconfig.$(1))')
+
+python: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@$(MAKE) --no-print-directory bindings/python/gateway/_gateway$(call SYSCONFIG,get_config_var("EXT_SUFFIX"))
+
+# No -Wpedantic: CPython has functions as void * in the slots of a type.
+bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) include/gateway.h
+	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	    -isystem $(call SYSCONFIG,get_path("include")) -o $@ $(filter %.c,$^) \
+	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
+
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 40 minutes in all ----
+# ---- tests: 45 minutes in all ----
 
-test: setup test-serve test-core test-c test-budget test-cross test-soak
+test: setup test-serve test-core test-c test-python test-budget test-cross test-soak
 
 # Format, lints, unit and integration tests; the C programs run plain.  16 minutes.
 test-core:
@@ -145,6 +163,20 @@ test-nginx:
 	@TARGET=$(TARGET) scripts/setup fronts
 	$(CARGO) test --test fronts nginx_module
 	$(CARGO) test $(NGINX_TESTS:%=--test %)
+
+# The package for Python, on PYTHON3 with what tests/requirements.txt names.  5 minutes.
+# ARGS="-k stream -x"
+PYTHON_VENV := $(TARGET)/venv-python
+
+test-python:
+	@TARGET=$(TARGET) scripts/setup python
+	@$(MAKE) --no-print-directory python $(PYTHON_VENV)/installed
+	PYTHONPATH=$(abspath bindings/python) $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider bindings/python/tests $(ARGS)
+
+$(PYTHON_VENV)/installed: bindings/python/tests/requirements.txt
+	$(PYTHON3) -m venv --clear $(PYTHON_VENV)
+	$(PYTHON_VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 # aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
 test-cross:

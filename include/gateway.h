@@ -800,6 +800,12 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     /* in the arbiter, as on_starting: the program is about to be started
        again, for an upgrade */
     void      (*pre_exec)(void *ctx, gw_arbiter *a);
+    /* between worker_init and worker_exit, in the place of the loop: for
+       event loops of the host's.  It watches gw_server_fd(w->server), calls
+       gw_server_turn for it as for a server of its own, and returns after
+       GW_EOF; an error ends the worker.  Of several, the host's before a
+       module's */
+    gw_result (*worker_run)(void *ctx, const gw_worker *w);
 } gw_hooks;
 
 /* [one] A hook takes the place of the one that was set before; NULL leaves
@@ -1053,7 +1059,8 @@ gw_result gw_server_new(gw_config *cfg, gw_server **out, gw_error *err);
 int32_t gw_server_fd(const gw_server *s);
 
 /* [one] Do what can be done without blocking; *wait_ms is how long the host
-   may sleep on the fd: 0 not at all, -1 for ever.  GW_EOF: stopped. */
+   may sleep on the fd: 0 not at all, -1 for ever.  GW_EOF: stopped.  On a
+   worker's server: in the hook worker_run. */
 gw_result gw_server_turn(gw_server *s, int64_t *wait_ms);
 
 /* [one] Serve a connected socket that somebody else accepted.  It is taken

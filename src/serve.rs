@@ -474,45 +474,104 @@ fn hooked<T>(hooks: &Hooks, worker: &Worker, serve: impl FnOnce() -> T) -> Resul
 }
 
 /// The loop of a worker; its exit status.
-fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: &Worker) -> i32 {
+fn turn(setup: &Setup, engine: Engine, context: &WorkerContext<'_>, worker: &Worker) -> i32 {
     context.ready();
-    // Whoever waits for nothing gives a sign of life all the same.
-    let beat_ms = match setup.settings.heartbeat_timeout.as_millis() as i64 / 2 {
-        0 if setup.settings.heartbeat_timeout.is_zero() => i64::MAX,
-        half => half.max(1),
+    let mut turns = Turns::new(setup, engine, context, worker);
+    let looped = turn_until_end(&setup.stack.hooks, worker, |wait| turns.turn(wait));
+    looped.map_or_else(
+        |error| {
+            log!(setup.log, Error, "worker", "{error}");
+            SERVE_ERROR
+        },
+        |()| 0,
+    )
+}
+
+/// `turn`, which waits for so many milliseconds at most and says how long it may wait the next time,
+/// until that says None: here, or in a loop of the host's.
+fn turn_until_end(
+    hooks: &Hooks,
+    worker: &Worker,
+    mut turn: impl FnMut(i64) -> Result<Option<i64>>,
+) -> Result<()> {
+    let Some(run) = &hooks.worker_run else {
+        let mut wait = 0;
+        while let Some(next) = turn(wait)? {
+            wait = next;
+        }
+        return Ok(());
     };
-    let mut wait = 0;
-    let mut is_quick = false;
-    let mut looked_ms = clock::monotonic_ms();
-    loop {
+    let early = "worker_run returned before gw_server_turn said GW_EOF";
+    let mut ended = Err(Error::new(Kind::State, early));
+    let ran = run(worker, &mut || {
+        if ended.is_ok() {
+            return Ok(None);
+        }
+        let turned = turn(0);
+        match &turned {
+            Ok(Some(_)) => {}
+            Ok(None) => ended = Ok(()),
+            Err(error) => ended = Err(error.clone()),
+        }
+        turned
+    });
+    // What the server died of comes before what the host says of that.
+    ended.or_else(|error| ran.and(Err(error)))
+}
+
+/// What a worker does in each turn of its loop.
+struct Turns<'a> {
+    setup: &'a Setup,
+    /// None: it has ended.
+    engine: Option<Engine>,
+    context: &'a WorkerContext<'a>,
+    worker: &'a Worker,
+    /// How long it may wait for nothing without a sign of life.
+    beat_ms: i64,
+    looked_ms: u64,
+    is_quick: bool,
+}
+
+impl<'a> Turns<'a> {
+    fn new(
+        setup: &'a Setup,
+        engine: Engine,
+        context: &'a WorkerContext<'a>,
+        worker: &'a Worker,
+    ) -> Self {
+        let beat_ms = match setup.settings.heartbeat_timeout.as_millis() as i64 / 2 {
+            0 if setup.settings.heartbeat_timeout.is_zero() => i64::MAX,
+            half => half.max(1),
+        };
+        let looked_ms = clock::monotonic_ms();
+        let engine = Some(engine);
+        Turns { setup, engine, context, worker, beat_ms, looked_ms, is_quick: false }
+    }
+
+    /// Waits for `wait` milliseconds at most, and does what there is to do.
+    fn turn(&mut self, wait: i64) -> Result<Option<i64>> {
+        let (setup, context) = (self.setup, self.context);
+        let Some(engine) = &mut self.engine else { return Ok(None) };
         context.board().beat();
         let now = context.board().heartbeat_ms();
-        if now.saturating_sub(looked_ms) as i64 >= beat_ms {
-            looked_ms = now;
+        if now.saturating_sub(self.looked_ms) as i64 >= self.beat_ms {
+            self.looked_ms = now;
             engine.look_around();
         }
-        if wait < 0 || wait > beat_ms {
-            wait = if beat_ms == i64::MAX { wait } else { beat_ms };
-        }
-        match engine.turn(wait) {
-            Ok(Some(next)) => wait = next,
-            Ok(None) if engine.is_running() && context.pid() == 0 => {
+        let mut wait = match engine.turn(wait)? {
+            Some(next) => next,
+            None if engine.is_running() && context.pid() == 0 => {
                 // Applications that do not return yet: a thread waits for them.
                 context.board().set_held_up(engine.running());
-                wait = -1;
+                -1
             }
-            Ok(None) => {
-                if engine.is_running() {
-                    // The same: a process ends without them.
-                    LEFT.lock().push(Box::new(engine));
-                }
-                return 0;
+            None => {
+                let engine = self.engine.take().filter(Engine::is_running);
+                // The same: a process ends without them.
+                engine.into_iter().for_each(|engine| LEFT.lock().push(Box::new(engine)));
+                return Ok(None);
             }
-            Err(error) => {
-                log!(setup.log, Error, "worker", "{error}");
-                return SERVE_ERROR;
-            }
-        }
+        };
         if engine.take_stuck() {
             context.lacks_thread();
         }
@@ -522,9 +581,9 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
                 Some(StopMode::Graceful) => engine.control().stop(Stop::Graceful),
                 Some(StopMode::Quick | StopMode::Kill) => {
                     if let Some(worker_int) = &setup.stack.hooks.worker_int
-                        && !std::mem::replace(&mut is_quick, true)
+                        && !std::mem::replace(&mut self.is_quick, true)
                     {
-                        worker_int(worker);
+                        worker_int(self.worker);
                     }
                     engine.control().stop(Stop::Quick);
                 }
@@ -535,5 +594,8 @@ fn turn(setup: &Setup, mut engine: Engine, context: &WorkerContext<'_>, worker: 
             }
             wait = 0;
         }
+        // Whoever waits for nothing gives a sign of life all the same.
+        let forever = if self.beat_ms < i64::MAX { self.beat_ms } else { -1 };
+        Ok(Some(if wait < 0 { forever } else { wait.min(self.beat_ms) }))
     }
 }

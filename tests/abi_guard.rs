@@ -367,7 +367,7 @@ fn module_of_the_first_header_runs() {
 /// With headers to come: what is used of them decides.
 #[test]
 fn modules_of_newer_headers() {
-    let last = "    void      (*pre_exec)(void *ctx, gw_arbiter *a);\n";
+    let last = "    gw_result (*worker_run)(void *ctx, const gw_worker *w);\n";
     let later = format!("{last}    void      (*later)(void *ctx);\n");
     let grown = header().replace(last, &later);
     assert_ne!(grown, header(), "the last hook has another name");

@@ -10,7 +10,7 @@ use super::guard::{Growing, bytes, guard, guard_with, known, quietly, reference,
 use super::object::borrow_anywhere;
 use super::requests::{gw_request_info, info_of};
 use super::result::{gw_error, gw_result};
-use super::server::{gw_server, server_of};
+use super::server::{gw_server, lend, server_of};
 use crate::arbiter::Cause;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::{Level, Record};
@@ -161,6 +161,11 @@ pub struct gw_hooks {
     >,
     /// in the arbiter, as on_starting: the program is about to be started again, for an upgrade
     pub pre_exec: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
+    /// between worker_init and worker_exit, in the place of the loop: for event loops of the host's.
+    /// It watches gw_server_fd(w->server), calls gw_server_turn for it as for a server of its own, and
+    /// returns after GW_EOF; an error ends the worker.  Of several, the host's before a module's
+    pub worker_run:
+        Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker) -> gw_result>,
 }
 
 // SAFETY: repr(C), `size` first, numbers, pointers and functions that may be missing.
@@ -228,6 +233,15 @@ fn set(cfg: &mut Config, hooks: &gw_hooks, context: &Arc<Context>) {
             let code = unsafe { worker_init(context.get(), &raw const worker) };
             refused("worker_init", code)
         });
+    }
+    if let Some(worker_run) = hooks.worker_run {
+        let context = Arc::clone(context);
+        cfg.hooks_mut().worker_run = Some(Box::new(move |worker, turn| {
+            let record = worker_of(worker);
+            // SAFETY: the host's function and context; the record lives for the call.
+            let run = || unsafe { worker_run(context.get(), &raw const record) };
+            refused("worker_run", lend(worker, turn, run))
+        }));
     }
     if let Some(worker_exit) = hooks.worker_exit {
         let context = Arc::clone(context);

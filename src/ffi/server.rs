@@ -1,8 +1,12 @@
 //! One worker in the caller's own event loop.
 
 use std::any::Any;
+use std::ptr::NonNull;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
@@ -16,7 +20,7 @@ use crate::base::error::{Error, Kind, Result};
 use crate::conf::listener::Protocol;
 use crate::gateway::config::Config;
 use crate::gateway::counters::Counters;
-use crate::gateway::service::Worker;
+use crate::gateway::service::{Turn, Worker};
 use crate::run::pull::Taken;
 use crate::server::engine::{Engine, Remote, Stop};
 use crate::server::pulled::{Event, Pulled, What};
@@ -34,8 +38,38 @@ handle!(gw_server: Server, b"serv");
 pub(super) struct Server {
     /// None: an arbiter's worker has it.
     engine: Option<Exclusive<Engine>>,
+    /// Of a worker, while its hook `worker_run` runs.
+    lent: Mutex<Option<Lent>>,
     remote: Remote,
     since: Instant,
+}
+
+/// The turns of a worker, for the hook that calls for them.
+struct Lent {
+    turn: NonNull<Turn<'static>>,
+    to: ThreadId,
+}
+
+// SAFETY: only the thread that it is lent to looks into it.
+unsafe impl Send for Lent {}
+
+/// Lets gw_server_turn on the server of this worker do `turn` while `hook` runs, in its thread.
+pub(super) fn lend<T>(worker: &Worker, turn: &mut Turn<'_>, hook: impl FnOnce() -> T) -> T {
+    // SAFETY: a handle that is freed with `worker`.
+    let Ok(server) = (unsafe { borrow(server_of(worker)) }) else { return hook() };
+    // Its lifetime goes: `Back` takes it back before that ends.
+    let turn = NonNull::from(turn);
+    // SAFETY: only the lifetime changes.
+    let turn = unsafe { std::mem::transmute::<NonNull<Turn<'_>>, NonNull<Turn<'static>>>(turn) };
+    struct Back<'a>(&'a Server);
+    impl Drop for Back<'_> {
+        fn drop(&mut self) {
+            *self.0.lent.lock() = None;
+        }
+    }
+    let _back = Back(server);
+    *server.lent.lock() = Some(Lent { turn, to: std::thread::current().id() });
+    hook()
 }
 
 /// The server of a worker, the same one for all of its hooks; freed with `worker`.
@@ -53,10 +87,7 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     else {
         return std::ptr::null_mut();
     };
-    let made = || -> Box<dyn Any + Send> {
-        let server = Server { engine: None, remote: remote.clone(), since: Instant::now() };
-        Box::new(Kept(give(server)))
-    };
+    let made = || -> Box<dyn Any + Send> { Box::new(Kept(give(Server::of(None, remote.clone())))) };
     let kept = worker.kept.get_or_init(made);
     kept.downcast_ref::<Kept>().map_or(std::ptr::null_mut(), |kept| kept.0)
 }
@@ -71,14 +102,36 @@ impl Server {
         let listeners = setup.bind()?;
         let engine = Engine::new(setup, listeners, Arc::new(Counters::default()))?;
         let remote = engine.remote();
-        Ok(Server { engine: Some(Exclusive::new(engine)), remote, since: Instant::now() })
+        Ok(Server::of(Some(Exclusive::new(engine)), remote))
+    }
+
+    fn of(engine: Option<Exclusive<Engine>>, remote: Remote) -> Self {
+        Server { engine, lent: Mutex::new(None), remote, since: Instant::now() }
+    }
+
+    /// What can be done without waiting; None: it has stopped.
+    fn turn(&self) -> Result<Option<i64>> {
+        if self.engine.is_some() {
+            return self.enter()?.turn(0);
+        }
+        // What is taken is not there for a call inside; nor, after a panic, for another.
+        let here = std::thread::current().id();
+        let lent = self.lent.lock().take_if(|lent| lent.to == here);
+        let Some(mut lent) = lent else { return self.enter()?.turn(0) };
+        // SAFETY: `lend` has not returned, since that happens in this thread; nobody else has it.
+        let next = unsafe { lent.turn.as_mut() }();
+        *self.lent.lock() = Some(lent);
+        next
     }
 
     /// The engine, for one call at a time.
     fn enter(&self) -> Result<Entered<'_, Engine>> {
         match &self.engine {
             Some(engine) => engine.enter(),
-            None => Err(Error::new(Kind::State, "the loop of this server is its worker's")),
+            None => {
+                let text = "the loop of this server is its worker's, but in worker_run";
+                Err(Error::new(Kind::State, text))
+            }
         }
     }
 
@@ -123,13 +176,13 @@ pub unsafe extern "C" fn gw_server_fd(s: *const gw_server) -> i32 {
 }
 
 /// [one] Do what can be done without blocking; *wait_ms is how long the host may sleep on the fd: 0
-/// not at all, -1 for ever.  GW_EOF: stopped.
+/// not at all, -1 for ever.  GW_EOF: stopped.  On a worker's server: in the hook worker_run.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_turn(s: *mut gw_server, wait_ms: *mut i64) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         let (server, wait_ms) = unsafe { (borrow(s)?, out(wait_ms, "wait_ms")?) };
-        let next = server.enter()?.turn(0)?;
+        let next = server.turn()?;
         wait_ms.set(next.unwrap_or(-1));
         Ok(if next.is_some() { GW_OK } else { GW_EOF })
     })

@@ -69,6 +69,13 @@ pub type OnAccess = Box<dyn Fn(&Access<'_>) + Send + Sync>;
 /// A function that prepares a worker; an error refuses it.
 pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
 
+/// A function that is a worker's loop: it calls the other one, which does what there is to do and says in
+/// how many milliseconds to call again (-1: when there is something to do), until that says None.
+pub type WorkerRun = Box<dyn Fn(&Worker, &mut Turn<'_>) -> Result<()> + Send + Sync>;
+
+/// A turn of a worker's loop.
+pub type Turn<'a> = dyn FnMut() -> Result<Option<i64>> + 'a;
+
 /// A function that is told of a worker.
 pub type OnWorker = Box<dyn Fn(&Worker) + Send + Sync>;
 
@@ -180,6 +187,8 @@ pub struct Hooks {
     pub worker_abort: Option<OnAbort>,
     /// Before the worker's loop turns, in the thread of that.
     pub worker_init: Option<WorkerInit>,
+    /// In the place of its loop, in the same thread.
+    pub worker_run: Option<WorkerRun>,
     /// After its loop, in the same thread.
     pub worker_exit: Option<OnWorker>,
     /// Before the application.
@@ -225,6 +234,8 @@ impl Hooks {
                 (first, second) => first.or(second),
             },
             worker_init: both_agree(self.worker_init, inner.worker_init),
+            // There is one loop.
+            worker_run: self.worker_run.or(inner.worker_run),
             worker_exit: both(inner.worker_exit, self.worker_exit),
             pre_request: match (self.pre_request, inner.pre_request) {
                 (Some(first), Some(second)) => Some(Box::new(move |env| {
@@ -250,6 +261,7 @@ impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks")
             .field("worker_init", &self.worker_init.is_some())
+            .field("worker_run", &self.worker_run.is_some())
             .field("worker_exit", &self.worker_exit.is_some())
             .field("pre_request", &self.pre_request.is_some())
             .field("access", &self.access.is_some())

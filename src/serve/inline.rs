@@ -8,7 +8,7 @@ use super::check::{self, Scope};
 use super::control::Steered;
 use super::entry::Entry;
 use super::presence::{Presence, Status};
-use super::{Process, hooked};
+use super::{Process, hooked, turn_until_end};
 use crate::arbiter::{Event, Predecessor, StopMode};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::log::log;
@@ -58,7 +58,7 @@ pub(super) fn serve_inline(mut config: Config) -> Result<()> {
         let status = || Status { workers: 1, reloads: 0, requests: requests() };
         presence.tell(event, status, &setup.log);
     };
-    let serve = || turn_here(&setup, engine, signals, &presence, &tell);
+    let serve = || turn_here(&setup, engine, &worker, signals, &presence, &tell);
     let served = hooked(&setup.stack.hooks, &worker, serve);
     tell(Event::Ended);
     served?
@@ -68,6 +68,7 @@ pub(super) fn serve_inline(mut config: Config) -> Result<()> {
 fn turn_here(
     setup: &Setup,
     mut engine: Engine,
+    worker: &Worker,
     signals: Option<Signals>,
     presence: &Presence,
     tell: &dyn Fn(Event<'_>),
@@ -91,9 +92,8 @@ fn turn_here(
     let mut orphans = Timer::every(if reaps { ORPHANS_MS } else { 0 });
     // What came before it was watched is there.
     let mut control_ms = Some(0);
-    let mut wait = 0;
-    while let Some(next) = engine.turn(wait)? {
-        wait = next;
+    turn_until_end(&setup.stack.hooks, worker, |wait| {
+        let Some(mut wait) = engine.turn(wait)? else { return Ok(None) };
         if tick.is_due(&mut wait) {
             tell(Event::Tick { is_well: true });
         }
@@ -113,10 +113,7 @@ fn turn_here(
             let left = due.saturating_sub(clock::monotonic_ms()) as i64;
             wait = if wait < 0 { left } else { left.min(wait) };
         }
-        if !is_noticed {
-            continue;
-        }
-        for signal in signals.iter().flat_map(Signals::take) {
+        for signal in signals.iter().filter(|_| is_noticed).flat_map(Signals::take) {
             match signal {
                 SIGUSR1 => setup.reopen_logs(),
                 SIGCHLD => drop(proc::reap_orphans(|_| false)),
@@ -125,8 +122,8 @@ fn turn_here(
             }
             wait = 0;
         }
-    }
-    Ok(())
+        Ok(Some(wait))
+    })
 }
 
 /// What the control socket asks of it.

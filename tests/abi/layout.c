@@ -168,7 +168,7 @@ AT(gw_request_info, target, 64);
 AT(gw_request_info, id, 320);
 AT(gw_request_info, peer, 360);
 
-SIZE(gw_hooks, 168);
+SIZE(gw_hooks, 176);
 AT(gw_hooks, size, 0);
 AT(gw_hooks, reserved, 4);
 AT(gw_hooks, ctx, 8);
@@ -191,6 +191,7 @@ AT(gw_hooks, post_fork, 136);
 AT(gw_hooks, worker_int, 144);
 AT(gw_hooks, worker_abort, 152);
 AT(gw_hooks, pre_exec, 160);
+AT(gw_hooks, worker_run, 168);
 
 SIZE(gw_log_record, 64);
 AT(gw_log_record, size, 0);

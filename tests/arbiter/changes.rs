@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::harness::client::Client;
 use crate::harness::load::Load;
 use crate::harness::scaled;
 
@@ -28,6 +29,35 @@ pub(crate) fn reloads_lose_no_request(model: Model) {
     // One more than usual, at most.
     assert_eq!((host.number("most"), host.number("failures")), (3, 0));
     assert_eq!(host.number("spawned"), 2 * (reloads + 1));
+    host.stop();
+}
+
+/// `worker_run`: a turn does all that a worker of the library's does by itself.
+pub(crate) fn loops_of_the_host_serve(model: Model) {
+    let options = ["host=loops", "app=loop", "heartbeat_timeout=2s"];
+    let mut host = Host::start(model, 2, &options);
+    let address = host.server.address().to_owned();
+    let load = Load::during(&address, |load| {
+        for reload in 1..=3 {
+            let before = load.answers();
+            until("requests are answered", || load.answers() > before + 50);
+            host.tell("reload");
+            host.until("reloads", reload);
+        }
+    });
+    load.assert_no_failure();
+    // Nobody asks for anything, and the arbiter hears of them all the same.
+    let turns = host.number("turns");
+    assert!(turns > 0);
+    until("signs of life", || host.number("turns") > turns + 8);
+    assert_eq!((host.number("exits"), host.number("failures")), (6, 0), "{}", host.log());
+
+    // One that leaves before its end is replaced.
+    assert_eq!(Client::connect(&address).get("/leave").status, 200);
+    host.until("exits", 7);
+    host.until("ready", 2);
+    let early = "worker_run returned before gw_server_turn said GW_EOF";
+    assert!(host.log().contains(early), "{}", host.log());
     host.stop();
 }
 

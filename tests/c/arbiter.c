@@ -10,8 +10,9 @@
  * Options of its own: app=loop, an application that promises not to block;
  * boot=fails; module=PATH:ARGS instead of the application; host=reaps, which
  * waits for all children and tells the arbiter; host=threads, which has a
- * thread of its own before it makes the arbiter; host=frugal, whose threads
- * share one heap; host=late, whose workers take their time to begin.
+ * thread of its own before it makes the arbiter; host=loops, whose workers
+ * have loops of their own; host=frugal, whose threads share one heap;
+ * host=late, whose workers take their time to begin.
  *
  * A line is one of
  *
@@ -19,7 +20,7 @@
  *     scale N             gw_arbiter_scale
  *     signal N TIMES      gw_arbiter_signal, in this thread
  *     threads N TIMES     the same, each of four threads so many times, while
- *                         the arbiter is turned (unless it forks)
+ *                         the arbiter is mine (unless it forks)
  *     boot well|fails     what workers do that are started from now on
  *     children            system, popen, and a child that is waited for
  *     trim                gives memory that is not used back to the system, as
@@ -61,12 +62,17 @@ struct state {
     atomic_int  inside;                 /* /hang and /spin */
     atomic_int  ints, reaped, wrong;
     atomic_int  threads;                /* still at work */
+    atomic_int  turns;                  /* of loops that are not the library's */
 };
 
 static struct state  *shared;
 static gw_arbiter    *arbiter;
 static pid_t          master;
-static int            forks = 1, is_late;
+static int            forks = 1, is_late, has_loop;
+
+/* Of this thread, while its loop is not the library's. */
+static _Thread_local gw_server  *mine;
+static _Thread_local int         leaves;
 
 static void
 say(const char *text)
@@ -106,7 +112,15 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     gw_result    rc;
 
     (void) ctx;
-    if (strcmp(path, "/hang") == 0) {
+    if (mine != NULL) {
+        int64_t  wait_ms;
+
+        check(gw_server_turn(mine, &wait_ms) == GW_ERR_STATE, "a turn in a turn");
+    }
+    if (strcmp(path, "/leave") == 0) {
+        leaves = 1;
+
+    } else if (strcmp(path, "/hang") == 0) {
         atomic_fetch_add(&shared->inside, 1);
         while (!shared->open) {
             usleep(5000);
@@ -231,10 +245,32 @@ nworkers_changed(void *ctx, uint32_t now, uint32_t before)
 static gw_result
 worker_init(void *ctx, const gw_worker *w)
 {
+    int64_t  wait_ms;
+
     (void) ctx;
-    (void) w;
+    check(gw_server_turn(w->server, &wait_ms) == GW_ERR_STATE, "a turn before the loop");
     usleep(is_late ? 200000 : 0);
     return shared->boot == 0 ? GW_OK : GW_ERR_APP;
+}
+
+static gw_result
+worker_run(void *ctx, const gw_worker *w)
+{
+    struct pollfd  fd = { .fd = gw_server_fd(w->server), .events = POLLIN };
+    int64_t        wait_ms;
+    gw_result      rc;
+
+    (void) ctx;
+    mine = w->server;
+    while ((rc = gw_server_turn(mine, &wait_ms)) == GW_OK && !leaves) {
+        atomic_fetch_add(&shared->turns, 1);
+        (void) poll(&fd, 1, (int) wait_ms);
+    }
+    check(leaves || rc == GW_EOF, "the end of a loop");
+    check(gw_server_turn(mine, &wait_ms) == (leaves ? GW_OK : GW_EOF), "a turn after the end");
+    mine = NULL;
+    leaves = 0;
+    return rc < 0 ? rc : GW_OK;
 }
 
 /* It serves no more. */
@@ -292,6 +328,7 @@ configured(int n, char **options)
             reaps |= strcmp(value, "reaps") == 0;
             has_thread |= strcmp(value, "threads") == 0;
             is_late |= strcmp(value, "late") == 0;
+            has_loop |= strcmp(value, "loops") == 0;
             if (strcmp(value, "frugal") == 0) {
                 mallopt(M_ARENA_MAX, 1);
             }
@@ -313,6 +350,7 @@ configured(int n, char **options)
     hooks.worker_init = worker_init;
     hooks.worker_exit = worker_exit;
     hooks.worker_int = worker_int;
+    hooks.worker_run = has_loop ? worker_run : NULL;
     if (module != NULL) {
         snprintf(path, sizeof path, "%.*s", (int) strcspn(module, ":"), module);
         need(gw_config_module(cfg, "/", path, strchr(module, ':') + 1, &err), &err);

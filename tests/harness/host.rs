@@ -21,9 +21,10 @@ pub const THREADS: Model =
     Model { options: &["worker_model=threads", "host=threads"], is_process: false };
 
 /// The numbers of `tests/c/arbiter.c`.
-const NUMBERS: [&str; 19] = [
+const NUMBERS: [&str; 20] = [
     "boot", "open", "obeyed", "reloads", "failures", "spawned", "readies", "exits", "workers",
     "most", "ready", "serving", "least", "target", "inside", "ints", "reaped", "wrong", "threads",
+    "turns",
 ];
 
 /// A running host.

@@ -17,11 +17,18 @@ def program(
     load: Callable[[], Callable] | None = None,
     hooks: Mapping[str, Callable] | None = None,
     log: Any = None,
+    worker: Any = None,
     access: Callable | None = None,
     cfg: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """What the extension takes, of what serve() takes; `cfg` and `access` are the command's."""
+    if isinstance(worker, str):
+        from . import workers
+
+        worker = workers.get(worker)
+    if worker is not None:
+        options = {**worker.options, **options, "worker": worker}
     errorlog = options.get("errorlog", "-")
     record: Callable | None = None
     if log is not None:
@@ -66,6 +73,7 @@ def serve(
     load: Callable[[], Callable] | None = None,
     hooks: Mapping[str, Callable] | None = None,
     log: Any = None,
+    worker: Any = None,
     **options: Any,
 ) -> None:
     """Serve a WSGI application until a signal ends it: TERM gracefully, INT and QUIT at once.
@@ -74,14 +82,15 @@ def serve(
     the fork, and returns it. `hooks` are gunicorn's, by name: on_starting, when_ready, pre_fork,
     post_fork, post_worker_init, worker_int, worker_abort, worker_exit, child_exit, nworkers_changed,
     on_reload, pre_exec, on_exit, pre_request, post_request. `log` takes the log: a logging.Logger, or a
-    function of (level, target, message, id). Every option of the library is a keyword: workers, threads,
+    function of (level, target, message, id). `worker` is what drives a worker: "asyncio" (ASGI 3), "gevent",
+    "tornado", or an object of gateway.workers; the library's own loop where there is none. Every option of the library is a keyword: workers, threads,
     bind ...
 
     It is for the main thread, since signals are: in others say signals=False, or use gateway.server().
     gateway.Failure: it did not start. TypeError, ValueError: an option that there is not, or a value.
     """
     _main_thread(options)
-    _gateway.serve(**program(app, load=load, hooks=hooks, log=log, **options))
+    _gateway.serve(**program(app, load=load, hooks=hooks, log=log, worker=worker, **options))
 
 
 def _main_thread(options: Mapping[str, Any]) -> None:

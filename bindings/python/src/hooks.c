@@ -34,6 +34,7 @@ struct wsgi_program {
     PyObject *app;                      /* NULL: not loaded yet */
     PyObject *load;
     PyObject *log;
+    PyObject *worker;                   /* of gateway.workers; NULL: the library's loop */
     PyObject *hooks[HOOKS];
 };
 
@@ -42,7 +43,8 @@ struct wsgi_program {
 /* ---- a program ---- */
 
 wsgi_program *
-wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, wsgi_run *run)
+wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, PyObject *worker,
+                 wsgi_run *run)
 {
     wsgi_program *self;
     PyObject     *key, *value;
@@ -52,17 +54,17 @@ wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, 
         PyErr_SetString(PyExc_TypeError, "serve() needs an application, or load=, a function that returns one");
         return NULL;
     }
-    if (app != Py_None && !PyCallable_Check(app)) {
+    if (app != Py_None && !PyCallable_Check(app) && !wsgi_is_deferred(app)) {
         PyErr_Format(PyExc_TypeError, "%.200s object is not a WSGI application: it must be callable",
-                     Py_TYPE(app)->tp_name);
+                     wsgi_type_name(Py_TYPE(app)));
         return NULL;
     }
     if (hooks != Py_None && !PyDict_Check(hooks)) {
-        PyErr_Format(PyExc_TypeError, "hooks must be a dict, not %.100s", Py_TYPE(hooks)->tp_name);
+        PyErr_Format(PyExc_TypeError, "hooks must be a dict, not %.100s", wsgi_type_name(Py_TYPE(hooks)));
         return NULL;
     }
     if (log != Py_None && !PyCallable_Check(log)) {
-        PyErr_Format(PyExc_TypeError, "log must be callable, not %.100s", Py_TYPE(log)->tp_name);
+        PyErr_Format(PyExc_TypeError, "log must be callable, not %.100s", wsgi_type_name(Py_TYPE(log)));
         return NULL;
     }
     self = PyMem_RawCalloc(1, sizeof *self);
@@ -75,6 +77,7 @@ wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, 
     self->app = app != Py_None ? Py_NewRef(app) : NULL;
     self->load = load != Py_None ? Py_NewRef(load) : NULL;
     self->log = log != Py_None ? Py_NewRef(log) : NULL;
+    self->worker = worker != Py_None ? Py_NewRef(worker) : NULL;
     while (hooks != Py_None && PyDict_Next(hooks, &at, &key, &value)) {
         int i;
 
@@ -103,6 +106,7 @@ wsgi_program_drop(void *program)
         Py_XDECREF(self->app);
         Py_XDECREF(self->load);
         Py_XDECREF(self->log);
+        Py_XDECREF(self->worker);
         for (int i = 0; i < HOOKS; i++) {
             Py_XDECREF(self->hooks[i]);
         }
@@ -114,7 +118,9 @@ wsgi_program_drop(void *program)
 gw_result
 wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
-    return wsgi_call(((wsgi_program *) program)->app, env, start, sr, body);
+    PyObject *app = ((wsgi_program *) program)->app;
+
+    return (wsgi_is_deferred(app) ? wsgi_deferred_call : wsgi_call)(app, env, start, sr, body);
 }
 
 /* ---- calls of hooks ---- */
@@ -288,6 +294,9 @@ refuse(const gw_worker *w, int status)
             PySys_FormatStderr("%S\n", code);
         }
         PyErr_Clear();
+    } else if (PyErr_Occurred() && PyObject_HasAttrString(PyErr_Occurred(), "exit_status")) {
+        PyErr_Fetch(&type, &value, &trace);     /* gateway.workers.Refused: a message says it all */
+        PySys_FormatStderr("%S\n", value != NULL ? value : type);
     } else {
         PyErr_Print();
     }
@@ -329,12 +338,27 @@ post_fork(void *ctx, const gw_worker *w)
 }
 
 static gw_result
+of_kind(wsgi_program *self, const gw_worker *w, const char *method)
+{
+    PyObject *done = PyObject_CallMethod(self->worker, method, NULL);
+
+    if (done == NULL) {
+        return refuse(w, 0);
+    }
+    Py_DECREF(done);
+    return GW_OK;
+}
+
+static gw_result
 worker_init(void *ctx, const gw_worker *w)
 {
     wsgi_program *self = ctx;
     int           entered = wsgi_enter();
     gw_result     rc = first(self, WORKER_INIT, w);
 
+    if (rc == GW_OK && self->worker != NULL) {
+        rc = of_kind(self, w, "setup");
+    }
     if (rc == GW_OK && self->app == NULL) {
         self->app = PyObject_CallNoArgs(self->load);
         if (self->app != NULL && !PyCallable_Check(self->app)) {
@@ -346,6 +370,36 @@ worker_init(void *ctx, const gw_worker *w)
             rc = refuse(w, LOAD_ERROR);
         }
     }
+    if (rc == GW_OK && self->worker != NULL) {
+        PyObject *app = PyObject_CallMethod(self->worker, "application", "O", self->app);
+
+        rc = app != NULL ? GW_OK : refuse(w, LOAD_ERROR);
+        if (app != NULL) {
+            Py_SETREF(self->app, app);
+            rc = of_kind(self, w, "start");
+        }
+    }
+    wsgi_leave(entered);
+    return rc;
+}
+
+/* An event loop of Python's, in the place of the library's. */
+static gw_result
+worker_run(void *ctx, const gw_worker *w)
+{
+    ENTERED(ctx);
+    PyObject *server = wsgi_server_of(w->server, self->app), *done = NULL;
+    gw_result rc = GW_OK;
+
+    if (server != NULL) {
+        done = PyObject_CallMethod(self->worker, "run", "O", server);
+        wsgi_server_end(server);
+    }
+    if (done == NULL) {
+        PyErr_Print();
+        rc = GW_ERR_APP;
+    }
+    Py_XDECREF(done);
     wsgi_leave(entered);
     return rc;
 }
@@ -358,10 +412,10 @@ pre_request(void *ctx, gw_environ *env)
     ENTERED(ctx);
     PyObject *environ;
 
-    wsgi_current = env;
+    wsgi_hooked(env);
     environ = wsgi_environ(env, nothing);
     tell(self, PRE_REQUEST, environ != NULL ? Py_BuildValue("(N)", environ) : NULL);
-    wsgi_current = NULL;
+    wsgi_hooked(NULL);
     wsgi_leave(entered);
 }
 
@@ -433,6 +487,18 @@ log_record(void *ctx, const gw_log_record *record)
 
 /* ---- all of it ---- */
 
+/* Whether a kind of worker has a loop of its own. */
+static int
+drives(PyObject *worker)
+{
+    PyObject *run = PyObject_GetAttrString(worker, "run");
+    int       is_own = run != NULL && run != Py_None;
+
+    PyErr_Clear();
+    Py_XDECREF(run);
+    return is_own;
+}
+
 int
 wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
 {
@@ -449,6 +515,9 @@ wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
     if (program->hooks[which] != NULL) {        \
         hooks.member = function;                \
     }
+    if (program->worker != NULL && drives(program->worker)) {
+        hooks.worker_run = worker_run;
+    }
     IF(WHEN_READY, when_ready, when_ready)
     IF(WORKER_READY, worker_ready, worker_ready)
     IF(CHILD_EXIT, child_exit, child_exit)
@@ -462,7 +531,7 @@ wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
     IF(PRE_REQUEST, pre_request, pre_request)
     IF(ACCESS, access, access_)
 #undef IF
-    if (program->hooks[WORKER_INIT] != NULL || program->load != NULL) {
+    if (program->hooks[WORKER_INIT] != NULL || program->load != NULL || program->worker != NULL) {
         hooks.worker_init = worker_init;
     }
     program->references++;

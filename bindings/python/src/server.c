@@ -46,6 +46,25 @@ wsgi_server(gw_config *cfg, PyObject *app)
     return (PyObject *) self;
 }
 
+PyObject *
+wsgi_server_of(gw_server *s, PyObject *app)
+{
+    server *self = PyObject_New(server, server_type);
+
+    if (self != NULL) {
+        self->server = s;
+        self->app = Py_NewRef(app);
+    }
+    return (PyObject *) self;
+}
+
+void
+wsgi_server_end(PyObject *self)
+{
+    ((server *) self)->server = NULL;
+    Py_DECREF(self);
+}
+
 /* Milliseconds until the next turn is due; -1: only the descriptor matters; -2: it has stopped; -3: an
    exception. */
 static int64_t
@@ -58,9 +77,20 @@ turn(PyObject *self)
     if (s == NULL) {
         return -3;
     }
+    wsgi_interruptible = 1;
     wsgi_away();
     rc = gw_server_turn(s, &wait);
     wsgi_back();
+    wsgi_interruptible = 0;
+    if (wsgi_interrupt != NULL) {
+        /* Control-C while an application ran, which was answered with 500. */
+        PyObject *interrupt = wsgi_interrupt;
+
+        wsgi_interrupt = NULL;
+        PyErr_SetObject((PyObject *) Py_TYPE(interrupt), interrupt);
+        Py_DECREF(interrupt);
+        return -3;
+    }
     if (rc < 0) {
         PyErr_Format(PyExc_RuntimeError, "the server has failed: %s", gw_result_text(rc));
         return -3;

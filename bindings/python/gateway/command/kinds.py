@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import workers
 from .config import Config, ConfigError
 
 NAMES = {
@@ -60,7 +61,17 @@ def options_of(cfg: Config) -> dict[str, Any]:
         return {}
     if kind == "gthread":
         return {"threads": max(cfg.threads, 1)}
-    raise ConfigError(
-        f"{cfg.said.get('worker_class', 'worker_class')}: worker_class = {kind!r} is not in this version: "
-        "gthread, with threads=, runs applications that wait for others"
-    )
+    settings: dict[str, Any] = {"graceful_timeout": float(cfg.graceful_timeout)} if kind != "tornado" else {}
+    if kind == "gevent":
+        settings["worker_connections"] = cfg.worker_connections
+    elif kind == "asyncio":
+        settings |= {"lifespan": cfg.asgi_lifespan, "uvloop": cfg.asgi_loop == "uvloop"}
+        if cfg.worker_class != "asyncio":
+            settings["interface"] = "asgi"  # gunicorn's and uvicorn's workers are for nothing else
+    try:
+        worker = workers.get(kind, **settings)
+    except ImportError as error:
+        raise ConfigError(f"{cfg.said['worker_class']}: worker_class {kind} needs a package: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"worker_class {kind}: {error}") from None
+    return {**worker.options, "worker": worker}
