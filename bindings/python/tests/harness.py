@@ -344,7 +344,11 @@ def main(kind, name, fd, options):
     if kind == "serve":
         import gateway
 
-        gateway.serve(app, bind=f"fd://{fd}", **options)
+        try:
+            gateway.serve(app, bind=f"fd://{fd}", **options)
+        except gateway.Failure as failure:
+            print(failure.args[0], file=sys.stderr)
+            sys.exit(failure.args[1])
     elif kind == "make_server":
         import gateway
 

@@ -12,7 +12,7 @@ other means, whatever it serves.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _gateway
 from . import Worker
@@ -127,7 +127,7 @@ class Running:
     async def __aenter__(self) -> Running:
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
 
@@ -174,7 +174,7 @@ class Asyncio(Worker):
 
     name = "asyncio"
     #: Bodies of requests come to the application while the client sends them.
-    options = {"request_buffering": False}
+    options: ClassVar[dict[str, Any]] = {"request_buffering": False}
 
     def __init__(
         self,

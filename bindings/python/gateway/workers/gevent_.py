@@ -10,7 +10,6 @@ before it loads the application, a program that calls `server` has to do it itse
 
 from __future__ import annotations
 
-import sys
 import traceback
 from typing import Any
 
@@ -30,12 +29,12 @@ class Application:
     def __init__(self, app: Any = None) -> None:
         self.app = app
         self.deferred = Deferred(self.spawn)
-        self.greenlets: set[gevent.Greenlet] = set()
+        self.greenlets: dict[gevent.Greenlet, Any] = {}
 
     def spawn(self, request: Any) -> None:
         """A request has come, inside turn()."""
         greenlet = gevent.Greenlet(self._answer, request)
-        self.greenlets.add(greenlet)
+        self.greenlets[greenlet] = request
         greenlet.start()
 
     def _answer(self, request: Any) -> None:
@@ -58,12 +57,14 @@ class Application:
             pass
         except BaseException:
             # A gevent.Timeout, say, that the application did not catch.
-            traceback.print_exc(file=sys.stderr)
+            traceback.print_exc()
         finally:
-            self.greenlets.discard(gevent.getcurrent())
+            self.greenlets.pop(gevent.getcurrent(), None)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """When the server has stopped: what still runs has so many seconds to end, and is killed."""
+        """When the server has stopped. What was not answered by then is killed; what goes on behind its
+        answer has so many seconds to end."""
+        gevent.killall([each for each, request in self.greenlets.items() if not request.answered], timeout=1)
         gevent.joinall(list(self.greenlets), timeout=timeout)
         gevent.killall(list(self.greenlets), timeout=1)
 
