@@ -5,8 +5,9 @@ import http.client
 import signal
 
 import apps.loops
-import gateway
 import pytest
+
+import gateway
 from gateway.workers import Refused, asyncio_, get
 from gateway.workers.asgi import is_asgi
 

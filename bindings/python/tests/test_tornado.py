@@ -5,14 +5,15 @@ import signal
 import threading
 
 import apps.loops
-import gateway
 import harness
 import tornado.httpclient
 import tornado.httpserver
 import tornado.netutil
 import tornado.web
-from gateway.workers import tornado_
 from tornado.ioloop import IOLoop
+
+import gateway
+from gateway.workers import tornado_
 
 
 def test_the_worker(serve):

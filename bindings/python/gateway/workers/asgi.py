@@ -47,13 +47,13 @@ def is_coroutine_function(function: Any) -> bool:
 class Cycle:
     """One request, and its answer."""
 
-    __slots__ = ("body_ended", "changed", "complete", "file", "request", "started")
+    __slots__ = ("body_ended", "changed", "complete", "cut", "request", "started")
 
     def __init__(self, request: Any) -> None:
         self.request = request
         self.changed: asyncio.Event | None = None
         self.body_ended = self.started = self.complete = False
-        self.file: int | None = None
+        self.cut = False  # send() has said that the client has left
 
     # -- what the library tells, inside turn() --
 
@@ -118,14 +118,21 @@ class Cycle:
             raise RuntimeError(f"{kind!r} was sent, and {expected!r} was expected")
 
     async def write(self, body: Any) -> None:
-        while not self.request.write(body):
-            await self.wait()
+        try:
+            while not self.request.write(body):
+                await self.wait()
+        except OSError:
+            self.cut = True
+            raise
 
     async def send_path(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while not self.request.sendfile(fd):
                 await self.wait()
+        except ConnectionError:
+            self.cut = True
+            raise
         finally:
             os.close(fd)
 
@@ -145,8 +152,8 @@ class Cycle:
             request.abort()
             raise
         except BaseException as error:
-            # That a client leaves is nobody's fault.
-            if not (request.gone and isinstance(error, OSError)):
+            # That a client leaves is nobody's fault, whatever comes of it.
+            if not self.cut:
                 text = "an exception of the application:\n" + traceback.format_exc()
                 if not request.log(text):
                     report(text)

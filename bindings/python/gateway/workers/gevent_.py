@@ -10,7 +10,6 @@ before it loads the application, a program that calls `server` has to do it itse
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import gevent
@@ -53,12 +52,8 @@ class Application:
 
         try:
             request.wsgi(self.app, wait)
-        except gevent.GreenletExit:
-            pass
-        except BaseException:
-            # A gevent.Timeout, say, that the application did not catch.
-            traceback.print_exc()
         finally:
+            # What was raised - a gevent.Timeout that the application did not catch - the hub reports.
             self.greenlets.pop(gevent.getcurrent(), None)
 
     def shutdown(self, timeout: float | None = None) -> None:
@@ -74,7 +69,7 @@ class Attached:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._closed = gevent.event.Event()
         self._loop = gevent.get_hub().loop
         self._io: Any = self._loop.io(server.fileno(), 1)
@@ -92,7 +87,7 @@ class Attached:
             return
         try:
             wait = self.server.turn()
-        except BaseException as error:
+        except Exception as error:
             self._error = error
             self.detach()
             return
