@@ -1,9 +1,9 @@
 """WSGI applications on libgateway: gunicorn's arbiter and WSGI's calling convention as a library."""
 
 from . import _gateway
-from ._gateway import Failure, Server, __version__, server
+from ._gateway import ClientGone, Failure, Server, __version__, client_gone, server
 
-__all__ = ["Failure", "Server", "__version__", "make_server", "serve", "server"]
+__all__ = ["ClientGone", "Failure", "Server", "__version__", "client_gone", "make_server", "serve", "server"]
 
 
 def serve(app=None, *, worker=None, **options):

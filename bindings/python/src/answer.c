@@ -6,6 +6,8 @@
  */
 #include "wsgi.h"
 
+typedef struct writer writer;
+
 typedef struct call {
     PyObject_HEAD
     vectorcallfunc       vectorcall;
@@ -15,125 +17,100 @@ typedef struct call {
     void                *sr;
     gw_writer            writer;
     PyObject            *input;
+    writer              *write;
     PyObject            *iterable;      /* what the application returned */
     PyObject            *iterator;
     int                  started;
+    Py_ssize_t           taken;         /* chunks that it has given */
     gw_pair             *pairs;         /* room for a head */
     size_t               room;
+    PyObject            *keep;          /* what the octets of a head are in; see compat.h */
 } call;
 
-typedef struct {
+struct writer {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    call          *of;
-} writer;
+    call          *of;                  /* NULL: the request is over */
+};
 
-static PyTypeObject *call_type, *write_type, *file_type;
-static PyObject     *name_close, *name_traceback, *name_format;
+static PyObject *write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names);
 
-#define FREE_MAX 64
-static _Thread_local call *free_calls;
-static _Thread_local int   free_count;
+static PyTypeObject *call_type, *write_type;
+static PyObject     *name_close, *early_hints;
 
-static PyObject *
-refused(gw_result rc, const char *what)
+/* The request that this thread is in: only while application code of it runs. */
+static _Thread_local call             *current;
+static _Thread_local const gw_environ *hooked;
+
+const gw_environ *
+wsgi_current(void)
 {
-    if (PyErr_Occurred()) {
-        return NULL;                    /* of what it waited by */
-    }
-    switch (rc) {
-    case GW_ERR_STATE:
-        PyErr_Format(PyExc_AssertionError, "%s: not here, or called before (a second time needs exc_info)",
-                     what);
-        break;
-    case GW_ERR_PROTOCOL:
-    case GW_ERR_INVALID:
-        PyErr_Format(PyExc_ValueError, "%s: a status, or a header, that HTTP does not allow", what);
-        break;
-    case GW_ERR_MEMORY:
-        PyErr_NoMemory();
-        break;
-    case GW_ERR_CLOSED:
-        PyErr_Format(PyExc_ConnectionResetError, "%s: the client has left", what);
-        break;
-    default:
-        PyErr_Format(PyExc_OSError, "%s: %s", what, gw_result_text(rc));
-    }
-    return NULL;
+    return current != NULL ? current->env : hooked;
 }
 
 void
-wsgi_log_exception(const gw_environ *env, const char *where)
+wsgi_hooked(const gw_environ *env)
 {
-    PyObject   *type, *value, *trace, *module, *lines = NULL, *text = NULL;
-    const char *utf8 = NULL;
-    Py_ssize_t  len = 0;
-
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    module = PyImport_Import(name_traceback);
-    if (module != NULL) {
-        lines = PyObject_CallMethodObjArgs(module, name_format, type, value != NULL ? value : Py_None,
-                                           trace != NULL ? trace : Py_None, NULL);
-    }
-    if (lines != NULL) {
-        PyObject *empty = PyUnicode_FromString("");
-
-        text = empty != NULL ? PyUnicode_Join(empty, lines) : NULL;
-        Py_XDECREF(empty);
-    }
-    if (text != NULL) {
-        utf8 = PyUnicode_AsUTF8AndSize(text, &len);
-    }
-    wsgi_log(env, utf8 != NULL ? utf8 : where, utf8 != NULL ? (size_t) len : strlen(where));
-    PyErr_Clear();
-    Py_XDECREF(text);
-    Py_XDECREF(lines);
-    Py_XDECREF(module);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(trace);
+    hooked = env;
 }
+
+#define FREE_MAX 64
+#define SMALL    4096           /* octets that are rather copied than kept */
+static _Thread_local call *free_calls;
+static _Thread_local int   free_count;
 
 /* ---- start_response ---- */
 
-/* The octets of a str that is latin-1, as PEP 3333 has it. */
+/* The octets of a str that is latin-1, as PEP 3333 has it; `keep` as in compat.h. */
 static int
-octets_of(PyObject *text, const char *what, gw_str *out)
+octets_of(PyObject *text, gw_str *out, PyObject **keep)
 {
-    if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s", what, Py_TYPE(text)->tp_name);
+    Py_ssize_t len;
+
+    if (!PyUnicode_Check(text) || (out->data = wsgi_latin1(text, &len, keep)) == NULL) {
         return -1;
     }
-    if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND) {
-        PyErr_Format(PyExc_ValueError, "%s %R has characters that are not latin-1", what, text);
-        return -1;
-    }
-    out->data = (const char *) PyUnicode_1BYTE_DATA(text);
-    out->len = (size_t) PyUnicode_GET_LENGTH(text);
+    out->len = (size_t) len;
     return 0;
 }
 
+/* The exception for what octets_of has refused. */
 static int
-head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
+not_latin1(PyObject *text, const char *what)
 {
-    gw_str     text;
+    if (PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_ValueError, "%s has characters that are not latin-1: %R", what, text);
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s: %R", what, wsgi_type_name(Py_TYPE(text)), text);
+    }
+    return -1;
+}
+
+/* The same for a part of a header: which one it is; a value is not shown, it may be a secret. */
+static int
+bad_header(PyObject *pair, Py_ssize_t at, int is_value)
+{
+    PyObject   *part = PyTuple_GET_ITEM(pair, is_value);
+    const char *what = is_value ? "the value" : "the name";
+
+    if (PyUnicode_Check(part)) {
+        PyErr_Format(PyExc_ValueError, "header %zd, %R: %s has characters that are not latin-1", at,
+                     PyTuple_GET_ITEM(pair, 0), what);
+    } else {
+        PyErr_Format(PyExc_TypeError, "header %zd, %R: %s must be str, not %.100s", at,
+                     PyTuple_GET_ITEM(pair, 0), what, wsgi_type_name(Py_TYPE(part)));
+    }
+    return -1;
+}
+
+/* The list of headers as the library has it. */
+static int
+fields_of(call *self, PyObject *headers, gw_response *head)
+{
     Py_ssize_t count;
 
-    if (octets_of(status, "the status", &text) < 0) {
-        return -1;
-    }
-    if (text.len < 3 || (text.len > 3 && text.data[3] != ' ') || text.data[0] < '1' || text.data[0] > '9'
-        || text.data[1] < '0' || text.data[1] > '9' || text.data[2] < '0' || text.data[2] > '9') {
-        PyErr_Format(PyExc_ValueError, "the status %R is not \"200 OK\" or the like", status);
-        return -1;
-    }
-    head->status = (uint16_t) ((text.data[0] - '0') * 100 + (text.data[1] - '0') * 10 + text.data[2] - '0');
-    if (text.len > 4) {
-        head->reason = (gw_str) { text.data + 4, text.len - 4 };
-    }
     if (!PyList_Check(headers)) {
-        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", Py_TYPE(headers)->tp_name);
+        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", wsgi_type_name(Py_TYPE(headers)));
         return -1;
     }
     count = PyList_GET_SIZE(headers);
@@ -154,14 +131,56 @@ head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
             PyErr_Format(PyExc_TypeError, "header %zd must be a tuple (name, value), not %R", i, pair);
             return -1;
         }
-        if (octets_of(PyTuple_GET_ITEM(pair, 0), "the name of a header", &self->pairs[i].name) < 0
-            || octets_of(PyTuple_GET_ITEM(pair, 1), "the value of a header", &self->pairs[i].value) < 0) {
-            return -1;
+        if (octets_of(PyTuple_GET_ITEM(pair, 0), &self->pairs[i].name, &self->keep) < 0) {
+            return bad_header(pair, i, 0);
+        }
+        if (octets_of(PyTuple_GET_ITEM(pair, 1), &self->pairs[i].value, &self->keep) < 0) {
+            return bad_header(pair, i, 1);
         }
     }
     head->headers = self->pairs;
     head->header_count = (size_t) count;
     return 0;
+}
+
+static int
+head_of(call *self, PyObject *status, PyObject *headers, gw_response *head)
+{
+    gw_str text;
+
+    if (octets_of(status, &text, &self->keep) < 0) {
+        return not_latin1(status, "the status");
+    }
+    if (text.len < 3 || (text.len > 3 && text.data[3] != ' ') || text.data[0] < '1' || text.data[0] > '9'
+        || text.data[1] < '0' || text.data[1] > '9' || text.data[2] < '0' || text.data[2] > '9') {
+        PyErr_Format(PyExc_ValueError, "the status %R is not \"200 OK\" or the like", status);
+        return -1;
+    }
+    if (text.data[0] == '1') {
+        PyErr_Format(PyExc_ValueError, "the status %R ends no request: see environ['wsgi.early_hints']",
+                     status);
+        return -1;
+    }
+    head->status = (uint16_t) ((text.data[0] - '0') * 100 + (text.data[1] - '0') * 10 + text.data[2] - '0');
+    if (text.len > 4) {
+        head->reason = (gw_str) { text.data + 4, text.len - 4 };
+    }
+    return fields_of(self, headers, head);
+}
+
+/* Too late for another head: PEP 3333 has the exception raised again. */
+static PyObject *
+raise_again(PyObject *info)
+{
+    PyObject *type = PyTuple_GET_ITEM(info, 0), *value = PyTuple_GET_ITEM(info, 1),
+             *trace = PyTuple_GET_ITEM(info, 2);
+
+    if (!PyExceptionClass_Check(type)) {
+        return wsgi_refused(GW_ERR_STATE, "start_response", NULL);
+    }
+    PyErr_Restore(Py_NewRef(type), value == Py_None ? NULL : Py_NewRef(value),
+                  PyTraceBack_Check(trace) ? Py_NewRef(trace) : NULL);
+    return NULL;
 }
 
 static PyObject *
@@ -172,7 +191,6 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
     Py_ssize_t  n = PyVectorcall_NARGS(nargs);
     PyObject   *given[3] = { NULL, NULL, NULL };
     gw_result   rc;
-    writer     *write;
 
     if (self->env == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "start_response after the request");
@@ -199,64 +217,62 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
         PyErr_SetString(PyExc_TypeError, "start_response(status, headers, exc_info=None)");
         return NULL;
     }
+    if (given[2] != NULL && given[2] != Py_None
+        && (!PyTuple_Check(given[2]) || PyTuple_GET_SIZE(given[2]) != 3)) {
+        PyErr_Format(PyExc_TypeError, "exc_info must be the tuple of sys.exc_info(), not %R", given[2]);
+        return NULL;
+    }
     if (head_of(self, given[0], given[1], &head) < 0) {
+        Py_CLEAR(self->keep);
         return NULL;
     }
     if (given[2] != NULL && given[2] != Py_None) {
         head.flags = GW_RESPONSE_REPLACE;
     }
     rc = self->start(self->sr, &head, &self->writer);
+    Py_CLEAR(self->keep);
     if (rc < 0) {
-        if (head.flags & GW_RESPONSE_REPLACE && rc == GW_ERR_STATE && PyTuple_Check(given[2])
-            && PyTuple_GET_SIZE(given[2]) == 3) {
-            /* Too late for another head: PEP 3333 has the exception raised again. */
-            PyObject *type = PyTuple_GET_ITEM(given[2], 0), *value = PyTuple_GET_ITEM(given[2], 1),
-                     *trace = PyTuple_GET_ITEM(given[2], 2);
-
-            PyErr_Restore(Py_NewRef(type), Py_NewRef(value), trace == Py_None ? NULL : Py_NewRef(trace));
-            return NULL;
-        }
-        return refused(rc, "start_response");
+        return head.flags & GW_RESPONSE_REPLACE && rc == GW_ERR_STATE
+             ? raise_again(given[2])
+             : wsgi_refused(rc, "start_response", &head);
     }
     self->started = 1;
-    write = PyObject_New(writer, write_type);
-    if (write != NULL) {
-        extern PyObject *wsgi_write(PyObject *, PyObject *const *, size_t, PyObject *);
-
-        write->vectorcall = wsgi_write;
-        write->of = (call *) Py_NewRef(callable);
+    if (self->write == NULL) {
+        self->write = PyObject_New(writer, write_type);
+        if (self->write == NULL) {
+            return NULL;
+        }
+        self->write->vectorcall = write_octets;
+        self->write->of = self;
     }
-    return (PyObject *) write;
+    return Py_NewRef((PyObject *) self->write);
 }
 
-PyObject *
-wsgi_write(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names)
+/* environ['wsgi.early_hints'](headers): a 103, as gunicorn has it; nothing on HTTP/1.0, and nothing
+   once the head is sent. */
+static PyObject *
+hint(PyObject *module, PyObject *headers)
 {
-    call     *self = ((writer *) callable)->of;
-    gw_chunk  chunk = { 0 };
-    gw_result rc;
+    gw_response head = { .status = 103 };
+    PyObject   *list;
+    gw_result   rc;
 
-    if (PyVectorcall_NARGS(nargs) != 1 || (names != NULL && PyTuple_GET_SIZE(names) > 0)
-        || !PyBytes_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "write(data): one argument, bytes");
+    (void) module;
+    if (current == NULL || current->env == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "early_hints: only in the thread of a request, and during it");
         return NULL;
     }
-    if (self->env == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "write after the request");
+    list = PySequence_List(headers);
+    if (list == NULL || fields_of(current, list, &head) < 0) {
+        Py_CLEAR(current->keep);
+        Py_XDECREF(list);
         return NULL;
     }
-    chunk.data = PyBytes_AS_STRING(args[0]);
-    chunk.len = (uint64_t) PyBytes_GET_SIZE(args[0]);
-    if (chunk.len == 0) {
-        return Py_NewRef(Py_None);
-    }
-    wsgi_away();                                        /* it may wait for a slow client */
-    rc = self->writer.write(self->writer.ctx, &chunk);
-    wsgi_back();
-    return rc < 0 || rc == GW_AGAIN ? refused(rc < 0 ? rc : GW_ERR_BUSY, "write") : Py_NewRef(Py_None);
+    rc = current->start(current->sr, &head, NULL);
+    Py_CLEAR(current->keep);
+    Py_DECREF(list);
+    return rc == GW_OK ? Py_NewRef(Py_None) : wsgi_refused(rc, "early_hints", &head);
 }
-
-/* ---- the iterable ---- */
 
 static void
 drop_octets(void *octets)
@@ -267,17 +283,57 @@ drop_octets(void *octets)
     wsgi_leave(entered);
 }
 
+static PyObject *
+write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names)
+{
+    call     *self = ((writer *) callable)->of;
+    gw_chunk  chunk = { 0 };
+    gw_result rc;
+
+    if (PyVectorcall_NARGS(nargs) != 1 || (names != NULL && PyTuple_GET_SIZE(names) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "write(data): one argument, bytes");
+        return NULL;
+    }
+    if (!PyBytes_Check(args[0])) {
+        PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s: %.200R", wsgi_type_name(Py_TYPE(args[0])),
+                     args[0]);
+        return NULL;
+    }
+    if (self == NULL || self->env == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "write after the request");
+        return NULL;
+    }
+    chunk.data = PyBytes_AS_STRING(args[0]);
+    chunk.len = (uint64_t) PyBytes_GET_SIZE(args[0]);
+    if (chunk.len == 0) {
+        return Py_NewRef(Py_None);
+    }
+    chunk.release = drop_octets;
+    chunk.arg = Py_NewRef(args[0]);
+    wsgi_away();                                        /* it may wait for a slow client */
+    rc = self->writer.write(self->writer.ctx, &chunk);
+    wsgi_back();
+    if (rc == GW_AGAIN) {
+        Py_DECREF(args[0]);                             /* given back */
+        rc = GW_ERR_BUSY;
+    }
+    return rc < 0 ? wsgi_refused(rc, "write", NULL) : Py_NewRef(Py_None);
+}
+
+/* ---- the iterable ---- */
+
 /* A piece of the answer; takes the reference. */
 static gw_result
 give(call *self, PyObject *octets, gw_chunk *out)
 {
     if (!PyBytes_Check(octets)) {
-        PyErr_Format(PyExc_TypeError, "the application must return bytes, not %.100s",
-                     Py_TYPE(octets)->tp_name);
+        PyErr_Format(PyExc_TypeError, "chunk %zd of the answer must be bytes, not %.100s: %.200R",
+                     self->taken, wsgi_type_name(Py_TYPE(octets)), octets);
         Py_DECREF(octets);
         wsgi_log_exception(self->env, "wrong type of a chunk");
         return GW_ERR_APP;
     }
+    self->taken++;
     out->data = PyBytes_AS_STRING(octets);
     out->len = (uint64_t) PyBytes_GET_SIZE(octets);
     out->release = drop_octets;
@@ -293,8 +349,8 @@ next(void *ctx, gw_chunk *out)
     PyObject *octets;
     gw_result rc;
 
-    wsgi_current = self->start != wsgi_deferred_start ? self->env : NULL;
-    octets = Py_TYPE(self->iterator)->tp_iternext(self->iterator);
+    current = self->start != wsgi_deferred_start ? self : NULL;
+    octets = WSGI_SLOT(Py_TYPE(self->iterator), tp_iternext, iternextfunc)(self->iterator);
 
     if (octets != NULL) {
         rc = give(self, octets, out);
@@ -305,6 +361,7 @@ next(void *ctx, gw_chunk *out)
         PyErr_Clear();
         rc = GW_EOF;
     }
+    current = NULL;
     wsgi_leave(entered);
     return rc;
 }
@@ -313,14 +370,21 @@ next(void *ctx, gw_chunk *out)
 static void
 over(call *self)
 {
+    wsgi_errors_flush();
     self->env = NULL;
     if (self->input != NULL) {
         wsgi_input_end(self->input);
-        Py_CLEAR(self->input);
+        if (!wsgi_is_alone(self->input)) {
+            Py_CLEAR(self->input);
+        }
+    }
+    if (self->write != NULL && !wsgi_is_alone((PyObject *) self->write)) {
+        self->write->of = NULL;
+        Py_CLEAR(self->write);
     }
     Py_CLEAR(self->iterator);
     Py_CLEAR(self->iterable);
-    if (Py_REFCNT(self) == 1 && free_count < FREE_MAX) {
+    if (wsgi_is_alone((PyObject *) self) && free_count < FREE_MAX) {
         self->next_free = free_calls;
         free_calls = self;
         free_count++;
@@ -339,7 +403,11 @@ close_iterable(call *self)
     }
     method = PyObject_GetAttr(self->iterable, name_close);
     if (method == NULL) {
-        PyErr_Clear();
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        } else {
+            wsgi_log_exception(self->env, "an exception of close");
+        }
         return;
     }
     done = PyObject_CallNoArgs(method);
@@ -356,93 +424,11 @@ end(void *ctx)
     call *self = ctx;
     int   entered = wsgi_enter();
 
-    wsgi_current = self->start != wsgi_deferred_start ? self->env : NULL;
+    current = self->start != wsgi_deferred_start ? self : NULL;
     close_iterable(self);
-    wsgi_current = NULL;
     over(self);
+    current = NULL;
     wsgi_leave(entered);
-}
-
-/* ---- wsgi.file_wrapper ---- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject  *of;
-    Py_ssize_t size;
-} file;
-
-/* By sendfile, where it is a file that nobody has read from by other means. */
-static int
-file_of(file *self, gw_body *body)
-{
-    int       fd = PyObject_AsFileDescriptor(self->of);
-    PyObject *at = fd >= 0 ? PyObject_CallMethod(self->of, "tell", NULL) : NULL;
-    int64_t   offset = at != NULL ? PyLong_AsLongLong(at) : -1;
-
-    Py_XDECREF(at);
-    PyErr_Clear();
-    return offset >= 0 && gw_body_file(body, fd, offset, UINT64_MAX, 0, NULL, NULL) == GW_OK;
-}
-
-static PyObject *
-file_new(PyTypeObject *type, PyObject *args, PyObject *names)
-{
-    static char *keywords[] = { "filelike", "blksize", NULL };
-    PyObject    *of;
-    Py_ssize_t   size = 65536;
-    file        *self;
-
-    if (!PyArg_ParseTupleAndKeywords(args, names, "O|n:file_wrapper", keywords, &of, &size)) {
-        return NULL;
-    }
-    self = (file *) type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->of = Py_NewRef(of);
-        self->size = size > 0 ? size : 65536;
-    }
-    return (PyObject *) self;
-}
-
-static PyObject *
-file_next(PyObject *self)
-{
-    PyObject *octets = PyObject_CallMethod(((file *) self)->of, "read", "n", ((file *) self)->size);
-
-    if (octets != NULL && PyObject_Size(octets) == 0) {
-        Py_CLEAR(octets);
-    }
-    return octets;
-}
-
-static PyObject *
-file_close(PyObject *self, PyObject *unused)
-{
-    PyObject *method = PyObject_GetAttr(((file *) self)->of, name_close), *done;
-
-    (void) unused;
-    if (method == NULL) {
-        PyErr_Clear();
-        return Py_NewRef(Py_None);
-    }
-    done = PyObject_CallNoArgs(method);
-    Py_DECREF(method);
-    return done;
-}
-
-static void
-file_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-
-    Py_XDECREF(((file *) self)->of);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-PyObject *
-wsgi_file_wrapper(void)
-{
-    return (PyObject *) file_type;
 }
 
 /* ---- the call ---- */
@@ -461,7 +447,8 @@ begin(gw_environ *env, gw_start_response_fn start, void *sr)
             return NULL;
         }
         self->vectorcall = start_response;
-        self->input = self->iterable = self->iterator = NULL;
+        self->input = self->iterable = self->iterator = self->keep = NULL;
+        self->write = NULL;
         self->pairs = NULL;
         self->room = 0;
     }
@@ -469,6 +456,7 @@ begin(gw_environ *env, gw_start_response_fn start, void *sr)
     self->start = start;
     self->sr = sr;
     self->started = 0;
+    self->taken = 0;
     return self;
 }
 
@@ -480,9 +468,8 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     PyObject *environ = NULL, *result = NULL, *args[3];
     gw_result rc = GW_ERR_APP;
 
-    wsgi_current = start != wsgi_deferred_start ? env : NULL;
-
-    if (self == NULL || (self->input = wsgi_input(env)) == NULL
+    current = start != wsgi_deferred_start ? self : NULL;
+    if (self == NULL || (self->input = wsgi_input(self->input, env)) == NULL
         || (environ = wsgi_environ(env, self->input)) == NULL
         || (start == wsgi_deferred_start && wsgi_deferred_environ(sr, environ) < 0)) {
         goto failed;
@@ -500,30 +487,42 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
         || (PyTuple_CheckExact(result) && PyTuple_GET_SIZE(result) == 1 && self->started)) {
         PyObject *only = PyList_CheckExact(result) ? PyList_GET_ITEM(result, 0) : PyTuple_GET_ITEM(result, 0);
 
-        /* Nothing is called any more, and the octets have a reference of their own. */
-        rc = give(self, Py_NewRef(only), &body->first);
+        /* Nothing is called any more.  What is copied need not be dropped, which would take the interpreter
+           once more. */
+        if (PyBytes_Check(only) && PyBytes_GET_SIZE(only) <= SMALL) {
+            rc = gw_body_copy(env, body, PyBytes_AS_STRING(only), (size_t) PyBytes_GET_SIZE(only));
+        } else {
+            rc = give(self, Py_NewRef(only), &body->first);
+        }
         over(self);
+        current = NULL;
         wsgi_leave(entered);
         return rc;
     }
-    if (Py_TYPE(result) == file_type && file_of((file *) result, body)) {
+    if (wsgi_file_body(result, body)) {
         body->close = end;
         body->ctx = self;
+        current = NULL;
         wsgi_leave(entered);
         return GW_OK;
     }
     if (PyBytes_Check(result) || PyUnicode_Check(result)) {
         PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s: [...]",
-                     Py_TYPE(result)->tp_name);
+                     wsgi_type_name(Py_TYPE(result)));
         goto failed;
     }
     self->iterator = PyObject_GetIter(result);
     if (self->iterator == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError) && WSGI_SLOT(Py_TYPE(result), tp_iter, getiterfunc) == NULL) {
+            PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s",
+                         wsgi_type_name(Py_TYPE(result)));
+        }
         goto failed;
     }
     body->next = next;
     body->close = end;
     body->ctx = self;
+    current = NULL;
     wsgi_leave(entered);
     return GW_OK;
 
@@ -533,6 +532,7 @@ failed:
         close_iterable(self);
         over(self);
     }
+    current = NULL;
     wsgi_leave(entered);
     return rc;
 }
@@ -545,6 +545,10 @@ call_dealloc(PyObject *object)
     call         *self = (call *) object;
     PyTypeObject *type = Py_TYPE(object);
 
+    if (self->write != NULL) {
+        self->write->of = NULL;
+        Py_DECREF(self->write);
+    }
     Py_XDECREF(self->input);
     Py_XDECREF(self->iterator);
     Py_XDECREF(self->iterable);
@@ -558,7 +562,6 @@ write_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
-    Py_DECREF(((writer *) object)->of);
     PyObject_Free(object);
     Py_DECREF(type);
 }
@@ -573,22 +576,11 @@ static PyMemberDef write_members[] = {
     { NULL, 0, 0, 0, NULL },
 };
 
-static PyMethodDef file_methods[] = {
-    { "close", file_close, METH_NOARGS, "close()" },
-    { NULL, NULL, 0, NULL },
+static PyMethodDef hint_method = {
+    "early_hints", hint, METH_O,
+    "early_hints(headers)\n\nSend a 103 with these headers, before the head of the answer; a client of "
+    "HTTP/1.0 gets none.",
 };
-
-static PyType_Slot file_slots[] = {
-    { Py_tp_new, file_new },
-    { Py_tp_dealloc, file_dealloc },
-    { Py_tp_methods, file_methods },
-    { Py_tp_iter, PyObject_SelfIter },
-    { Py_tp_iternext, file_next },
-    { Py_tp_doc, "file_wrapper(filelike, blksize=65536): wsgi.file_wrapper" },
-    { 0, NULL },
-};
-
-static PyType_Spec file_spec = { "gateway.FileWrapper", sizeof(file), 0, Py_TPFLAGS_DEFAULT, file_slots };
 
 static PyType_Slot call_slots[] = {
     { Py_tp_call, PyVectorcall_Call },
@@ -611,15 +603,18 @@ static PyType_Slot write_slots[] = {
 static PyType_Spec call_spec = { "gateway.StartResponse", sizeof(call), 0, FLAGS, call_slots };
 static PyType_Spec write_spec = { "gateway.Write", sizeof(writer), 0, FLAGS, write_slots };
 
-int
-wsgi_answer_init(PyObject *module)
+PyObject *
+wsgi_early_hints(void)
 {
-    (void) module;
+    return early_hints;
+}
+
+int
+wsgi_answer_init(void)
+{
     name_close = PyUnicode_InternFromString("close");
-    name_traceback = PyUnicode_InternFromString("traceback");
-    name_format = PyUnicode_InternFromString("format_exception");
     call_type = (PyTypeObject *) PyType_FromSpec(&call_spec);
     write_type = (PyTypeObject *) PyType_FromSpec(&write_spec);
-    file_type = (PyTypeObject *) PyType_FromSpec(&file_spec);
-    return file_type != NULL && call_type != NULL && write_type != NULL && name_format != NULL ? 0 : -1;
+    early_hints = PyCFunction_New(&hint_method, NULL);
+    return name_close != NULL && call_type != NULL && write_type != NULL && early_hints != NULL ? 0 : -1;
 }

@@ -263,7 +263,7 @@ octets_of(PyObject *value, const char *what, Py_ssize_t at, gw_str *out)
 {
     if (!PyBytes_Check(value)) {
         PyErr_Format(PyExc_TypeError, "header %zd: the %s must be bytes, not %.100s", at, what,
-                     Py_TYPE(value)->tp_name);
+                     wsgi_type_name(Py_TYPE(value)));
         return -1;
     }
     out->data = PyBytes_AS_STRING(value);
@@ -350,7 +350,7 @@ request_write(PyObject *object, PyObject *data)
     octets = PyBytes_Check(data) ? Py_NewRef(data)
            : PyObject_CheckBuffer(data) ? PyBytes_FromObject(data)
                                         : PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s",
-                                                       Py_TYPE(data)->tp_name);
+                                                       wsgi_type_name(Py_TYPE(data)));
     if (octets == NULL) {
         return NULL;
     }
@@ -786,7 +786,7 @@ errors_write(PyObject *object, PyObject *text)
     PyObject *done;
 
     if (!PyUnicode_Check(text)) {
-        return PyErr_Format(PyExc_TypeError, "write(text): str, not %.100s", Py_TYPE(text)->tp_name);
+        return PyErr_Format(PyExc_TypeError, "write(text): str, not %.100s", wsgi_type_name(Py_TYPE(text)));
     }
     done = of != NULL ? request_log((PyObject *) of, text) : Py_NewRef(Py_None);
     if (done == NULL) {
@@ -885,7 +885,7 @@ deferred_new(PyTypeObject *type, PyObject *args, PyObject *names)
     if (!PyCallable_Check(spawn)) {
         return PyErr_Format(PyExc_TypeError, "%R is not callable: it is to be called with each Request", spawn);
     }
-    self = (deferred *) type->tp_alloc(type, 0);
+    self = (deferred *) WSGI_SLOT(type, tp_alloc, allocfunc)(type, 0);
     if (self != NULL) {
         self->spawn = Py_NewRef(spawn);
     }
@@ -914,7 +914,7 @@ deferred_dealloc(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     (void) deferred_clear(object);
-    type->tp_free(object);
+    WSGI_SLOT(type, tp_free, freefunc)(object);
     Py_DECREF(type);
 }
 

@@ -1,22 +1,25 @@
 /*
  * environ.c - a gw_environ as the dict of PEP 3333.
  *
- * Names repeat from request to request, and so do most values: both are looked up in a table before
- * they are made.  What never changes is in a dict that is copied.
+ * Most variables of a request are those of the one before.  So there is a dict that has all variables of
+ * that; what differs is changed in it, and the application gets a copy.  Names are made once.
  */
 #include "wsgi.h"
 
 #define SLOTS 512               /* a power of two */
-#define KEEP 256                /* octets of a value that is remembered */
+#define FIELDS 256              /* of a request; more go the long way */
 
 typedef struct {
-    PyObject *name;             /* NULL: an empty slot, or one without a variable */
+    PyObject *name;
+    PyObject *value;            /* what it is in the dict; NULL: it is not there */
     uint64_t  seen;             /* the number of the last request that had it */
-    char     *text;
+} variable;
+
+/* What a variable is called where it comes from: a header field in one of its spellings, say. */
+typedef struct {
+    char     *text;             /* NULL: an empty slot */
     size_t    len;
-    PyObject *value;            /* the last one, or NULL */
-    char      octets[KEEP];     /* which were these */
-    size_t    value_len;
+    variable *of;               /* NULL: a field that has no variable */
 } slot;
 
 /* What is always there, or often, beside its name. */
@@ -39,17 +42,36 @@ static const struct {
 
 #define MEMBERS (sizeof members / sizeof *members)
 
-/* By variables, and by header fields as they are spelled. */
-static struct {
-    slot  *slots;
-    size_t used;
-} tables[2];
+/* The last request, as a dict: by header fields, as they are spelled, or by all variables, where there are
+   more than members and fields. */
+typedef struct {
+    PyObject *dict;             /* without wsgi.input */
+    slot     *slots;
+    size_t    used;
+    variable *present[FIELDS];  /* those that are in the dict */
+    size_t    count;
+    uint64_t  requests;
+    uint32_t  flags;            /* of the last request */
+    int       is_https;
+} before;
 
-static slot      of_members[MEMBERS];
-static uint64_t  requests;
-static PyObject *empty, *name_length, *name_https, *on;
-static PyObject *base, *name_input, *name_scheme, *name_multithread, *name_multiprocess;
-static PyObject *schemes[2];
+/* Of the interpreter; where threads have no lock in common, of a thread. */
+typedef struct {
+    before   by_fields, by_vars;
+    variable of_members[MEMBERS], length;
+    int64_t  last_length;
+} memory;
+
+#ifdef Py_GIL_DISABLED
+static _Thread_local memory *mine;
+#else
+static memory *mine;
+#endif
+
+static PyObject *base;          /* what all requests have; never changed */
+static PyObject *name_input, *name_scheme, *name_https, *name_multithread, *name_multiprocess, *name_run_once;
+static PyObject *schemes[2], *on;
+static PyObject *names[MEMBERS], *name_length;
 
 static size_t
 hash(const char *text, size_t len)
@@ -67,9 +89,15 @@ hash(const char *text, size_t len)
     return (size_t) (first >> 32);
 }
 
-/* The variable of a header field, or NULL without an exception: it has none. */
 static PyObject *
-variable(const char *field, size_t len)
+latin1(gw_str text)
+{
+    return PyUnicode_DecodeLatin1(text.len > 0 ? text.data : "", (Py_ssize_t) text.len, NULL);
+}
+
+/* The name of a header field's variable, or NULL without an exception: it has none. */
+static PyObject *
+name_of(const char *field, size_t len)
 {
     char   text[256] = "HTTP_";
     size_t n = 5;
@@ -89,168 +117,332 @@ variable(const char *field, size_t len)
     return PyUnicode_DecodeLatin1(text, (Py_ssize_t) n, NULL);
 }
 
-/* The slot of this name, which may be new; NULL when there are too many: a client may send any. */
-static slot *
-find(const char *text, size_t len, int is_field)
+/* The variable with this name, which another spelling may have; takes the name. */
+static variable *
+variable_of(before *last, PyObject *name)
 {
-    size_t at = hash(text, len) & (SLOTS - 1), used = tables[is_field].used;
-    slot  *slots = tables[is_field].slots;
+    variable *made;
+
+    PyUnicode_InternInPlace(&name);
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (last->slots[i].text != NULL && last->slots[i].of != NULL && last->slots[i].of->name == name) {
+            Py_DECREF(name);
+            return last->slots[i].of;
+        }
+    }
+    made = PyMem_Calloc(1, sizeof *made);
+    if (made == NULL) {
+        Py_DECREF(name);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    made->name = name;
+    return made;
+}
+
+/* The slot of this text, which may be new; NULL when there are too many: a client may send any. */
+static slot *
+find(before *last, gw_str text, int is_field)
+{
+    size_t    at = hash(text.data, text.len) & (SLOTS - 1);
+    slot     *slots = last->slots;
+    PyObject *name;
+    variable *of = NULL;
 
     while (slots[at].text != NULL) {
-        if (slots[at].len == len && memcmp(slots[at].text, text, len) == 0) {
+        if (slots[at].len == text.len && memcmp(slots[at].text, text.data, text.len) == 0) {
             return &slots[at];
         }
         at = (at + 1) & (SLOTS - 1);
     }
-    if (used >= SLOTS / 2 || (slots[at].text = PyMem_Malloc(len + 1)) == NULL) {
+    if (last->used >= SLOTS / 2) {
         return NULL;
     }
-    memcpy(slots[at].text, text, len);
-    slots[at].len = len;
-    slots[at].name = is_field ? variable(text, len) : PyUnicode_DecodeLatin1(text, (Py_ssize_t) len, NULL);
-    if (slots[at].name == NULL && PyErr_Occurred()) {
-        PyMem_Free(slots[at].text);
-        slots[at].text = NULL;
+    name = is_field ? name_of(text.data, text.len) : latin1(text);
+    if ((name == NULL && PyErr_Occurred()) || (name != NULL && (of = variable_of(last, name)) == NULL)
+        || (slots[at].text = PyMem_Malloc(text.len + 1)) == NULL) {
         return NULL;
     }
-    if (slots[at].name != NULL) {
-        PyUnicode_InternInPlace(&slots[at].name);
-    }
-    tables[is_field].used++;
+    memcpy(slots[at].text, text.data, text.len);
+    slots[at].len = text.len;
+    slots[at].of = of;
+    last->used++;
     return &slots[at];
 }
 
-static PyObject *
-latin1(gw_str text)
+/* Of a str that latin1() has made; where its octets cannot be had as they are it is another. */
+static int
+is_same(PyObject *value, gw_str text)
 {
-    return PyUnicode_DecodeLatin1(text.len > 0 ? text.data : "", (Py_ssize_t) text.len, NULL);
+    const char *octets;
+    Py_ssize_t  len;
+
+    if (value == NULL || (size_t) PyUnicode_GET_LENGTH(value) != text.len) {
+        return 0;
+    }
+    octets = wsgi_ascii(value, &len);
+    return octets != NULL && (size_t) len == text.len && memcmp(octets, text.data, text.len) == 0;
 }
 
+/* The variable is `text` in the dict. */
 static int
-put(PyObject *dict, slot *s, gw_str text)
+put(PyObject *dict, variable *v, gw_str text)
 {
     PyObject *value;
-    int       rc;
 
-    if (s->value != NULL && s->value_len == text.len && memcmp(s->octets, text.data, text.len) == 0) {
-        return PyDict_SetItem(dict, s->name, s->value);
+    if (is_same(v->value, text)) {
+        return 0;
     }
     value = latin1(text);
     if (value == NULL) {
         return -1;
     }
-    rc = PyDict_SetItem(dict, s->name, value);
-    if (text.len <= KEEP) {
-        Py_XDECREF(s->value);
-        s->value = value;
-        s->value_len = text.len;
-        if (text.len > 0) {
-            memcpy(s->octets, text.data, text.len);
-        }
-    } else {
+    if (PyDict_SetItem(dict, v->name, value) < 0) {
         Py_DECREF(value);
-    }
-    return rc;
-}
-
-static int
-set(PyObject *dict, const gw_pair *pair)
-{
-    slot     *s = find(pair->name.data, pair->name.len, 0);
-    PyObject *value, *name;
-    int       rc;
-
-    if (s != NULL) {
-        return put(dict, s, pair->value);
-    }
-    PyErr_Clear();
-    name = latin1(pair->name);
-    value = latin1(pair->value);
-    rc = name != NULL && value != NULL ? PyDict_SetItem(dict, name, value) : -1;
-    Py_XDECREF(name);
-    Py_XDECREF(value);
-    return rc;
-}
-
-/* All variables, by the library: where there are more than members and single fields. */
-static int
-all(PyObject *dict, gw_environ *env)
-{
-    const gw_pair *vars;
-    size_t         count;
-
-    if (gw_environ_vars(env, &vars, &count) < 0) {
-        PyErr_NoMemory();
         return -1;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (set(dict, &vars[i]) < 0) {
-            return -1;
-        }
-    }
+    Py_XSETREF(v->value, value);
     return 0;
 }
 
-/* The same without looking each up by its name. */
 static int
-usual(PyObject *dict, gw_environ *env)
+take_away(PyObject *dict, variable *v)
 {
-    requests++;
+    if (v->value == NULL) {
+        return 0;
+    }
+    Py_CLEAR(v->value);
+    return PyDict_DelItem(dict, v->name);
+}
+
+/* What this request had is what the next one begins with; the rest goes. */
+static int
+keep(before *last, variable **present, size_t count)
+{
+    for (size_t i = 0; i < last->count; i++) {
+        if (last->present[i]->seen != last->requests && take_away(last->dict, last->present[i]) < 0) {
+            return -1;
+        }
+    }
+    memcpy(last->present, present, count * sizeof *present);
+    last->count = count;
+    return 0;
+}
+
+/* After an error nobody knows what is in the dict: the next request begins anew. */
+static void
+forget(before *last)
+{
+    PyObject *type, *value, *trace;
+
+    PyErr_Fetch(&type, &value, &trace);
+    Py_CLEAR(last->dict);
+    for (size_t i = 0; last->slots != NULL && i < SLOTS; i++) {
+        if (last->slots[i].of != NULL) {
+            Py_CLEAR(last->slots[i].of->value);
+        }
+    }
+    last->count = 0;
+    if (last == &mine->by_fields) {
+        for (size_t i = 0; i < MEMBERS; i++) {
+            Py_CLEAR(mine->of_members[i].value);
+        }
+        Py_CLEAR(mine->length.value);
+        mine->last_length = -1;
+    }
+    PyErr_Restore(type, value, trace);
+}
+
+static int
+set(PyObject *dict, PyObject *name, int is_so)
+{
+    return PyDict_SetItem(dict, name, is_so ? Py_True : Py_False);
+}
+
+/* What does not come from the client. */
+static int
+circumstances(before *last, const gw_environ *env)
+{
+    uint32_t flags = env->flags & (GW_ENV_MULTITHREAD | GW_ENV_MULTIPROCESS | GW_ENV_RUN_ONCE);
+    int      is_https = env->url_scheme.len == 5;
+
+    if (flags == last->flags && is_https == last->is_https) {
+        return 0;
+    }
+    if (last == &mine->by_fields) {
+        if (is_https ? PyDict_SetItem(last->dict, name_https, on)
+                     : PyDict_Contains(last->dict, name_https) && PyDict_DelItem(last->dict, name_https)) {
+            return -1;
+        }
+    }
+    last->flags = flags;
+    last->is_https = is_https;
+    return PyDict_SetItem(last->dict, name_scheme, schemes[is_https]) < 0
+                   || set(last->dict, name_multithread, (flags & GW_ENV_MULTITHREAD) != 0) < 0
+                   || set(last->dict, name_multiprocess, (flags & GW_ENV_MULTIPROCESS) != 0) < 0
+                   || set(last->dict, name_run_once, (flags & GW_ENV_RUN_ONCE) != 0) < 0
+               ? -1
+               : 0;
+}
+
+static int
+begin(before *last, const gw_environ *env)
+{
+    last->requests++;
+    if (last->slots == NULL && (last->slots = PyMem_Calloc(SLOTS, sizeof(slot))) == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (last->dict == NULL) {
+        last->dict = PyDict_Copy(base);
+        last->is_https = -1;                            /* unlike any */
+    }
+    return last->dict != NULL ? circumstances(last, env) : -1;
+}
+
+static PyObject *
+ended(before *last, PyObject *input)
+{
+    PyObject *dict = PyDict_Copy(last->dict);
+
+    if (dict != NULL && PyDict_SetItem(dict, name_input, input) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+/* All variables, by the library, in a dict that nobody keeps: there are too many names. */
+static PyObject *
+long_way(const gw_pair *vars, size_t count, PyObject *input)
+{
+    PyObject *dict = ended(&mine->by_vars, input);
+
+    /* Those of the request before are gone already. */
+    for (size_t i = 0; dict != NULL && i < count; i++) {
+        PyObject *name = latin1(vars[i].name), *value = latin1(vars[i].value);
+        int       rc = name != NULL && value != NULL ? PyDict_SetItem(dict, name, value) : -1;
+
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (rc < 0) {
+            Py_CLEAR(dict);
+        }
+    }
+    return dict;
+}
+
+/* By all variables. */
+static PyObject *
+by_vars(gw_environ *env, PyObject *input)
+{
+    before        *last = &mine->by_vars;
+    variable      *present[FIELDS];
+    const gw_pair *vars;
+    size_t         count, n = 0;
+
+    if (gw_environ_vars(env, &vars, &count) < 0) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (begin(last, env) < 0) {
+        goto failed;
+    }
+    for (; n < count && n < FIELDS; n++) {
+        slot *s = find(last, vars[n].name, 0);
+
+        if (s == NULL) {
+            PyErr_Clear();
+            break;
+        }
+        present[n] = s->of;
+        s->of->seen = last->requests;
+        if (put(last->dict, s->of, vars[n].value) < 0) {
+            goto failed;
+        }
+    }
+    if (keep(last, present, n) < 0) {
+        goto failed;
+    }
+    return n == count ? ended(last, input) : long_way(vars + n, count - n, input);
+
+failed:
+    forget(last);
+    return NULL;
+}
+
+/* By members and header fields: without looking each up by its name in the library. */
+static PyObject *
+by_fields(gw_environ *env, PyObject *input)
+{
+    before   *last = &mine->by_fields;
+    variable *present[FIELDS];
+    size_t    n = 0;
+
+    if (env->header_count > FIELDS) {
+        return by_vars(env, input);
+    }
+    if (begin(last, env) < 0) {
+        goto failed;
+    }
+    for (size_t i = 0; i < env->header_count; i++) {
+        slot *s = find(last, env->headers[i].name, 1);
+
+        if (s == NULL || (s->of != NULL && s->of->seen == last->requests)) {
+            PyErr_Clear();
+            forget(last);
+            return by_vars(env, input);                 /* a field twice, or too many names */
+        }
+        if (s->of != NULL) {
+            present[n++] = s->of;
+            s->of->seen = last->requests;
+            if (put(last->dict, s->of, env->headers[i].value) < 0) {
+                goto failed;
+            }
+        }
+    }
+    if (keep(last, present, n) < 0) {
+        goto failed;
+    }
     for (size_t i = 0; i < MEMBERS; i++) {
         gw_str text = *(gw_str *) ((char *) env + members[i].at);
 
-        if (text.data != NULL && put(dict, &of_members[i], text) < 0) {
-            return -1;
+        if ((text.data != NULL ? put(last->dict, &mine->of_members[i], text)
+                               : take_away(last->dict, &mine->of_members[i])) < 0) {
+            goto failed;
         }
     }
-    for (size_t i = 0; i < env->header_count; i++) {
-        slot *s = find(env->headers[i].name.data, env->headers[i].name.len, 1);
+    if (env->content_length != mine->last_length) {
+        char digits[24];
+        int  len = snprintf(digits, sizeof digits, "%lld", (long long) env->content_length);
 
-        if (s == NULL || s->seen == requests) {
-            PyErr_Clear();
-            return all(dict, env);                      /* a field twice, or too many names */
+        if ((env->content_length >= 0 ? put(last->dict, &mine->length, (gw_str) { digits, (size_t) len })
+                                      : take_away(last->dict, &mine->length)) < 0) {
+            goto failed;
         }
-        s->seen = requests;
-        if (s->name != NULL && put(dict, s, env->headers[i].value) < 0) {
-            return -1;
-        }
+        mine->last_length = env->content_length;
     }
-    if (env->content_length >= 0) {
-        PyObject *text = PyUnicode_FromFormat("%lld", (long long) env->content_length);
-        int       rc = text != NULL ? PyDict_SetItem(dict, name_length, text) : -1;
+    return ended(last, input);
 
-        Py_XDECREF(text);
-        if (rc < 0) {
-            return -1;
-        }
-    }
-    return env->url_scheme.len == 5 ? PyDict_SetItem(dict, name_https, on) : 0;
+failed:
+    forget(last);
+    return NULL;
 }
 
 PyObject *
 wsgi_environ(gw_environ *env, PyObject *input)
 {
-    PyObject *dict = PyDict_Copy(base);
-
-    if (dict == NULL) {
-        return NULL;
+    if (mine == NULL) {
+        mine = PyMem_Calloc(1, sizeof *mine);
+        if (mine == NULL) {
+            return PyErr_NoMemory();
+        }
+        for (size_t i = 0; i < MEMBERS; i++) {
+            mine->of_members[i].name = names[i];
+        }
+        mine->length.name = name_length;
+        mine->last_length = -1;
     }
-    if ((env->var_count > 0 ? all : usual)(dict, env) < 0) {
-        goto failed;
-    }
-    if (PyDict_SetItem(dict, name_input, input) < 0
-        || (env->url_scheme.len == 5 && PyDict_SetItem(dict, name_scheme, schemes[1]) < 0)
-        || (!(env->flags & GW_ENV_MULTITHREAD)
-            && PyDict_SetItem(dict, name_multithread, Py_False) < 0)
-        || (env->flags & GW_ENV_MULTIPROCESS
-            && PyDict_SetItem(dict, name_multiprocess, Py_True) < 0)) {
-        goto failed;
-    }
-    return dict;
-
-failed:
-    Py_DECREF(dict);
-    return NULL;
+    return (env->var_count > 0 ? by_vars : by_fields)(env, input);
 }
 
 static int
@@ -270,8 +462,6 @@ wsgi_environ_init(void)
     char software[64];
 
     snprintf(software, sizeof software, "libgateway/%s", gw_version());
-    tables[0].slots = PyMem_Calloc(SLOTS, sizeof(slot));
-    tables[1].slots = PyMem_Calloc(SLOTS, sizeof(slot));
     base = PyDict_New();
     name_input = PyUnicode_InternFromString("wsgi.input");
     name_scheme = PyUnicode_InternFromString("wsgi.url_scheme");
@@ -280,16 +470,18 @@ wsgi_environ_init(void)
     name_length = PyUnicode_InternFromString("CONTENT_LENGTH");
     name_https = PyUnicode_InternFromString("HTTPS");
     on = PyUnicode_InternFromString("on");
-    empty = PyUnicode_InternFromString("");
+    name_run_once = PyUnicode_InternFromString("wsgi.run_once");
     for (size_t i = 0; i < MEMBERS; i++) {
-        of_members[i].name = PyUnicode_InternFromString(members[i].name);
+        names[i] = PyUnicode_InternFromString(members[i].name);
     }
     schemes[0] = PyUnicode_InternFromString("http");
     schemes[1] = PyUnicode_InternFromString("https");
-    if (tables[0].slots == NULL || tables[1].slots == NULL || base == NULL || schemes[1] == NULL) {
+    if (base == NULL || schemes[1] == NULL) {
         return -1;
     }
-    if (add("wsgi.version", Py_BuildValue("(ii)", 1, 0)) < 0
+    /* What is there already need not make a copy grow. */
+    if (add("wsgi.input", Py_NewRef(Py_None)) < 0
+        || add("wsgi.version", Py_BuildValue("(ii)", 1, 0)) < 0
         || add("wsgi.url_scheme", Py_NewRef(schemes[0])) < 0
         || add("wsgi.errors", Py_XNewRef(wsgi_errors())) < 0
         || add("wsgi.multithread", Py_NewRef(Py_True)) < 0
@@ -297,17 +489,11 @@ wsgi_environ_init(void)
         || add("wsgi.run_once", Py_NewRef(Py_False)) < 0
         || add("wsgi.input_terminated", Py_NewRef(Py_True)) < 0
         || add("wsgi.file_wrapper", Py_XNewRef(wsgi_file_wrapper())) < 0
+        || add("wsgi.early_hints", Py_XNewRef(wsgi_early_hints())) < 0
         || add("gateway.version", PyUnicode_FromString(gw_version())) < 0
         || add("GATEWAY_INTERFACE", PyUnicode_InternFromString("CGI/1.1")) < 0
         || add("SERVER_SOFTWARE", PyUnicode_FromString(software)) < 0) {
         return -1;
-    }
-    /* What every request has is there already: a copy that need not grow. */
-    for (size_t i = 0; i < MEMBERS; i++) {
-        if (members[i].at != offsetof(gw_environ, content_type)
-            && PyDict_SetItem(base, of_members[i].name, empty) < 0) {
-            return -1;
-        }
     }
     return 0;
 }

@@ -56,15 +56,15 @@ wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, 
     }
     if (app != Py_None && !PyCallable_Check(app) && !wsgi_is_deferred(app)) {
         PyErr_Format(PyExc_TypeError, "%.200s object is not a WSGI application: it must be callable",
-                     Py_TYPE(app)->tp_name);
+                     wsgi_type_name(Py_TYPE(app)));
         return NULL;
     }
     if (hooks != Py_None && !PyDict_Check(hooks)) {
-        PyErr_Format(PyExc_TypeError, "hooks must be a dict, not %.100s", Py_TYPE(hooks)->tp_name);
+        PyErr_Format(PyExc_TypeError, "hooks must be a dict, not %.100s", wsgi_type_name(Py_TYPE(hooks)));
         return NULL;
     }
     if (log != Py_None && !PyCallable_Check(log)) {
-        PyErr_Format(PyExc_TypeError, "log must be callable, not %.100s", Py_TYPE(log)->tp_name);
+        PyErr_Format(PyExc_TypeError, "log must be callable, not %.100s", wsgi_type_name(Py_TYPE(log)));
         return NULL;
     }
     self = PyMem_RawCalloc(1, sizeof *self);
@@ -416,10 +416,10 @@ pre_request(void *ctx, gw_environ *env)
     ENTERED(ctx);
     PyObject *environ;
 
-    wsgi_current = env;
+    wsgi_hooked(env);
     environ = wsgi_environ(env, nothing);
     tell(self, PRE_REQUEST, environ != NULL ? Py_BuildValue("(N)", environ) : NULL);
-    wsgi_current = NULL;
+    wsgi_hooked(NULL);
     wsgi_leave(entered);
 }
 

@@ -23,7 +23,7 @@ failed(gw_result rc)
     }
     switch (rc) {
     case GW_ERR_CLOSED:
-        PyErr_SetString(PyExc_ConnectionResetError, "the client left before its request body was whole");
+        PyErr_SetString(wsgi_gone(), "the client left before its request body was whole");
         break;
     case GW_ERR_TIMEOUT:
         PyErr_SetString(PyExc_TimeoutError, "the request body took too long");
@@ -52,7 +52,7 @@ take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_
         return NULL;
     }
     if (size < 0 && !is_line && self->env->content_length > 0 && self->env->content_length < 1 << 20) {
-        cap = (Py_ssize_t) self->env->content_length;
+        cap = (Py_ssize_t) self->env->content_length + 1;       /* one more: the end is seen there */
     } else if (cap > PIECE) {
         cap = PIECE;
     }
@@ -163,9 +163,9 @@ input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t n)
 }
 
 PyObject *
-wsgi_input(gw_environ *env)
+wsgi_input(PyObject *again, gw_environ *env)
 {
-    input *self = PyObject_New(input, input_type);
+    input *self = again != NULL ? (input *) again : PyObject_New(input, input_type);
 
     if (self != NULL) {
         self->env = env;
@@ -179,38 +179,137 @@ wsgi_input_end(PyObject *self)
     ((input *) self)->env = NULL;
 }
 
+/* By wsgi.input, which every environ has; where a middleware has replaced it, the thread knows. */
+PyObject *
+wsgi_client_gone(PyObject *module, PyObject *environ)
+{
+    PyObject         *of;
+    const gw_environ *env;
+
+    (void) module;
+    if (!PyDict_Check(environ)) {
+        PyErr_Format(PyExc_TypeError, "client_gone(environ): the dict, not %.100s",
+                     wsgi_type_name(Py_TYPE(environ)));
+        return NULL;
+    }
+    of = PyDict_GetItemString(environ, "wsgi.input");
+    if (of != NULL && Py_TYPE(of) == input_type) {
+        env = ((input *) of)->env;
+        return PyBool_FromLong(env == NULL || gw_environ_gone(env));
+    }
+    env = wsgi_current();
+    if (env == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "client_gone: this is no environ of a request that is under way");
+        return NULL;
+    }
+    return PyBool_FromLong(gw_environ_gone(env));
+}
+
 /* ---- wsgi.errors: lines of the error log ---- */
 
-_Thread_local const gw_environ *wsgi_current;
+/* What was written and not ended: "lines are whole" also where print() writes in pieces. */
+static _Thread_local struct {
+    size_t len;
+    char   text[4096];
+} line;
+
+/* There is no request in this thread: it may have left its environ to another. */
+static void
+to_stderr(const char *text, size_t len)
+{
+    PyObject *type, *value, *trace, *file, *str;
+
+    PyErr_Fetch(&type, &value, &trace);
+    file = PySys_GetObject("stderr");
+    str = PyUnicode_DecodeUTF8(text, (Py_ssize_t) len, "replace");
+    if (file == NULL || file == Py_None || str == NULL || PyFile_WriteObject(str, file, Py_PRINT_RAW) < 0
+        || PyFile_WriteString("\n", file) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(str);
+    PyErr_Restore(type, value, trace);
+}
 
 void
 wsgi_log(const gw_environ *env, const char *text, size_t len)
 {
     const char *end = text + len;
 
-    env = env != NULL ? env : wsgi_current;
-    while (env != NULL && text < end) {
+    env = env != NULL ? env : wsgi_current();
+    while (text < end) {
         const char *newline = memchr(text, '\n', (size_t) (end - text));
         const char *stop = newline != NULL ? newline : end;
 
         if (stop > text) {
-            gw_log(env, GW_LOG_ERROR, text, (size_t) (stop - text));
+            if (env != NULL) {
+                gw_log(env, GW_LOG_ERROR, text, (size_t) (stop - text));
+            } else {
+                to_stderr(text, (size_t) (stop - text));
+            }
         }
         text = stop + 1;
+    }
+}
+
+void
+wsgi_errors_flush(void)
+{
+    size_t len = line.len;
+
+    if (len > 0) {
+        line.len = 0;
+        wsgi_log(NULL, line.text, len);
     }
 }
 
 static PyObject *
 errors_write(PyObject *self, PyObject *text)
 {
-    Py_ssize_t  len;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
+    PyObject   *utf8;
+    const char *octets;
+    size_t      len, whole;
 
     (void) self;
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s", wsgi_type_name(Py_TYPE(text)));
+        return NULL;
+    }
+    utf8 = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");
     if (utf8 == NULL) {
         return NULL;
     }
-    wsgi_log(NULL, utf8, (size_t) len);
+    octets = PyBytes_AS_STRING(utf8);
+    len = (size_t) PyBytes_GET_SIZE(utf8);
+    for (whole = len; whole > 0 && octets[whole - 1] != '\n'; whole--) { }
+    if (whole > 0 && line.len > 0) {
+        /* The end of the line before. */
+        const char *newline = memchr(octets, '\n', len);
+        size_t      n = (size_t) (newline - octets);
+
+        if (n <= sizeof line.text - line.len) {
+            memcpy(line.text + line.len, octets, n);
+            line.len += n;
+            octets += n + 1;
+            len -= n + 1;
+            whole -= n + 1;
+        }
+        wsgi_errors_flush();
+    }
+    if (whole > 0) {
+        wsgi_log(NULL, octets, whole);
+        octets += whole;
+        len -= whole;
+    }
+    if (len > sizeof line.text - line.len) {
+        wsgi_errors_flush();
+    }
+    if (len > sizeof line.text) {
+        wsgi_log(NULL, octets, len);
+    } else {
+        memcpy(line.text + line.len, octets, len);
+        line.len += len;
+    }
+    Py_DECREF(utf8);
     return PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
 }
 
@@ -235,6 +334,7 @@ static PyObject *
 errors_flush(PyObject *self, PyObject *unused)
 {
     (void) self, (void) unused;
+    wsgi_errors_flush();
     return Py_NewRef(Py_None);
 }
 

@@ -76,7 +76,7 @@ configure(PyObject *given, wsgi_run *run)
         return NULL;
     }
     if (!PyDict_Check(given)) {
-        PyErr_Format(PyExc_TypeError, "a configuration is a dict, not %.100s", Py_TYPE(given)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a configuration is a dict, not %.100s", wsgi_type_name(Py_TYPE(given)));
         goto failed;
     }
     while (PyDict_Next(given, &at, &key, &value)) {
@@ -200,6 +200,9 @@ server_of(PyObject *module, PyObject *args, PyObject *names)
 
     (void) module;
     if (cfg != NULL) {
+        if (PyDict_GetItemString(given, "workers") == NULL) {
+            (void) gw_config_set(cfg, "workers", "1", NULL);    /* wsgi.multiprocess: there are no others */
+        }
         server = wsgi_server(cfg, app);
     }
     Py_XDECREF(given);
@@ -252,6 +255,9 @@ options(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
+    { "client_gone", wsgi_client_gone, METH_O,
+      "client_gone(environ) -> bool\n\nWhether the client has left, or has said that it will send no more: "
+      "an answer that takes long may be for nobody.  True also when the request is over." },
     { "server", (PyCFunction) (void (*)(void)) server_of, METH_VARARGS | METH_KEYWORDS,
       "server(app, **options) -> Server\n\nOne that is turned by the caller, in this process." },
     { "serve", (PyCFunction) (void (*)(void)) serve, METH_VARARGS | METH_KEYWORDS,
@@ -273,7 +279,8 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module == NULL || wsgi_input_init() < 0 || wsgi_answer_init(module) < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
+    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_file_init() < 0
+        || wsgi_answer_init() < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
         || wsgi_deferred_init(module) < 0
         || (failure_type = PyErr_NewExceptionWithDoc("gateway.Failure",
                 "The server did not start, or failed.  args: the message, and what the program should exit "

@@ -77,9 +77,20 @@ turn(PyObject *self)
     if (s == NULL) {
         return -3;
     }
+    wsgi_interruptible = 1;
     wsgi_away();
     rc = gw_server_turn(s, &wait);
     wsgi_back();
+    wsgi_interruptible = 0;
+    if (wsgi_interrupt != NULL) {
+        /* Control-C while an application ran, which was answered with 500. */
+        PyObject *interrupt = wsgi_interrupt;
+
+        wsgi_interrupt = NULL;
+        PyErr_SetObject((PyObject *) Py_TYPE(interrupt), interrupt);
+        Py_DECREF(interrupt);
+        return -3;
+    }
     if (rc < 0) {
         PyErr_Format(PyExc_RuntimeError, "the server has failed: %s", gw_result_text(rc));
         return -3;

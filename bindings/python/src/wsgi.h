@@ -1,6 +1,7 @@
 /*
  * wsgi.h - what the files of the extension share.
  *
+ *   compat.h    every CPython from 3.10 on, and the stable ABI
  *   module.c    the module: serve(), and what it is made of
  *   threads.c   who has the interpreter: thread states, forks
  *   environ.c   a gw_environ as a dict
@@ -8,14 +9,14 @@
  *   server.c    gateway.Server
  *   hooks.c     hooks, logs, reloads, and how an application is loaded
  *   answer.c    start_response, write, the iterable: a request from its call to its close
+ *   file.c      wsgi.file_wrapper
+ *   failure.c   errors as exceptions, exceptions as lines of the log
  *   deferred.c  requests that a loop of Python's answers later: ASGI, greenlets
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
+#include "compat.h"
 #include <gateway.h>
 
 /* ---- threads.c ---- */
@@ -45,25 +46,52 @@ PyObject *wsgi_environ(gw_environ *env, PyObject *input);
 /* ---- input.c ---- */
 
 int wsgi_input_init(void);
-PyObject *wsgi_input(gw_environ *env);
+/* For this request; `again`, which may be NULL, is used once more. */
+PyObject *wsgi_input(PyObject *again, gw_environ *env);
 /* The request is over: reads fail from now on. */
 void wsgi_input_end(PyObject *input);
 /* The object that is wsgi.errors; borrowed. */
 PyObject *wsgi_errors(void);
-/* Lines of the error log about a request; NULL: the one that this thread is in. */
+/* Lines of the error log about a request; NULL: the one that this thread is in, else sys.stderr. */
 void wsgi_log(const gw_environ *env, const char *text, size_t len);
-/* The request that this thread is in. */
-extern _Thread_local const gw_environ *wsgi_current;
+/* The line of wsgi.errors that this thread has not ended. */
+void wsgi_errors_flush(void);
+/* gateway.client_gone(environ). */
+PyObject *wsgi_client_gone(PyObject *module, PyObject *environ);
 
 /* ---- answer.c ---- */
 
-int wsgi_answer_init(PyObject *module);
+int wsgi_answer_init(void);
 /* A gw_app_fn, whose context is the callable. */
 gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
-/* wsgi.file_wrapper. */
+/* The request that this thread is in, while application code runs; else NULL. */
+const gw_environ *wsgi_current(void);
+/* The same in a hook; NULL at its end. */
+void wsgi_hooked(const gw_environ *env);
+/* wsgi.early_hints; borrowed. */
+PyObject *wsgi_early_hints(void);
+
+/* ---- file.c ---- */
+
+int wsgi_file_init(void);
+/* wsgi.file_wrapper; borrowed. */
 PyObject *wsgi_file_wrapper(void);
+/* Whether this is a wrapper whose file can go by its descriptor, which it then does. */
+int wsgi_file_body(PyObject *result, gw_body *body);
+
+/* ---- failure.c ---- */
+
+int wsgi_failure_init(PyObject *module);
+/* gateway.ClientGone; borrowed. */
+PyObject *wsgi_gone(void);
+/* NULL, with an exception for what the library said; `head`, which may be NULL, is what it said that
+   about. */
+PyObject *wsgi_refused(gw_result rc, const char *what, const gw_response *head);
 /* The exception that is set, with its traceback, in the log; it is cleared. */
 void wsgi_log_exception(const gw_environ *env, const char *where);
+/* A KeyboardInterrupt of an application, where wsgi_interruptible is set: for the one who turns. */
+extern _Thread_local PyObject *wsgi_interrupt;
+extern _Thread_local int       wsgi_interruptible;
 
 /* ---- deferred.c ---- */
 

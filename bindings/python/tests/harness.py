@@ -217,10 +217,14 @@ class Wire:
         taken, self.buffer = self.buffer[:size], self.buffer[size:]
         return taken
 
-    def rest(self):
-        """Everything up to the end of the connection."""
-        while self.more():
-            pass
+    def rest(self, may_reset=False):
+        """Everything up to the end of the connection; may_reset: which may be a RST, as of an answer that is cut."""
+        try:
+            while self.more():
+                pass
+        except ConnectionResetError:
+            if not may_reset:
+                raise
         taken, self.buffer = self.buffer, b""
         return taken
 

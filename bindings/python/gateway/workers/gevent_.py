@@ -87,7 +87,7 @@ class Attached:
             return
         try:
             wait = self.server.turn()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody joins
             self._error = error
             self.detach()
             return
