@@ -39,7 +39,7 @@ MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_
            http_mounts http_threads pool_c
 
 .PHONY: all serve library command nginx-module nginx-demo python python-module wheel sdist test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts \
+        test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts bench-python \
         bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -263,6 +263,7 @@ bench: $(OUT)/bench
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
 	@$(MAKE) --no-print-directory bench-fronts
 	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
+	@$(MAKE) --no-print-directory bench-python $(if $(findstring --record,$(ARGS)),PYTHON_ARGS=--record)
 
 # Behind nginx, and the codecs.  3 minutes.
 bench-fronts: $(OUT)/bench
@@ -279,6 +280,21 @@ bench-nginx: $(OUT)/bench $(OUT)/bench.so
 	-@$(MAKE) --no-print-directory nginx-module
 	python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
 	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
+
+# The package for Python beside Python's servers.  10 minutes.  PYTHON_ARGS="--scenario hello --only clock"
+bench-python: $(TARGET)/venv-bench/installed
+	@mkdir -p $(OUT)
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	@$(MAKE) --no-print-directory python PYTHON3=$(PYTHON3)
+	$(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
+	$(if $(findstring --record,$(PYTHON_ARGS)),python3 benches/table.py)
+
+# One at a time: what cannot be had must not keep the others away.
+$(TARGET)/venv-bench/installed: benches/peers/python/requirements.txt
+	$(PYTHON3) -m venv $(TARGET)/venv-bench
+	for peer in $$(grep -v '^#' $<); do \
+	    $(TARGET)/venv-bench/bin/pip install -q "$$peer" || echo "NOT MEASURED: $$peer"; done
+	@touch $@
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
 bench-peers:
