@@ -151,7 +151,7 @@ def clock(pairs, args, script):
             ns = [sum(it) for it in both]
             times = run.middle([b / a for a, b in zip(ruler, ns, strict=True)])
             found[key][name] = {"cpu_ns": statistics.median(ns), "times": times}
-            backend = statistics.median(of_backend for _, of_backend in both)
+            backend = statistics.median(sum(it[1:]) for it in both)
             line = f"  {name:25} {statistics.median(ns) / 1000:7.2f} us"
             line += f"   times {times[0]:6.3f} ({times[1]:.3f} .. {times[2]:.3f})"
             if backend:
