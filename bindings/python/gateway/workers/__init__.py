@@ -16,7 +16,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 

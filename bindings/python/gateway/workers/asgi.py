@@ -18,7 +18,7 @@ import os
 import traceback
 from typing import Any
 
-from .._gateway import ABORTED, READABLE, WRITABLE, Deferred
+from .._gateway import Deferred
 from . import Refused
 
 __all__ = ["Application", "is_asgi"]

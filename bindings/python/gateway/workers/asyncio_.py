@@ -127,7 +127,7 @@ class Running:
     async def __aenter__(self) -> Running:
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
 
