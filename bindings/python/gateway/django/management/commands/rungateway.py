@@ -32,6 +32,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--nostatic", action="store_true", help="do not serve static files where DEBUG is set"
         )
+        parser.add_argument("--skip-checks", action="store_true", help="skip system checks")
         parser.add_argument(
             "-o",
             "--option",
