@@ -294,11 +294,15 @@ refuse(const gw_worker *w, int status)
             PySys_FormatStderr("%S\n", code);
         }
         PyErr_Clear();
-    } else if (PyErr_Occurred() && PyObject_HasAttrString(PyErr_Occurred(), "exit_status")) {
-        PyErr_Fetch(&type, &value, &trace);     /* gateway.workers.Refused: a message says it all */
-        PySys_FormatStderr("%S\n", value != NULL ? value : type);
     } else {
-        PyErr_Print();
+        PyErr_Fetch(&type, &value, &trace);
+        if (type != NULL && PyObject_HasAttrString(type, "exit_status")) {
+            PyErr_NormalizeException(&type, &value, &trace);
+            PySys_FormatStderr("%S\n", value);          /* gateway.workers.Refused: that says it all */
+        } else {
+            PyErr_Restore(type, value, trace);
+            PyErr_Print();
+        }
     }
     if (status != 0 && w->pid != 0) {
         leave_process(status);
@@ -363,7 +367,7 @@ worker_init(void *ctx, const gw_worker *w)
         self->app = PyObject_CallNoArgs(self->load);
         if (self->app != NULL && !PyCallable_Check(self->app)) {
             PyErr_Format(PyExc_TypeError, "load() returned %.200s, which is not a WSGI application: it must be "
-                         "callable", Py_TYPE(self->app)->tp_name);
+                         "callable", wsgi_type_name(Py_TYPE(self->app)));
             Py_CLEAR(self->app);
         }
         if (self->app == NULL) {

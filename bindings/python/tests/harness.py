@@ -313,7 +313,7 @@ class Client:
 
 class Site(Process, Client):
     """An application under a server: kind is "serve" (gateway.serve), "make_server" (gateway.make_server),
-    "wsgiref", or "gunicorn"; options are the server's."""
+    "wsgiref", "gunicorn", or "uvicorn"; options are the server's.  load=True: workers load it."""
 
     def __init__(self, app, kind="serve", *, env=None, cwd=None, path=(), python=sys.executable, **options):
         with listener() as sock:
@@ -353,11 +353,20 @@ def load(name):
 
 
 def main(kind, name, fd, options):
-    app, fd, options = load(name), int(fd), json.loads(options)
+    fd, options = int(fd), json.loads(options)
+    if options.pop("load", False):
+        # Workers load it.
+        app, options["load"] = None, lambda: load(name)
+    else:
+        app = load(name)
     if kind == "serve":
         import gateway
 
-        gateway.serve(app, bind=f"fd://{fd}", **options)
+        try:
+            gateway.serve(app, bind=f"fd://{fd}", **options)
+        except gateway.Failure as failure:
+            print(failure.args[0], file=sys.stderr)
+            sys.exit(failure.args[1])
     elif kind == "make_server":
         import gateway
 
@@ -378,6 +387,12 @@ def main(kind, name, fd, options):
         server.set_app(app)
         signal.signal(signal.SIGTERM, lambda *unused: os._exit(0))
         server.serve_forever()
+    elif kind == "uvicorn":
+        import uvicorn
+
+        options.pop("workers", None)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **options))
+        server.run(sockets=[socket.socket(fileno=fd)])
     elif kind == "gunicorn":
         from gunicorn.app.base import BaseApplication
 

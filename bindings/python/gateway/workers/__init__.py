@@ -17,7 +17,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+<<<<<<< HEAD
 from typing import Any
+=======
+from typing import Any, ClassVar
+>>>>>>> next-python
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 
@@ -41,7 +45,7 @@ class Worker:
     """What every kind of worker has. `settings` are those of the kind; others are a TypeError."""
 
     name = ""
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
     run: Callable[[Any], None] | None = None
 
     def __init__(self, **settings: Any) -> None:
@@ -69,7 +73,7 @@ class Threads(Worker):
     """The library's loop, and threads that call the application."""
 
     name = "gthread"
-    options = {"threads": 4}
+    options: ClassVar[dict[str, Any]] = {"threads": 4}
 
 
 def get(name: str, **settings: Any) -> Worker:
