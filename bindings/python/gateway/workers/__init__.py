@@ -17,11 +17,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-<<<<<<< HEAD
-from typing import Any
-=======
 from typing import Any, ClassVar
->>>>>>> next-python
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 
