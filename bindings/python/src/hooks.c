@@ -294,11 +294,15 @@ refuse(const gw_worker *w, int status)
             PySys_FormatStderr("%S\n", code);
         }
         PyErr_Clear();
-    } else if (PyErr_Occurred() && PyObject_HasAttrString(PyErr_Occurred(), "exit_status")) {
-        PyErr_Fetch(&type, &value, &trace);     /* gateway.workers.Refused: a message says it all */
-        PySys_FormatStderr("%S\n", value != NULL ? value : type);
     } else {
-        PyErr_Print();
+        PyErr_Fetch(&type, &value, &trace);
+        if (type != NULL && PyObject_HasAttrString(type, "exit_status")) {
+            PyErr_NormalizeException(&type, &value, &trace);
+            PySys_FormatStderr("%S\n", value);          /* gateway.workers.Refused: that says it all */
+        } else {
+            PyErr_Restore(type, value, trace);
+            PyErr_Print();
+        }
     }
     if (status != 0 && w->pid != 0) {
         leave_process(status);
