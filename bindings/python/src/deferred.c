@@ -109,7 +109,7 @@ tell(ear *e, int what)
     PyObject *told, *done;
 
     if (self != NULL) {
-        Py_INCREF(self);
+        Py_INCREF((PyObject *) self);
         self->gone |= what == ABORTED;
         told = Py_XNewRef(self->events);
         if (told != NULL) {
@@ -731,7 +731,7 @@ request_wsgi(PyObject *object, PyObject *args)
     self->input = self->env->input;
     env->input = (gw_input) { .read = read_input, .ctx = self };
     Py_XSETREF(self->wait, Py_NewRef(wait));
-    Py_INCREF(self);
+    Py_INCREF((PyObject *) self);
     rc = wsgi_call(app, env, wsgi_deferred_start, self, &body);
     wsgi_here();
     if (rc == GW_OK) {

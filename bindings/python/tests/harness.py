@@ -69,7 +69,13 @@ class Process:
         }
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                argv, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds
+                argv,
+                env=environ,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
             )
         self.pid = self.process.pid
 
@@ -93,7 +99,9 @@ class Process:
 
     def expect_note(self, text, count=1, deadline=DEADLINE):
         """Wait until the note has come so many times; more are an error."""
-        wait_for(f"{count} notes {text!r} in {self.notes()}", lambda: self.notes().count(text) >= count, deadline)
+        wait_for(
+            f"{count} notes {text!r} in {self.notes()}", lambda: self.notes().count(text) >= count, deadline
+        )
         assert self.notes().count(text) == count, self.notes()
 
     def tracebacks(self):
@@ -152,7 +160,7 @@ class Process:
 
 
 class Answer:
-    """An answer: `status`, `reason`, `headers` (pairs, in order), `body`; `hints`: answers of 1xx before it."""
+    """An answer: `status`, `reason`, `headers` (pairs, in order), `body`; `hints`: those of 1xx before."""
 
     def __init__(self, status, reason, headers, body, hints=()):
         self.status, self.reason, self.headers, self.body = status, reason, headers, body
@@ -218,7 +226,7 @@ class Wire:
         return taken
 
     def rest(self, may_reset=False):
-        """Everything up to the end of the connection; may_reset: which may be a RST, as of an answer that is cut."""
+        """Everything up to the end of the connection; may_reset: also a RST, as of an answer that is cut."""
         try:
             while self.more():
                 pass

@@ -1,0 +1,75 @@
+"""The program `gateway`, as tests start it: in a directory of its own, at a free port."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+
+from harness import Client, Process, listener, wait_for
+
+APP = """
+import os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {environ['PATH_INFO']}".encode()]
+"""
+
+
+def free_port():
+    with listener() as sock:
+        return sock.getsockname()[1]
+
+
+class Gateway(Process, Client):
+    """`python -m gateway ARGS` in `directory`, where `files` are written; it listens at `port`."""
+
+    def __init__(self, directory, *args, files=None, env=None, bind=True, program=None):
+        for name, text in {"myapp.py": APP, **(files or {})}.items():
+            (directory / name).write_text(textwrap.dedent(text))
+        self.port = free_port()
+        Client.__init__(self, ("127.0.0.1", self.port))
+        if bind:
+            args = ("-b", f"127.0.0.1:{self.port}", *args)
+        env = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+        Process.__init__(self, [*(program or (sys.executable, "-m", "gateway")), *args], cwd=directory, env=env)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        try:
+            if kind is None and not self.checked:
+                self.stop()
+        finally:
+            self.discard()
+
+    def ready(self):
+        """Wait until it listens; itself."""
+        wait_for("it to listen, or its end", lambda: "Listening at" in self.log() or not self.alive())
+        assert "Listening at" in self.log(), self.log()
+        return self
+
+    def ended(self):
+        """(status, log) when it has ended by itself."""
+        status = self.wait()
+        self.checked = True
+        return status, self.log()
+
+    def children(self):
+        """The pids of its workers."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat") as file:
+                        fields = file.read().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[1]) == self.pid and fields[0] != "Z":
+                    found.append(int(name))
+        return found
+
+    def wait_for_workers(self, count):
+        return wait_for(f"{count} workers", lambda: len(self.children()) == count and self.children())
