@@ -4,8 +4,9 @@ import asyncio
 import os
 import time
 
-import gateway
 import harness
+
+import gateway
 
 
 async def asgi(scope, receive, send):
