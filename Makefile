@@ -97,7 +97,7 @@ bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) includ
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
 
 # The module that has PYTHON3 inside, for the command and nginx: it needs a shared libpython.
-PYTHON_MODULE = $(TARGET)/python-module/gateway-python.so
+PYTHON_MODULE = $(RELEASE)/gateway-python.so
 
 python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	@$(MAKE) --no-print-directory $(PYTHON_MODULE)
@@ -105,9 +105,9 @@ python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
 
 $(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h
 	@mkdir -p $(@D)
-	@ln -sfn $(abspath bindings/python) $(@D)/python
+	@ln -sfn $(abspath bindings/python) $(@D)/gateway-python
 	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
-	    -o $@ $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
+	    -o $@ $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
 
 # A wheel for PYTHON3, abi3 from 3.12 on; manylinux of the glibc that the library was built with.
 WHEEL = $(TARGET)/venv-wheel
@@ -194,14 +194,15 @@ test-nginx:
 	$(CARGO) test --test fronts nginx_module
 	$(CARGO) test $(NGINX_TESTS:%=--test %)
 
-# The package for Python, on PYTHON3 with what tests/requirements.txt names.  5 minutes.
-# ARGS="-k stream -x"
+# The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
+# and nginx.  5 minutes.  ARGS="-k stream -x"
 PYTHON_VENV := $(TARGET)/venv-python
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python
-	@$(MAKE) --no-print-directory python $(PYTHON_VENV)/installed
-	PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
+	@TARGET=$(TARGET) scripts/setup nginx
+	@$(MAKE) --no-print-directory python command nginx-module python-module $(PYTHON_VENV)/installed
+	GATEWAY_TEST_ALL=1 PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
 	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs bindings/python/tests $(ARGS)
 
 $(PYTHON_VENV)/installed: bindings/python/tests/requirements.txt
@@ -241,10 +242,10 @@ install: $(if $(shell command -v $(CARGO)),command)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-# Of nginx what was built before (make nginx-module).
+# Of nginx and Python what was built before (make nginx-module python-module).
 NGINX_MODULE = $(wildcard $(TARGET)/nginx/ngx_http_gateway_module.so)
 
-DIRS = NGINX_MODULE='$(NGINX_MODULE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+DIRS = NGINX_MODULE='$(NGINX_MODULE)' PYTHON_MODULE='$(wildcard $(PYTHON_MODULE))' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
        MANDIR='$(MANDIR)'
 
 # 1 minute more.

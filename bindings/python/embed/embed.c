@@ -247,8 +247,8 @@ add_package(gw_error *err)
     char   *slash;
 
     if (dladdr((void *) (uintptr_t) add_package, &where) != 0 && realpath(where.dli_fname, path) != NULL
-        && (slash = strrchr(path, '/')) != NULL && (size_t) (slash - path) + sizeof "/python" <= sizeof path) {
-        strcpy(slash, "/python");
+        && (slash = strrchr(path, '/')) != NULL && (size_t) (slash - path) + sizeof "/gateway-python" <= sizeof path) {
+        strcpy(slash, "/gateway-python");
         (void) add_path(path);
     }
     /* Never the one that is compiled for the interpreter, wherever it lies. */

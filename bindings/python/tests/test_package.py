@@ -21,7 +21,9 @@ def test_all_that_is_public_is_there_and_documented():
         assert getattr(gateway, name).__doc__, name
 
 
-def test_the_stubs_say_what_is_there():
-    stubtest = [sys.executable, "-m", "mypy.stubtest", "gateway"]
+def test_the_stubs_say_what_is_there(tmp_path):
+    settings = tmp_path / "mypy.ini"
+    settings.write_text("[mypy]\nfollow_imports = silent\nignore_missing_imports = True\n")
+    stubtest = [sys.executable, "-m", "mypy.stubtest", "gateway._gateway", "--mypy-config-file", settings]
     said = subprocess.run(stubtest, check=False, cwd=PACKAGE, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import gunicorn.config
 import pytest
+from harness import PACKAGE
+
 from gateway.command.config import Config, ConfigError, parser
 from gateway.command.settings import SETTINGS, table
-from harness import PACKAGE
 
 THEIRS = {each.name: each for each in gunicorn.config.KNOWN_SETTINGS}
 

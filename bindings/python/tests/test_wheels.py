@@ -101,26 +101,50 @@ def wheel(sdist, tmp_path_factory):
     return make
 
 
-def serves(python, wheel, there):
-    """Whether a program with nothing but the wheel answers, and ends when it is told to."""
+def installed(python, wheel, there):
+    """A venv that has the wheel, and no more."""
     venv = there / "venv"
     run(python, "-m", "venv", "--without-pip", venv)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", venv / "bin/python"]
     run(*pip, "install", "--no-index", "--no-deps", wheel)
+    return venv
+
+
+def answers(site, socket):
+    """What a server at the socket answers, when it listens."""
+    wait_for(f"{socket}", lambda: socket.exists() or not site.alive(), DEADLINE)
+    assert site.alive(), site.log()
+    with Client(str(socket)).connect() as wire:
+        wire.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        return wire.answer()
+
+
+def serves(python, wheel, there):
+    """Whether a program with nothing but the wheel answers, and ends when it is told to."""
+    venv = installed(python, wheel, there)
     program, socket = there / "serves.py", there / "socket"
     program.write_text(SERVES)
     bare = {"PATH": "/nonexistent", "PYTHONPATH": "", "LD_LIBRARY_PATH": ""}
     site = Process([str(venv / "bin/python"), "-E", str(program), str(socket)], env=bare, cwd=there)
     try:
-        wait_for(f"{socket}", lambda: socket.exists() or not site.alive(), DEADLINE)
-        assert site.alive(), site.log()
-        with Client(str(socket)).connect() as wire:
-            wire.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
-            answer = wire.answer()
+        answer = answers(site, socket)
         asked = run(python, "-c", "import sys; print(sys.version.split()[0])").strip()
         assert (answer.status, answer.text, answer["X-Coffee"]) == (200, f"hello from {asked}", "caf\xe9")
         loaded = Path(f"/proc/{site.pid}/maps").read_text()
         assert re.findall(r"\S+/libgateway\.so\.0", loaded)[0].startswith(str(venv)), loaded
+        assert site.stop(signal.SIGTERM) == 0
+    finally:
+        site.discard()
+
+
+def test_a_wheel_has_the_program(wheel, tmp_path):
+    python = interpreter("3.11")
+    venv = installed(python, wheel("3.11"), tmp_path)
+    (tmp_path / "hello.py").write_text(SERVES)
+    program = [str(venv / "bin/gateway"), "hello:app", "-b", f"unix:{tmp_path}/socket"]
+    site = Process(program, cwd=tmp_path, env={"PYTHONPATH": ""})
+    try:
+        assert answers(site, tmp_path / "socket").status == 200
         assert site.stop(signal.SIGTERM) == 0
     finally:
         site.discard()
