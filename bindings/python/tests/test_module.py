@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, Client, Process, wait_for
+from harness import DEADLINE, Client, Process, listens, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
@@ -82,7 +82,7 @@ def command(tmp_path):
         site = Process(argv, cwd=cwd)
         site.client = Client(address)
         started.append(site)
-        wait_for("the socket", lambda: Path(address).exists() or not site.alive())
+        wait_for("the socket", lambda: listens(address) or not site.alive())
         return site
 
     yield start
@@ -242,7 +242,7 @@ def test_two_applications_of_one_interpreter(code, tmp_path):
     site = Process([str(COMMAND), str(tmp_path / "gateway.toml")])
     client = Client(str(tmp_path / "socket"))
     try:
-        wait_for("the socket", lambda: Path(client.address).exists() or not site.alive())
+        wait_for("the socket", lambda: listens(client.address) or not site.alive())
         assert facts(client, "/a/x")["script"] == "/a"
         assert ask(client, "/b").text == "factory"
         assert site.stop() == 0
@@ -286,7 +286,7 @@ class Nginx(Process):
         self.configure(server, workers)
         super().__init__([*self.argv()])
         self.client = Client(str(run / "socket"))
-        wait_for("the socket", lambda: (run / "socket").exists() or not self.alive())
+        wait_for("the socket", lambda: listens(run / "socket") or not self.alive())
 
     def configure(self, server, workers=1):
         text = CONFIGURATION.format(module=NGINX_MODULE, run=self.run, server=server, workers=workers)
