@@ -38,7 +38,7 @@ def app(environ, start_response):
         "pid": os.getpid(), "executable": sys.executable, "prefix": sys.prefix, "argv": sys.argv,
         "script": environ["SCRIPT_NAME"], "path": environ["PATH_INFO"], "body": body.decode("latin-1"),
         "multithread": environ["wsgi.multithread"], "multiprocess": environ["wsgi.multiprocess"],
-        "library": gateway.__version__, "compiled": repr(sys.modules["gateway._gateway"]),
+        "library": gateway.__version__, "package": gateway.__file__, "compiled": repr(sys.modules["gateway._gateway"]),
         "signals": __import__("signal").getsignal(2) is None,
     }).encode()]
 
@@ -248,6 +248,28 @@ def test_two_applications_of_one_interpreter(code, tmp_path):
         assert site.stop() == 0
     finally:
         site.discard()
+
+
+def test_what_is_installed_needs_nothing_of_the_tree(code, tmp_path):
+    into = {"DESTDIR": str(tmp_path), "PREFIX": "/opt/gateway", "PYTHON_MODULE": str(MODULE)}
+    install = [ROOT / "scripts/install"]
+    run = {"env": {**os.environ, **into}, "check": True, "capture_output": True, "timeout": DEADLINE}
+    subprocess.run([*install, TARGET / "release"], **run)
+    prefix = tmp_path / "opt/gateway"
+    address = str(tmp_path / "socket")
+    site = Process([str(prefix / "bin/gateway"), "shop:app", "-b", f"unix:{address}"], cwd=code)
+    try:
+        wait_for("the socket", lambda: listens(address) or not site.alive())
+        said = facts(Client(address))
+        assert "(built-in)" in said["compiled"]
+        loaded = Path(f"/proc/{said['pid']}/maps").read_text()
+        assert str(prefix / "lib/gateway-python.so") in loaded
+        assert str(prefix / "lib/gateway-python/gateway/__init__.py") == said["package"]
+        assert site.stop() == 0
+    finally:
+        site.discard()
+    subprocess.run([*install, "-u", TARGET / "release"], **run)
+    assert not [path for path in prefix.rglob("*") if path.is_file()]
 
 
 # ---- nginx ----
