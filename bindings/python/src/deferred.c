@@ -56,7 +56,7 @@ failed(gw_result rc, const char *what)
 {
     switch (rc) {
     case GW_ERR_CLOSED:
-        PyErr_Format(PyExc_ConnectionResetError, "%s: the client has left", what);
+        PyErr_Format(wsgi_gone(), "%s: the client has left", what);
         break;
     case GW_ERR_TIMEOUT:
         PyErr_Format(PyExc_TimeoutError, "%s: the client took too long", what);

@@ -105,7 +105,7 @@ def test_send_says_that_the_client_has_left(serve):
         wire.send(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
         wire.exactly(100_000)
         wire.reset()
-    site.expect_note("sent ConnectionResetError")
+    site.expect_note("sent ClientGone")
 
 
 def test_receive_says_that_the_client_has_left(serve):
