@@ -45,6 +45,12 @@ def listener(family=socket.AF_INET, address=("127.0.0.1", 0)):
     return sock
 
 
+def listens(path):
+    """Whether somebody does, at the unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 class Process:
     """A program that is being tested: its log, its notes, its end.
 

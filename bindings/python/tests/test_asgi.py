@@ -133,6 +133,7 @@ def test_a_body_that_is_cut_is_a_disconnect(serve):
         ("/trailers", 500, "trailers are not supported"),
         ("/order", 500, "'http.response.start' was expected"),
         ("/type", 500, "header 0: the name must be bytes, not str"),
+        ("/hop", 500, "start: header 0, 'transfer-encoding': hop-by-hop"),
     ],
 )
 def test_faults_of_the_application(serve, path, status, log):
