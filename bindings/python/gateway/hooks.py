@@ -180,8 +180,6 @@ class Hooks:
             self.worker = Worker(self.server, self.server.worker_age, slot, generation)
         self.worker.pid = pid
         atexit._clear()  # those of the arbiter are for its own end
-        if "worker_abort" in self.user:
-            self.watch_abort()
         self.watch_faults()
         self.call("post_fork", self.server, self.worker)
 
@@ -222,11 +220,14 @@ class Hooks:
         """Whatever kills this process tells where its threads were: one that hangs is sent ABRT."""
         import faulthandler
 
-        if faulthandler.is_enabled() and "worker_abort" not in self.user:
+        enabled = faulthandler.is_enabled()
+        if "worker_abort" in self.user:
+            faulthandler.disable()  # it puts back what was there before
+            self.watch_abort()
+        elif enabled:
             return  # the program has said where to
         fd = logs.descriptor(self.traceback)
         if fd is not None:
-            faulthandler.disable()
             faulthandler.enable(file=fd, all_threads=True)
 
     def watch_abort(self) -> None:
