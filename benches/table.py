@@ -13,7 +13,7 @@ from pathlib import Path
 import footprint
 
 HERE = Path(__file__).parent
-FILES = (HERE.parent / "README.md", HERE / "README.md")
+FILES = tuple(HERE.parent / name for name in ("README.md", "benches/README.md", "bindings/python/README.md"))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEADS = {
     "hello": "hello",
@@ -22,6 +22,7 @@ HEADS = {
     "post": "POST of 1 KiB",
     "big": "100 KiB",
     "large": "POST of 100 KiB",
+    "flask": "hello of Flask",
 }
 
 
@@ -118,6 +119,30 @@ def nginx(results):
     return lines
 
 
+def python(results):
+    """Python's servers: CPU time per request, how near to the limit, and instructions."""
+    found = results.get("python")
+    if not found:
+        return ["Not measured yet."]
+    rows = by_scenario(found, lambda r: f"{r['cpu_ns'] / 1000:.2f} µs ({r['ratio'][0]:.2f})" if r else "")
+    counts = ", ".join(
+        f"{name} {row['instructions']:,.0f}"
+        for name, row in found["scenarios"]["hello"].items()
+        if row.get("instructions")
+    )
+    kib = found["memory_kib"]
+    about = (
+        f"CPython {found['version']}, medians of {found['rounds']} rounds; others used "
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    idle = (
+        f"An idle worker without an arbiter has {kib['alone'] - kib['bare']:,.0f} KiB more than an "
+        f"interpreter that does nothing; an arbiter {kib['one'] - kib['alone']:,.0f} KiB, each further worker "
+        f"{kib['further']:,.0f} KiB."
+    )
+    return [*rows, "", about, f"Instructions of hello: {counts}.", idle]
+
+
 def machine(results):
     """One sentence about where and when."""
     m, method = results["machine"], results["method"]
@@ -138,7 +163,7 @@ def machine(results):
     return text
 
 
-BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, machine)}
+BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, python, machine)}
 
 
 def filled(text, results):

@@ -54,11 +54,12 @@ class Build(build_ext):
             return Path(directory, "libgateway.so").resolve(strict=True)
         if shutil.which("cargo") is None:
             sys.exit(
-                "libgateway is written in Rust, and there is no cargo here.  Install Rust (https://rustup.rs), "
-                "or build the library elsewhere and say with GATEWAY_LIBRARY_DIR where it is."
+                "libgateway is written in Rust, and there is no cargo here.  Install Rust "
+                "(https://rustup.rs), or build the library elsewhere and say with GATEWAY_LIBRARY_DIR "
+                "where it is."
             )
-        target = os.environ.get("CARGO_TARGET_DIR")
-        target = Path(target or (Path(self.build_temp, "cargo") if CRATE == BROUGHT else CRATE / "target")).resolve()
+        target = Path(self.build_temp, "cargo") if CRATE == BROUGHT else CRATE / "target"
+        target = Path(os.environ.get("CARGO_TARGET_DIR") or target).resolve()
         subprocess.run(
             ["cargo", "rustc", "--release", "--lib", "--crate-type", "cdylib"],
             cwd=CRATE, env={**os.environ, "CARGO_TARGET_DIR": str(target)}, check=True,

@@ -17,6 +17,7 @@ mod options;
 mod plan;
 mod problem;
 mod process;
+mod python;
 mod run;
 mod status;
 mod surroundings;
@@ -64,7 +65,8 @@ fn command() -> Command {
     Command::new("gateway")
         .about(about)
         .version(library::version())
-        .override_usage("gateway MODULE.so [ARGS]... [OPTIONS]\n       gateway <COMMAND>")
+        .override_usage("gateway MODULE.so [ARGS]... [OPTIONS]\n       gateway MODULE:APPLICATION [OPTIONS]\n       \
+                         gateway <COMMAND>")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(SUBCOMMANDS.iter().map(|(command, _)| command()))
@@ -78,7 +80,7 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
     };
     let is_ours = ["-h", "--help", "-V", "--version", "help"].contains(&first.as_str())
         || SUBCOMMANDS.iter().any(|(command, _)| command().get_name() == first);
-    let looks_right = first.starts_with('-') || first.contains(['/', '.']);
+    let looks_right = first.starts_with('-') || first.contains(['/', '.', ':']);
     if !is_ours && looks_right {
         args.insert(1, "run".into());
     }

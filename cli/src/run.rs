@@ -17,7 +17,7 @@ use crate::library::{self, Arbiter, Config, Opt};
 use crate::plan::{App, Mount, Plan, Setting};
 use crate::problem::{Place, Problem};
 use crate::surroundings::Surroundings;
-use crate::{file, problem};
+use crate::{file, problem, python};
 
 /// Gunicorn's short flags, of options that mean the same.
 const SHORT: [(char, &str); 4] =
@@ -26,7 +26,7 @@ const SHORT: [(char, &str); 4] =
 pub(crate) fn command() -> Command {
     let options = library::options().into_iter().map(flag);
     Command::new("run")
-        .override_usage("gateway [run] FILE.toml|MODULE.so [ARGS]... [OPTIONS]")
+        .override_usage("gateway [run] FILE.toml|MODULE.so|MODULE:APPLICATION [ARGS]... [OPTIONS]")
         .about("Serve a module, or what a file says, in the foreground")
         .long_about(
             "Serve a module, or what a file says, in the foreground. The log goes to standard error, \
@@ -40,7 +40,10 @@ pub(crate) fn command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("FILE.toml|MODULE.so")
-                .help("A file, by its ending .toml, or a module with an application"),
+                .help(
+                    "A file, by its ending .toml, or a module with an application; package.module:application \
+                     is one of Python, for gateway-python.so",
+                ),
         )
         .arg(
             Arg::new("args")
@@ -144,6 +147,13 @@ impl Source {
             matches.get_many("args").map_or_else(Vec::new, |args| args.cloned().collect());
         let is_file = what.as_ref().is_some_and(|what| what.ends_with(".toml"));
         let (file, module) = if is_file { (what, None) } else { (config.clone(), what) };
+        let (module, args) = match module {
+            Some(word) if python::is_application(&word) => {
+                let (module, args) = python::module(&word, &args)?;
+                (Some(module), args)
+            }
+            module => (module, args),
+        };
         let usage = |text: &str| Failure::new(text).with_status(2);
         if is_file && config.is_some() {
             return Err(usage("one file is enough: -c FILE.toml, or FILE.toml"));

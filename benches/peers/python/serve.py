@@ -1,28 +1,23 @@
-"""serve.py SERVER APP PORT: the servers that are called, not configured; options behind."""
+"""serve.py SERVER APP ADDRESS [OPTION=VALUE ...]: the servers that are called, not configured."""
 
 import sys
 
 import hello
 
-server, name, port, *options = sys.argv[1:]
-port = int(port)
+server, name, address, *options = sys.argv[1:]
 app = hello.flask() if name == "flask" else getattr(hello, name)
+host, _, port = address.rpartition(":")
 
 if server == "libgateway":
     import gateway
 
-    bind = f"127.0.0.1:{port}"
-    gateway.serve(app, bind=bind, loglevel="error", **dict(o.split("=") for o in options))
+    gateway.serve(app, bind=address, loglevel="error", **dict(o.split("=") for o in options))
 elif server == "bjoern":
     import bjoern
 
-    bjoern.run(app, "127.0.0.1", port)
+    bjoern.run(app, host, int(port))
 elif server == "fastpysgi":
     import fastpysgi
 
     fastpysgi.server.loglevel = 0
-    fastpysgi.run(app, host="127.0.0.1", port=port)
-elif server == "idle":
-    import time
-
-    time.sleep(3600)
+    fastpysgi.run(app, host=host, port=int(port))

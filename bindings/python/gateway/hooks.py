@@ -5,13 +5,13 @@ Those that are not set are not registered, and cost nothing.
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
-from . import logs
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself takes half a megabyte, and an application may do without
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 ARGUMENTS = {
     "on_starting": 1,
@@ -42,12 +42,16 @@ class Worker:
         self.age, self.slot, self.generation = age, slot, generation
         self.pid: int | str = "[booting]"
         self.ppid = server.pid
-        self.cfg, self.log = server.cfg, server.log
+        self.cfg = server.cfg
         self.app: Any = None
         self.booted = self.aborted = False
         self.alive = True
         self.exit_status: int | None = None
         self.cause = 0
+
+    @property
+    def log(self) -> Any:
+        return self.server.log
 
     def __repr__(self) -> str:
         return f"<Worker {self.pid}>"
@@ -60,11 +64,19 @@ class Server:
 
     def __init__(self, cfg: Any, log: Any, workers: int, address: Any = None):
         self.pid = os.getpid()
-        self.cfg, self.log, self.app = cfg, log, None
+        self.cfg, self._log, self.app = cfg, log, None
         self.num_workers = workers
         self.worker_age = 0
         self.address = address
         self.WORKERS: dict[int, Worker] = {}
+
+    @property
+    def log(self) -> Any:
+        if self._log is None:
+            import logging
+
+            self._log = logging.getLogger("gunicorn.error")
+        return self._log
 
     def __repr__(self) -> str:
         return f"<Server {self.pid}>"
@@ -125,7 +137,6 @@ class Hooks:
                 raise TypeError(f"there is no hook {name!r}{suggestion(name, ARGUMENTS)}")
             if not callable(hook):
                 raise TypeError(f"the hook {name!r} is {type(hook).__name__}, which cannot be called")
-        self.log = log
         self.server = Server(cfg, log, workers, address)
         self.worker: Worker | None = None  # in its own process; before, the one that is about to be forked
         self.traceback = traceback
@@ -226,7 +237,7 @@ class Hooks:
             self.watch_abort()
         elif enabled:
             return  # the program has said where to
-        fd = logs.descriptor(self.traceback)
+        fd = descriptor(self.traceback)
         if fd is not None:
             faulthandler.enable(file=fd, all_threads=True)
 
@@ -254,6 +265,8 @@ class Hooks:
 
 def arity(function: Callable, most: int) -> int:
     """How many arguments it takes, up to so many."""
+    import inspect
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -263,6 +276,19 @@ def arity(function: Callable, most: int) -> int:
     return min(
         most, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
     )
+
+
+def descriptor(target: str | int | None) -> int | None:
+    """A descriptor of a log: "-" is standard error, None nowhere, else a file or "fd:N"."""
+    if target is None or target == "":
+        return None
+    if isinstance(target, int):
+        return target
+    if target == "-":
+        return 2
+    if target.startswith("fd:"):
+        return int(target[3:])
+    return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def suggestion(name: str, among: Any) -> str:

@@ -28,19 +28,6 @@ NAMES = {
 }
 
 
-def descriptor(target: str | int | None) -> int | None:
-    """A descriptor of a log: "-" is standard error, None nowhere, else a file or "fd:N"."""
-    if target is None or target == "":
-        return None
-    if isinstance(target, int):
-        return target
-    if target == "-":
-        return 2
-    if target.startswith("fd:"):
-        return int(target[3:])
-    return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-
-
 class Logger:
     """gunicorn.glogging.Logger: records of the library go to `error_log`, requests to `access_log`."""
 
@@ -274,3 +261,10 @@ def access_of(logger: Any):
         logger.access(resp, req, environ, timedelta(seconds=took))
 
     return access
+
+
+def level(log: logging.Logger) -> str:
+    least = log.getEffectiveLevel()
+    if least >= logging.ERROR:
+        return "error"
+    return "warning" if least >= logging.WARNING else "info" if least >= logging.INFO else "debug"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+import _thread
+import os
 
-from . import _gateway, logs
+from . import _gateway
 from .hooks import Hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 def program(
@@ -31,16 +34,22 @@ def program(
         options = {**worker.options, **options, "worker": worker}
     errorlog = options.get("errorlog", "-")
     record: Callable | None = None
+    logger = None
     if log is not None:
+        import logging
+
+        from . import logs
+
         errorlog = "-"
+        logger = log if hasattr(log, "log") else logging.getLogger("gunicorn.error")
         record = logs.to_library(log) if hasattr(log, "log") else log
         if isinstance(log, logging.Logger):
-            options.setdefault("loglevel", _level(log))
+            options.setdefault("loglevel", logs.level(log))
     workers = options.get("workers", 1)
     said = Hooks(
         hooks,
         cfg=cfg,
-        log=log if hasattr(log, "log") else logging.getLogger("gunicorn.error"),
+        log=logger,
         workers=workers if isinstance(workers, int) else 1,
         address=options.get("bind"),
         traceback=errorlog,
@@ -95,15 +104,8 @@ def serve(
 
 def _main_thread(options: Mapping[str, Any]) -> None:
     handles = str(options.get("signals", "auto")).lower() not in ("0", "false", "no", "off")
-    if handles and threading.current_thread() is not threading.main_thread():
+    if handles and _thread.get_native_id() != os.getpid():
         raise RuntimeError(
             "gateway.serve() handles signals, which only the main thread of Python does: call it there, say "
             "signals=False, or use gateway.server(), whose serve_forever() any thread may run"
         )
-
-
-def _level(log: logging.Logger) -> str:
-    level = log.getEffectiveLevel()
-    if level >= logging.ERROR:
-        return "error"
-    return "warning" if level >= logging.WARNING else "info" if level >= logging.INFO else "debug"

@@ -46,6 +46,26 @@
 #  define PyUnicode_AsUTF8(text) PyUnicode_AsUTF8AndSize((text), NULL)
 # endif
 
+# define PyObject_CallOneArg(callable, arg) PyObject_CallFunctionObjArgs((callable), (arg), NULL)
+# define PyMem_RawMalloc      malloc
+# define PyMem_RawCalloc      calloc
+# define PyMem_RawRealloc     realloc
+# define PyMem_RawFree        free
+# define Py_ISALNUM(c)        (((c) >= '0' && (c) <= '9') || (((c) | 32) >= 'a' && ((c) | 32) <= 'z'))
+
+# define Py_SETREF(place, value)                    \
+    do {                                            \
+        PyObject *old_ = (PyObject *) (place);      \
+        (place) = (value);                          \
+        Py_DECREF(old_);                            \
+    } while (0)
+# define Py_XSETREF(place, value)                   \
+    do {                                            \
+        PyObject *old_ = (PyObject *) (place);      \
+        (place) = (value);                          \
+        Py_XDECREF(old_);                           \
+    } while (0)
+
 /* Only what nobody else has yet, as CPython's. */
 static inline int
 wsgi_bytes_resize(PyObject **bytes, Py_ssize_t size)

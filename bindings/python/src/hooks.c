@@ -367,7 +367,7 @@ worker_init(void *ctx, const gw_worker *w)
         self->app = PyObject_CallNoArgs(self->load);
         if (self->app != NULL && !PyCallable_Check(self->app)) {
             PyErr_Format(PyExc_TypeError, "load() returned %.200s, which is not a WSGI application: it must be "
-                         "callable", Py_TYPE(self->app)->tp_name);
+                         "callable", wsgi_type_name(Py_TYPE(self->app)));
             Py_CLEAR(self->app);
         }
         if (self->app == NULL) {

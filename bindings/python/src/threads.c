@@ -69,6 +69,9 @@ static pid_t forking;                           /* who is about to fork, or has 
 void
 wsgi_before_fork(void)
 {
+    if (forking == getpid()) {
+        PyOS_AfterFork_Parent();                /* the last one has failed */
+    }
     forking = getpid();
     PyOS_BeforeFork();
 }

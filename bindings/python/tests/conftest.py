@@ -10,7 +10,7 @@ for path in (HERE, os.path.dirname(HERE)):
     if path not in sys.path:
         sys.path.insert(0, path)
 
-import harness  # noqa: E402
+import harness
 
 
 def sites():

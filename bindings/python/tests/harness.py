@@ -45,6 +45,12 @@ def listener(family=socket.AF_INET, address=("127.0.0.1", 0)):
     return sock
 
 
+def listens(path):
+    """Whether somebody does, at the unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 class Process:
     """A program that is being tested: its log, its notes, its end.
 
@@ -69,7 +75,13 @@ class Process:
         }
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                argv, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=pass_fds
+                argv,
+                env=environ,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
             )
         self.pid = self.process.pid
 
@@ -93,18 +105,21 @@ class Process:
 
     def expect_note(self, text, count=1, deadline=DEADLINE):
         """Wait until the note has come so many times; more are an error."""
-        wait_for(f"{count} notes {text!r} in {self.notes()}", lambda: self.notes().count(text) >= count, deadline)
+        wait_for(
+            f"{count} notes {text!r} in {self.notes()}", lambda: self.notes().count(text) >= count, deadline
+        )
         assert self.notes().count(text) == count, self.notes()
 
     def tracebacks(self):
-        """The tracebacks in the log, one text each, up to the line that names the exception."""
-        found, lines = [], None
+        """The tracebacks in the log, one text each, with those that they came from."""
+        found, lines, chained = [], None, False
         for line in self.log().splitlines():
-            if "Traceback (most recent call last)" in line:
+            if "Traceback (most recent call last)" in line and not chained:
                 lines = []
                 found.append(lines)
-            if lines is not None:
+            if lines is not None and line.strip():
                 lines.append(line)
+                chained = "above exception" in line
         return ["\n".join(each) for each in found]
 
     def check(self):
@@ -152,7 +167,7 @@ class Process:
 
 
 class Answer:
-    """An answer: `status`, `reason`, `headers` (pairs, in order), `body`; `hints`: answers of 1xx before it."""
+    """An answer: `status`, `reason`, `headers` (pairs, in order), `body`; `hints`: those of 1xx before."""
 
     def __init__(self, status, reason, headers, body, hints=()):
         self.status, self.reason, self.headers, self.body = status, reason, headers, body
@@ -218,7 +233,7 @@ class Wire:
         return taken
 
     def rest(self, may_reset=False):
-        """Everything up to the end of the connection; may_reset: which may be a RST, as of an answer that is cut."""
+        """Everything up to the end of the connection; may_reset: also a RST, as of an answer that is cut."""
         try:
             while self.more():
                 pass
@@ -304,7 +319,7 @@ class Client:
 
 class Site(Process, Client):
     """An application under a server: kind is "serve" (gateway.serve), "make_server" (gateway.make_server),
-    "wsgiref", or "gunicorn"; options are the server's."""
+    "wsgiref", "gunicorn", or "uvicorn"; options are the server's.  load=True: workers load it."""
 
     def __init__(self, app, kind="serve", *, env=None, cwd=None, path=(), python=sys.executable, **options):
         with listener() as sock:
@@ -344,11 +359,20 @@ def load(name):
 
 
 def main(kind, name, fd, options):
-    app, fd, options = load(name), int(fd), json.loads(options)
+    fd, options = int(fd), json.loads(options)
+    if options.pop("load", False):
+        # Workers load it.
+        app, options["load"] = None, lambda: load(name)
+    else:
+        app = load(name)
     if kind == "serve":
         import gateway
 
-        gateway.serve(app, bind=f"fd://{fd}", **options)
+        try:
+            gateway.serve(app, bind=f"fd://{fd}", **options)
+        except gateway.Failure as failure:
+            print(failure.args[0], file=sys.stderr)
+            sys.exit(failure.args[1])
     elif kind == "make_server":
         import gateway
 
@@ -369,6 +393,12 @@ def main(kind, name, fd, options):
         server.set_app(app)
         signal.signal(signal.SIGTERM, lambda *unused: os._exit(0))
         server.serve_forever()
+    elif kind == "uvicorn":
+        import uvicorn
+
+        options.pop("workers", None)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **options))
+        server.run(sockets=[socket.socket(fileno=fd)])
     elif kind == "gunicorn":
         from gunicorn.app.base import BaseApplication
 

@@ -79,7 +79,9 @@ def test_a_status(site, status, code, reason):
     assert (answer.status, answer.reason) == (code, reason)
 
 
-@pytest.mark.parametrize("status", ["", "20", "2000 OK", "200OK", "OK", "abc x", " 200 OK", "099 x", "200\tOK"])
+@pytest.mark.parametrize(
+    "status", ["", "20", "2000 OK", "200OK", "OK", "abc x", " 200 OK", "099 x", "200\tOK"]
+)
 def test_what_is_no_status(site, status):
     assert site.get("/echo-status?" + status.encode().hex()).status == 500
     site.expect_log(f"ValueError: the status {status!r} is not")
@@ -88,7 +90,7 @@ def test_what_is_no_status(site, status):
 def test_strings_are_latin_1(site):
     with site.connect() as wire:
         wire.send(b"GET /latin1 HTTP/1.1\r\nHost: x\r\nX-Text: caf\xc3\xa9 \xe9\r\n\r\n")
-        status, reason, headers = wire.head()
+        _, reason, headers = wire.head()
     assert reason == "D\xe9j\xe0 vu"
     assert ("X-Back", "caf\xc3\xa9 \xe9") in headers
 
@@ -129,11 +131,11 @@ def test_headers_are_taken_when_start_response_is_called(site):
         ("value_is_bytes", "TypeError: header 1, 'X-Bytes': the value must be str, not bytes"),
         ("value_is_a_number", "TypeError: header 0, 'Content-Length': the value must be str, not int"),
         ("value_is_none", "TypeError: header 0, 'X-None': the value must be str, not NoneType"),
-        ("value_is_not_latin1", "ValueError: header 0, 'X-Euro': the value has characters that are not latin-1"),
-        ("value_has_a_newline", "ValueError: start_response: header 1, 'X-Split': the value has a control character"),
+        ("value_is_not_latin1", "ValueError: header 0, 'X-Euro': the value has characters that are not"),
+        ("value_has_a_newline", "ValueError: start_response: header 1, 'X-Split': the value has a control"),
         ("name_has_a_colon", "ValueError: start_response: header 0, 'X-Bad:': the name is not a token"),
         ("name_is_empty", "ValueError: start_response: header 0, '': the name is empty"),
-        ("reason_has_a_newline", "ValueError: start_response: a status, or a header, that HTTP does not allow"),
+        ("reason_has_a_newline", "ValueError: start_response: a status, or a header, that HTTP"),
         ("hop_by_hop", "ValueError: start_response: header 0, 'transfer-encoding': hop-by-hop"),
         ("length_is_no_number", "ValueError: start_response: header 0, 'Content-Length': not a number"),
         ("no_arguments", "TypeError: start_response(status, headers, exc_info=None)"),
@@ -187,7 +189,9 @@ def test_no_value_of_a_header_is_in_the_log(site):
 
 
 @pytest.mark.parametrize(
-    "name", "never_started never_started_tuple never_started_generator never_started_empty started_after_a_chunk".split()
+    "name",
+    """never_started never_started_tuple never_started_generator never_started_empty
+    started_after_a_chunk""".split(),
 )
 def test_an_answer_that_was_never_started(site, name):
     assert site.get(path_of(name)).status == 500
@@ -293,9 +297,9 @@ def test_close_is_called_when_the_server_stops(serve, options):
     site.expect_note("close waits")
 
 
-@pytest.mark.parametrize("options", [{}, {"threads": 2}])
-def test_close_is_called_when_the_time_to_stop_is_over(serve, options):
-    site = serve("apps.conform", graceful_timeout="200ms", **options)
+def test_close_is_called_when_the_time_to_stop_is_over(serve):
+    """On the loop; a thread that is in the application then may end with its process."""
+    site = serve("apps.conform", graceful_timeout="200ms")
     with site.connect() as wire:
         wire.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         wire.until(b"x" * 1000)
@@ -317,7 +321,10 @@ LINES = b"one\ntwo two\n\nlast"
         ("read(5)+read(100)+read()+read(5)", [b"one\nt", LINES[5:], b"", b""]),
         ("read(0)+read(1)", [b"", b"o"]),
         ("read(17)+read()", [LINES, b""]),
-        ("readline()+readline()+readline()+readline()+readline()", [b"one\n", b"two two\n", b"\n", b"last", b""]),
+        (
+            "readline()+readline()+readline()+readline()+readline()",
+            [b"one\n", b"two two\n", b"\n", b"last", b""],
+        ),
         ("readline(2)+readline(2)+readline(100)+readline(0)", [b"on", b"e\n", b"two two\n", b""]),
         ("readline(-1)+readline(None)", [b"one\n", b"two two\n"]),
         ("readlines()", [[b"one\n", b"two two\n", b"\n", b"last"]]),
@@ -446,7 +453,9 @@ def test_a_file(site, name, body, method):
     assert answer.body == (body if method == "GET" else b"")
 
 
-@pytest.mark.parametrize("name, as_noted", [("file_in_memory", "memory"), ("file_subclass_of_wrapper", "upper")])
+@pytest.mark.parametrize(
+    "name, as_noted", [("file_in_memory", "memory"), ("file_subclass_of_wrapper", "upper")]
+)
 def test_a_file_is_closed(serve, name, as_noted):
     site = serve("apps.conform")
     site.get(path_of(name))

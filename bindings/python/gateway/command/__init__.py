@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import _gateway, logs
-from ..hooks import ARGUMENTS
+from ..hooks import ARGUMENTS, descriptor
 from ..serving import program
 from . import kinds
 from .application import AppError, explain, failing, import_app
@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
     enter_environment(before, cfg, home)
     set_title(cfg)
     if cfg.capture_output and cfg.errorlog not in (None, "", "-"):
-        fd = logs.descriptor(cfg.errorlog)
+        fd = descriptor(cfg.errorlog)
         sys.stdout.flush()
         os.dup2(fd, 1)
         os.dup2(fd, 2)
@@ -309,7 +309,7 @@ class Service:
 
         stamp = time.strftime("[%Y-%m-%d %H:%M:%S %z]")
         target = self.cfg.errorlog
-        fd = logs.descriptor(target)
+        fd = descriptor(target)
         if fd is None:
             return
         line = f"{stamp} [{os.getpid()}] [{level.upper()}] {text}\n"

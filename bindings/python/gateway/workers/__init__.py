@@ -16,7 +16,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 
@@ -40,7 +41,7 @@ class Worker:
     """What every kind of worker has. `settings` are those of the kind; others are a TypeError."""
 
     name = ""
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
     run: Callable[[Any], None] | None = None
 
     def __init__(self, **settings: Any) -> None:
@@ -68,7 +69,7 @@ class Threads(Worker):
     """The library's loop, and threads that call the application."""
 
     name = "gthread"
-    options = {"threads": 4}
+    options: ClassVar[dict[str, Any]] = {"threads": 4}
 
 
 def get(name: str, **settings: Any) -> Worker:

@@ -18,7 +18,7 @@ import os
 import traceback
 from typing import Any
 
-from .._gateway import ABORTED, READABLE, WRITABLE, Deferred
+from .._gateway import Deferred
 from . import Refused
 
 __all__ = ["Application", "is_asgi"]
@@ -31,12 +31,12 @@ def is_asgi(app: Any) -> bool:
     """Whether this is called as ASGI has it: a coroutine function, or an object whose call is one."""
     while isinstance(app, functools.partial):
         app = app.func
-    if asyncio_iscoroutinefunction(app):
-        return True
-    return not inspect.isclass(app) and asyncio_iscoroutinefunction(getattr(app, "__call__", None))
+    if inspect.isclass(app) or not callable(app):
+        return False
+    return is_coroutine_function(app) or is_coroutine_function(type(app).__call__)
 
 
-def asyncio_iscoroutinefunction(function: Any) -> bool:
+def is_coroutine_function(function: Any) -> bool:
     """A coroutine function, also one that was only marked as such (asgiref)."""
     marker = getattr(function, "_is_coroutine", None)
     return inspect.iscoroutinefunction(function) or marker is getattr(
@@ -47,13 +47,13 @@ def asyncio_iscoroutinefunction(function: Any) -> bool:
 class Cycle:
     """One request, and its answer."""
 
-    __slots__ = ("body_ended", "changed", "complete", "file", "request", "started")
+    __slots__ = ("body_ended", "changed", "complete", "cut", "request", "started")
 
     def __init__(self, request: Any) -> None:
         self.request = request
         self.changed: asyncio.Event | None = None
         self.body_ended = self.started = self.complete = False
-        self.file: int | None = None
+        self.cut = False  # send() has said that the client has left
 
     # -- what the library tells, inside turn() --
 
@@ -106,8 +106,7 @@ class Cycle:
         elif kind == "http.response.start" and not self.started:
             if message.get("trailers"):
                 raise RuntimeError("trailers are not supported: send the head without them")
-            headers = message.get("headers", ())
-            self.request.start(message["status"], headers if isinstance(headers, (list, tuple)) else list(headers))
+            self.request.start(message["status"], list(message.get("headers", ())))
             self.started = True
         elif kind == "http.response.pathsend" and self.started:
             await self.send_path(message["path"])
@@ -119,14 +118,21 @@ class Cycle:
             raise RuntimeError(f"{kind!r} was sent, and {expected!r} was expected")
 
     async def write(self, body: Any) -> None:
-        while not self.request.write(body):
-            await self.wait()
+        try:
+            while not self.request.write(body):
+                await self.wait()
+        except OSError:
+            self.cut = True
+            raise
 
     async def send_path(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while not self.request.sendfile(fd):
                 await self.wait()
+        except ConnectionError:
+            self.cut = True
+            raise
         finally:
             os.close(fd)
 
@@ -146,8 +152,8 @@ class Cycle:
             request.abort()
             raise
         except BaseException as error:
-            # That a client leaves is nobody's fault.
-            if not (request.gone and isinstance(error, OSError)):
+            # That a client leaves is nobody's fault, whatever comes of it.
+            if not self.cut:
                 text = "an exception of the application:\n" + traceback.format_exc()
                 if not request.log(text):
                     report(text)
@@ -184,7 +190,7 @@ class Application:
         self.app = app
         self.lifespan = lifespan
         self.state: dict[str, Any] = {}
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], Any] = {}
         self.deferred = Deferred(self.spawn)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._life: Lifespan | None = None
@@ -203,8 +209,8 @@ class Application:
         if loop is None:
             loop = self.loop = asyncio.get_running_loop()
         task = loop.create_task(Cycle(request).run(self.app, scope))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = request
+        task.add_done_callback(self.tasks.pop)
 
     async def startup(self) -> None:
         """Once, before the first request; Refused, with the application's own message."""
@@ -214,13 +220,17 @@ class Application:
             await self._life.startup()
 
     async def shutdown(self, timeout: float | None = None) -> None:
-        """When the server has stopped: what still runs has so many seconds to end."""
+        """When the server has stopped. What was not answered by then is cancelled; what goes on behind
+        its answer has so many seconds to end."""
+        for task, request in list(self.tasks.items()):
+            if not request.answered:
+                task.cancel()
         if self.tasks:
-            await asyncio.wait(self.tasks, timeout=timeout)
+            await asyncio.wait(list(self.tasks), timeout=timeout)
         for task in list(self.tasks):
             task.cancel()
         if self.tasks:
-            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await asyncio.wait(list(self.tasks), timeout=1)
         if self._life is not None:
             await self._life.shutdown()
             self._life = None
@@ -280,7 +290,7 @@ class Lifespan:
         if kind == "lifespan.startup.complete" and not self.started.is_set():
             self.started.set()
         elif kind == "lifespan.startup.failed" and not self.started.is_set():
-            self.problem = "the application's startup failed: " + (message.get("message") or "it gave no reason")
+            self.problem = "the application's startup failed: " + (message.get("message") or "no reason")
             self.started.set()
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed") and not self.stopped.is_set():
             if kind.endswith("failed"):

@@ -12,7 +12,7 @@ other means, whatever it serves.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar, final
 
 from .. import _gateway
 from . import Worker
@@ -91,6 +91,7 @@ def attach(server: Any, loop: asyncio.AbstractEventLoop | None = None) -> Attach
     return Attached(server, loop or asyncio.get_running_loop())
 
 
+@final
 class Running:
     """What `start` returns: a server that serves, in this loop. Ends with its `async with`."""
 
@@ -127,7 +128,7 @@ class Running:
     async def __aenter__(self) -> Running:
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
 
@@ -174,7 +175,7 @@ class Asyncio(Worker):
 
     name = "asyncio"
     #: Bodies of requests come to the application while the client sends them.
-    options = {"request_buffering": False}
+    options: ClassVar[dict[str, Any]] = {"request_buffering": False}
 
     def __init__(
         self,

@@ -10,8 +10,6 @@ before it loads the application, a program that calls `server` has to do it itse
 
 from __future__ import annotations
 
-import sys
-import traceback
 from typing import Any
 
 import gevent
@@ -30,12 +28,12 @@ class Application:
     def __init__(self, app: Any = None) -> None:
         self.app = app
         self.deferred = Deferred(self.spawn)
-        self.greenlets: set[gevent.Greenlet] = set()
+        self.greenlets: dict[gevent.Greenlet, Any] = {}
 
     def spawn(self, request: Any) -> None:
         """A request has come, inside turn()."""
         greenlet = gevent.Greenlet(self._answer, request)
-        self.greenlets.add(greenlet)
+        self.greenlets[greenlet] = request
         greenlet.start()
 
     def _answer(self, request: Any) -> None:
@@ -54,16 +52,14 @@ class Application:
 
         try:
             request.wsgi(self.app, wait)
-        except gevent.GreenletExit:
-            pass
-        except BaseException:
-            # A gevent.Timeout, say, that the application did not catch.
-            traceback.print_exc(file=sys.stderr)
         finally:
-            self.greenlets.discard(gevent.getcurrent())
+            # What was raised - a gevent.Timeout that the application did not catch - the hub reports.
+            self.greenlets.pop(gevent.getcurrent(), None)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """When the server has stopped: what still runs has so many seconds to end, and is killed."""
+        """When the server has stopped. What was not answered by then is killed; what goes on behind its
+        answer has so many seconds to end."""
+        gevent.killall([each for each, request in self.greenlets.items() if not request.answered], timeout=1)
         gevent.joinall(list(self.greenlets), timeout=timeout)
         gevent.killall(list(self.greenlets), timeout=1)
 
@@ -73,7 +69,7 @@ class Attached:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._closed = gevent.event.Event()
         self._loop = gevent.get_hub().loop
         self._io: Any = self._loop.io(server.fileno(), 1)
@@ -91,7 +87,7 @@ class Attached:
             return
         try:
             wait = self.server.turn()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody joins
             self._error = error
             self.detach()
             return

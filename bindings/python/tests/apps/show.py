@@ -2,6 +2,6 @@
 
 
 def application(environ, start_response):
-    lines = [f"{key}: {ascii(value)}\n" for key, value in sorted(environ.items())]
+    lines = [f"{key}: {value!a}\n" for key, value in sorted(environ.items())]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return ["".join(lines).encode()]
