@@ -11,6 +11,7 @@ typedef struct {
     PyObject_HEAD
     gw_server *server;          /* NULL: closed */
     PyObject  *app;
+    int        is_workers;      /* the library's to close */
 } server;
 
 static PyTypeObject *server_type;
@@ -37,6 +38,7 @@ wsgi_server(gw_config *cfg, PyObject *app)
         return NULL;
     }
     self->app = Py_NewRef(app);
+    self->is_workers = 0;
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
         Py_DECREF(self);
@@ -54,6 +56,7 @@ wsgi_server_of(gw_server *s, PyObject *app)
     if (self != NULL) {
         self->server = s;
         self->app = Py_NewRef(app);
+        self->is_workers = 1;
     }
     return (PyObject *) self;
 }
@@ -161,6 +164,10 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL) {
         gw_server *s = me->server;
 
+        if (me->is_workers) {
+            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+            return NULL;
+        }
         me->server = NULL;
         wsgi_away();
         gw_server_free(s);

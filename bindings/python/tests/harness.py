@@ -361,6 +361,8 @@ def main(kind, name, fd, options):
     if kind == "serve":
         import gateway
 
+        if ":" in options.get("worker", ""):
+            options["worker"] = load(options["worker"])()
         try:
             gateway.serve(app, bind=f"fd://{fd}", **options)
         except gateway.Failure as failure:

@@ -231,3 +231,13 @@ def test_a_worker_that_is_killed_is_replaced(serve):
     os.kill(int(first), signal.SIGKILL)
     site.expect_note("startup", 2)
     assert site.get("/pid").text.split()[0] != first
+
+
+def test_a_reload_has_new_workers_and_ends_the_lifespan_of_the_old(serve):
+    site = serve(APP, worker="asyncio", workers=2)
+    site.expect_note("startup", 2)
+    before = site.get("/pid").text
+    site.kill(signal.SIGHUP)
+    site.expect_note("startup", 4)
+    site.expect_note("shutdown", 2)
+    assert site.get("/pid").text != before
