@@ -261,12 +261,10 @@ class Asyncio(Worker):
         try:
             loop.run_until_complete(self._run(server))
         finally:
-            try:
-                loop.run_until_complete(loop.shutdown_asyncgens())
-                loop.run_until_complete(loop.shutdown_default_executor())
-            finally:
-                asyncio.set_event_loop(None)
-                loop.close()
+            # Threads of its executor are not waited for: the process ends.
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
 
     async def _run(self, server: Any) -> None:
         await attach(server).wait_closed()
