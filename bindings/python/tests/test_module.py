@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, Client, Process, wait_for
+from harness import DEADLINE, Client, Process, listens, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
@@ -38,7 +38,7 @@ def app(environ, start_response):
         "pid": os.getpid(), "executable": sys.executable, "prefix": sys.prefix, "argv": sys.argv,
         "script": environ["SCRIPT_NAME"], "path": environ["PATH_INFO"], "body": body.decode("latin-1"),
         "multithread": environ["wsgi.multithread"], "multiprocess": environ["wsgi.multiprocess"],
-        "library": gateway.__version__, "compiled": repr(sys.modules["gateway._gateway"]),
+        "library": gateway.__version__, "package": gateway.__file__, "compiled": repr(sys.modules["gateway._gateway"]),
         "signals": __import__("signal").getsignal(2) is None,
     }).encode()]
 
@@ -82,7 +82,7 @@ def command(tmp_path):
         site = Process(argv, cwd=cwd)
         site.client = Client(address)
         started.append(site)
-        wait_for("the socket", lambda: Path(address).exists() or not site.alive())
+        wait_for("the socket", lambda: listens(address) or not site.alive())
         return site
 
     yield start
@@ -242,12 +242,34 @@ def test_two_applications_of_one_interpreter(code, tmp_path):
     site = Process([str(COMMAND), str(tmp_path / "gateway.toml")])
     client = Client(str(tmp_path / "socket"))
     try:
-        wait_for("the socket", lambda: Path(client.address).exists() or not site.alive())
+        wait_for("the socket", lambda: listens(client.address) or not site.alive())
         assert facts(client, "/a/x")["script"] == "/a"
         assert ask(client, "/b").text == "factory"
         assert site.stop() == 0
     finally:
         site.discard()
+
+
+def test_what_is_installed_needs_nothing_of_the_tree(code, tmp_path):
+    into = {"DESTDIR": str(tmp_path), "PREFIX": "/opt/gateway", "PYTHON_MODULE": str(MODULE)}
+    install = [ROOT / "scripts/install"]
+    run = {"env": {**os.environ, **into}, "capture_output": True, "timeout": DEADLINE}
+    subprocess.run([*install, TARGET / "release"], check=True, **run)
+    prefix = tmp_path / "opt/gateway"
+    address = str(tmp_path / "socket")
+    site = Process([str(prefix / "bin/gateway"), "shop:app", "-b", f"unix:{address}"], cwd=code)
+    try:
+        wait_for("the socket", lambda: listens(address) or not site.alive())
+        said = facts(Client(address))
+        assert "(built-in)" in said["compiled"]
+        loaded = Path(f"/proc/{said['pid']}/maps").read_text()
+        assert str(prefix / "lib/gateway-python.so") in loaded
+        assert str(prefix / "lib/gateway-python/gateway/__init__.py") == said["package"]
+        assert site.stop() == 0
+    finally:
+        site.discard()
+    subprocess.run([*install, "-u", TARGET / "release"], check=True, **run)
+    assert not [path for path in prefix.rglob("*") if path.is_file()]
 
 
 # ---- nginx ----
@@ -286,7 +308,7 @@ class Nginx(Process):
         self.configure(server, workers)
         super().__init__([*self.argv()])
         self.client = Client(str(run / "socket"))
-        wait_for("the socket", lambda: (run / "socket").exists() or not self.alive())
+        wait_for("the socket", lambda: listens(run / "socket") or not self.alive())
 
     def configure(self, server, workers=1):
         text = CONFIGURATION.format(module=NGINX_MODULE, run=self.run, server=server, workers=workers)

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, Client, Process, wait_for
+from harness import DEADLINE, Client, Process, listens, wait_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
@@ -112,7 +112,7 @@ def installed(python, wheel, there):
 
 def answers(site, socket):
     """What a server at the socket answers, when it listens."""
-    wait_for(f"{socket}", lambda: socket.exists() or not site.alive(), DEADLINE)
+    wait_for(f"{socket}", lambda: listens(socket) or not site.alive(), DEADLINE)
     assert site.alive(), site.log()
     with Client(str(socket)).connect() as wire:
         wire.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
