@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, final
+from types import MappingProxyType
+from typing import Any, final
 
 from .. import _gateway
 from .._gateway import FLUSH, Deferred
@@ -214,7 +215,7 @@ class Asyncio(Worker):
 
     name = "asyncio"
     #: Bodies of requests come to the application while the client sends them.
-    options: ClassVar[dict[str, Any]] = {"request_buffering": False}
+    options = MappingProxyType({"request_buffering": False})
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class Asyncio(Worker):
         self._graceful_timeout = graceful_timeout
         self._threads = threads
         self._application: Application | Threaded = Application(lifespan=lifespan)
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.loop: Any = None
 
     def setup(self) -> None:
         if self._uvloop:
