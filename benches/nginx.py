@@ -73,6 +73,30 @@ def module(args):
     return Place(location, main=f"{SINGLE} load_module {loaded};")
 
 
+def module_python(args):
+    """The module with CPython inside and the application of Python's benchmark, or nothing."""
+    c, loaded = module(args), args.python_module.absolute()
+    if not c or not loaded.exists():
+        return None
+    apps = Path(__file__).parent.absolute() / "peers/python"
+    return replace(
+        c, location=f"gateway_module {loaded} path={apps} run=loop hello:app; gateway_set body_buffer 128k;"
+    )
+
+
+def to_python(where):
+    """nginx before the package for Python, by uwsgi; nothing where that was not built."""
+    package = Path(__file__).parent.parent.absolute() / "bindings/python"
+    script = Path(__file__).parent.absolute() / "peers/python/serve.py"
+    if not any(package.glob("gateway/_gateway.*.so")):
+        return None
+    os.environ["PYTHONPATH"] = str(package)
+    command = ["/usr/bin/python3", str(script), "libgateway", "app"]
+    return fronts.passing(
+        where, "uwsgi", lambda path: [*command, f"uwsgi+unix:{path}", "worker_model=inline"]
+    )
+
+
 def lua(peers):
     """Debian's Lua module, or nothing."""
     modules = Path("usr/lib/nginx/modules")
@@ -109,6 +133,8 @@ def places(args, where):
         "Lua": lua(args.peers),
         "proxy_pass to limit": to_limit(programs),
         "uwsgi_pass to libgateway": fronts.passing(where, "uwsgi", ours),
+        "module, Python": module_python(args),
+        "uwsgi_pass to Python": to_python(where),
         "uwsgi_pass to uWSGI": uwsgi and fronts.passing(where, "uwsgi", uwsgi),
     }
 
@@ -125,8 +151,12 @@ def clock(pairs, args, script):
             ns = [sum(it) for it in both]
             times = run.middle([b / a for a, b in zip(ruler, ns, strict=True)])
             found[key][name] = {"cpu_ns": statistics.median(ns), "times": times}
+            backend = statistics.median(sum(it[1:]) for it in both)
             line = f"  {name:25} {statistics.median(ns) / 1000:7.2f} us"
             line += f"   times {times[0]:6.3f} ({times[1]:.3f} .. {times[2]:.3f})"
+            if backend:
+                found[key][name]["backend_ns"] = backend
+                line += f"   backend {backend / 1000:6.2f} us"
             if name == OURS and key == "hello":
                 line += goal(times[0], GOALS["times"], f"{GOALS['times']:.2f}")
             print(line, flush=True)
@@ -182,6 +212,9 @@ def arguments():
     parser.add_argument("--programs", type=Path, default=Path("target/c"))
     parser.add_argument("--peers", type=Path, default=Path("target/peers"))
     parser.add_argument("--module", type=Path, default=Path("target/nginx"), help="where it is")
+    parser.add_argument(
+        "--python-module", type=Path, default=Path("target/release/gateway-python.so")
+    )
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all")
     parser.add_argument("--row", action="append", help=f"default: all; {RULER} always")
     parser.add_argument("--rounds", type=int, default=9)

@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 import count
-import run
 from ask import PLAIN, SCENARIOS, Scenario, open_files
 from footprint import pss
 from servers import Server, first_number, output, tree
+
+import run
 
 APPS = Path(__file__).parent / "peers/python"
 PACKAGE = Path(__file__).parent.parent / "bindings/python"

@@ -131,16 +131,16 @@ def python(results):
         if row.get("instructions")
     )
     kib = found["memory_kib"]
-    return [
-        *rows,
-        "",
+    about = (
         f"CPython {found['version']}, medians of {found['rounds']} rounds; others used "
-        f"{found['others'] * 100:.1f} % of the machine meanwhile.",
-        f"Instructions of hello: {counts}.",
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    idle = (
         f"An idle worker without an arbiter has {kib['alone'] - kib['bare']:,.0f} KiB more than an "
         f"interpreter that does nothing; an arbiter {kib['one'] - kib['alone']:,.0f} KiB, each further worker "
-        f"{kib['further']:,.0f} KiB.",
-    ]
+        f"{kib['further']:,.0f} KiB."
+    )
+    return [*rows, "", about, f"Instructions of hello: {counts}.", idle]
 
 
 def machine(results):

@@ -83,8 +83,8 @@ class Server:
 
 
 class Request:
-    """A request, as pre_request and post_request see it: `method`, `path`, `query`, `uri`, `version`, `scheme`,
-    `headers` (pairs, names in capitals), `remote_addr`; `environ` has all of it."""
+    """A request, as pre_request and post_request see it: `method`, `path`, `query`, `uri`, `version`,
+    `scheme`, `headers` (pairs, names in capitals), `remote_addr`; `environ` has all of it."""
 
     def __init__(self, environ: dict[str, Any]):
         self.environ = environ
@@ -95,7 +95,9 @@ class Request:
         protocol = environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2]
         self.version = tuple(int(part) for part in protocol.split(".") if part.isdigit())
         self.remote_addr = environ.get("REMOTE_ADDR", "")
-        self.headers = [(name[5:].replace("_", "-"), value) for name, value in environ.items() if name[:5] == "HTTP_"]
+        self.headers = [
+            (name[5:].replace("_", "-"), value) for name, value in environ.items() if name[:5] == "HTTP_"
+        ]
         for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             if environ.get(name):
                 self.headers.append((name.replace("_", "-"), environ[name]))
@@ -228,7 +230,7 @@ class Hooks:
     # ---- a worker that hangs, or crashes ----
 
     def watch_faults(self) -> None:
-        """Whatever kills this process tells where its threads were: ABRT is what a worker that hangs is sent."""
+        """Whatever kills this process tells where its threads were: one that hangs is sent ABRT."""
         import faulthandler
 
         if faulthandler.is_enabled() and "worker_abort" not in self.user:
@@ -270,7 +272,9 @@ def arity(function: Callable, most: int) -> int:
         return most
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return most
-    return min(most, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters))
+    return min(
+        most, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
+    )
 
 
 def descriptor(target: str | int | None) -> int | None:

@@ -80,10 +80,16 @@ class Logger:
             "root": {"level": "INFO", "handlers": ["console"]},
             "loggers": {
                 "gunicorn.error": {
-                    "level": "INFO", "handlers": ["error_console"], "propagate": True, "qualname": "gunicorn.error",
+                    "level": "INFO",
+                    "handlers": ["error_console"],
+                    "propagate": True,
+                    "qualname": "gunicorn.error",
                 },
                 "gunicorn.access": {
-                    "level": "INFO", "handlers": ["console"], "propagate": True, "qualname": "gunicorn.access",
+                    "level": "INFO",
+                    "handlers": ["console"],
+                    "propagate": True,
+                    "qualname": "gunicorn.access",
                 },
             },
             "handlers": {
@@ -95,7 +101,9 @@ class Logger:
             },
         }
 
-    def _set_handler(self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream=None) -> None:
+    def _set_handler(
+        self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream=None
+    ) -> None:
         for handler in [handler for handler in log.handlers if getattr(handler, "_gunicorn", False)]:
             log.removeHandler(handler)
         if output is None:
@@ -124,7 +132,9 @@ class Logger:
             socktype = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
             handler = logging.handlers.SysLogHandler((host.strip("[]"), int(port)), _facility(cfg), socktype)
         else:
-            raise ValueError(f"log_syslog_to {cfg.syslog_addr!r}: it is unix://PATH#dgram, udp://HOST:PORT or tcp://...")
+            raise ValueError(
+                f"log_syslog_to {cfg.syslog_addr!r}: it is unix://PATH#dgram, udp://HOST:PORT or tcp://..."
+            )
         handler.setFormatter(logging.Formatter(f"gunicorn.{prefix}.{name} {self.syslog_fmt}"))
         handler._gunicorn = False
         log.addHandler(handler)
@@ -194,7 +204,9 @@ class Logger:
     def access(self, resp, req, environ, request_time: timedelta) -> None:
         """A line of the access log."""
         try:
-            atoms = Atoms({name: _safe(value) for name, value in self.atoms(resp, req, environ, request_time).items()})
+            atoms = Atoms(
+                {name: _safe(value) for name, value in self.atoms(resp, req, environ, request_time).items()}
+            )
             self.access_log.info(self.cfg.access_log_format, atoms)
         except Exception:  # noqa: BLE001 - a line of the log is no reason to end
             self.exception("Error while logging a request")

@@ -91,9 +91,9 @@ def serve(
     the fork, and returns it. `hooks` are gunicorn's, by name: on_starting, when_ready, pre_fork,
     post_fork, post_worker_init, worker_int, worker_abort, worker_exit, child_exit, nworkers_changed,
     on_reload, pre_exec, on_exit, pre_request, post_request. `log` takes the log: a logging.Logger, or a
-    function of (level, target, message, id). `worker` is what drives a worker: "asyncio" (ASGI 3), "gevent",
-    "tornado", or an object of gateway.workers; the library's own loop where there is none. Every option of
-    the library is a keyword: workers, threads, bind ...
+    function of (level, target, message, id). `worker` is what drives a worker: "asyncio" (ASGI 3),
+    "gevent", "tornado", or an object of gateway.workers; the library's own loop where there is none.
+    Every option of the library is a keyword: workers, threads, bind ...
 
     It is for the main thread, since signals are: in others say signals=False, or use gateway.server().
     gateway.Failure: it did not start. TypeError, ValueError: an option that there is not, or a value.

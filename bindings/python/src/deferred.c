@@ -41,7 +41,8 @@ typedef struct request {
 
 typedef struct {
     PyObject_HEAD
-    request *of;
+    request  *of;               /* NULL: it is over */
+    PyObject *rest;             /* what was written and not ended: lines are whole; or NULL */
 } errors;
 
 #define READABLE GW_EVENT_READABLE
@@ -51,30 +52,19 @@ typedef struct {
 
 static PyTypeObject *deferred_type, *request_type, *errors_type;
 
+/* As wsgi_refused, in the words of requests that are read and answered in pieces. */
 static PyObject *
-failed(gw_result rc, const char *what)
+failed(gw_result rc, const char *what, const gw_response *head)
 {
-    switch (rc) {
-    case GW_ERR_CLOSED:
-        PyErr_Format(PyExc_ConnectionResetError, "%s: the client has left", what);
-        break;
-    case GW_ERR_TIMEOUT:
+    if (rc == GW_ERR_TIMEOUT) {
         PyErr_Format(PyExc_TimeoutError, "%s: the client took too long", what);
-        break;
-    case GW_ERR_MEMORY:
-        PyErr_NoMemory();
-        break;
-    case GW_ERR_STATE:
-        PyErr_Format(PyExc_RuntimeError, "%s: not here, or twice", what);
-        break;
-    case GW_ERR_PROTOCOL:
-    case GW_ERR_INVALID:
-        PyErr_Format(PyExc_ValueError, "%s: a status, or a header, that HTTP does not allow", what);
-        break;
-    default:
-        PyErr_Format(PyExc_OSError, "%s: %s", what, gw_result_text(rc));
+        return NULL;
     }
-    return NULL;
+    if (rc == GW_ERR_STATE) {
+        PyErr_Format(PyExc_RuntimeError, "%s: not here, or twice", what);
+        return NULL;
+    }
+    return wsgi_refused(rc, what, head);
 }
 
 static request *
@@ -90,14 +80,19 @@ open_request(PyObject *object)
     return self;
 }
 
+static void errors_end(errors *self);
+
 static void
 give_up(request *self, gw_result outcome)
 {
     gw_deferred *d = self->d;
 
     if (d != NULL) {
-        self->d = NULL;
         wsgi_here();
+        if (self->errors != NULL) {
+            errors_end((errors *) self->errors);
+        }
+        self->d = NULL;
         (void) gw_deferred_end(d, outcome);
         Py_CLEAR(self->events);
         Py_CLEAR(self->wait);
@@ -248,7 +243,7 @@ request_read(PyObject *object, PyObject *const *args, Py_ssize_t nargs)
     rc = gw_deferred_read(self->d, PyBytes_AS_STRING(out), (size_t) cap, &n);
     if (rc < 0 || rc == GW_AGAIN) {
         Py_DECREF(out);
-        return rc < 0 ? failed(rc, "read") : Py_NewRef(Py_None);
+        return rc < 0 ? failed(rc, "read", NULL) : Py_NewRef(Py_None);
     }
     if ((Py_ssize_t) n != cap) {
         (void) _PyBytes_Resize(&out, (Py_ssize_t) n);
@@ -315,7 +310,7 @@ request_start(PyObject *object, PyObject *args)
         rc = gw_deferred_start(self->d, &head);
         ok = rc >= 0;
         if (!ok) {
-            (void) failed(rc, "start");
+            (void) failed(rc, "start", &head);
         }
     } else if (!PyErr_Occurred()) {
         PyErr_NoMemory();
@@ -367,7 +362,7 @@ request_write(PyObject *object, PyObject *data)
         Py_DECREF(octets);
         return Py_NewRef(Py_False);
     }
-    return rc < 0 ? failed(rc, "write") : Py_NewRef(Py_True);
+    return rc < 0 ? failed(rc, "write", NULL) : Py_NewRef(Py_True);
 }
 
 static void
@@ -409,7 +404,7 @@ request_sendfile(PyObject *object, PyObject *args)
         return NULL;
     }
     rc = write_file(self, fd, offset, count < 0 ? UINT64_MAX : (uint64_t) count);
-    return rc < 0 ? failed(rc, "sendfile") : Py_NewRef(rc == GW_AGAIN ? Py_False : Py_True);
+    return rc < 0 ? failed(rc, "sendfile", NULL) : Py_NewRef(rc == GW_AGAIN ? Py_False : Py_True);
 }
 
 static PyObject *
@@ -453,7 +448,7 @@ request_log(PyObject *object, PyObject *text)
 
 static PyObject *key_type, *key_asgi, *key_version, *key_method, *key_scheme, *key_path, *key_raw, *key_query,
     *key_root, *key_headers, *key_client, *key_server, *type_http, *asgi_versions, *wsgi_errors_key,
-    *wsgi_multithread_key;
+    *wsgi_multithread_key, *wsgi_hints_key;
 
 static PyObject *
 octets(gw_str text)
@@ -756,11 +751,47 @@ request_wsgi(PyObject *object, PyObject *args)
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
+/* environ['wsgi.early_hints'](headers): a 103, as answer.c has it. */
+static PyObject *
+request_hint(PyObject *object, PyObject *headers)
+{
+    PyObject *list = PySequence_List(headers), *args = NULL, *done = NULL, *pairs = PyList_New(0);
+
+    for (Py_ssize_t i = 0; list != NULL && pairs != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *name, *value, *pair;
+
+        if (!PyArg_Parse(PyList_GET_ITEM(list, i), "(UU):early_hints", &name, &value)) {
+            Py_CLEAR(pairs);
+            break;
+        }
+        name = PyUnicode_AsLatin1String(name);
+        value = PyUnicode_AsLatin1String(value);
+        pair = name != NULL && value != NULL ? PyTuple_Pack(2, name, value) : NULL;
+        if (pair == NULL || PyList_Append(pairs, pair) < 0) {
+            Py_CLEAR(pairs);
+        }
+        Py_XDECREF(pair);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    if (list != NULL && pairs != NULL && (args = Py_BuildValue("(iO)", 103, pairs)) != NULL) {
+        done = request_start(object, args);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(pairs);
+    Py_XDECREF(list);
+    return done;
+}
+
+static PyMethodDef hint_method = { "early_hints", request_hint, METH_O, "early_hints(headers): a 103" };
+
 /* What differs where several requests are under way in a thread: wsgi.errors, and that it is so. */
 int
 wsgi_deferred_environ(void *sr, PyObject *dict)
 {
-    request *self = sr;
+    request  *self = sr;
+    PyObject *hint;
+    int       rc;
 
     if (self->errors == NULL) {
         errors *e = PyObject_New(errors, errors_type);
@@ -769,31 +800,72 @@ wsgi_deferred_environ(void *sr, PyObject *dict)
             return -1;
         }
         e->of = self;
+        e->rest = NULL;
         self->errors = (PyObject *) e;
     }
-    if (PyDict_SetItem(dict, wsgi_multithread_key, Py_True) < 0) {
-        return -1;
-    }
-    return PyDict_SetItem(dict, wsgi_errors_key, self->errors);
+    hint = PyCFunction_New(&hint_method, (PyObject *) self);
+    rc = hint == NULL || PyDict_SetItem(dict, wsgi_hints_key, hint) < 0
+              || PyDict_SetItem(dict, wsgi_multithread_key, Py_True) < 0
+              || PyDict_SetItem(dict, wsgi_errors_key, self->errors) < 0
+       ? -1
+       : 0;
+    Py_XDECREF(hint);
+    return rc;
 }
 
 /* ---- wsgi.errors of it ---- */
 
+/* Up to `end` of what was not ended yet. */
+static int
+errors_out(errors *self, Py_ssize_t end)
+{
+    Py_ssize_t len = PyUnicode_GET_LENGTH(self->rest);
+    PyObject  *head = PyUnicode_Substring(self->rest, 0, end), *utf8 = NULL;
+
+    Py_XSETREF(self->rest, end < len ? PyUnicode_Substring(self->rest, end, len) : NULL);
+    if (head != NULL && (utf8 = PyUnicode_AsEncodedString(head, "utf-8", "backslashreplace")) != NULL) {
+        wsgi_log(self->of != NULL && self->of->d != NULL ? self->of->env : NULL, PyBytes_AS_STRING(utf8),
+                 (size_t) PyBytes_GET_SIZE(utf8));
+    }
+    Py_XDECREF(head);
+    Py_XDECREF(utf8);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static void
+errors_end(errors *self)
+{
+    PyObject *type, *value, *trace;
+
+    if (self->rest != NULL) {
+        PyErr_Fetch(&type, &value, &trace);
+        (void) errors_out(self, PyUnicode_GET_LENGTH(self->rest));
+        PyErr_Restore(type, value, trace);
+    }
+}
+
 static PyObject *
 errors_write(PyObject *object, PyObject *text)
 {
-    request  *of = ((errors *) object)->of;
-    PyObject *done;
+    errors    *self = (errors *) object;
+    PyObject  *all;
+    Py_ssize_t newline;
 
     if (!PyUnicode_Check(text)) {
-        return PyErr_Format(PyExc_TypeError, "write(text): str, not %.100s", wsgi_type_name(Py_TYPE(text)));
+        return PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s",
+                            wsgi_type_name(Py_TYPE(text)));
     }
-    done = of != NULL ? request_log((PyObject *) of, text) : Py_NewRef(Py_None);
-    if (done == NULL) {
+    all = self->rest != NULL ? PyUnicode_Concat(self->rest, text) : Py_NewRef(text);
+    if (all == NULL) {
         return NULL;
     }
-    Py_DECREF(done);
-    return PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
+    Py_XSETREF(self->rest, all);
+    newline = PyUnicode_FindChar(all, '\n', 0, PyUnicode_GET_LENGTH(all), -1);
+    if (newline == -1 && PyUnicode_GET_LENGTH(all) > 4096) {
+        newline = PyUnicode_GET_LENGTH(all) - 1;
+    }
+    return newline >= 0 && errors_out(self, newline + 1) < 0 ? NULL
+         : PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
 }
 
 static PyObject *
@@ -816,7 +888,8 @@ errors_writelines(PyObject *object, PyObject *lines)
 static PyObject *
 errors_flush(PyObject *object, PyObject *unused)
 {
-    (void) object, (void) unused;
+    (void) unused;
+    errors_end((errors *) object);
     return Py_NewRef(Py_None);
 }
 
@@ -825,6 +898,7 @@ errors_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
+    Py_XDECREF(((errors *) object)->rest);
     PyObject_Free(object);
     Py_DECREF(type);
 }
@@ -862,10 +936,10 @@ request_dealloc(PyObject *object)
     if (self->ear != NULL) {
         self->ear->of = NULL;
     }
+    give_up(self, GW_ERR_APP);
     if (self->errors != NULL) {
         ((errors *) self->errors)->of = NULL;
     }
-    give_up(self, GW_ERR_APP);
     (void) request_clear(object);
     Py_XDECREF(self->errors);
     PyObject_GC_Del(object);
@@ -1047,6 +1121,7 @@ wsgi_deferred_init(PyObject *module)
         { &key_headers, "headers" }, { &key_client, "client" }, { &key_server, "server" },
         { &type_http, "http" },      { &wsgi_errors_key, "wsgi.errors" },
         { &wsgi_multithread_key, "wsgi.multithread" },
+        { &wsgi_hints_key, "wsgi.early_hints" },
     };
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {

@@ -33,7 +33,9 @@ class Gateway(Process, Client):
         if bind:
             args = ("-b", f"127.0.0.1:{self.port}", *args)
         env = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
-        Process.__init__(self, [*(program or (sys.executable, "-m", "gateway")), *args], cwd=directory, env=env)
+        Process.__init__(
+            self, [*(program or (sys.executable, "-m", "gateway")), *args], cwd=directory, env=env
+        )
 
     def __enter__(self):
         return self

@@ -111,14 +111,15 @@ class Process:
         assert self.notes().count(text) == count, self.notes()
 
     def tracebacks(self):
-        """The tracebacks in the log, one text each, up to the line that names the exception."""
-        found, lines = [], None
+        """The tracebacks in the log, one text each, with those that they came from."""
+        found, lines, chained = [], None, False
         for line in self.log().splitlines():
-            if "Traceback (most recent call last)" in line:
+            if "Traceback (most recent call last)" in line and not chained:
                 lines = []
                 found.append(lines)
-            if lines is not None:
+            if lines is not None and line.strip():
                 lines.append(line)
+                chained = "above exception" in line
         return ["\n".join(each) for each in found]
 
     def check(self):

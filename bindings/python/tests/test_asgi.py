@@ -105,7 +105,7 @@ def test_send_says_that_the_client_has_left(serve):
         wire.send(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
         wire.exactly(100_000)
         wire.reset()
-    site.expect_note("sent ConnectionResetError")
+    site.expect_note("sent ClientGone")
 
 
 def test_receive_says_that_the_client_has_left(serve):
@@ -133,6 +133,7 @@ def test_a_body_that_is_cut_is_a_disconnect(serve):
         ("/trailers", 500, "trailers are not supported"),
         ("/order", 500, "'http.response.start' was expected"),
         ("/type", 500, "header 0: the name must be bytes, not str"),
+        ("/hop", 500, "start: header 0, 'transfer-encoding': hop-by-hop"),
     ],
 )
 def test_faults_of_the_application(serve, path, status, log):

@@ -57,19 +57,25 @@ def test_the_address_is_gunicorns_without_another(directory):
     assert values["keepalive"] == "2"
     found = subprocess.run(
         [sys.executable, "-c", "from gateway.command.config import load; print(load([]).bind)"],
-        check=True, cwd=directory, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True,
+        check=True,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
     )
     assert found.stdout.strip() == "['127.0.0.1:8000']", found
 
 
 def test_factories_are_called_with_literals(directory):
-    files = {"factory.py": """
+    files = {
+        "factory.py": """
         def make(*args, **names):
             def app(environ, start_response):
                 start_response("200 OK", [])
                 return [repr((args, names)).encode()]
             return app
-    """}
+    """
+    }
     with Gateway(directory, "factory:make(1, 'two', three=[3])", files=files) as site:
         assert site.ready().get("/").text == "((1, 'two'), {'three': [3]})"
 
@@ -82,14 +88,20 @@ def test_the_name_of_an_application_is_application(directory):
 
 def test_a_unix_socket_and_uwsgi(directory):
     path = directory / "s.sock"
-    with Gateway(directory, "-b", f"unix:{path}", "-m", "007", "--protocol", "uwsgi", "myapp:app", bind=False) as site:
+    with Gateway(
+        directory, "-b", f"unix:{path}", "-m", "007", "--protocol", "uwsgi", "myapp:app", bind=False
+    ) as site:
         site.ready()
         assert oct(path.stat().st_mode)[-3:] == "770"
         site.address = str(path)
         with site.connect() as wire:
             variables = b"".join(
                 len(each).to_bytes(2, "little") + each
-                for pair in {"REQUEST_METHOD": "GET", "PATH_INFO": "/u", "SERVER_PROTOCOL": "HTTP/1.1"}.items()
+                for pair in {
+                    "REQUEST_METHOD": "GET",
+                    "PATH_INFO": "/u",
+                    "SERVER_PROTOCOL": "HTTP/1.1",
+                }.items()
                 for each in map(str.encode, pair)
             )
             wire.send(b"\0" + len(variables).to_bytes(2, "little") + b"\0" + variables)
@@ -97,7 +109,8 @@ def test_a_unix_socket_and_uwsgi(directory):
 
 
 def test_threads_run_beside_the_loop(directory):
-    files = {"threads.py": """
+    files = {
+        "threads.py": """
         import threading
         gate = threading.Barrier(3, timeout=20)
 
@@ -105,7 +118,8 @@ def test_threads_run_beside_the_loop(directory):
             gate.wait()
             start_response("200 OK", [])
             return [str(environ["wsgi.multithread"]).encode()]
-    """}
+    """
+    }
     with Gateway(directory, "threads:app", "--threads", "3", files=files) as site:
         site.ready()
         wires = [site.connect() for _ in range(3)]
@@ -132,7 +146,12 @@ def test_the_file_then_the_environment_then_the_command_line(directory, tmp_path
         status, log = site.ended()
     assert status == 0, log
     values = dict(re.split(r"\s+= ", line, maxsplit=1) for line in log.splitlines())
-    assert [values[name] for name in ("workers", "timeout", "keepalive", "max_requests")] == ["4", "21", "12", "13"]
+    assert [values[name] for name in ("workers", "timeout", "keepalive", "max_requests")] == [
+        "4",
+        "21",
+        "12",
+        "13",
+    ]
     assert values["raw_env"] == "['A=b c']"
 
 
@@ -170,7 +189,9 @@ def test_the_environment_the_path_and_the_directory(tmp_path):
 
 def test_pid_file_name_and_daemon(tmp_path):
     pidfile = tmp_path / "pid"
-    with Gateway(tmp_path, "-D", "-p", str(pidfile), "--log-file", str(tmp_path / "log"), "myapp:app") as site:
+    with Gateway(
+        tmp_path, "-D", "-p", str(pidfile), "--log-file", str(tmp_path / "log"), "myapp:app"
+    ) as site:
         assert site.wait() == 0
         pid = int(wait_for("the pid file", lambda: pidfile.exists() and pidfile.read_text().strip()))
         try:
@@ -229,7 +250,9 @@ def test_a_file_that_is_wrong_is_named(directory, line, text):
 
 
 def test_what_is_not_there_is_said_and_a_slip_is_noticed(tmp_path):
-    files = {"gunicorn.conf.py": "statsd_host = 'h:1'\nworker_clas = 'sync'\nworker_tmp_dir = '/dev/shm'\nown = 1\n"}
+    files = {
+        "gunicorn.conf.py": "statsd_host = 'h:1'\nworker_clas = 's'\nworker_tmp_dir = '/dev/shm'\nown = 1\n"
+    }
     with Gateway(tmp_path, "--check-config", "myapp:app", files=files) as site:
         status, log = site.ended()
     assert status == 0
@@ -264,7 +287,8 @@ NAMES = [
 
 @pytest.mark.parametrize(
     "where, uri, text, frame",
-    [([], *each) for each in NAMES] + [([flag], *each) for each in NAMES[-3:] for flag in ("--preload", "--check-config")],
+    [([], *each) for each in NAMES]
+    + [([flag], *each) for each in NAMES[-3:] for flag in ("--preload", "--check-config")],
 )
 def test_an_application_that_cannot_be_loaded_ends_with_4(directory, where, uri, text, frame):
     status, log = run(directory, *where, uri, files=BROKEN)

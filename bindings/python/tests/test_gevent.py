@@ -115,8 +115,7 @@ def test_a_client_that_leaves_ends_the_iterable_and_write(serve):
         wire.send(b"GET /write HTTP/1.1\r\nHost: h\r\n\r\n")
         wire.exactly(100_000)
         wire.reset()
-    site.expect_note("write ConnectionResetError")
-    site.expect_log("ConnectionResetError: write: the client has left")
+    site.expect_note("write ClientGone")
 
 
 def test_faults_of_the_application(serve):
@@ -139,6 +138,25 @@ def test_a_timeout_of_gevents_while_it_waits_for_the_client(serve):
         wire.send(b"POST /timeout HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
         assert wire.answer().status == 408
     site.expect_note("timed out")
+
+
+def test_early_hints_and_lines_of_the_log(serve):
+    site = serve(APP, worker="gevent")
+    with site.connect() as wire:
+        wire.send(b"GET /hints HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = wire.answer()
+    assert answer.body == b"hinted"
+    assert [(hint.status, hint["link"]) for hint in answer.hints] == [(103, "</style.css>; rel=preload")]
+    site.expect_log("a line in pieces\n")
+    site.expect_log("the end of it\n")
+
+
+def test_client_gone(serve):
+    site = serve(APP, worker="gevent")
+    with site.connect() as wire:
+        wire.send(b"GET /gone HTTP/1.1\r\nHost: h\r\n\r\n")
+        site.expect_note("here")
+    site.expect_note("gone")
 
 
 def test_files(site):

@@ -19,11 +19,12 @@ def say(name, *what):
     note(repr((name, os.getpid(), *what)))
 
 def on_starting(server): say("on_starting", server.pid, server.num_workers, server.cfg.workers)
-def when_ready(server): say("when_ready", sorted(server.WORKERS) == sorted(w.pid for w in server.WORKERS.values()))
+def when_ready(server): say("when_ready", [w.pid for w in server.WORKERS.values()] == list(server.WORKERS))
 def on_reload(server): say("on_reload")
 def on_exit(server): say("on_exit", len(server.WORKERS))
 def pre_fork(server, worker): say("pre_fork", worker.age, str(worker))
-def post_fork(server, worker): say("post_fork", worker.age, worker.pid, worker.ppid == server.pid, worker.booted)
+def post_fork(server, worker):
+    say("post_fork", worker.age, worker.pid, worker.ppid == server.pid, worker.booted)
 def post_worker_init(worker): say("post_worker_init", worker.age, worker.pid, callable(worker.app))
 def worker_int(worker): say("worker_int", worker.pid)
 def worker_exit(server, worker): say("worker_exit", worker.age, worker.pid)
@@ -31,8 +32,8 @@ def child_exit(server, worker): say("child_exit", worker.age, worker.pid, worker
 def nworkers_changed(server, new, old): say("nworkers_changed", new, old, server.num_workers)
 def pre_request(worker, req): say("pre_request", worker.pid, req.method, req.path, req.query, req.version,
                                   dict(req.headers).get("X-SAID"))
-def post_request(worker, req, environ, resp): say("post_request", worker.pid, req.uri, environ["REQUEST_METHOD"],
-                                                  resp.status, resp.sent, dict(resp.headers))
+def post_request(worker, req, environ, resp):
+    say("post_request", worker.pid, req.uri, environ["REQUEST_METHOD"], resp.status, resp.sent, dict(resp.headers))
 """
 
 
@@ -65,7 +66,11 @@ def test_each_hook_is_called_where_and_when_gunicorn_calls_it(tmp_path, preload)
         assert found[-1] == "on_exit"
         assert sorted(found[4:-1]) == ["child_exit", "child_exit", "pre_fork"]
         assert notes.names(worker) == [
-            "post_fork", "post_worker_init", "pre_request", "post_request", "worker_exit"
+            "post_fork",
+            "post_worker_init",
+            "pre_request",
+            "post_request",
+            "worker_exit",
         ]
         assert notes.of("on_starting") == [[master, 1, 1]]
         assert notes.of("pre_fork") == [[1, "<Worker [booting]>"], [2, "<Worker [booting]>"]]
@@ -98,7 +103,9 @@ def test_post_request_takes_what_it_takes(tmp_path, arity):
 
 
 def test_an_exception_of_a_hook_of_the_arbiter_ends_it(tmp_path):
-    for number, (hook, arguments) in enumerate([("on_starting", "server"), ("pre_fork", "server, worker"), ("when_ready", "server")]):
+    for number, (hook, arguments) in enumerate(
+        [("on_starting", "server"), ("pre_fork", "server, worker"), ("when_ready", "server")]
+    ):
         conf = f"def {hook}({arguments}):\n    raise RuntimeError('no {hook}')\n"
         (tmp_path / str(number)).mkdir()
         with Gateway(tmp_path / str(number), "myapp:app", files={"gunicorn.conf.py": conf}) as site:
@@ -216,7 +223,9 @@ def test_a_worker_that_hangs_leaves_its_stack_and_is_replaced(tmp_path, args):
 
 def test_the_stack_goes_to_the_error_log_that_is_a_file(tmp_path):
     log = tmp_path / "error.log"
-    with Gateway(tmp_path, "-t", "1", "--error-logfile", str(log), "hangs:app", files={"hangs.py": HANGS}) as site:
+    with Gateway(
+        tmp_path, "-t", "1", "--error-logfile", str(log), "hangs:app", files={"hangs.py": HANGS}
+    ) as site:
         wait_for("the log", lambda: log.exists() and "Booting worker" in log.read_text())
         with site.connect() as wire:
             wire.send(b"GET /sleeps HTTP/1.1\r\nHost: x\r\n\r\n")

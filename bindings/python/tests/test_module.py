@@ -254,8 +254,8 @@ def test_two_applications_of_one_interpreter(code, tmp_path):
 def test_what_is_installed_needs_nothing_of_the_tree(code, tmp_path):
     into = {"DESTDIR": str(tmp_path), "PREFIX": "/opt/gateway", "PYTHON_MODULE": str(MODULE)}
     install = [ROOT / "scripts/install"]
-    run = {"env": {**os.environ, **into}, "check": True, "capture_output": True, "timeout": DEADLINE}
-    subprocess.run([*install, TARGET / "release"], **run)
+    run = {"env": {**os.environ, **into}, "capture_output": True, "timeout": DEADLINE}
+    subprocess.run([*install, TARGET / "release"], check=True, **run)
     prefix = tmp_path / "opt/gateway"
     address = str(tmp_path / "socket")
     site = Process([str(prefix / "bin/gateway"), "shop:app", "-b", f"unix:{address}"], cwd=code)
@@ -269,7 +269,7 @@ def test_what_is_installed_needs_nothing_of_the_tree(code, tmp_path):
         assert site.stop() == 0
     finally:
         site.discard()
-    subprocess.run([*install, "-u", TARGET / "release"], **run)
+    subprocess.run([*install, "-u", TARGET / "release"], check=True, **run)
     assert not [path for path in prefix.rglob("*") if path.is_file()]
 
 

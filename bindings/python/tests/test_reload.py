@@ -24,7 +24,10 @@ def write(path, text):
 
 
 def test_hup_loads_the_application_and_the_configuration_again(tmp_path):
-    conf = "import os\nworkers = {}\nraw_env = ['SAID={}']\nfrom harness import note\ndef on_reload(server): note('{}')\n"
+    conf = (
+        "from harness import note\nworkers = {}\nraw_env = ['SAID={}']\n"
+        "def on_reload(server): note('{}')\n"
+    )
     files = {"v.py": VERSION.format("one"), "gunicorn.conf.py": conf.format(1, "a", "old")}
     with Gateway(tmp_path, "v:app", files=files) as site:
         assert site.ready().get("/").text == "one"
@@ -144,7 +147,15 @@ def test_reload_looks_at_extra_files_too(tmp_path):
             return [TEXT]
         TEXT = open("text.txt", "rb").read()
     """
-    args = ("--reload", "--reload-extra-file", "text.txt", "--reload-extra-file", "*.yaml", "--preload", "w:app")
+    args = (
+        "--reload",
+        "--reload-extra-file",
+        "text.txt",
+        "--reload-extra-file",
+        "*.yaml",
+        "--preload",
+        "w:app",
+    )
     with Gateway(tmp_path, *args, files={"w.py": code, "text.txt": "one"}) as site:
         assert site.ready().get("/").text == "one"
         assert "preload_app is left out" in site.log()

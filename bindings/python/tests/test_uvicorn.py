@@ -48,11 +48,16 @@ def seen(answer):
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "chunked"])
 def test_answers_are_the_same(both, path, method):
     results = []
+    # A body that is not read must come with the head, or it is the client that fails.
+    sizes = (5, 5) if path in FAULTS else (70_000, 100_000)
     for site in both:
         if method == "chunked":
-            answer = site.request("POST", path, iter([b"a" * 10, b"b" * 100_000]))
+            with site.connect() as wire:
+                head = b"POST %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode()
+                wire.send(head + b"a\r\n0123456789\r\n%x\r\n%s\r\n0\r\n\r\n" % (sizes[1], b"b" * sizes[1]))
+                answer = wire.answer()
         else:
-            answer = site.request(method, path, b"c" * 70_000 if method == "POST" else None)
+            answer = site.request(method, path, b"c" * sizes[0] if method == "POST" else None)
         results.append(seen(answer))
     if path in FAULTS:
         assert [status for status, *_ in results] == [500, 500]

@@ -136,9 +136,13 @@ class Service:
         if given["limit_request_fields"] == 0:
             given["limit_request_fields"] = 32768
         if cfg.sendfile is False:
-            self._warn(f"{cfg.said['sendfile']}: sendfile = False does nothing: files always go out by sendfile")
+            self._warn(
+                f"{cfg.said['sendfile']}: sendfile = False does nothing: files always go out by sendfile"
+            )
         if cfg.reload_engine not in ("auto", "poll"):
-            self._warn(f"{cfg.said['reload_engine']}: reload_engine {cfg.reload_engine!r} is not there: poll is used")
+            self._warn(
+                f"{cfg.said['reload_engine']}: reload_engine {cfg.reload_engine!r} is not there: poll is used"
+            )
         if cfg.reload and cfg.preload_app:
             self._warn("reload: preload_app is left out, or new workers would have the old code")
             cfg.values["preload_app"] = False
@@ -158,7 +162,9 @@ class Service:
             return {}  # systemd has bound them
         protocol = str(cfg.protocol).lower()
         if protocol not in ("http", "uwsgi", "fastcgi", "scgi"):
-            raise ConfigError(f"{cfg.said['protocol']}: protocol {protocol!r}: it must be http, uwsgi, fastcgi or scgi")
+            raise ConfigError(
+                f"{cfg.said['protocol']}: protocol {protocol!r}: it must be http, uwsgi, fastcgi or scgi"
+            )
         return {"bind": [self._address(each, protocol) for each in cfg.bind]}
 
     def _address(self, address: str, protocol: str) -> str:
@@ -170,8 +176,10 @@ class Service:
             address += ":8000"
         if address.startswith("0:"):
             address = "0.0.0.0" + address[1:]
-        return address if protocol == "http" or "://" in address else f"{protocol}://{address}".replace(
-            "://unix:", "+unix:"
+        return (
+            address
+            if protocol == "http" or "://" in address
+            else f"{protocol}://{address}".replace("://unix:", "+unix:")
         )
 
     def _trust(self) -> dict[str, Any]:
@@ -192,7 +200,9 @@ class Service:
         level = str(cfg.loglevel).lower()
         given = {"loglevel": {"critical": "error", "warning": "warn"}.get(level, level)}
         if level not in ("critical", "error", "warning", "warn", "info", "debug"):
-            raise ConfigError(f"{cfg.said['loglevel']}: loglevel {level!r}: it must be debug, info, warning or error")
+            raise ConfigError(
+                f"{cfg.said['loglevel']}: loglevel {level!r}: it must be debug, info, warning or error"
+            )
         if self.through_logging:
             given["accesslog"] = ""
         elif cfg.accesslog:
@@ -228,8 +238,14 @@ class Service:
     def program(self, options: dict[str, Any]) -> dict[str, Any]:
         """What the extension serves."""
         cfg, logger = self.cfg, self.logger
-        has_access = logger is not None and (cfg.accesslog is not None or cfg.logconfig or cfg.logconfig_dict
-                                             or cfg.logconfig_json or cfg.syslog or "logger_class" in cfg.said)
+        has_access = logger is not None and (
+            cfg.accesslog is not None
+            or cfg.logconfig
+            or cfg.logconfig_dict
+            or cfg.logconfig_json
+            or cfg.syslog
+            or "logger_class" in cfg.said
+        )
         if cfg.preload_app and self.app is None:
             self.app = self.load_here()
         return program(

@@ -51,9 +51,12 @@ def _no_module(module: str, name: str) -> str:
     if module.endswith(".py") or os.sep in module:
         path = module.removesuffix(".py")
         if os.path.exists(path + ".py"):
-            return f"{module!r} is a file, not a module: did you mean '{path.strip('./').replace('/', '.')}:{name}'?"
+            meant = path.strip("./").replace("/", ".")
+            return f"{module!r} is a file, not a module: did you mean '{meant}:{name}'?"
     try:
-        here = [each.removesuffix(".py") for each in os.listdir() if each.endswith(".py") or os.path.isdir(each)]
+        here = [
+            each.removesuffix(".py") for each in os.listdir() if each.endswith(".py") or os.path.isdir(each)
+        ]
     except OSError:
         here = []
     return f"there is no module {module!r} in {os.getcwd()}, nor where Python looks{suggestion(module, here)}"
@@ -74,9 +77,13 @@ def import_app(uri: str) -> Callable:
         if None in names:
             raise SyntaxError
     except SyntaxError:
-        raise AppError(f"{expression!r} is neither a name nor a call: it is module:app, or module:make_app()") from None
+        raise AppError(
+            f"{expression!r} is neither a name nor a call: it is module:app, or module:make_app()"
+        ) from None
     except ValueError:
-        raise AppError(f"the arguments of {expression!r} must be literals: numbers, strings, lists ...") from None
+        raise AppError(
+            f"the arguments of {expression!r} must be literals: numbers, strings, lists ..."
+        ) from None
     app = find(module, ast.unparse(target))
     if call is not None:
         if not callable(app):

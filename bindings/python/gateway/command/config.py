@@ -43,7 +43,9 @@ class Config:
         try:
             return self.__dict__["values"][name]
         except KeyError:
-            raise AttributeError(f"no setting {name!r}{suggestion(name, self.__dict__.get('values', ()))}") from None
+            raise AttributeError(
+                f"no setting {name!r}{suggestion(name, self.__dict__.get('values', ()))}"
+            ) from None
 
     def set(self, name: str, value: Any, where: str = "set()") -> None:
         """One setting; ConfigError when the value is none for it."""
@@ -108,7 +110,9 @@ def convert(setting: Setting, value: Any, where: str) -> Any:
     if kind == "list":
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
-        if not isinstance(value, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in value):
+        if not isinstance(value, (list, tuple)) or not all(
+            isinstance(each, (str, os.PathLike)) for each in value
+        ):
             raise wrong("a string, or a list of strings")
         return [part.strip() for each in value for part in str(each).split(",") if part.strip()]
     if kind == "addresses":
@@ -142,7 +146,9 @@ def _hook(setting: Setting, value: Any, wrong: Any) -> Any:
         from .application import AppError, find
 
         try:
-            value = find(value.replace(":", ".").rpartition(".")[0], value.replace(":", ".").rpartition(".")[2])
+            value = find(
+                value.replace(":", ".").rpartition(".")[0], value.replace(":", ".").rpartition(".")[2]
+            )
         except AppError as error:
             raise wrong(f"a function, and {error}") from error
     if not callable(value):
@@ -193,7 +199,11 @@ def parser(settings: dict[str, Setting]) -> Parser:
             how |= {"nargs": "?", "const": "auto", "metavar": "MODE"}
         else:
             how["metavar"] = setting.metavar
-        text = help_of.get(setting.what, "").partition(". ")[0].rstrip(".") if setting.how == "option" else setting.what
+        text = (
+            help_of.get(setting.what, "").partition(". ")[0].rstrip(".")
+            if setting.how == "option"
+            else setting.what
+        )
         if setting.how in ("refused", "warned"):
             text = argparse.SUPPRESS
         default = f" [{setting.default}]" if setting.default not in (None, False, [], {}) else ""

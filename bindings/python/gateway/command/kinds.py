@@ -34,14 +34,20 @@ MODULES = {
 def kind_of(cfg: Config) -> str:
     """sync, gthread, gevent, tornado or asyncio; ConfigError."""
     said = cfg.worker_class
-    name = said if isinstance(said, str) else f"{getattr(said, '__module__', '')}.{getattr(said, '__qualname__', said)}"
+    name = (
+        said
+        if isinstance(said, str)
+        else f"{getattr(said, '__module__', '')}.{getattr(said, '__qualname__', said)}"
+    )
     where = cfg.said.get("worker_class", "worker_class")
     name = name.removeprefix("egg:gunicorn#")
     if name in NAMES:
         kind = NAMES[name]
     else:
         module = name.replace(":", ".")
-        kind = next((kind for known, kind in MODULES.items() if module.startswith(known + ".") or module == known), "")
+        kind = next(
+            (kind for known, kind in MODULES.items() if module.startswith(known + ".") or module == known), ""
+        )
         if kind:
             cfg.warnings.append(f"{where}: {name} becomes the worker class {kind} of this server")
     if not kind:
@@ -71,7 +77,9 @@ def options_of(cfg: Config) -> dict[str, Any]:
     try:
         worker = workers.get(kind, **settings)
     except ImportError as error:
-        raise ConfigError(f"{cfg.said['worker_class']}: worker_class {kind} needs a package: {error}") from None
+        raise ConfigError(
+            f"{cfg.said['worker_class']}: worker_class {kind} needs a package: {error}"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"worker_class {kind}: {error}") from None
     return {**worker.options, "worker": worker}

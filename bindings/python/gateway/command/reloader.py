@@ -59,7 +59,11 @@ class Reloader(threading.Thread):
 
     def changed(self) -> str | None:
         """A file that is not as it was, or that a pattern had not found."""
-        magic = {path for each in self.extra for path in (glob.glob(each, recursive=True) if glob.has_magic(each) else [])}
+        magic = {
+            path
+            for each in self.extra
+            for path in (glob.glob(each, recursive=True) if glob.has_magic(each) else [])
+        }
         for path in files_of(self.extra) | self.also | set(self.times):
             now = _time(path)
             if path not in self.times:

@@ -6,6 +6,8 @@ import time
 
 import harness
 
+import gateway
+
 
 async def asgi(scope, receive, send):
     """What a path says; lifespan notes what happens."""
@@ -131,6 +133,12 @@ async def wrong_type(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [("x-name", b"value")]})
 
 
+async def hop(scope, receive, send):
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"transfer-encoding", b"chunked")]}
+    )
+
+
 async def late(scope, receive, send):
     await answer(send, b"done")
     try:
@@ -199,6 +207,7 @@ PATHS = {
     "/trailers": trailers,
     "/order": wrong_order,
     "/type": wrong_type,
+    "/hop": hop,
     "/late": late,
     "/hint": hint,
     "/path": path_send,
@@ -362,6 +371,24 @@ def wsgi_no_start(environ, start_response):
     return [b"no head"]
 
 
+def wsgi_hints(environ, start_response):
+    environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload")])
+    print("a", "line", "in", "pieces", file=environ["wsgi.errors"])
+    environ["wsgi.errors"].write("the end of it")
+    time.sleep(0.01)  # what comes with the whole answer is no hint any more
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hinted"]
+
+
+def wsgi_gone(environ, start_response):
+    harness.note("here")
+    while not gateway.client_gone(environ):
+        time.sleep(0.005)
+    harness.note("gone")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"nobody reads this"]
+
+
 def wsgi_running(environ, start_response):
     harness.note("running")
     while not os.path.exists(os.environ["GATEWAY_TEST_NOTES"] + ".go"):
@@ -414,6 +441,8 @@ WSGI_PATHS = {
     "/replaced": wsgi_replaced,
     "/file": wsgi_file,
     "/no-start": wsgi_no_start,
+    "/hints": wsgi_hints,
+    "/gone": wsgi_gone,
     "/running": wsgi_running,
     "/timeout": wsgi_timeout,
     "/patched": wsgi_patched,
