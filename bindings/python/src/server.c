@@ -9,8 +9,10 @@
 
 typedef struct {
     PyObject_HEAD
-    gw_server *server;          /* NULL: closed */
-    PyObject  *app;
+    gw_server         *server;          /* NULL: closed */
+    PyObject          *app;
+    PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
+    unsigned long      by;              /* which is this one; 0: none */
 } server;
 
 static PyTypeObject *server_type;
@@ -37,6 +39,14 @@ wsgi_server(gw_config *cfg, PyObject *app)
         return NULL;
     }
     self->app = Py_NewRef(app);
+    self->forever = PyThread_allocate_lock();
+    self->by = 0;
+    if (self->forever == NULL) {
+        self->server = NULL;
+        gw_config_free(cfg);
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
         Py_DECREF(self);
@@ -121,11 +131,20 @@ server_fileno(PyObject *self, PyObject *unused)
 static PyObject *
 server_forever(PyObject *self, PyObject *unused)
 {
-    int64_t wait;
+    server *me = (server *) self;
+    int64_t wait = -3;
 
     (void) unused;
+    if (open_server(self) == NULL) {
+        return NULL;
+    }
+    if (PyThread_acquire_lock(me->forever, NOWAIT_LOCK) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "serve_forever: it runs already");
+        return NULL;
+    }
+    me->by = PyThread_get_thread_ident();
     while ((wait = turn(self)) >= -1) {
-        struct pollfd fd = { .fd = gw_server_fd(((server *) self)->server), .events = POLLIN };
+        struct pollfd fd = { .fd = gw_server_fd(me->server), .events = POLLIN };
 
         if (wait != 0) {
             wsgi_away();
@@ -133,10 +152,25 @@ server_forever(PyObject *self, PyObject *unused)
             wsgi_back();
         }
         if (PyErr_CheckSignals() < 0) {
-            return NULL;
+            wait = -3;
+            break;
         }
     }
+    me->by = 0;
+    PyThread_release_lock(me->forever);
     return wait == -2 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* Until no other thread is in serve_forever; a request would wait for itself. */
+static void
+wait_for(server *me)
+{
+    if (me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL) {
+        wsgi_away();
+        PyThread_acquire_lock(me->forever, WAIT_LOCK);
+        PyThread_release_lock(me->forever);
+        wsgi_back();
+    }
 }
 
 static PyObject *
@@ -149,6 +183,7 @@ server_shutdown(PyObject *self, PyObject *unused)
         return NULL;
     }
     (void) gw_server_stop(s, GW_STOP_GRACEFUL);
+    wait_for((server *) self);
     return Py_NewRef(Py_None);
 }
 
@@ -158,6 +193,10 @@ server_close(PyObject *self, PyObject *unused)
     server *me = (server *) self;
 
     (void) unused;
+    if (me->server != NULL) {
+        (void) gw_server_stop(me->server, GW_STOP_QUICK);
+        wait_for(me);
+    }
     if (me->server != NULL) {
         gw_server *s = me->server;
 
@@ -234,6 +273,9 @@ server_dealloc(PyObject *self)
 
     Py_XDECREF(server_close(self, NULL));
     Py_XDECREF(((server *) self)->app);
+    if (((server *) self)->forever != NULL) {
+        PyThread_free_lock(((server *) self)->forever);
+    }
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -246,8 +288,9 @@ static PyMethodDef methods[] = {
     { "serve_forever", server_forever, METH_NOARGS,
       "serve_forever()\n\nTurn until shutdown() is called, or a signal handler raises." },
     { "shutdown", server_shutdown, METH_NOARGS,
-      "shutdown()\n\nLet serve_forever end when what is under way was answered; from any thread." },
-    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now." },
+      "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
+      "runs in another thread." },
+    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
     { "__enter__", server_enter, METH_NOARGS, NULL },
     { "__exit__", server_exit, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL },
