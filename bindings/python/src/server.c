@@ -28,24 +28,35 @@ open_server(PyObject *self)
     return s;
 }
 
+/* One that is closed as yet. */
+static server *
+new_server(PyObject *app)
+{
+    server *self = PyObject_New(server, server_type);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->server = NULL;
+    self->app = Py_NewRef(app);
+    self->by = 0;
+    self->forever = PyThread_allocate_lock();
+    if (self->forever == NULL) {
+        Py_DECREF(self);
+        return (server *) PyErr_NoMemory();
+    }
+    return self;
+}
+
 PyObject *
 wsgi_server(gw_config *cfg, PyObject *app)
 {
-    gw_error  err = GW_INIT(gw_error);
-    server   *self = PyObject_New(server, server_type);
+    gw_error err = GW_INIT(gw_error);
+    server  *self = new_server(app);
 
     if (self == NULL) {
         gw_config_free(cfg);
         return NULL;
-    }
-    self->app = Py_NewRef(app);
-    self->forever = PyThread_allocate_lock();
-    self->by = 0;
-    if (self->forever == NULL) {
-        self->server = NULL;
-        gw_config_free(cfg);
-        Py_DECREF(self);
-        return PyErr_NoMemory();
     }
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
@@ -59,11 +70,10 @@ wsgi_server(gw_config *cfg, PyObject *app)
 PyObject *
 wsgi_server_of(gw_server *s, PyObject *app)
 {
-    server *self = PyObject_New(server, server_type);
+    server *self = new_server(app);
 
     if (self != NULL) {
         self->server = s;
-        self->app = Py_NewRef(app);
     }
     return (PyObject *) self;
 }
@@ -290,7 +300,8 @@ static PyMethodDef methods[] = {
     { "shutdown", server_shutdown, METH_NOARGS,
       "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
       "runs in another thread." },
-    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
+    { "server_close", server_close, METH_NOARGS,
+      "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
     { "__enter__", server_enter, METH_NOARGS, NULL },
     { "__exit__", server_exit, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL },
