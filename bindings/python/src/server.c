@@ -13,6 +13,7 @@ typedef struct {
     PyObject          *app;
     PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
     unsigned long      by;              /* which is this one; 0: none */
+    int                is_workers;      /* the library's to close */
 } server;
 
 static PyTypeObject *server_type;
@@ -28,7 +29,6 @@ open_server(PyObject *self)
     return s;
 }
 
-/* One that is closed as yet. */
 static server *
 new_server(PyObject *app)
 {
@@ -40,10 +40,12 @@ new_server(PyObject *app)
     self->server = NULL;
     self->app = Py_NewRef(app);
     self->by = 0;
+    self->is_workers = 0;
     self->forever = PyThread_allocate_lock();
     if (self->forever == NULL) {
         Py_DECREF(self);
-        return (server *) PyErr_NoMemory();
+        PyErr_NoMemory();
+        return NULL;
     }
     return self;
 }
@@ -51,8 +53,8 @@ new_server(PyObject *app)
 PyObject *
 wsgi_server(gw_config *cfg, PyObject *app)
 {
-    gw_error err = GW_INIT(gw_error);
-    server  *self = new_server(app);
+    gw_error  err = GW_INIT(gw_error);
+    server   *self = new_server(app);
 
     if (self == NULL) {
         gw_config_free(cfg);
@@ -74,6 +76,7 @@ wsgi_server_of(gw_server *s, PyObject *app)
 
     if (self != NULL) {
         self->server = s;
+        self->is_workers = 1;
     }
     return (PyObject *) self;
 }
@@ -210,6 +213,10 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL) {
         gw_server *s = me->server;
 
+        if (me->is_workers) {
+            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+            return NULL;
+        }
         me->server = NULL;
         wsgi_away();
         gw_server_free(s);
@@ -300,8 +307,7 @@ static PyMethodDef methods[] = {
     { "shutdown", server_shutdown, METH_NOARGS,
       "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
       "runs in another thread." },
-    { "server_close", server_close, METH_NOARGS,
-      "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
+    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
     { "__enter__", server_enter, METH_NOARGS, NULL },
     { "__exit__", server_exit, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL },
