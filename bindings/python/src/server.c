@@ -206,6 +206,10 @@ server_close(PyObject *self, PyObject *unused)
     server *me = (server *) self;
 
     (void) unused;
+    if (me->server != NULL && me->is_workers) {
+        PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+        return NULL;
+    }
     if (me->server != NULL) {
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);
@@ -213,10 +217,6 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL) {
         gw_server *s = me->server;
 
-        if (me->is_workers) {
-            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
-            return NULL;
-        }
         me->server = NULL;
         wsgi_away();
         gw_server_free(s);
