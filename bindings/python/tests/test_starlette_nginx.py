@@ -61,9 +61,13 @@ def behind(tmp_path_factory):
     directory = tmp_path_factory.mktemp("nginx")
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert nginx, "nginx is not installed: scripts/setup"
-    (directory / "nginx.conf").write_text(("user root;" if os.geteuid() == 0 else "") + CONF.format(directory))
+    (directory / "nginx.conf").write_text(
+        ("user root;" if os.geteuid() == 0 else "") + CONF.format(directory)
+    )
     app = harness.Process([sys.executable, "-c", SERVE, str(directory)])
-    front = harness.Process([nginx, "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")])
+    front = harness.Process(
+        [nginx, "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+    )
     try:
         for name in ("http", "by-scgi"):
             harness.wait_for(name, (directory / f"{name}.sock").exists)
