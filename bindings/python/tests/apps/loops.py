@@ -186,7 +186,7 @@ async def stuck(scope, receive, send):
 
 async def block(scope, receive, send):
     """Holds up the loop."""
-    time.sleep(600)
+    time.sleep(600)  # noqa: ASYNC251
 
 
 async def overdue(scope, receive, send):
