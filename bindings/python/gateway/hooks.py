@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .errorlog import ErrorLog, descriptor
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself takes half a megabyte, and an application may do without
     from collections.abc import Callable, Mapping
@@ -64,19 +66,11 @@ class Server:
 
     def __init__(self, cfg: Any, log: Any, workers: int, address: Any = None):
         self.pid = os.getpid()
-        self.cfg, self._log, self.app = cfg, log, None
+        self.cfg, self.log, self.app = cfg, log, None
         self.num_workers = workers
         self.worker_age = 0
         self.address = address
         self.WORKERS: dict[int, Worker] = {}
-
-    @property
-    def log(self) -> Any:
-        if self._log is None:
-            import logging
-
-            self._log = logging.getLogger("gunicorn.error")
-        return self._log
 
     def __repr__(self) -> str:
         return f"<Server {self.pid}>"
@@ -129,6 +123,7 @@ class Hooks:
         workers: int = 1,
         address: Any = None,
         traceback: str | int | None = None,
+        level: str = "info",
         access: Callable | None = None,
     ):
         self.user = {name: hook for name, hook in (hooks or {}).items() if hook is not None}
@@ -137,7 +132,7 @@ class Hooks:
                 raise TypeError(f"there is no hook {name!r}{suggestion(name, ARGUMENTS)}")
             if not callable(hook):
                 raise TypeError(f"the hook {name!r} is {type(hook).__name__}, which cannot be called")
-        self.server = Server(cfg, log, workers, address)
+        self.server = Server(cfg, log or ErrorLog(traceback, level), workers, address)
         self.worker: Worker | None = None  # in its own process; before, the one that is about to be forked
         self.traceback = traceback
         self.access = access
@@ -191,8 +186,6 @@ class Hooks:
             self.worker = Worker(self.server, self.server.worker_age, slot, generation)
         self.worker.pid = pid
         atexit._clear()  # those of the arbiter are for its own end
-        if "worker_abort" in self.user:
-            self.watch_abort()
         self.watch_faults()
         self.call("post_fork", self.server, self.worker)
 
@@ -233,11 +226,14 @@ class Hooks:
         """Whatever kills this process tells where its threads were: one that hangs is sent ABRT."""
         import faulthandler
 
-        if faulthandler.is_enabled() and "worker_abort" not in self.user:
+        enabled = faulthandler.is_enabled()
+        if "worker_abort" in self.user:
+            faulthandler.disable()  # it puts back what was there before
+            self.watch_abort()
+        elif enabled:
             return  # the program has said where to
         fd = descriptor(self.traceback)
         if fd is not None:
-            faulthandler.disable()
             faulthandler.enable(file=fd, all_threads=True)
 
     def watch_abort(self) -> None:
@@ -275,19 +271,6 @@ def arity(function: Callable, most: int) -> int:
     return min(
         most, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
     )
-
-
-def descriptor(target: str | int | None) -> int | None:
-    """A descriptor of a log: "-" is standard error, None nowhere, else a file or "fd:N"."""
-    if target is None or target == "":
-        return None
-    if isinstance(target, int):
-        return target
-    if target == "-":
-        return 2
-    if target.startswith("fd:"):
-        return int(target[3:])
-    return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def suggestion(name: str, among: Any) -> str:

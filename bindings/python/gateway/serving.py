@@ -55,6 +55,7 @@ def program(
         workers=workers if isinstance(workers, int) else 1,
         address=options.get("bind"),
         traceback=errorlog,
+        level=str(options.get("loglevel", "info")),
         access=access,
     )
     given = dict(options)

@@ -7,7 +7,7 @@
 #include "wsgi.h"
 
 #define SLOTS 512               /* a power of two */
-#define FIELDS 256              /* of a request; more go the long way */
+#define NAMES 256               /* of a request; more go the long way */
 
 typedef struct {
     PyObject *name;
@@ -42,35 +42,34 @@ static const struct {
 
 #define MEMBERS (sizeof members / sizeof *members)
 
-/* The last request, as a dict: by header fields, as they are spelled, or by all variables, where there are
-   more than members and fields. */
+/* What names are found by: header fields as they are spelled, or variables. */
 typedef struct {
-    PyObject *dict;             /* without wsgi.input */
-    slot     *slots;
-    size_t    used;
-    variable *present[FIELDS];  /* those that are in the dict */
-    size_t    count;
-    uint64_t  requests;
-    uint32_t  flags;            /* of the last request */
-    int       is_https;
-} before;
+    slot  *slots;
+    size_t used;
+} table;
 
-/* Of the interpreter; where threads have no lock in common, of a thread. */
+/* The last request.  Of the interpreter; where threads have no lock in common, of a thread. */
 typedef struct {
-    before   by_fields, by_vars;
-    variable of_members[MEMBERS], length;
-    int64_t  last_length;
+    PyObject *dict;             /* its environ, without wsgi.input */
+    table     fields, vars;
+    variable *present[NAMES];   /* those of its fields and vars */
+    size_t    count;
+    variable  of_members[MEMBERS], length, https;
+    int64_t   content_length;
+    uint32_t  flags;
+    int       is_https;
+    uint64_t  requests;
 } memory;
 
 #ifdef Py_GIL_DISABLED
-static _Thread_local memory *mine;
+static _Thread_local memory *last;
 #else
-static memory *mine;
+static memory *last;
 #endif
 
 static PyObject *base;          /* what all requests have; never changed */
 static PyObject *name_input, *name_scheme, *name_https, *name_multithread, *name_multiprocess, *name_run_once;
-static PyObject *schemes[2], *on;
+static PyObject *schemes[2];
 static PyObject *names[MEMBERS], *name_length;
 
 static size_t
@@ -97,16 +96,16 @@ latin1(gw_str text)
 
 /* The name of a header field's variable, or NULL without an exception: it has none. */
 static PyObject *
-name_of(const char *field, size_t len)
+name_of(gw_str field)
 {
     char   text[256] = "HTTP_";
     size_t n = 5;
 
-    if (len > sizeof text - n || memchr(field, '_', len) != NULL) {
+    if (field.len > sizeof text - n || memchr(field.data, '_', field.len) != NULL) {
         return NULL;
     }
-    for (size_t i = 0; i < len; i++, n++) {
-        char c = field[i];
+    for (size_t i = 0; i < field.len; i++, n++) {
+        char c = field.data[i];
 
         text[n] = c == '-' ? '_' : c >= 'a' && c <= 'z' ? (char) (c - 32) : c;
     }
@@ -117,35 +116,56 @@ name_of(const char *field, size_t len)
     return PyUnicode_DecodeLatin1(text, (Py_ssize_t) n, NULL);
 }
 
-/* The variable with this name, which another spelling may have; takes the name. */
 static variable *
-variable_of(before *last, PyObject *name)
+known(PyObject *name)
 {
-    variable *made;
+    const table *tables[] = { &last->fields, &last->vars };
 
-    PyUnicode_InternInPlace(&name);
-    for (size_t i = 0; i < SLOTS; i++) {
-        if (last->slots[i].text != NULL && last->slots[i].of != NULL && last->slots[i].of->name == name) {
-            Py_DECREF(name);
-            return last->slots[i].of;
+    for (size_t i = 0; i < MEMBERS; i++) {
+        if (last->of_members[i].name == name) {
+            return &last->of_members[i];
         }
     }
-    made = PyMem_Calloc(1, sizeof *made);
-    if (made == NULL) {
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t at = 0; tables[i]->slots != NULL && at < SLOTS; at++) {
+            variable *of = tables[i]->slots[at].of;
+
+            if (of != NULL && of->name == name) {
+                return of;
+            }
+        }
+    }
+    return name == last->length.name ? &last->length : name == last->https.name ? &last->https : NULL;
+}
+
+/* The variable with this name, which may be known by another; takes the name. */
+static variable *
+variable_of(PyObject *name)
+{
+    variable *of;
+
+    PyUnicode_InternInPlace(&name);
+    of = known(name);
+    if (of != NULL) {
+        Py_DECREF(name);
+        return of;
+    }
+    of = PyMem_Calloc(1, sizeof *of);
+    if (of == NULL) {
         Py_DECREF(name);
         PyErr_NoMemory();
         return NULL;
     }
-    made->name = name;
-    return made;
+    of->name = name;
+    return of;
 }
 
 /* The slot of this text, which may be new; NULL when there are too many: a client may send any. */
 static slot *
-find(before *last, gw_str text, int is_field)
+find(table *in, gw_str text, PyObject *(*name_of)(gw_str))
 {
     size_t    at = hash(text.data, text.len) & (SLOTS - 1);
-    slot     *slots = last->slots;
+    slot     *slots = in->slots;
     PyObject *name;
     variable *of = NULL;
 
@@ -155,18 +175,18 @@ find(before *last, gw_str text, int is_field)
         }
         at = (at + 1) & (SLOTS - 1);
     }
-    if (last->used >= SLOTS / 2) {
+    if (in->used >= SLOTS / 2) {
         return NULL;
     }
-    name = is_field ? name_of(text.data, text.len) : latin1(text);
-    if ((name == NULL && PyErr_Occurred()) || (name != NULL && (of = variable_of(last, name)) == NULL)
+    name = name_of(text);
+    if ((name == NULL && PyErr_Occurred()) || (name != NULL && (of = variable_of(name)) == NULL)
         || (slots[at].text = PyMem_Malloc(text.len + 1)) == NULL) {
         return NULL;
     }
     memcpy(slots[at].text, text.data, text.len);
     slots[at].len = text.len;
     slots[at].of = of;
-    last->used++;
+    in->used++;
     return &slots[at];
 }
 
@@ -184,9 +204,9 @@ is_same(PyObject *value, gw_str text)
     return octets != NULL && (size_t) len == text.len && memcmp(octets, text.data, text.len) == 0;
 }
 
-/* The variable is `text` in the dict. */
+/* The variable is `text`. */
 static int
-put(PyObject *dict, variable *v, gw_str text)
+put(variable *v, gw_str text)
 {
     PyObject *value;
 
@@ -197,7 +217,7 @@ put(PyObject *dict, variable *v, gw_str text)
     if (value == NULL) {
         return -1;
     }
-    if (PyDict_SetItem(dict, v->name, value) < 0) {
+    if (PyDict_SetItem(last->dict, v->name, value) < 0) {
         Py_DECREF(value);
         return -1;
     }
@@ -205,63 +225,29 @@ put(PyObject *dict, variable *v, gw_str text)
     return 0;
 }
 
+/* There is no such variable, but what all requests have. */
 static int
-take_away(PyObject *dict, variable *v)
+take_away(variable *v)
 {
+    PyObject *preset;
+
     if (v->value == NULL) {
         return 0;
     }
     Py_CLEAR(v->value);
-    return PyDict_DelItem(dict, v->name);
-}
-
-/* What this request had is what the next one begins with; the rest goes. */
-static int
-keep(before *last, variable **present, size_t count)
-{
-    for (size_t i = 0; i < last->count; i++) {
-        if (last->present[i]->seen != last->requests && take_away(last->dict, last->present[i]) < 0) {
-            return -1;
-        }
-    }
-    memcpy(last->present, present, count * sizeof *present);
-    last->count = count;
-    return 0;
-}
-
-/* After an error nobody knows what is in the dict: the next request begins anew. */
-static void
-forget(before *last)
-{
-    PyObject *type, *value, *trace;
-
-    PyErr_Fetch(&type, &value, &trace);
-    Py_CLEAR(last->dict);
-    for (size_t i = 0; last->slots != NULL && i < SLOTS; i++) {
-        if (last->slots[i].of != NULL) {
-            Py_CLEAR(last->slots[i].of->value);
-        }
-    }
-    last->count = 0;
-    if (last == &mine->by_fields) {
-        for (size_t i = 0; i < MEMBERS; i++) {
-            Py_CLEAR(mine->of_members[i].value);
-        }
-        Py_CLEAR(mine->length.value);
-        mine->last_length = -1;
-    }
-    PyErr_Restore(type, value, trace);
+    preset = PyDict_GetItemWithError(base, v->name);
+    return preset != NULL ? PyDict_SetItem(last->dict, v->name, preset) : PyDict_DelItem(last->dict, v->name);
 }
 
 static int
-set(PyObject *dict, PyObject *name, int is_so)
+set(PyObject *name, int is_so)
 {
-    return PyDict_SetItem(dict, name, is_so ? Py_True : Py_False);
+    return PyDict_SetItem(last->dict, name, is_so ? Py_True : Py_False);
 }
 
 /* What does not come from the client. */
 static int
-circumstances(before *last, const gw_environ *env)
+circumstances(const gw_environ *env)
 {
     uint32_t flags = env->flags & (GW_ENV_MULTITHREAD | GW_ENV_MULTIPROCESS | GW_ENV_RUN_ONCE);
     int      is_https = env->url_scheme.len == 5;
@@ -269,55 +255,166 @@ circumstances(before *last, const gw_environ *env)
     if (flags == last->flags && is_https == last->is_https) {
         return 0;
     }
-    if (last == &mine->by_fields) {
-        if (is_https ? PyDict_SetItem(last->dict, name_https, on)
-                     : PyDict_Contains(last->dict, name_https) && PyDict_DelItem(last->dict, name_https)) {
-            return -1;
-        }
-    }
     last->flags = flags;
     last->is_https = is_https;
     return PyDict_SetItem(last->dict, name_scheme, schemes[is_https]) < 0
-                   || set(last->dict, name_multithread, (flags & GW_ENV_MULTITHREAD) != 0) < 0
-                   || set(last->dict, name_multiprocess, (flags & GW_ENV_MULTIPROCESS) != 0) < 0
-                   || set(last->dict, name_run_once, (flags & GW_ENV_RUN_ONCE) != 0) < 0
+                   || set(name_multithread, (flags & GW_ENV_MULTITHREAD) != 0) < 0
+                   || set(name_multiprocess, (flags & GW_ENV_MULTIPROCESS) != 0) < 0
+                   || set(name_run_once, (flags & GW_ENV_RUN_ONCE) != 0) < 0
                ? -1
                : 0;
 }
 
+/* Header fields and variables of this request.  1: not in this way: there are too many, or a field came twice,
+   which the library joins. */
 static int
-begin(before *last, const gw_environ *env)
+received(const gw_environ *env)
 {
-    last->requests++;
-    if (last->slots == NULL && (last->slots = PyMem_Calloc(SLOTS, sizeof(slot))) == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    variable *present[NAMES];
+    size_t    n = 0;
+
+    if (env->header_count + env->var_count > NAMES) {
+        return 1;
     }
-    if (last->dict == NULL) {
-        last->dict = PyDict_Copy(base);
-        last->is_https = -1;                            /* unlike any */
+    for (size_t i = 0; i < env->header_count; i++) {
+        slot     *s = find(&last->fields, env->headers[i].name, name_of);
+        variable *v = s != NULL ? s->of : NULL;
+
+        if (s == NULL || (v != NULL && v->seen == last->requests)) {
+            PyErr_Clear();
+            return 1;
+        }
+        if (v != NULL) {
+            v->seen = last->requests;
+            present[n++] = v;
+            if (put(v, env->headers[i].value) < 0) {
+                return -1;
+            }
+        }
     }
-    return last->dict != NULL ? circumstances(last, env) : -1;
+    for (size_t i = 0; i < env->var_count; i++) {
+        slot *s = find(&last->vars, env->vars[i].name, latin1);
+
+        if (s == NULL) {
+            PyErr_Clear();
+            return 1;
+        }
+        if (s->of->seen != last->requests) {
+            s->of->seen = last->requests;
+            present[n++] = s->of;
+        }
+        /* The last one counts; without a value it says that there is none. */
+        if ((env->vars[i].value.data != NULL ? put(s->of, env->vars[i].value) : take_away(s->of)) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < last->count; i++) {
+        if (last->present[i]->seen != last->requests && take_away(last->present[i]) < 0) {
+            return -1;
+        }
+    }
+    memcpy(last->present, present, n * sizeof *present);
+    last->count = n;
+    return 0;
 }
 
-static PyObject *
-ended(before *last, PyObject *input)
+/* Unless a variable of the request's says it already. */
+static int
+member(variable *v, gw_str text)
 {
-    PyObject *dict = PyDict_Copy(last->dict);
-
-    if (dict != NULL && PyDict_SetItem(dict, name_input, input) < 0) {
-        Py_CLEAR(dict);
-    }
-    return dict;
+    return v->seen == last->requests ? 0 : text.data != NULL ? put(v, text) : take_away(v);
 }
 
-/* All variables, by the library, in a dict that nobody keeps: there are too many names. */
-static PyObject *
-long_way(const gw_pair *vars, size_t count, PyObject *input)
+static int
+members_of(const gw_environ *env)
 {
-    PyObject *dict = ended(&mine->by_vars, input);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        if (member(&last->of_members[i], *(const gw_str *) ((const char *) env + members[i].at)) < 0) {
+            return -1;
+        }
+    }
+    if (env->content_length != last->content_length || last->length.seen != 0) {
+        char digits[24];
+        int  len = snprintf(digits, sizeof digits, "%lld", (long long) env->content_length);
 
-    /* Those of the request before are gone already. */
+        last->content_length = env->content_length;
+        if (member(&last->length, (gw_str) { env->content_length < 0 ? NULL : digits, (size_t) len }) < 0) {
+            return -1;
+        }
+    }
+    return member(&last->https, last->is_https ? GW_STR("on") : (gw_str) { NULL, 0 });
+}
+
+/* Where nothing is known of the request before. */
+static int
+begin(void)
+{
+    if (last == NULL) {
+        last = PyMem_Calloc(1, sizeof *last);
+        if (last == NULL || (last->fields.slots = PyMem_Calloc(SLOTS, sizeof(slot))) == NULL
+            || (last->vars.slots = PyMem_Calloc(SLOTS, sizeof(slot))) == NULL) {
+            if (last != NULL) {
+                PyMem_Free(last->fields.slots);
+                PyMem_Free(last);
+                last = NULL;
+            }
+            PyErr_NoMemory();
+            return -1;
+        }
+        for (size_t i = 0; i < MEMBERS; i++) {
+            last->of_members[i].name = names[i];
+        }
+        last->length.name = name_length;
+        last->https.name = name_https;
+    }
+    last->content_length = -1;
+    last->is_https = -1;                                /* unlike any */
+    last->dict = PyDict_Copy(base);
+    return last->dict != NULL ? 0 : -1;
+}
+
+/* Nobody knows what is in the dict: the next request begins anew. */
+static void
+forget(void)
+{
+    PyObject *type, *value, *trace;
+    table    *tables[] = { &last->fields, &last->vars };
+
+    PyErr_Fetch(&type, &value, &trace);
+    Py_CLEAR(last->dict);
+    for (size_t i = 0; i < 2 * SLOTS; i++) {
+        variable *of = tables[i / SLOTS]->slots[i % SLOTS].of;
+
+        if (of != NULL) {
+            Py_CLEAR(of->value);
+        }
+    }
+    for (size_t i = 0; i < MEMBERS; i++) {
+        Py_CLEAR(last->of_members[i].value);
+    }
+    Py_CLEAR(last->length.value);
+    Py_CLEAR(last->https.value);
+    last->count = 0;
+    PyErr_Restore(type, value, trace);
+}
+
+/* All variables, by the library. */
+static PyObject *
+long_way(gw_environ *env)
+{
+    PyObject      *dict;
+    const gw_pair *vars;
+    size_t         count;
+
+    if (gw_environ_vars(env, &vars, &count) < 0) {
+        return PyErr_NoMemory();
+    }
+    forget();
+    if (begin() < 0 || circumstances(env) < 0) {
+        return NULL;
+    }
+    dict = last->dict;
+    last->dict = NULL;
     for (size_t i = 0; dict != NULL && i < count; i++) {
         PyObject *name = latin1(vars[i].name), *value = latin1(vars[i].value);
         int       rc = name != NULL && value != NULL ? PyDict_SetItem(dict, name, value) : -1;
@@ -331,118 +428,28 @@ long_way(const gw_pair *vars, size_t count, PyObject *input)
     return dict;
 }
 
-/* By all variables. */
-static PyObject *
-by_vars(gw_environ *env, PyObject *input)
-{
-    before        *last = &mine->by_vars;
-    variable      *present[FIELDS];
-    const gw_pair *vars;
-    size_t         count, n = 0;
-
-    if (gw_environ_vars(env, &vars, &count) < 0) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    if (begin(last, env) < 0) {
-        goto failed;
-    }
-    for (; n < count && n < FIELDS; n++) {
-        slot *s = find(last, vars[n].name, 0);
-
-        if (s == NULL) {
-            PyErr_Clear();
-            break;
-        }
-        present[n] = s->of;
-        s->of->seen = last->requests;
-        if (put(last->dict, s->of, vars[n].value) < 0) {
-            goto failed;
-        }
-    }
-    if (keep(last, present, n) < 0) {
-        goto failed;
-    }
-    return n == count ? ended(last, input) : long_way(vars + n, count - n, input);
-
-failed:
-    forget(last);
-    return NULL;
-}
-
-/* By members and header fields: without looking each up by its name in the library. */
-static PyObject *
-by_fields(gw_environ *env, PyObject *input)
-{
-    before   *last = &mine->by_fields;
-    variable *present[FIELDS];
-    size_t    n = 0;
-
-    if (env->header_count > FIELDS) {
-        return by_vars(env, input);
-    }
-    if (begin(last, env) < 0) {
-        goto failed;
-    }
-    for (size_t i = 0; i < env->header_count; i++) {
-        slot *s = find(last, env->headers[i].name, 1);
-
-        if (s == NULL || (s->of != NULL && s->of->seen == last->requests)) {
-            PyErr_Clear();
-            forget(last);
-            return by_vars(env, input);                 /* a field twice, or too many names */
-        }
-        if (s->of != NULL) {
-            present[n++] = s->of;
-            s->of->seen = last->requests;
-            if (put(last->dict, s->of, env->headers[i].value) < 0) {
-                goto failed;
-            }
-        }
-    }
-    if (keep(last, present, n) < 0) {
-        goto failed;
-    }
-    for (size_t i = 0; i < MEMBERS; i++) {
-        gw_str text = *(gw_str *) ((char *) env + members[i].at);
-
-        if ((text.data != NULL ? put(last->dict, &mine->of_members[i], text)
-                               : take_away(last->dict, &mine->of_members[i])) < 0) {
-            goto failed;
-        }
-    }
-    if (env->content_length != mine->last_length) {
-        char digits[24];
-        int  len = snprintf(digits, sizeof digits, "%lld", (long long) env->content_length);
-
-        if ((env->content_length >= 0 ? put(last->dict, &mine->length, (gw_str) { digits, (size_t) len })
-                                      : take_away(last->dict, &mine->length)) < 0) {
-            goto failed;
-        }
-        mine->last_length = env->content_length;
-    }
-    return ended(last, input);
-
-failed:
-    forget(last);
-    return NULL;
-}
-
 PyObject *
 wsgi_environ(gw_environ *env, PyObject *input)
 {
-    if (mine == NULL) {
-        mine = PyMem_Calloc(1, sizeof *mine);
-        if (mine == NULL) {
-            return PyErr_NoMemory();
-        }
-        for (size_t i = 0; i < MEMBERS; i++) {
-            mine->of_members[i].name = names[i];
-        }
-        mine->length.name = name_length;
-        mine->last_length = -1;
+    PyObject *dict = NULL;
+    int       how;
+
+    if ((last == NULL || last->dict == NULL) && begin() < 0) {
+        return NULL;
     }
-    return (env->var_count > 0 ? by_vars : by_fields)(env, input);
+    last->requests++;
+    how = circumstances(env) < 0 ? -1 : received(env);
+    if (how == 0 && members_of(env) == 0) {
+        dict = PyDict_Copy(last->dict);
+    } else if (how == 1) {
+        dict = long_way(env);
+    } else {
+        forget();
+    }
+    if (dict != NULL && PyDict_SetItem(dict, name_input, input) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
 }
 
 static int
@@ -469,7 +476,6 @@ wsgi_environ_init(void)
     name_multiprocess = PyUnicode_InternFromString("wsgi.multiprocess");
     name_length = PyUnicode_InternFromString("CONTENT_LENGTH");
     name_https = PyUnicode_InternFromString("HTTPS");
-    on = PyUnicode_InternFromString("on");
     name_run_once = PyUnicode_InternFromString("wsgi.run_once");
     for (size_t i = 0; i < MEMBERS; i++) {
         names[i] = PyUnicode_InternFromString(members[i].name);

@@ -9,9 +9,11 @@
 
 typedef struct {
     PyObject_HEAD
-    gw_server *server;          /* NULL: closed */
-    PyObject  *app;
-    int        is_workers;      /* the library's to close */
+    gw_server         *server;          /* NULL: closed */
+    PyObject          *app;
+    PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
+    unsigned long      by;              /* which is this one; 0: none */
+    int                is_workers;      /* the library's to close */
 } server;
 
 static PyTypeObject *server_type;
@@ -27,18 +29,37 @@ open_server(PyObject *self)
     return s;
 }
 
+static server *
+new_server(PyObject *app)
+{
+    server *self = PyObject_New(server, server_type);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->server = NULL;
+    self->app = Py_NewRef(app);
+    self->by = 0;
+    self->is_workers = 0;
+    self->forever = PyThread_allocate_lock();
+    if (self->forever == NULL) {
+        Py_DECREF(self);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    return self;
+}
+
 PyObject *
 wsgi_server(gw_config *cfg, PyObject *app)
 {
     gw_error  err = GW_INIT(gw_error);
-    server   *self = PyObject_New(server, server_type);
+    server   *self = new_server(app);
 
     if (self == NULL) {
         gw_config_free(cfg);
         return NULL;
     }
-    self->app = Py_NewRef(app);
-    self->is_workers = 0;
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
         Py_DECREF(self);
@@ -51,11 +72,10 @@ wsgi_server(gw_config *cfg, PyObject *app)
 PyObject *
 wsgi_server_of(gw_server *s, PyObject *app)
 {
-    server *self = PyObject_New(server, server_type);
+    server *self = new_server(app);
 
     if (self != NULL) {
         self->server = s;
-        self->app = Py_NewRef(app);
         self->is_workers = 1;
     }
     return (PyObject *) self;
@@ -124,11 +144,20 @@ server_fileno(PyObject *self, PyObject *unused)
 static PyObject *
 server_forever(PyObject *self, PyObject *unused)
 {
-    int64_t wait;
+    server *me = (server *) self;
+    int64_t wait = -3;
 
     (void) unused;
+    if (open_server(self) == NULL) {
+        return NULL;
+    }
+    if (PyThread_acquire_lock(me->forever, NOWAIT_LOCK) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "serve_forever: it runs already");
+        return NULL;
+    }
+    me->by = PyThread_get_thread_ident();
     while ((wait = turn(self)) >= -1) {
-        struct pollfd fd = { .fd = gw_server_fd(((server *) self)->server), .events = POLLIN };
+        struct pollfd fd = { .fd = gw_server_fd(me->server), .events = POLLIN };
 
         if (wait != 0) {
             wsgi_away();
@@ -136,10 +165,25 @@ server_forever(PyObject *self, PyObject *unused)
             wsgi_back();
         }
         if (PyErr_CheckSignals() < 0) {
-            return NULL;
+            wait = -3;
+            break;
         }
     }
+    me->by = 0;
+    PyThread_release_lock(me->forever);
     return wait == -2 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* Until no other thread is in serve_forever; a request would wait for itself. */
+static void
+wait_for(server *me)
+{
+    if (me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL) {
+        wsgi_away();
+        PyThread_acquire_lock(me->forever, WAIT_LOCK);
+        PyThread_release_lock(me->forever);
+        wsgi_back();
+    }
 }
 
 static PyObject *
@@ -152,6 +196,7 @@ server_shutdown(PyObject *self, PyObject *unused)
         return NULL;
     }
     (void) gw_server_stop(s, GW_STOP_GRACEFUL);
+    wait_for((server *) self);
     return Py_NewRef(Py_None);
 }
 
@@ -161,6 +206,10 @@ server_close(PyObject *self, PyObject *unused)
     server *me = (server *) self;
 
     (void) unused;
+    if (me->server != NULL) {
+        (void) gw_server_stop(me->server, GW_STOP_QUICK);
+        wait_for(me);
+    }
     if (me->server != NULL) {
         gw_server *s = me->server;
 
@@ -241,6 +290,9 @@ server_dealloc(PyObject *self)
 
     Py_XDECREF(server_close(self, NULL));
     Py_XDECREF(((server *) self)->app);
+    if (((server *) self)->forever != NULL) {
+        PyThread_free_lock(((server *) self)->forever);
+    }
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -253,8 +305,9 @@ static PyMethodDef methods[] = {
     { "serve_forever", server_forever, METH_NOARGS,
       "serve_forever()\n\nTurn until shutdown() is called, or a signal handler raises." },
     { "shutdown", server_shutdown, METH_NOARGS,
-      "shutdown()\n\nLet serve_forever end when what is under way was answered; from any thread." },
-    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now." },
+      "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
+      "runs in another thread." },
+    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
     { "__enter__", server_enter, METH_NOARGS, NULL },
     { "__exit__", server_exit, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import textwrap
 
@@ -55,9 +56,14 @@ class Gateway(Process, Client):
 
     def ended(self):
         """(status, log) when it has ended by itself."""
-        status = self.wait()
+        try:
+            wait_for("its end", lambda: not self.alive())
+        except AssertionError as late:
+            self.kill(signal.SIGABRT)  # where it is
+            self.wait()
+            raise AssertionError(f"{late}; the log:\n{self.log()}") from None
         self.checked = True
-        return status, self.log()
+        return self.wait(), self.log()
 
     def children(self):
         """The pids of its workers."""

@@ -371,7 +371,8 @@ def main(kind, name, fd, options):
         if ":" in options.get("worker", ""):
             options["worker"] = load(options["worker"])()
         try:
-            gateway.serve(app, bind=f"fd://{fd}", **options)
+            bind = options.pop("bind", "fd://{fd}").format(fd=fd)
+            gateway.serve(app, bind=bind, **options)
         except gateway.Failure as failure:
             print(failure.args[0], file=sys.stderr)
             sys.exit(failure.args[1])

@@ -169,3 +169,12 @@ def test_rungateway_says_what_is_wrong(started, args, said):
     assert process.wait() == 1
     assert said in process.log()
     assert process.tracebacks() == []
+
+
+# ---- a server in a thread ----
+
+
+def test_a_server_in_a_thread(started):
+    process = started([str(APPS / "in_thread.py")], 0)
+    assert process.wait() == 0, process.log()
+    assert "all is well" in process.log()

@@ -309,7 +309,10 @@ def test_a_worker_that_cannot_boot_ends_with_3(directory):
 def test_an_address_in_use_ends_with_1(directory):
     with Gateway(directory, "myapp:app") as site:
         site.ready()
-        status, log = run(directory, "-b", f"127.0.0.1:{site.port}", "myapp:app")
+        with Gateway(directory, "-b", f"127.0.0.1:{site.port}", "myapp:app", bind=False) as other:
+            wait_for("the end of one", lambda: not other.alive() or not site.alive())
+            assert site.alive(), site.log()
+            status, log = other.ended()
         assert status == 1
         assert "in use" in log
 

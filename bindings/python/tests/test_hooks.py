@@ -261,3 +261,24 @@ def test_serve_is_for_the_main_thread_unless_it_handles_no_signals():
     thread.start()
     thread.join()
     assert len(problems) == 1 and "main thread" in problems[0] and "gateway.server()" in problems[0]
+
+
+LOGGING_HOOKS = """
+def when_ready(server): server.log.info("ready with %d", server.num_workers)
+def post_fork(server, worker): worker.log.warning("forked %s", worker.pid); server.log.debug("not this")
+def post_worker_init(worker):
+    try:
+        raise KeyError("shown")
+    except KeyError:
+        worker.log.exception("in a hook")
+"""
+
+
+def test_hooks_have_a_log_without_pythons_logging(tmp_path):
+    with Gateway(tmp_path, "myapp:app", files={"gunicorn.conf.py": LOGGING_HOOKS}) as site:
+        site.expected.append("KeyError: 'shown'")
+        site.expect_log("[INFO] ready with 1")
+        (worker,) = site.children()
+        assert f"[{worker}] [WARNING] forked {worker}\n" in site.log()
+        assert "[ERROR] in a hook\nTraceback (most recent call last)" in site.log()
+        assert "not this" not in site.log()

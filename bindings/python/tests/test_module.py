@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 APP = """
 import gateway, os, sys, threading
+import ctypes, decimal, ssl          # parts of it are extension modules, which look for symbols of libpython
 
 VERSION = "one"
 

@@ -6,7 +6,8 @@ use super::rules::How::{But, Needless, No, Other, Own, Same, To};
 use super::rules::{ON, Rule, Unit, Value, find, mode, rule, size};
 use super::{Import, Source, address};
 
-const NO_PYTHON: &str = "This is about Python, for which there is no binding in this version.";
+const NO_PYTHON: &str = "This is about Python: gateway-python.so has path= and venv=; `python -m gateway` \
+                         takes such a file as it is.";
 const NO_TLS: &str = "TLS is not in this version: let nginx, HAProxy or a load balancer end it.";
 const NO_HTTP2: &str = "HTTP/2 is not in this version: let the web server in front speak it.";
 const NO_ASGI: &str = "ASGI is Python's; what answers later is a deferred request (gw_defer).";
@@ -233,8 +234,8 @@ pub(super) static RULES: [Rule; 120] = [
     rule("workers", Own("`workers`; `multiprocessing.cpu_count()` alone is 0, one for each CPU")),
     rule(
         "wsgi_app",
-        No("There is no binding for Python in this version, so the application has to be \
-                         a module, made of C or with its interface: module = \"./libapp.so\"."),
+        No("An application of Python is one of gateway-python.so: module = \
+            \"/usr/local/lib/gateway-python.so\", args = \"venv=/srv/venv path=/srv/app myapp:app\"."),
     ),
 ];
 

@@ -213,7 +213,10 @@ fn lines_of_gunicorn() {
             ("sendfile = False", "- sendfile: Files go out by sendfile."),
             ("sendfile = True", ""),
             ("worker_tmp_dir = '/dev/shm'", ""),
-            ("wsgi_app = 'a:b'", "- wsgi_app: There is no binding for Python"),
+            (
+                "wsgi_app = 'a:b'",
+                "- wsgi_app: An application of Python is one of gateway-python.so",
+            ),
             (
                 "def on_exit(server): pass",
                 "- on_exit: A hook is a function of a module here: on_exit",
@@ -300,8 +303,8 @@ fn lines_of_uwsgi() {
         ),
         ("cgi = /srv/cgi", "[[mount]]\nat = \"/\"\nbuiltin = \"cgi\"\nargs = \"root=/srv/cgi\""),
         ("mount = /a=b.py", "- mount: What is mounted is a module"),
-        ("module = a:b", "- module: There is no binding for Python"),
-        ("virtualenv = /v", "- virtualenv: There is no binding for Python"),
+        ("module = a:b", "- module: An application of Python is one of gateway-python.so"),
+        ("virtualenv = /v", "- virtualenv: An application of Python is one of gateway-python.so"),
         ("a = 1\nlisten = %(a)0", "backlog = 10"),
         ("set = a=1\nset-ph = b=%(a)2\nlisten = %(b)", "backlog = 12"),
         ("chdir = %d../%n", "chdir = \"/etc/app/../uwsgi\""),

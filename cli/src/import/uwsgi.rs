@@ -261,8 +261,8 @@ impl All {
                 }
             }
             "mount" => {
-                let why = "What is mounted is a module (.so) or one of the ready-made applications; \
-                           there is no binding for Python in this version.";
+                let why = "What is mounted is a module (.so), of which gateway-python.so has applications of \
+                           Python, or one of the ready-made applications.";
                 draft.unmapped(line, key, why);
                 if let Some(at) = value.split_once('=').and_then(|(at, _)| place(at)) {
                     draft.table(

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import _gateway, logs
-from ..hooks import ARGUMENTS, descriptor
+from .. import _gateway
+from ..errorlog import ErrorLog, descriptor
+from ..hooks import ARGUMENTS
 from ..serving import program
 from . import kinds
 from .application import AppError, explain, failing, import_app
@@ -220,6 +221,8 @@ class Service:
     def logger(self) -> Any:
         """An object of logger_class; None: the library writes its logs."""
         if self._logger is None and self.through_logging:
+            from .. import logs
+
             kind = self.cfg.logger_class
             if isinstance(kind, str):
                 kind = kind.replace(":", ".")
@@ -246,6 +249,8 @@ class Service:
             or cfg.syslog
             or "logger_class" in cfg.said
         )
+        if has_access:
+            from ..logs import access_of
         if cfg.preload_app and self.app is None:
             self.app = self.load_here()
         return program(
@@ -253,7 +258,7 @@ class Service:
             load=None if cfg.preload_app else self.load_in_worker,
             hooks={name: cfg.values[name] for name in ARGUMENTS},
             log=logger,
-            access=logs.access_of(logger) if has_access else None,
+            access=access_of(logger) if has_access else None,
             cfg=cfg,
             **options,
         )
@@ -261,10 +266,16 @@ class Service:
     def load_here(self) -> Callable:
         """The application, or the end of the program."""
         try:
-            return import_app(self.uri)
+            return self.fitting(import_app(self.uri))
         except Exception as error:  # noqa: BLE001 - whatever a module raises
             self.say("error", explain(self.uri, error))
             raise SystemExit(LOAD_ERROR) from None
+
+    def fitting(self, app: Callable) -> Callable:
+        """The same, or AppError: an ASGI application needs a loop."""
+        if (is_coroutine(app) or is_coroutine(type(app).__call__)) and kinds.kind_of(self.cfg) != "asyncio":
+            raise AppError(f"{self.uri} is an ASGI application: it needs --worker-class asyncio")
+        return app
 
     def load_in_worker(self) -> Callable:
         """The application; SystemExit, which the arbiter is to hear, without one."""
@@ -274,7 +285,7 @@ class Service:
 
         watcher = Reloader(self.cfg.reload_extra_files, lambda text: self.say("info", text))
         try:
-            app = import_app(self.uri)
+            app = self.fitting(import_app(self.uri))
         except Exception as error:  # noqa: BLE001 - whatever a module raises
             text = explain(self.uri, error)
             self.say("error", text)
@@ -302,20 +313,12 @@ class Service:
 
     def say(self, level: str, text: str) -> None:
         """Lines of the error log, from Python."""
-        if self.logger is not None:
-            getattr(self.logger, level)("%s", text)
-            return
-        import time
+        getattr(self.logger or ErrorLog(self.cfg.errorlog), level)("%s", text)
 
-        stamp = time.strftime("[%Y-%m-%d %H:%M:%S %z]")
-        target = self.cfg.errorlog
-        fd = descriptor(target)
-        if fd is None:
-            return
-        line = f"{stamp} [{os.getpid()}] [{level.upper()}] {text}\n"
-        os.write(fd, line.encode("utf-8", "backslashreplace"))
-        if fd > 2 and not str(target).startswith("fd:"):
-            os.close(fd)
+
+def is_coroutine(function: Any) -> bool:
+    """Whether it was written `async def`; inspect knows, too, and takes a megabyte."""
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80)
 
 
 def _checked(given: dict[str, Any]) -> list[str]:

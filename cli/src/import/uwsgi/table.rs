@@ -3,8 +3,9 @@
 use crate::import::rules::How::{But, Needless, No, Own, Same, To};
 use crate::import::rules::{ON, Rule, Unit, rule};
 
-const NO_PYTHON: &str = "There is no binding for Python in this version, so the application has to be a \
-                         module, made of C or with its interface: module = \"./libapp.so\".";
+const NO_PYTHON: &str = "An application of Python is one of gateway-python.so: module = \
+                         \"/usr/local/lib/gateway-python.so\", args = \"venv=/srv/venv path=/srv/app \
+                         myapp:app\".";
 const NO_LANGUAGE: &str =
     "There is no binding for this language: an application is a module (.so).";
 const NO_PLUGIN: &str =

@@ -1,0 +1,140 @@
+"""Signals: gunicorn's to the program and its workers, and Python's own left alone."""
+
+import os
+import signal
+import sys
+
+import pytest
+from command import Gateway
+from harness import wait_for
+
+SLOW = """
+import time, os
+from harness import note
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        note("begun")
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def test_ttin_and_ttou_change_the_number_of_workers_and_a_worker_that_was_killed_is_replaced(tmp_path):
+    with Gateway(tmp_path, "myapp:app") as site:
+        site.ready()
+        (first,) = site.wait_for_workers(1)
+        site.kill(signal.SIGTTIN)
+        site.wait_for_workers(2)
+        site.kill(signal.SIGTTOU)
+        (second,) = site.wait_for_workers(1)
+        assert second != first, "the oldest goes first"
+        os.kill(second, signal.SIGKILL)
+        wait_for("another", lambda: site.children() and second not in site.children())
+        assert site.get("/").status == 200
+
+
+def test_workers_do_not_mind_what_is_for_the_arbiter(tmp_path):
+    with Gateway(tmp_path, "myapp:app") as site:
+        site.ready().get("/")
+        (worker,) = site.children()
+        for signo in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH, signal.SIGPIPE):
+            os.kill(worker, signo)
+        assert site.get("/").text.split()[0] == str(worker)
+        assert site.children() == [worker]
+
+
+@pytest.mark.parametrize("args", [[], ["--threads", "2"]])
+def test_term_lets_a_request_end_and_quit_does_not(tmp_path, args):
+    for signo in (signal.SIGTERM, signal.SIGQUIT):
+        go = tmp_path / "go"
+        go.unlink(missing_ok=True)
+        with Gateway(tmp_path, *args, "slow:app", files={"slow.py": SLOW}) as site:
+            site.ready()
+            with site.connect() as wire:
+                wire.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+                site.expect_note("begun")
+                site.kill(signo)
+                site.expect_log("Shutting down")
+                if signo == signal.SIGTERM or not args:
+                    go.touch()
+                if signo == signal.SIGTERM:
+                    assert wire.answer().status == 200
+                else:
+                    assert b"200" not in wire.rest() or not args
+            go.touch()
+            assert site.wait() == 0
+
+
+def test_usr1_opens_the_logs_again(tmp_path):
+    log = tmp_path / "access.log"
+    with Gateway(tmp_path, "--access-logfile", str(log), "myapp:app") as site:
+        site.ready().get("/one")
+        wait_for("a line", lambda: "/one" in log.read_text())
+        log.rename(tmp_path / "old.log")
+        site.kill(signal.SIGUSR1)
+        wait_for("a new file", log.exists)
+        wait_for("lines there", lambda: site.get("/two") and "/two" in log.read_text())
+        assert "/one" not in log.read_text()
+
+
+def test_workers_end_with_an_arbiter_that_was_killed(tmp_path):
+    with Gateway(tmp_path, "-w", "2", "myapp:app") as site:
+        site.ready()
+        workers = site.wait_for_workers(2)
+        site.kill(signal.SIGKILL)
+        site.wait()
+        wait_for("their end", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+        site.checked = True
+
+
+LIBRARY = """
+import os, signal, sys, gateway
+from harness import note
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+def handler(signo, frame):
+    note(f"mine {signo}")
+
+for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(signo, handler)
+before = [signal.getsignal(signo) for signo in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
+gateway.serve(app, bind="127.0.0.1:" + sys.argv[1], workers=1)
+note("returned")
+assert before == [signal.getsignal(signo) for signo in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
+for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+    os.kill(os.getpid(), signo)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    note("interrupted")
+server = gateway.server(app, bind="127.0.0.1:0")
+try:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    note("turning")
+    server.serve_forever()
+except KeyboardInterrupt:
+    note("interrupted again")
+"""
+
+
+def test_python_has_its_handlers_back_behind_serve_and_keeps_them_in_a_server(tmp_path):
+    (tmp_path / "lib.py").write_text(LIBRARY)
+    from command import free_port
+
+    port = free_port()
+    with Gateway(tmp_path, str(tmp_path / "lib.py"), str(port), bind=False, program=[sys.executable]) as site:
+        site.expect_log("Listening at")
+        site.address = ("127.0.0.1", port)
+        assert site.get("/").text == "ok"
+        site.kill(signal.SIGTERM)
+        site.expect_note("turning")
+        site.kill(signal.SIGINT)
+        assert site.wait() == 0, site.log()
+        mine = [f"mine {int(signo)}" for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1)]
+        assert site.notes() == ["returned", *mine[:3], "interrupted", mine[3], "turning", "interrupted again"]
