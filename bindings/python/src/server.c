@@ -207,16 +207,16 @@ server_close(PyObject *self, PyObject *unused)
 
     (void) unused;
     if (me->server != NULL) {
+        if (me->is_workers) {
+            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+            return NULL;
+        }
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);
     }
     if (me->server != NULL) {
         gw_server *s = me->server;
 
-        if (me->is_workers) {
-            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
-            return NULL;
-        }
         me->server = NULL;
         wsgi_away();
         gw_server_free(s);
