@@ -268,3 +268,20 @@ def test_a_reload_has_new_workers_and_ends_the_lifespan_of_the_old(serve):
     site.expect_note("startup", 4)
     site.expect_note("shutdown", 2)
     assert site.get("/pid").text != before
+
+
+def test_a_loop_that_is_held_up_is_killed(serve):
+    site = serve(APP, worker="asyncio", heartbeat_timeout=1)
+    site.expected.append("Fatal Python error")  # that is how it shows where it is
+    with site.connect() as wire, pytest.raises((EOFError, ConnectionResetError)):
+        wire.send(b"GET /block HTTP/1.1\r\nHost: h\r\n\r\n")
+        wire.answer()
+    site.expect_note("startup", 2)
+    assert "gave no sign of life" in site.log() and "loops.py" in site.log()
+    assert site.get("/").status == 200
+
+
+def test_a_request_that_takes_too_long(serve):
+    site = serve(APP, worker="asyncio", request_timeout=0.2)
+    assert site.get("/overdue").status == 504
+    site.expect_note("disconnected")

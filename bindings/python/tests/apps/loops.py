@@ -184,6 +184,24 @@ async def stuck(scope, receive, send):
         raise
 
 
+async def block(scope, receive, send):
+    """Holds up the loop."""
+    time.sleep(600)  # noqa: ASYNC251
+
+
+async def overdue(scope, receive, send):
+    """Learns that it was answered for."""
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                harness.note("disconnected")
+                break
+        await answer(send, b"too late")
+    except OSError as error:
+        harness.note(type(error).__name__)
+
+
 async def stuck_thread(scope, receive, send):
     harness.note("stuck")
     try:
@@ -223,6 +241,8 @@ PATHS = {
     "/meet": meet,
     "/stuck": stuck,
     "/thread": stuck_thread,
+    "/block": block,
+    "/overdue": overdue,
     "/running": running,
 }
 

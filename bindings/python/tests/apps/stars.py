@@ -137,7 +137,9 @@ async def failed(request, error):
 
 
 async def url(request):
-    return PlainTextResponse(f"{request.url} {request.url_for('file')} {request.client.host}")
+    return PlainTextResponse(
+        f"{request.url} {request.url_for('file')} {request.client and request.client.host}"
+    )
 
 
 async def socket(websocket):
