@@ -217,6 +217,7 @@ def test_what_cannot_be_loaded_is_said(words, said, code, tmp_path):
     assert said in done.stderr.splitlines()[-1]
     if "broken:app" in words:
         assert 'broken.py", line 2, in half' in done.stderr, "the traceback"
+        assert done.stderr.count("Traceback") == 1, done.stderr
 
 
 def test_a_venv_has_packages_of_its_own(command, code, tmp_path):
