@@ -31,6 +31,8 @@ def program(
 
         worker = workers.get(worker)
     if worker is not None:
+        if worker.run is not None and options.get("threads"):
+            raise ValueError(f"threads: a worker of the kind {worker.name!r} is driven by one")
         options = {**worker.options, **options, "worker": worker}
     errorlog = options.get("errorlog", "-")
     record: Callable | None = None

@@ -13,6 +13,7 @@ typedef struct {
     PyObject          *app;
     PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
     unsigned long      by;              /* which is this one; 0: none */
+    int                is_workers;      /* the library's to close */
 } server;
 
 static PyTypeObject *server_type;
@@ -28,24 +29,36 @@ open_server(PyObject *self)
     return s;
 }
 
+static server *
+new_server(PyObject *app)
+{
+    server *self = PyObject_New(server, server_type);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->server = NULL;
+    self->app = Py_NewRef(app);
+    self->by = 0;
+    self->is_workers = 0;
+    self->forever = PyThread_allocate_lock();
+    if (self->forever == NULL) {
+        Py_DECREF(self);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    return self;
+}
+
 PyObject *
 wsgi_server(gw_config *cfg, PyObject *app)
 {
     gw_error  err = GW_INIT(gw_error);
-    server   *self = PyObject_New(server, server_type);
+    server   *self = new_server(app);
 
     if (self == NULL) {
         gw_config_free(cfg);
         return NULL;
-    }
-    self->app = Py_NewRef(app);
-    self->forever = PyThread_allocate_lock();
-    self->by = 0;
-    if (self->forever == NULL) {
-        self->server = NULL;
-        gw_config_free(cfg);
-        Py_DECREF(self);
-        return PyErr_NoMemory();
     }
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
@@ -59,11 +72,11 @@ wsgi_server(gw_config *cfg, PyObject *app)
 PyObject *
 wsgi_server_of(gw_server *s, PyObject *app)
 {
-    server *self = PyObject_New(server, server_type);
+    server *self = new_server(app);
 
     if (self != NULL) {
         self->server = s;
-        self->app = Py_NewRef(app);
+        self->is_workers = 1;
     }
     return (PyObject *) self;
 }
@@ -200,6 +213,10 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL) {
         gw_server *s = me->server;
 
+        if (me->is_workers) {
+            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+            return NULL;
+        }
         me->server = NULL;
         wsgi_away();
         gw_server_free(s);

@@ -372,6 +372,8 @@ def main(kind, name, fd, options):
     if kind == "serve":
         import gateway
 
+        if ":" in options.get("worker", ""):
+            options["worker"] = load(options["worker"])()
         try:
             bind = options.pop("bind", "fd://{fd}").format(fd=fd)
             gateway.serve(app, bind=bind, **options)

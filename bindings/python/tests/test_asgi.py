@@ -1,10 +1,12 @@
 """ASGI 3 on the asyncio worker, in workers that an arbiter has forked."""
 
+import asyncio
 import os
 import signal
 import socket
 import threading
 
+import apps.loops
 import harness
 import pytest
 
@@ -202,6 +204,30 @@ def test_a_startup_that_fails_refuses_the_worker(serve):
     site.expect_log("the application's startup failed: the database is not there")
 
 
+@pytest.mark.parametrize(
+    ("app", "log"),
+    [
+        ("shutdown_hangs", "lifespan has not ended in time"),
+        ("shutdown_fails", "the database does not answer"),
+    ],
+)
+def test_a_shutdown_that_fails_is_told(app, log):
+    from gateway.workers.asgi import Application
+
+    async def main():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: told.append(context["message"])
+        )
+        application = Application(getattr(apps.loops, app))
+        await application.startup()
+        await application.shutdown(0.05)
+        return told
+
+    (told,) = asyncio.run(main())
+    assert log in told
+
+
 def test_a_graceful_stop_waits_for_what_runs(serve):
     site = serve(APP, worker="asyncio")
     with site.connect() as wire:
@@ -215,11 +241,12 @@ def test_a_graceful_stop_waits_for_what_runs(serve):
     assert site.notes()[-1] == "shutdown"
 
 
+@pytest.mark.parametrize("path", [b"/stuck", b"/thread"])
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGQUIT])
-def test_what_does_not_end_is_cancelled(serve, signo):
+def test_what_does_not_end_is_cancelled(serve, signo, path):
     site = serve(APP, worker="asyncio", graceful_timeout=1)
     with site.connect() as wire:
-        wire.send(b"GET /stuck HTTP/1.1\r\nHost: h\r\n\r\n")
+        wire.send(b"GET %s HTTP/1.1\r\nHost: h\r\n\r\n" % path)
         site.expect_note("stuck")
         site.stop(signo)
     site.expect_note("cancelled")
@@ -231,3 +258,13 @@ def test_a_worker_that_is_killed_is_replaced(serve):
     os.kill(int(first), signal.SIGKILL)
     site.expect_note("startup", 2)
     assert site.get("/pid").text.split()[0] != first
+
+
+def test_a_reload_has_new_workers_and_ends_the_lifespan_of_the_old(serve):
+    site = serve(APP, worker="asyncio", workers=2)
+    site.expect_note("startup", 2)
+    before = site.get("/pid").text
+    site.kill(signal.SIGHUP)
+    site.expect_note("startup", 4)
+    site.expect_note("shutdown", 2)
+    assert site.get("/pid").text != before

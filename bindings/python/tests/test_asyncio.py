@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import signal
+import threading
 
 import apps.loops
 import pytest
@@ -180,11 +181,74 @@ def test_uvloop(serve):
     uvloop.run(main())
 
 
-def test_wsgi_on_the_asyncio_worker(serve):
+def test_wsgi_on_the_asyncio_worker_runs_in_threads(serve):
     site = serve("apps.loops:wsgi", worker="asyncio", workers=2)
     assert site.get("/").body == b"Hello, World!"
     assert site.post("/echo", b"a\nb", {"X-Name": "me"}).body == b"a\n|b"
+    assert site.get("/flags").text == "(True, True, False)"
+    assert site.get("/file").status == 200
+    with site.connect() as wire, pytest.raises((EOFError, ConnectionResetError)):
+        wire.send(b"GET /after HTTP/1.1\r\nHost: h\r\n\r\n")
+        wire.answer()
+    site.expect_log("ValueError: after the head")
+    site.expect_note("closed after")
     assert site.stop(signal.SIGTERM) == 0
+
+
+def test_wsgi_in_threads_waits_for_its_clients(serve):
+    site = serve("apps.loops:wsgi", worker="asyncio", output_buffer=65536)
+    with site.connect() as up, site.connect() as down:
+        up.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nX-Name: up\r\nContent-Length: 12\r\n\r\nli")
+        site.expect_log("echo of up")
+        down.send(b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert down.head()[0] == 200
+        # One reads and one writes, and both wait; others do not.
+        assert site.get("/").status == 200
+        up.send(b"ne\nrest of")
+        assert up.answer().body == b"line\n|rest of"
+        body = b"".join(iter(down.chunk, b""))
+        assert body == b"".join(bytes([number]) * 65536 for number in range(256))
+        down.send(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert down.head()[0] == 200
+        down.reset()
+    site.expect_note("closed endless")
+
+
+def test_a_graceful_stop_waits_for_threads(serve):
+    site = serve("apps.loops:wsgi", worker="asyncio")
+    with site.connect() as wire:
+        wire.send(b"GET /running HTTP/1.1\r\nHost: h\r\n\r\n")
+        site.expect_note("running")
+        site.kill(signal.SIGTERM)
+        site.expect_log("Handling signal: term")
+        site.notes_path.with_name("notes.go").touch()
+        assert wire.answer().body == b"finished"
+    assert site.wait() == 0
+
+
+def test_wsgi_in_threads_of_a_loop():
+    async def main():
+        async with await asyncio_.start(barrier_app(4), bind="127.0.0.1:0", threads=4) as running:
+            jobs = [asyncio.to_thread(fetch, running.server_address) for _ in range(4)]
+            assert await asyncio.gather(*jobs) == [(200, b"met")] * 4
+
+    run(main)
+
+
+def barrier_app(count):
+    barrier = threading.Barrier(count)
+
+    def app(environ, start_response):
+        barrier.wait(60)
+        start_response("200 OK", [])
+        return [b"met"]
+
+    return app
+
+
+def test_threads_are_not_the_librarys():
+    with pytest.raises(ValueError, match="threads: a worker of the kind 'asyncio'"):
+        gateway.serve(apps.loops.asgi, worker="asyncio", threads=4)
 
 
 def test_is_asgi():

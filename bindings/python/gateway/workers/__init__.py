@@ -16,8 +16,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 
@@ -41,7 +42,7 @@ class Worker:
     """What every kind of worker has. `settings` are those of the kind; others are a TypeError."""
 
     name = ""
-    options: ClassVar[dict[str, Any]] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     run: Callable[[Any], None] | None = None
 
     def __init__(self, **settings: Any) -> None:
@@ -69,7 +70,7 @@ class Threads(Worker):
     """The library's loop, and threads that call the application."""
 
     name = "gthread"
-    options: ClassVar[dict[str, Any]] = {"threads": 4}
+    options = MappingProxyType({"threads": 4})
 
 
 def get(name: str, **settings: Any) -> Worker:

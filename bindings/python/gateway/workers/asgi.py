@@ -69,27 +69,30 @@ class Cycle:
         self.changed.clear()
         await self.changed.wait()
 
+    def piece(self) -> tuple[bytes, bool] | None:
+        """What is there of the body, and whether that is the end of it; None: nothing is there."""
+        data = self.request.read(PIECE)
+        if data is None:
+            return None
+        if len(data) in (0, PIECE):
+            return data, not data
+        rest = self.request.read(1)
+        return (data + rest, False) if rest else (data, rest is not None)
+
     # -- what the application calls --
 
     async def receive(self) -> dict[str, Any]:
         request = self.request
         while not self.body_ended and not request.answered:
             try:
-                data = request.read(PIECE)
+                found = self.piece()
             except OSError:
                 self.body_ended = True
                 return {"type": "http.disconnect"}
-            if data is None:
+            if found is None:
                 await self.wait()
                 continue
-            more = None
-            try:
-                more = request.read(1 if data else PIECE) if data else b""
-            except OSError:
-                pass
-            if more:
-                data += more
-            self.body_ended = more == b""
+            data, self.body_ended = found
             return {"type": "http.request", "body": data, "more_body": not self.body_ended}
         while not request.gone and not request.answered:
             await self.wait()
@@ -232,7 +235,7 @@ class Application:
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=1)
         if self._life is not None:
-            await self._life.shutdown()
+            await self._life.shutdown(timeout)
             self._life = None
 
 
@@ -258,12 +261,13 @@ class Lifespan:
             await asyncio.wait([self.task])
             raise Refused(self.problem)
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, timeout: float | None) -> None:
         if self.task is None or not self.supported:
             return
         self.events.put_nowait({"type": "lifespan.shutdown"})
-        await self.stopped.wait()
-        await asyncio.wait([self.task])
+        if not (await asyncio.wait([self.task], timeout=timeout))[0]:
+            self.problem = "the application's lifespan has not ended in time"
+            self.task.cancel()
         if self.problem is not None:
             asyncio.get_running_loop().call_exception_handler({"message": self.problem})
 
@@ -277,7 +281,7 @@ class Lifespan:
             elif self.must or self.problem is not None:
                 self.problem = self.problem or "the application's startup failed:\n" + traceback.format_exc()
             self.supported = False
-            if isinstance(error, asyncio.CancelledError):
+            if not isinstance(error, Exception):
                 raise
         finally:
             # One that returned early does not listen any more, and is not asked.

@@ -12,9 +12,13 @@ other means, whatever it serves.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, final
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any, final
 
 from .. import _gateway
+from .._gateway import FLUSH, Deferred
 from . import Worker
 from .asgi import Application, is_asgi
 
@@ -95,7 +99,7 @@ def attach(server: Any, loop: asyncio.AbstractEventLoop | None = None) -> Attach
 class Running:
     """What `start` returns: a server that serves, in this loop. Ends with its `async with`."""
 
-    def __init__(self, server: Any, application: Application | None, graceful_timeout: float) -> None:
+    def __init__(self, server: Any, application: Application | Threaded, graceful_timeout: float) -> None:
         self.server = server
         self._application = application
         self._graceful_timeout = graceful_timeout
@@ -119,8 +123,7 @@ class Running:
         self.shutdown()
         try:
             await self.wait_closed()
-            if self._application is not None:
-                await self._application.shutdown(self._graceful_timeout)
+            await self._application.shutdown(self._graceful_timeout)
         finally:
             self._attached.detach()
             self.server.server_close()
@@ -130,6 +133,44 @@ class Running:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+
+class Threaded:
+    """A WSGI application in threads: `deferred` is what the library is given for it."""
+
+    def __init__(self, app: Any, threads: int) -> None:
+        self.app = app
+        self.deferred = Deferred(self.spawn)
+        self._futures: dict[Future[None], Any] = {}
+        self._pool = ThreadPoolExecutor(threads, "wsgi")
+
+    def spawn(self, request: Any) -> None:
+        """A request has come, inside turn()."""
+        told = threading.Event()
+
+        def wait(what: int) -> None:
+            # What is told before somebody waits counts as well: then it is looked at once more.
+            if what != FLUSH:
+                told.wait()
+                told.clear()
+
+        request.events = lambda what: told.set()
+        future = self._pool.submit(request.wsgi, self.app, wait)
+        self._futures[future] = request
+        future.add_done_callback(self._futures.pop)
+
+    async def startup(self) -> None:
+        pass
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """When the server has stopped: what goes on behind its answer has so many seconds to end. A
+        thread that does not is left to itself."""
+        running = [
+            asyncio.wrap_future(each) for each, request in list(self._futures.items()) if request.answered
+        ]
+        if running:
+            await asyncio.wait(running, timeout=timeout)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def kind_of(app: Any, interface: str) -> bool:
@@ -144,20 +185,19 @@ async def start(
     *,
     interface: str = "auto",
     lifespan: str = "auto",
+    threads: int = 8,
     graceful_timeout: float = 30.0,
     **options: Any,
 ) -> Running:
-    """Serve an ASGI application in the running loop, or a WSGI one, which is called in the loop and
-    so stops it for as long as it runs. Returns when the application has started and clients are
-    listened to. `interface` is "auto", "asgi" or "wsgi"; `lifespan` "auto", "on" or "off"; further
-    options are the library's."""
-    options["graceful_timeout"] = graceful_timeout
-    if not kind_of(app, interface):
-        return Running(_gateway.server(app, **options), None, graceful_timeout)
-    application = Application(app, lifespan=lifespan)
+    """Serve an ASGI application in the running loop, or a WSGI one in `threads`. Returns when the
+    application has started and clients are listened to. `interface` is "auto", "asgi" or "wsgi";
+    `lifespan` "auto", "on" or "off"; further options are the library's."""
+    is_asgi = kind_of(app, interface)
+    application = Application(app, lifespan=lifespan) if is_asgi else Threaded(app, threads)
     await application.startup()
+    options = {**Asyncio.options, **options, "graceful_timeout": graceful_timeout}
     try:
-        server = _gateway.server(application.deferred, **{**Asyncio.options, **options})
+        server = _gateway.server(application.deferred, **options)
     except BaseException:
         await application.shutdown(0)
         raise
@@ -171,17 +211,18 @@ async def serve(app: Any, **options: Any) -> None:
 
 
 class Asyncio(Worker):
-    """The asyncio worker: ASGI 3, or WSGI in the loop."""
+    """The asyncio worker: ASGI 3, or WSGI in `threads`."""
 
     name = "asyncio"
     #: Bodies of requests come to the application while the client sends them.
-    options: ClassVar[dict[str, Any]] = {"request_buffering": False}
+    options = MappingProxyType({"request_buffering": False})
 
     def __init__(
         self,
         *,
         interface: str = "auto",
         lifespan: str = "auto",
+        threads: int = 8,
         graceful_timeout: float = 30.0,
         uvloop: bool = False,
     ) -> None:
@@ -191,9 +232,9 @@ class Asyncio(Worker):
         self._interface = interface
         self._uvloop = uvloop
         self._graceful_timeout = graceful_timeout
-        self._asgi = Application(lifespan=lifespan)
-        self._is_asgi = True
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self._threads = threads
+        self._application: Application | Threaded = Application(lifespan=lifespan)
+        self.loop: Any = None
 
     def setup(self) -> None:
         if self._uvloop:
@@ -205,29 +246,27 @@ class Asyncio(Worker):
         asyncio.set_event_loop(self.loop)
 
     def application(self, app: Any) -> Any:
-        self._is_asgi = kind_of(app, self._interface) or app is None
-        self._asgi.app = app
-        return self._asgi.deferred if self._is_asgi else app
+        if app is None or kind_of(app, self._interface):
+            self._application.app = app
+        else:
+            self._application = Threaded(app, self._threads)
+        return self._application.deferred
 
     def start(self) -> None:
         if self.loop is None:
             self.setup()
-        if self._is_asgi:
-            self.loop.run_until_complete(self._asgi.startup())
+        self.loop.run_until_complete(self._application.startup())
 
     def run(self, server: Any) -> None:
         loop = self.loop
         try:
             loop.run_until_complete(self._run(server))
         finally:
-            try:
-                loop.run_until_complete(loop.shutdown_asyncgens())
-                loop.run_until_complete(loop.shutdown_default_executor())
-            finally:
-                asyncio.set_event_loop(None)
-                loop.close()
+            # Threads of its executor are not waited for: the process ends.
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
 
     async def _run(self, server: Any) -> None:
         await attach(server).wait_closed()
-        if self._is_asgi:
-            await self._asgi.shutdown(self._graceful_timeout)
+        await self._application.shutdown(self._graceful_timeout)

@@ -185,7 +185,8 @@ class Server:
         """Serve until shutdown() is called."""
         self.start()
         try:
-            self._attached.join()
+            if self._attached is not None:
+                self._attached.join()
         finally:
             self.stop()
 

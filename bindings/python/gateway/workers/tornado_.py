@@ -11,9 +11,10 @@ as it runs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from . import Worker
 from .asyncio_ import Attached
@@ -25,7 +26,7 @@ __all__ = ["Tornado", "attach"]
 def attach(server: Any, loop: IOLoop | None = None) -> Attached:
     """Drive a gateway.Server by this IOLoop: the current one where none is given. An IOLoop is an
     asyncio loop, and what is returned is asyncio_.attach's."""
-    return attach_to_asyncio(server, (loop or IOLoop.current()).asyncio_loop)
+    return attach_to_asyncio(server, cast(BaseAsyncIOLoop, loop or IOLoop.current()).asyncio_loop)
 
 
 class Tornado(Worker):
@@ -35,7 +36,7 @@ class Tornado(Worker):
     name = "tornado"
 
     def __init__(self) -> None:
-        self.loop: IOLoop | None = None
+        self.loop: Any = None
 
     def setup(self) -> None:
         self.loop = IOLoop(make_current=True)

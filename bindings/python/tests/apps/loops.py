@@ -184,8 +184,17 @@ async def stuck(scope, receive, send):
         raise
 
 
-async def half_a_second(scope, receive, send):
-    """Ends a little after the stop, without anybody's help."""
+async def stuck_thread(scope, receive, send):
+    harness.note("stuck")
+    try:
+        await asyncio.to_thread(time.sleep, 600)
+    except asyncio.CancelledError:
+        harness.note("cancelled")
+        raise
+
+
+async def running(scope, receive, send):
+    """Ends when the test has made a file."""
     harness.note("running")
     while not os.path.exists(os.environ["GATEWAY_TEST_NOTES"] + ".go"):
         await asyncio.sleep(0.01)
@@ -213,7 +222,8 @@ PATHS = {
     "/path": path_send,
     "/meet": meet,
     "/stuck": stuck,
-    "/running": half_a_second,
+    "/thread": stuck_thread,
+    "/running": running,
 }
 
 
@@ -236,6 +246,20 @@ async def startup_raises(scope, receive, send):
     assert scope["type"] == "lifespan"
     await receive()
     raise LookupError("no such table")
+
+
+async def shutdown_hangs(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await asyncio.sleep(600)
+
+
+async def shutdown_fails(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.failed", "message": "the database does not answer"})
 
 
 class Callable:
