@@ -211,10 +211,6 @@ server_close(PyObject *self, PyObject *unused)
         return NULL;
     }
     if (me->server != NULL) {
-        if (me->is_workers) {
-            PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
-            return NULL;
-        }
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);
     }
