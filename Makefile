@@ -23,7 +23,7 @@ RELEASE := $(TARGET)/release
 OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
 PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/python/*.py bindings/python/*/*.py \
-             bindings/python/tests/*/*.py bindings/python/tests/*/*/*.py)
+             bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
 # The interpreter that the package is built for: the system's, since its headers can be installed by setup.
 PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))

@@ -100,7 +100,7 @@ pub(crate) struct Tried {
 
 impl library::Error {
     /// Whether it is about a module, and not about what is said of the server.
-    fn is_of_module(&self) -> bool {
+    pub(crate) fn is_of_module(&self) -> bool {
         LOAD_ERRORS.contains(&self.exit_status)
     }
 }
@@ -180,6 +180,12 @@ impl Plan {
     /// Whether all that is served is in pools: what is not listens nowhere.
     pub(crate) fn has_only_pools(&self) -> bool {
         !self.pools.is_empty() && self.mounts.is_empty()
+    }
+
+    /// Whether one module is all that is loaded.
+    pub(crate) fn has_one_module(&self) -> bool {
+        let is_module = |mount: &Mount| matches!(mount.app, App::Module(_));
+        self.pools.is_empty() && self.mounts.len() == 1 && self.mounts.iter().all(is_module)
     }
 
     /// Whether an application is loaded before workers are forked.

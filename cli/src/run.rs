@@ -214,7 +214,9 @@ impl Source {
 
     /// All that is wrong with a plan that could not be served, for the reason that the library gave.
     fn failure(&self, plan: &Plan, error: Option<library::Error>) -> Failure {
-        let mut problems = plan.problems();
+        // A module that is all there is to try has said what is wrong, and may have said much.
+        let is_all = plan.has_one_module() && error.as_ref().is_some_and(|it| it.is_of_module());
+        let mut problems = if is_all { Vec::new() } else { plan.problems() };
         let exit_status = error.as_ref().map_or(1, |error| error.exit_status);
         if let Some(error) = error
             && (problems.is_empty() || exit_status == 3)

@@ -210,6 +210,7 @@ class Hooks:
     def ended(self, environ, status, headers, sent, received, start, took) -> None:
         request, response = Request(environ), Response(status, headers, sent, took)
         if self.access is not None:
+            environ.setdefault("RAW_URI", request.uri)  # gunicorn's name, which its loggers want
             self.access(response, request, environ, took)
         hook = self.user.get("post_request")
         if hook is not None:

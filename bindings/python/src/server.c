@@ -206,6 +206,10 @@ server_close(PyObject *self, PyObject *unused)
     server *me = (server *) self;
 
     (void) unused;
+    if (me->server != NULL && me->is_workers) {
+        PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
+        return NULL;
+    }
     if (me->server != NULL) {
         if (me->is_workers) {
             PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");

@@ -18,6 +18,14 @@ def app(environ, start_response):
 """
 
 
+def write(path, text):
+    """The file, if it is not so already; nobody sees a half of it."""
+    if not path.exists() or path.read_text() != text:
+        other = path.with_suffix(".new")
+        other.write_text(text)
+        os.replace(other, path)
+
+
 def free_port():
     with listener() as sock:
         return sock.getsockname()[1]
@@ -28,7 +36,7 @@ class Gateway(Process, Client):
 
     def __init__(self, directory, *args, files=None, env=None, bind=True, program=None):
         for name, text in {"myapp.py": APP, **(files or {})}.items():
-            (directory / name).write_text(textwrap.dedent(text))
+            write(directory / name, textwrap.dedent(text))
         self.port = free_port()
         Client.__init__(self, ("127.0.0.1", self.port))
         if bind:

@@ -11,6 +11,7 @@ for path in (HERE, os.path.dirname(HERE)):
         sys.path.insert(0, path)
 
 import harness
+import nginx as nginx_
 
 
 def sites():
@@ -36,3 +37,5 @@ def sites():
 
 serve = pytest.fixture(sites, name="serve")
 serve_module = pytest.fixture(sites, scope="module", name="serve_module")
+nginx = pytest.fixture(nginx_.servers, name="nginx")
+nginx_module = pytest.fixture(nginx_.servers, scope="module", name="nginx_module")

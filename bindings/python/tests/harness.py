@@ -299,7 +299,11 @@ class Client:
 
     def request(self, method, path, body=None, headers=()):
         """An Answer, on a connection of its own; an iterable body is sent in chunks."""
-        connection = http.client.HTTPConnection(*self.address, timeout=DEADLINE)
+        if isinstance(self.address, str):
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = self.connect().sock
+        else:
+            connection = http.client.HTTPConnection(*self.address, timeout=DEADLINE)
         try:
             connection.request(method, path, body=body, headers=dict(headers))
             got = connection.getresponse()

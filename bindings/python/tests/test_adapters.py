@@ -91,7 +91,9 @@ def test_bottle_reloads(started, tmp_path):
     program.write_text(text)
     process = started([str(program)], port)
     assert answers(process).text == "bottle False"
-    program.write_text(text.replace('"bottle "', '"another bottle "'))
+    other = tmp_path / "other"
+    other.write_text(text.replace('"bottle "', '"another bottle "'))
+    other.replace(program)
     harness.wait_for("the other text", lambda: answers(process).text == "another bottle False")
     process.kill(signal.SIGINT)
     process.wait()
@@ -143,8 +145,10 @@ def test_rungateway_reloads(started, tmp_path):
     assert answers(process).text == "before"
 
     def changed():
-        # What changes before Django has looked for the first time is no change.
-        urls.write_text(text % "behind it")
+        # What changes before Django has looked for the first time is no change; half a file would be its end.
+        other = urls.with_suffix(".other")
+        other.write_text(text % "behind it")
+        other.replace(urls)
         return answers(process).text == "behind it"
 
     harness.wait_for("the other text", changed)

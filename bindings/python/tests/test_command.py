@@ -334,3 +334,12 @@ def test_ctrl_c_while_the_application_is_loaded_is_clean(directory):
         site.kill(signal.SIGINT)
         assert site.wait() == 130
         assert "Traceback" not in site.log()
+
+
+def test_a_configuration_can_be_checked_while_another_server_serves(directory):
+    with Gateway(directory, "myapp:app") as site:
+        site.ready()
+        status, log = run(directory, "--check-config", "-b", f"127.0.0.1:{site.port}", "myapp:app")
+        assert (status, log) == (0, "")
+        status, log = run(directory, "--check-config", "-u", "no-such-user", "myapp:app")
+        assert status == 1 and "no-such-user" in log

@@ -8,10 +8,13 @@ import gzip
 import hashlib
 import json
 import re
+import sys
 from http.cookies import SimpleCookie
 
+import nginx
 import pytest
 from apps import contract
+from harness import HERE
 
 FRAMEWORKS = {
     "flask": "apps.flask_site",
@@ -21,7 +24,7 @@ FRAMEWORKS = {
     "django": "apps.django_site.wsgi",
 }
 
-PLACES = [(name, how) for name in FRAMEWORKS for how in ("serial", "threads", "stack")]
+PLACES = [(name, how) for name in FRAMEWORKS for how in ("serial", "threads", "stack", "nginx")]
 
 
 class Browser:
@@ -52,16 +55,22 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def sites(serve_module, tmp_path_factory):
+def sites(serve_module, nginx_module, tmp_path_factory):
     """One server for each way of serving, started when it is first asked for."""
     found = {}
     env = {"GATEWAY_TEST_SESSIONS": str(tmp_path_factory.mktemp("sessions"))}
 
     def get(name, how):
-        app = "apps.stack" if how == "stack" else FRAMEWORKS[name]
+        app = "apps.stack" if how == "stack" else how if how == "nginx" else FRAMEWORKS[name]
         if (app, how) not in found:
             options = {"threads": 2} if how == "threads" else {}
-            found[app, how] = serve_module(app, env=env, **options)
+            if how == "nginx":
+                # All of them in its one worker; with what the tests have installed.
+                inside = f"gateway_module {nginx.MODULE} venv={sys.prefix} path={HERE}"
+                places = [f"location /{name}/ {{ {inside} {module}; }}" for name, module in FRAMEWORKS.items()]
+                found[app, how] = nginx_module("gateway_threads 2;" + "\n".join(places), env=env)
+            else:
+                found[app, how] = serve_module(app, env=env, **options)
             found[app, how].expected += ["LookupError: failed on purpose", "MultiValueDictKeyError: 'file'"]
             found[app, how].expected += ["in on_post\n"]
         return found[app, how]
@@ -72,7 +81,9 @@ def sites(serve_module, tmp_path_factory):
 @pytest.fixture(params=PLACES, ids="-".join)
 def browser(sites, request):
     name, how = request.param
-    browser = Browser(sites(name, how), "/" + name if how == "stack" else "")
+    if how == "nginx" and not nginx.IS_BUILT:
+        pytest.skip(nginx.NOT_BUILT)
+    browser = Browser(sites(name, how), "/" + name if how in ("stack", "nginx") else "")
     browser.name = name
     return browser
 
@@ -189,7 +200,9 @@ def test_a_path(browser):
 
 
 def test_where_it_is(browser):
-    assert browser.get("/where").text == f"http://127.0.0.1:{browser.site.port}{browser.prefix}/"
+    address = browser.site.address
+    host = "localhost" if isinstance(address, str) else "{}:{}".format(*address)
+    assert browser.get("/where").text == f"http://{host}{browser.prefix}/"
 
 
 def test_in_parallel(sites):

@@ -56,6 +56,7 @@ def test_each_hook_is_called_where_and_when_gunicorn_calls_it(tmp_path, preload)
         site.ready()
         site.request("GET", "/a%20b?c=d", headers={"X-Said": "this"})
         (worker,) = site.children()
+        wait_for("when_ready", lambda: "when_ready" in Notes(site).names())
         site.kill(signal.SIGTTIN)
         site.wait_for_workers(2)
         site.expect_log("Booting worker")
@@ -218,7 +219,7 @@ def test_a_worker_that_hangs_leaves_its_stack_and_is_replaced(tmp_path, args):
         site.expect_log("Worker (pid:")
         wired = [site.get("/") for _ in range(4)]
         assert [each.text for each in wired] == ["ok"] * 4
-        assert before != set(site.wait_for_workers(2))
+        wait_for("another worker", lambda: before != set(site.wait_for_workers(2)))
 
 
 def test_the_stack_goes_to_the_error_log_that_is_a_file(tmp_path):

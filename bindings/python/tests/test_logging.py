@@ -192,3 +192,26 @@ def test_serve_takes_a_logger_and_a_function(tmp_path):
             assert site.get("/").text == "ok"
             assert site.stop() == 0
             assert site.log().rstrip().endswith("over")
+
+
+def test_gunicorns_own_logger_class_works(tmp_path):
+    files = {
+        "logs.py": APP,
+        "theirs.py": "from gunicorn.glogging import Logger\nclass Theirs(Logger):\n    pass\n",
+        "gunicorn.conf.py": "logger_class = 'theirs.Theirs'\nerrorlog = 'error.log'\naccesslog = 'access.log'\n",
+    }
+    error, access = tmp_path / "error.log", tmp_path / "access.log"
+    with Gateway(tmp_path, "logs:app", files=files) as site:
+        wait_for("a worker", lambda: error.exists() and "Booting worker" in error.read_text())
+        assert site.get("/x?y").body == b"four"
+        wait_for("a line", lambda: '"GET /x?y HTTP/1.1" 200 4 "-"' in access.read_text())
+        assert "Error in" not in error.read_text()
+
+
+def test_output_is_captured_where_that_is_asked_for(tmp_path):
+    code = "print('printed at import', flush=True)\nfrom myapp import app\n"
+    log = tmp_path / "error.log"
+    args = ("--capture-output", "--log-file", str(log), "prints:app")
+    with Gateway(tmp_path, *args, files={"prints.py": code}) as site:
+        wait_for("the output", lambda: log.exists() and "printed at import" in log.read_text())
+        assert "printed" not in site.log()

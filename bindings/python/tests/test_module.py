@@ -4,8 +4,8 @@ All of it is built before: make command nginx-module python-module; nginx is the
 unpacked by scripts/setup.
 """
 
+import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,17 +14,9 @@ from pathlib import Path
 
 import pytest
 from harness import DEADLINE, Client, Process, listens, wait_for
+from nginx import COMMAND, MODULE, NEEDED, ROOT, TARGET
 
-ROOT = Path(__file__).resolve().parents[3]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
-COMMAND = TARGET / "release/gateway"
-MODULE = TARGET / "release/gateway-python.so"
-NGINX_MODULE = TARGET / "nginx/ngx_http_gateway_module.so"
-
-pytestmark = pytest.mark.skipif(
-    not (COMMAND.exists() and MODULE.exists() and NGINX_MODULE.exists()) and "GATEWAY_TEST_ALL" not in os.environ,
-    reason="not built: make command nginx-module python-module",
-)
+pytestmark = NEEDED
 
 APP = """
 import gateway, os, sys, threading
@@ -87,10 +79,11 @@ def command(tmp_path):
         return site
 
     yield start
-    for site in started:
-        if not site.checked:
-            site.stop()
-        site.discard()
+    with contextlib.ExitStack() as ends:
+        for site in started:
+            ends.callback(site.discard)
+            if not site.checked:
+                ends.callback(site.stop)
 
 
 def ask(client, path="/", body=b""):
@@ -217,6 +210,7 @@ def test_what_cannot_be_loaded_is_said(words, said, code, tmp_path):
     assert said in done.stderr.splitlines()[-1]
     if "broken:app" in words:
         assert 'broken.py", line 2, in half' in done.stderr, "the traceback"
+        assert done.stderr.count("Traceback") == 1, done.stderr
 
 
 def test_a_venv_has_packages_of_its_own(command, code, tmp_path):
@@ -274,82 +268,6 @@ def test_what_is_installed_needs_nothing_of_the_tree(code, tmp_path):
 
 
 # ---- nginx ----
-
-
-CONFIGURATION = """
-load_module {module};
-daemon off;
-user root;
-env GATEWAY_TEST_NOTES;
-pid {run}/nginx.pid;
-error_log {run}/error.log info;
-worker_processes {workers};
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {run}/body;
-    proxy_temp_path {run}/proxy;
-    fastcgi_temp_path {run}/fastcgi;
-    uwsgi_temp_path {run}/uwsgi;
-    scgi_temp_path {run}/scgi;
-    server {{
-        listen unix:{run}/socket;
-        {server}
-    }}
-}}
-"""
-
-
-class Nginx(Process):
-    """nginx with this in its server{}; its error log is beside its own words."""
-
-    def __init__(self, run, server, workers=1):
-        self.run = run
-        self.error_log = run / "error.log"
-        self.configure(server, workers)
-        super().__init__([*self.argv()])
-        self.client = Client(str(run / "socket"))
-        wait_for("the socket", lambda: listens(run / "socket") or not self.alive())
-
-    def configure(self, server, workers=1):
-        text = CONFIGURATION.format(module=NGINX_MODULE, run=self.run, server=server, workers=workers)
-        (self.run / "nginx.conf").write_text(text)
-
-    def argv(self):
-        where = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(TARGET / "peers/usr/sbin")])
-        program = shutil.which("nginx", path=where)
-        assert program, "no nginx: run scripts/setup nginx"
-        return [program, "-p", str(self.run), "-c", str(self.run / "nginx.conf"), "-e", str(self.error_log)]
-
-    def log(self):
-        errors = self.error_log.read_text("utf-8", "backslashreplace") if self.error_log.exists() else ""
-        return super().log() + errors
-
-    def good(self):
-        """`nginx -t`: whether it is, and what is said."""
-        done = subprocess.run(
-            [*self.argv(), "-t"], check=False, capture_output=True, text=True, timeout=DEADLINE
-        )
-        return done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def nginx(tmp_path):
-    """A function that starts nginx."""
-    started = []
-
-    def start(server, workers=1):
-        run = tmp_path / f"nginx{len(started)}"
-        run.mkdir()
-        started.append(Nginx(run, server, workers))
-        assert started[-1].alive(), started[-1].log()
-        return started[-1]
-
-    yield start
-    for site in started:
-        if not site.checked:
-            assert site.stop(signal.SIGQUIT) == 0
-        site.discard()
 
 
 def test_nginx_has_the_application_inside(nginx, code):

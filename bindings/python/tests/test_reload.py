@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from command import Gateway
+from command import Gateway, write
 from harness import wait_for
 
 VERSION = """
@@ -14,13 +14,6 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [VERSION.encode()]
 """
-
-
-def write(path, text):
-    """The file, and never a half of it."""
-    other = path.with_suffix(".new")
-    other.write_text(text)
-    os.replace(other, path)
 
 
 def test_hup_loads_the_application_and_the_configuration_again(tmp_path):

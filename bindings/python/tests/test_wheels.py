@@ -193,13 +193,13 @@ def test_an_sdist_has_the_librarys_sources_and_not_the_rest(sdist):
 
 def test_an_sdist_builds_the_library_with_cargo(sdist, tmp_path):
     # Always in the same place, so that cargo compiles the crates that it needs once.
-    tree = TARGET / "venv-python/sdist"
+    tree = TARGET / "python/sdist"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(sdist, tree)
     made = build(
         sys.executable, "wheel", tree, tmp_path,
         GATEWAY_LIBRARY_DIR="",
-        CARGO_TARGET_DIR=str(TARGET / "venv-python/cargo"),
+        CARGO_TARGET_DIR=str(TARGET / "python/cargo"),
         # What takes time, and is the manifest's to say.
         CARGO_PROFILE_RELEASE_OPT_LEVEL="0", CARGO_PROFILE_RELEASE_LTO="off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16",
     )

@@ -40,6 +40,8 @@ class Config:
             self.set("forwarded_allow_ips", os.environ["FORWARDED_ALLOW_IPS"], "FORWARDED_ALLOW_IPS")
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("user", "group") and self.__dict__["values"][name] is None:
+            return os.geteuid() if name == "user" else os.getegid()
         try:
             return self.__dict__["values"][name]
         except KeyError:
