@@ -73,6 +73,18 @@ fn pieces_leave_when_they_are_written() {
 }
 
 #[test]
+fn hints_come_before_an_answer_that_is_whole() {
+    let (mut server, mut client, desk, handle) = asked(GET);
+    let hints = [Pair::new(b"Link", b"</style.css>; rel=preload")];
+    handle.start(&Head::new(103, &hints)).unwrap();
+    handle.reply(&text(200), b"all".to_vec()).unwrap();
+    let response = server.reply(&mut client);
+    assert_eq!((response.interims(), response.text()), (vec![103], "all"));
+    assert_eq!(response.header("content-length"), Some("3"));
+    nothing_left(&mut server, &desk);
+}
+
+#[test]
 fn what_was_written_before_the_loop_looked_has_a_length() {
     let (mut server, mut client, _desk, handle) = asked(GET);
     handle.start(&text(200)).unwrap();

@@ -11,7 +11,7 @@ use crate::gateway::deferred::{Beginning, Deferred, Events, Mode, Op, Shared};
 use crate::gateway::watcher::{Misuse, Watcher};
 use crate::wire::{Encoder as _, Version};
 
-use super::{Exchange, Link, Phase, Progress};
+use super::{Exchange, Head, Link, Phase, Progress};
 
 impl Environ {
     /// A handle to the request that any thread may use; one for each request.  Return
@@ -179,6 +179,13 @@ impl Exchange {
         if let Some(head) = batch.head.take().filter(|_| self.framed.get().is_none()) {
             self.head.replace(head);
         }
+        // An answer that is whole has its head committed at once; a 1xx comes before that.
+        let first = batch.ops.iter().take_while(|op| matches!(op, Op::Interim(_))).count();
+        for op in batch.ops.drain(..first) {
+            if let Op::Interim(head) = op {
+                self.say_first(&head);
+            }
+        }
         let known = (batch.is_whole() && self.framed.get().is_none()).then_some(batch.octets);
         let mut done = match known {
             Some(_) => self.commit(link, known).map(drop),
@@ -187,14 +194,7 @@ impl Exchange {
         let mut at = 0;
         for op in batch.ops.drain(..) {
             match op {
-                Op::Interim(head) => {
-                    if self.framed.get().is_none() && self.asked.get().version >= Version::Http11 {
-                        if head.as_wire().status == 100 {
-                            self.expects.set(false);
-                        }
-                        self.encoder().interim(self.out().buffer(), &head.as_wire());
-                    }
-                }
+                Op::Interim(head) => self.say_first(&head),
                 Op::Text(len) => {
                     let text = &batch.text[at..at + len];
                     at += len;
@@ -216,6 +216,16 @@ impl Exchange {
         batch.clear();
         self.batch.replace(batch);
         true
+    }
+
+    /// A 1xx, where it may still be said.
+    fn say_first(&self, head: &Head) {
+        if self.framed.get().is_none() && self.asked.get().version >= Version::Http11 {
+            if head.as_wire().status == 100 {
+                self.expects.set(false);
+            }
+            self.encoder().interim(self.out().buffer(), &head.as_wire());
+        }
     }
 
     /// Tell whoever has the handle what it waits for; `unsent` octets wait for the client.
