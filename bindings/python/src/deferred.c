@@ -776,6 +776,11 @@ request_hint(PyObject *object, PyObject *headers)
     }
     if (list != NULL && pairs != NULL && (args = Py_BuildValue("(iO)", 103, pairs)) != NULL) {
         done = request_start(object, args);
+        /* What goes out together with the answer is no hint. */
+        if (done != NULL && ((request *) object)->wait != NULL
+            && wait_for((request *) object, FLUSH) == GW_ERR_APP) {
+            Py_CLEAR(done);
+        }
     }
     Py_XDECREF(args);
     Py_XDECREF(pairs);
@@ -1043,7 +1048,7 @@ static PyMethodDef request_methods[] = {
     { "scope", request_scope, METH_NOARGS, "scope() -> dict\n\nASGI's scope of type http." },
     { "wsgi", request_wsgi, METH_VARARGS,
       "wsgi(app, wait)\n\nAnswer by a WSGI application. Where it has to wait it calls wait(what) with READABLE or "
-      "WRITABLE, which returns when that was told, or ABORTED; or with FLUSH, for others to run." },
+      "WRITABLE, which returns when that was told, or ABORTED; or with FLUSH, for what was written to leave." },
     { NULL, NULL, 0, NULL },
 };
 

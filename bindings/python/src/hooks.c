@@ -29,13 +29,13 @@ static const char *const names[HOOKS] = {
 
 /* A configuration's, for all that the library keeps of it. */
 struct wsgi_program {
-    int       references;
-    wsgi_run *run;                      /* NULL: nobody waits for an exception of the arbiter's hooks */
-    PyObject *app;                      /* NULL: not loaded yet */
-    PyObject *load;
-    PyObject *log;
-    PyObject *worker;                   /* of gateway.workers; NULL: the library's loop */
-    PyObject *hooks[HOOKS];
+    _Atomic int references;             /* dropped in any thread */
+    wsgi_run   *run;                    /* NULL: nobody waits for an exception of the arbiter's hooks */
+    PyObject   *app;                    /* NULL: not loaded yet */
+    PyObject   *load;
+    PyObject   *log;
+    PyObject   *worker;                 /* of gateway.workers; NULL: the library's loop */
+    PyObject   *hooks[HOOKS];
 };
 
 #define nothing Py_None                 /* an input for those who only look */

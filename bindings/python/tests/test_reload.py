@@ -2,9 +2,10 @@
 
 import os
 import signal
+import socket
 
 import pytest
-from command import Gateway, write
+from command import Gateway, free_port, write
 from harness import wait_for
 
 VERSION = """
@@ -158,3 +159,19 @@ def test_reload_looks_at_extra_files_too(tmp_path):
         (worker,) = wait_for("a worker", lambda: len(site.children()) == 1 and site.children())
         (tmp_path / "new.yaml").write_text("a: 1")
         wait_for("a new worker", lambda: site.children() and worker not in site.children())
+
+
+def test_a_configuration_that_cannot_begin_is_told_and_changes_nothing(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = free_port()
+        own = f"127.0.0.1:{port}"
+        files = {"g.py": f"bind = ['{own}']\n"}
+        with Gateway(tmp_path, "-c", "g.py", "myapp:app", bind=False, files=files) as other:
+            other.address = ("127.0.0.1", port)
+            assert other.ready().get("/").status == 200
+            write(tmp_path / "g.py", f"bind = ['{own}', '127.0.0.1:{taken.getsockname()[1]}']\n")
+            other.kill(signal.SIGHUP)
+            other.expect_log("in use")
+            assert other.get("/").status == 200

@@ -116,6 +116,9 @@ class Cycle:
             self.end()
         elif kind == "http.response.early_hint" and not self.started:
             self.request.start(103, [(b"link", link) for link in message["links"]])
+            # The server's turn comes behind ours: what goes out together with the answer is no hint.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         else:
             expected = "http.response.body" if self.started else "http.response.start"
             raise RuntimeError(f"{kind!r} was sent, and {expected!r} was expected")

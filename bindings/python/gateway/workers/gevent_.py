@@ -10,6 +10,7 @@ before it loads the application, a program that calls `server` has to do it itse
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -28,6 +29,8 @@ class Application:
     def __init__(self, app: Any = None) -> None:
         self.app = app
         self.deferred = Deferred(self.spawn)
+        #: What has the server do what it can.
+        self.turn: Callable[[], None] = lambda: None
         self.greenlets: dict[gevent.Greenlet, Any] = {}
 
     def spawn(self, request: Any) -> None:
@@ -42,6 +45,7 @@ class Application:
         def wait(what: int) -> None:
             nonlocal told
             if what == FLUSH:
+                self.turn()
                 gevent.sleep(0)
                 return
             if told is None:
@@ -76,10 +80,12 @@ class Attached:
         self._timer: Any = None
         self._due = 0.0
         self._soon: Any = None
-        self._io.start(self._turn)
-        self._soon = self._loop.run_callback(self._turn)
+        self._io.start(self.turn)
+        self._soon = self._loop.run_callback(self.turn)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Have the server do what it can: when it is due, and whenever else somebody likes. Not inside
+        what the server calls."""
         if self._soon is not None:
             self._soon.stop()
             self._soon = None
@@ -94,7 +100,7 @@ class Attached:
         if wait is None:
             self.detach()
         elif wait == 0:
-            self._soon = self._loop.run_callback(self._turn)
+            self._soon = self._loop.run_callback(self.turn)
         elif wait > 0:
             # One that is due before is left: it turns once too often, and is set again then.
             self._loop.update_now()
@@ -107,7 +113,7 @@ class Attached:
 
     def _time(self) -> None:
         self._stop_timer()
-        self._turn()
+        self.turn()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -166,6 +172,7 @@ class Server:
         """Serve, in this thread's hub."""
         if self._attached is None:
             self._attached = attach(self.server)
+            self._app.turn = self._attached.turn
 
     def shutdown(self) -> None:
         """Let it answer what has come, and stop; from any thread."""
@@ -218,5 +225,8 @@ class Gevent(Worker):
         return self._app.deferred
 
     def run(self, server: Any) -> None:
-        attach(server).join()
+        attached = attach(server)
+        self._app.turn = attached.turn
+        attached.join()
+        self._app.turn = lambda: None
         self._app.shutdown(self._graceful_timeout)
