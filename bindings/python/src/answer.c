@@ -81,7 +81,8 @@ not_latin1(PyObject *text, const char *what)
     if (PyUnicode_Check(text)) {
         PyErr_Format(PyExc_ValueError, "%s has characters that are not latin-1: %R", what, text);
     } else {
-        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s: %R", what, wsgi_type_name(Py_TYPE(text)), text);
+        PyErr_Format(PyExc_TypeError, "%s must be str, not %.100s: %R", what,
+                     wsgi_type_name(Py_TYPE(text)), text);
     }
     return -1;
 }
@@ -110,7 +111,8 @@ fields_of(call *self, PyObject *headers, gw_response *head)
     Py_ssize_t count;
 
     if (!PyList_Check(headers)) {
-        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s", wsgi_type_name(Py_TYPE(headers)));
+        PyErr_Format(PyExc_TypeError, "the headers must be a list, not %.100s",
+                     wsgi_type_name(Py_TYPE(headers)));
         return -1;
     }
     count = PyList_GET_SIZE(headers);
@@ -295,8 +297,8 @@ write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *
         return NULL;
     }
     if (!PyBytes_Check(args[0])) {
-        PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s: %.200R", wsgi_type_name(Py_TYPE(args[0])),
-                     args[0]);
+        PyErr_Format(PyExc_TypeError, "write(data): bytes, not %.100s: %.200R",
+                     wsgi_type_name(Py_TYPE(args[0])), args[0]);
         return NULL;
     }
     if (self == NULL || self->env == NULL) {
@@ -513,7 +515,8 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     }
     self->iterator = PyObject_GetIter(result);
     if (self->iterator == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError) && WSGI_SLOT(Py_TYPE(result), tp_iter, getiterfunc) == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)
+            && WSGI_SLOT(Py_TYPE(result), tp_iter, getiterfunc) == NULL) {
             PyErr_Format(PyExc_TypeError, "the application must return an iterable of bytes, not %.100s",
                          wsgi_type_name(Py_TYPE(result)));
         }

@@ -271,7 +271,8 @@ errors_write(PyObject *self, PyObject *text)
 
     (void) self;
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s", wsgi_type_name(Py_TYPE(text)));
+        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s",
+                     wsgi_type_name(Py_TYPE(text)));
         return NULL;
     }
     utf8 = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");

@@ -307,7 +307,8 @@ static PyMethodDef methods[] = {
     { "shutdown", server_shutdown, METH_NOARGS,
       "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
       "runs in another thread." },
-    { "server_close", server_close, METH_NOARGS, "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
+    { "server_close", server_close, METH_NOARGS,
+      "server_close()\n\nClose everything now; a serve_forever in another thread ends before." },
     { "__enter__", server_enter, METH_NOARGS, NULL },
     { "__exit__", server_exit, METH_VARARGS, NULL },
     { NULL, NULL, 0, NULL },
