@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ._gateway import ClientGone, Failure, Server, __version__, client_gone, server
 from .serving import serve
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["ClientGone", "Failure", "Server", "__version__", "client_gone", "make_server", "serve", "server"]

@@ -141,16 +141,27 @@ server_fileno(PyObject *self, PyObject *unused)
     return s != NULL ? PyLong_FromLong(gw_server_fd(s)) : NULL;
 }
 
-static PyObject *
-server_forever(PyObject *self, PyObject *unused)
+/* Whether a request was answered since there were so many, and none is under way. */
+static int
+has_answered(const gw_server *s, uint64_t before)
 {
-    server *me = (server *) self;
-    int64_t wait = -3;
+    gw_stats stats = GW_INIT(gw_stats);
 
-    (void) unused;
+    return gw_server_stats(s, &stats) == GW_OK && stats.requests > before && stats.in_flight == 0;
+}
+
+/* Until it has stopped; or until a request more was answered. */
+static PyObject *
+run(PyObject *self, int is_for_one)
+{
+    server  *me = (server *) self;
+    gw_stats stats = GW_INIT(gw_stats);
+    int64_t  wait = -3;
+
     if (open_server(self) == NULL) {
         return NULL;
     }
+    (void) gw_server_stats(me->server, &stats);
     if (PyThread_acquire_lock(me->forever, NOWAIT_LOCK) == 0) {
         PyErr_SetString(PyExc_RuntimeError, "serve_forever: it runs already");
         return NULL;
@@ -159,6 +170,10 @@ server_forever(PyObject *self, PyObject *unused)
     while ((wait = turn(self)) >= -1) {
         struct pollfd fd = { .fd = gw_server_fd(me->server), .events = POLLIN };
 
+        if (is_for_one && has_answered(me->server, stats.requests)) {
+            wait = -2;
+            break;
+        }
         if (wait != 0) {
             wsgi_away();
             (void) poll(&fd, 1, wait < 0 || wait > 1 << 30 ? -1 : (int) wait);
@@ -172,6 +187,20 @@ server_forever(PyObject *self, PyObject *unused)
     me->by = 0;
     PyThread_release_lock(me->forever);
     return wait == -2 ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *
+server_forever(PyObject *self, PyObject *unused)
+{
+    (void) unused;
+    return run(self, 0);
+}
+
+static PyObject *
+server_request(PyObject *self, PyObject *unused)
+{
+    (void) unused;
+    return run(self, 1);
 }
 
 /* Until no other thread is in serve_forever; a request would wait for itself. */
@@ -304,6 +333,8 @@ static PyMethodDef methods[] = {
     { "fileno", server_fileno, METH_NOARGS, "fileno() -> the descriptor to watch for reading" },
     { "serve_forever", server_forever, METH_NOARGS,
       "serve_forever()\n\nTurn until shutdown() is called, or a signal handler raises." },
+    { "handle_request", server_request, METH_NOARGS,
+      "handle_request()\n\nTurn until a request was answered, as wsgiref's server has it." },
     { "shutdown", server_shutdown, METH_NOARGS,
       "shutdown()\n\nLet serve_forever end when what is under way was answered, and wait for that where it "
       "runs in another thread." },

@@ -30,3 +30,23 @@ def test_one_that_is_expected_is_not(serve):
     site = serve("apps.small:broken")
     assert site.get("/").status == 500
     site.expect_log("LookupError: broken on purpose")
+
+
+def test_one_request_at_a_time():
+    """wsgiref's handle_request: as many calls as requests, and no more is done in one."""
+    import threading
+
+    import gateway
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    with gateway.make_server("127.0.0.1", 0, app) as server:
+        client, found = Client(tuple(server.server_address)), []
+        for path in ("/1", "/2"):
+            asks = threading.Thread(target=lambda path=path: found.append(client.get(path).text))
+            asks.start()
+            server.handle_request()
+            asks.join()
+    assert found == ["/1", "/2"]
