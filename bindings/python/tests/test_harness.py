@@ -43,7 +43,7 @@ def test_one_request_at_a_time():
         return [environ["PATH_INFO"].encode()]
 
     with gateway.make_server("127.0.0.1", 0, app) as server:
-        client, found = Client(tuple(server.server_address)), []
+        client, found = harness.Client(tuple(server.server_address)), []
         for path in ("/1", "/2"):
             asks = threading.Thread(target=lambda path=path: found.append(client.get(path).text))
             asks.start()
