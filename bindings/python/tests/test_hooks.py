@@ -207,14 +207,12 @@ def test_a_worker_that_hangs_leaves_its_stack_and_is_replaced(tmp_path, args):
         site.expected.append("Fatal Python error")
         site.ready()
         before = set(site.wait_for_workers(2))
-        wires = {}
+        # One at a time: stacks of two processes would be written into each other.
         for where in ("spins", "sleeps"):
-            wires[where] = site.connect()
-            wires[where].send(f"GET /{where} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        for where in ("spins", "sleeps"):
-            site.expect_log(f"in {where}")
+            with site.connect() as wire:
+                wire.send(f"GET /{where} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                site.expect_log(f"in {where}")
             assert re.search(r'File ".*hangs\.py", line \d+ in ' + where, site.log())
-            wires[where].sock.close()
         assert "Fatal Python error: Aborted" in site.log()
         site.expect_log("Worker (pid:")
         wired = [site.get("/") for _ in range(4)]
