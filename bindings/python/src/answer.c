@@ -6,6 +6,9 @@
  */
 #include "wsgi.h"
 
+#include <pthread.h>
+#include <unistd.h>
+
 typedef struct writer writer;
 
 typedef struct call {
@@ -34,6 +37,8 @@ struct writer {
 };
 
 static PyObject *write_octets(PyObject *callable, PyObject *const *args, size_t nargs, PyObject *names);
+static gw_result next(void *ctx, gw_chunk *out);
+static void      end(void *ctx);
 
 static PyTypeObject *call_type, *write_type;
 static PyObject     *name_close, *early_hints;
@@ -194,6 +199,7 @@ start_response(PyObject *callable, PyObject *const *args, size_t nargs, PyObject
     PyObject   *given[3] = { NULL, NULL, NULL };
     gw_result   rc;
 
+    wsgi_here();
     if (self->env == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "start_response after the request");
         return NULL;
@@ -256,24 +262,30 @@ static PyObject *
 hint(PyObject *module, PyObject *headers)
 {
     gw_response head = { .status = 103 };
-    PyObject   *list;
+    PyObject   *list, *done = NULL;
+    call       *self;
     gw_result   rc;
 
     (void) module;
+    wsgi_here();
+    list = PySequence_List(headers);                    /* it may run anything */
+    if (list == NULL) {
+        return NULL;
+    }
     if (current == NULL || current->env == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "early_hints: only in the thread of a request, and during it");
+        Py_DECREF(list);
         return NULL;
     }
-    list = PySequence_List(headers);
-    if (list == NULL || fields_of(current, list, &head) < 0) {
-        Py_CLEAR(current->keep);
-        Py_XDECREF(list);
-        return NULL;
+    self = (call *) Py_NewRef((PyObject *) current);
+    if (fields_of(self, list, &head) == 0) {
+        rc = self->start(self->sr, &head, NULL);
+        done = rc == GW_OK ? Py_NewRef(Py_None) : wsgi_refused(rc, "early_hints", &head);
     }
-    rc = current->start(current->sr, &head, NULL);
-    Py_CLEAR(current->keep);
+    Py_CLEAR(self->keep);
+    Py_DECREF((PyObject *) self);
     Py_DECREF(list);
-    return rc == GW_OK ? Py_NewRef(Py_None) : wsgi_refused(rc, "early_hints", &head);
+    return done;
 }
 
 static void
@@ -344,13 +356,14 @@ give(call *self, PyObject *octets, gw_chunk *out)
 }
 
 static gw_result
-next(void *ctx, gw_chunk *out)
+next_chunk(void *ctx, gw_chunk *out)
 {
-    call     *self = ctx;
+    call     *self = ctx, *outer;
     int       entered = wsgi_enter();
     PyObject *octets;
     gw_result rc;
 
+    outer = current;
     current = self->start != wsgi_deferred_start ? self : NULL;
     octets = WSGI_SLOT(Py_TYPE(self->iterator), tp_iternext, iternextfunc)(self->iterator);
 
@@ -363,7 +376,7 @@ next(void *ctx, gw_chunk *out)
         PyErr_Clear();
         rc = GW_EOF;
     }
-    current = NULL;
+    current = outer;
     wsgi_leave(entered);
     return rc;
 }
@@ -421,15 +434,16 @@ close_iterable(call *self)
 }
 
 static void
-end(void *ctx)
+close_call(void *ctx)
 {
-    call *self = ctx;
+    call *self = ctx, *outer;
     int   entered = wsgi_enter();
 
+    outer = current;
     current = self->start != wsgi_deferred_start ? self : NULL;
     close_iterable(self);
     over(self);
-    current = NULL;
+    current = outer;
     wsgi_leave(entered);
 }
 
@@ -462,11 +476,11 @@ begin(gw_environ *env, gw_start_response_fn start, void *sr)
     return self;
 }
 
-gw_result
-wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
+static gw_result
+call_app(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
     int       entered = wsgi_enter();
-    call     *self = begin(env, start, sr);
+    call     *self = begin(env, start, sr), *outer = current;
     PyObject *environ = NULL, *result = NULL, *args[3];
     gw_result rc = GW_ERR_APP;
 
@@ -475,6 +489,9 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
         || (environ = wsgi_environ(env, self->input)) == NULL
         || (start == wsgi_deferred_start && wsgi_deferred_environ(sr, environ) < 0)) {
         goto failed;
+    }
+    if (start == wsgi_deferred_start) {
+        wsgi_input_waits(self->input, sr);
     }
     args[0] = NULL;
     args[1] = environ;
@@ -497,14 +514,14 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
             rc = give(self, Py_NewRef(only), &body->first);
         }
         over(self);
-        current = NULL;
+        current = outer;
         wsgi_leave(entered);
         return rc;
     }
     if (wsgi_file_body(result, body)) {
         body->close = end;
         body->ctx = self;
-        current = NULL;
+        current = outer;
         wsgi_leave(entered);
         return GW_OK;
     }
@@ -525,7 +542,7 @@ wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_b
     body->next = next;
     body->close = end;
     body->ctx = self;
-    current = NULL;
+    current = outer;
     wsgi_leave(entered);
     return GW_OK;
 
@@ -535,9 +552,50 @@ failed:
         close_iterable(self);
         over(self);
     }
-    current = NULL;
+    current = outer;
     wsgi_leave(entered);
     return rc;
+}
+
+/* CPython before 3.14 ends a thread that wants the interpreter when that is about to end: by unwinding it, which
+   the library's frames below do not take.  It stays where it is, as in 3.14. */
+static void
+stay(void *unused)
+{
+    (void) unused;
+    for (;;) {
+        pause();
+    }
+}
+
+gw_result
+wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
+{
+    gw_result rc;
+
+    pthread_cleanup_push(stay, NULL);
+    rc = call_app(app, env, start, sr, body);
+    pthread_cleanup_pop(0);
+    return rc;
+}
+
+static gw_result
+next(void *ctx, gw_chunk *out)
+{
+    gw_result rc;
+
+    pthread_cleanup_push(stay, NULL);
+    rc = next_chunk(ctx, out);
+    pthread_cleanup_pop(0);
+    return rc;
+}
+
+static void
+end(void *ctx)
+{
+    pthread_cleanup_push(stay, NULL);
+    close_call(ctx);
+    pthread_cleanup_pop(0);
 }
 
 /* ---- types ---- */

@@ -36,6 +36,8 @@ typedef struct request {
     gw_input     input;         /* the environ's own, behind the one that waits */
     int64_t      left;          /* of the Content-Length of a WSGI application; -1: it gave none */
     int          gone;
+    int          running;       /* wsgi() is under way, and uses the environ */
+    int          cut;           /* end() or abort() was called meanwhile */
     int          streams;       /* something was written that is not the last */
 } request;
 
@@ -86,8 +88,10 @@ static void
 give_up(request *self, gw_result outcome)
 {
     gw_deferred *d = self->d;
+    PyObject    *type, *value, *trace;
 
     if (d != NULL) {
+        PyErr_Fetch(&type, &value, &trace);             /* what runs there is not to meet it */
         wsgi_here();
         if (self->errors != NULL) {
             errors_end((errors *) self->errors);
@@ -96,6 +100,7 @@ give_up(request *self, gw_result outcome)
         (void) gw_deferred_end(d, outcome);
         Py_CLEAR(self->events);
         Py_CLEAR(self->wait);
+        PyErr_Restore(type, value, trace);
     }
 }
 
@@ -183,7 +188,7 @@ wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void 
     self->env = env;
     self->ear = e;
     self->events = self->wait = self->errors = NULL;
-    self->gone = self->streams = 0;
+    self->gone = self->streams = self->running = self->cut = 0;
     self->left = -1;
     e->of = self;
     PyObject_GC_Track(self);
@@ -416,15 +421,25 @@ request_end(PyObject *object, PyObject *unused)
     if (self == NULL) {
         return NULL;
     }
-    give_up(self, GW_OK);
+    if (self->running) {
+        self->cut = 1;
+    } else {
+        give_up(self, GW_OK);
+    }
     return Py_NewRef(Py_None);
 }
 
 static PyObject *
 request_abort(PyObject *object, PyObject *unused)
 {
+    request *self = (request *) object;
+
     (void) unused;
-    give_up((request *) object, GW_ERR_APP);
+    if (self->running) {
+        self->cut = 1;
+    } else {
+        give_up(self, GW_ERR_APP);
+    }
     return Py_NewRef(Py_None);
 }
 
@@ -597,16 +612,24 @@ wait_for(request *self, int what)
     gw_result rc = GW_ERR_BUSY;
 
     if (wait != NULL) {
+        Py_INCREF((PyObject *) self);
         done = PyObject_CallFunction(wait, "i", what);
-        rc = done == NULL ? GW_ERR_APP : self->d == NULL ? GW_ERR_CLOSED : GW_OK;
+        rc = done == NULL ? GW_ERR_APP : self->d == NULL || self->cut ? GW_ERR_CLOSED : GW_OK;
         Py_XDECREF(done);
         Py_DECREF(wait);
+        Py_DECREF((PyObject *) self);
     }
     wsgi_leave(entered);
     return rc;
 }
 
-/* A gw_input that waits.  Called with the interpreter, or without. */
+gw_result
+wsgi_deferred_wait(PyObject *object)
+{
+    return wait_for((request *) object, READABLE);
+}
+
+/* A gw_input that waits, for whoever is not wsgi.input.  Called with the interpreter, or without. */
 static gw_result
 read_input(void *ctx, void *buf, size_t cap, uint32_t flags, size_t *n)
 {
@@ -631,8 +654,8 @@ put(void *ctx, const gw_chunk *chunk)
     gw_result rc;
 
     self->left -= self->left > (int64_t) chunk->len ? (int64_t) chunk->len : self->left > 0 ? self->left : 0;
-    while ((rc = self->d != NULL ? gw_deferred_write(self->d, chunk) : GW_AGAIN) == GW_AGAIN) {
-        rc = self->d != NULL ? wait_for(self, WRITABLE) : GW_ERR_CLOSED;
+    while ((rc = self->d != NULL && !self->cut ? gw_deferred_write(self->d, chunk) : GW_AGAIN) == GW_AGAIN) {
+        rc = self->d != NULL && !self->cut ? wait_for(self, WRITABLE) : GW_ERR_CLOSED;
         if (rc < 0) {
             if (chunk->release != NULL) {
                 chunk->release(chunk->arg);
@@ -661,7 +684,7 @@ wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer)
             self->left = strtoll(digits, NULL, 10);
         }
     }
-    return self->d != NULL ? gw_deferred_start(self->d, head) : GW_ERR_CLOSED;
+    return self->d != NULL && !self->cut ? gw_deferred_start(self->d, head) : GW_ERR_CLOSED;
 }
 
 /* A piece that the iterable gave; its release is called in any case, as put does. */
@@ -732,6 +755,7 @@ request_wsgi(PyObject *object, PyObject *args)
     env->input = (gw_input) { .read = read_input, .ctx = self };
     Py_XSETREF(self->wait, Py_NewRef(wait));
     Py_INCREF((PyObject *) self);
+    self->running = 1;
     rc = wsgi_call(app, env, wsgi_deferred_start, self, &body);
     wsgi_here();
     if (rc == GW_OK) {
@@ -746,7 +770,8 @@ request_wsgi(PyObject *object, PyObject *args)
         }
         PyErr_Restore(type, value, trace);
     }
-    give_up(self, PyErr_Occurred() ? GW_ERR_CLOSED : rc < 0 ? rc : GW_OK);
+    self->running = 0;
+    give_up(self, PyErr_Occurred() ? GW_ERR_CLOSED : self->cut ? GW_ERR_APP : rc < 0 ? rc : GW_OK);
     Py_DECREF(self);
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
@@ -760,6 +785,11 @@ request_hint(PyObject *object, PyObject *headers)
     for (Py_ssize_t i = 0; list != NULL && pairs != NULL && i < PyList_GET_SIZE(list); i++) {
         PyObject *name, *value, *pair;
 
+        if (!PyTuple_Check(PyList_GET_ITEM(list, i)) || PyTuple_GET_SIZE(PyList_GET_ITEM(list, i)) != 2) {
+            PyErr_Format(PyExc_TypeError, "early_hints: header %zd must be a tuple (name, value)", i);
+            Py_CLEAR(pairs);
+            break;
+        }
         if (!PyArg_Parse(PyList_GET_ITEM(list, i), "(UU):early_hints", &name, &value)) {
             Py_CLEAR(pairs);
             break;

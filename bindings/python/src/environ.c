@@ -67,6 +67,24 @@ static _Thread_local memory *last;
 static memory *last;
 #endif
 
+/* An allocation may collect garbage, before CPython 3.12 at once: what that calls may let another thread in,
+   which would change the dict while it is copied. */
+static PyObject *
+copy_of(PyObject *dict)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    int       collects = PyGC_Disable();
+    PyObject *copy = PyDict_Copy(dict);
+
+    if (collects) {
+        PyGC_Enable();
+    }
+    return copy;
+#else
+    return PyDict_Copy(dict);
+#endif
+}
+
 static PyObject *base;          /* what all requests have; never changed */
 static PyObject *name_input, *name_scheme, *name_https, *name_multithread, *name_multiprocess, *name_run_once;
 static PyObject *schemes[2];
@@ -369,7 +387,7 @@ begin(void)
     }
     last->content_length = -1;
     last->is_https = -1;                                /* unlike any */
-    last->dict = PyDict_Copy(base);
+    last->dict = copy_of(base);
     return last->dict != NULL ? 0 : -1;
 }
 
@@ -440,7 +458,7 @@ wsgi_environ(gw_environ *env, PyObject *input)
     last->requests++;
     how = circumstances(env) < 0 ? -1 : received(env);
     if (how == 0 && members_of(env) == 0) {
-        dict = PyDict_Copy(last->dict);
+        dict = copy_of(last->dict);
     } else if (how == 1) {
         dict = long_way(env);
     } else {

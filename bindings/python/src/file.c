@@ -84,7 +84,7 @@ file_next(PyObject *self)
 {
     PyObject *octets = PyObject_CallMethod(((file *) self)->of, "read", "n", ((file *) self)->size);
 
-    if (octets != NULL && PyObject_Size(octets) == 0) {
+    if (octets != NULL && PyObject_Size(octets) <= 0) {
         Py_CLEAR(octets);
     }
     return octets;

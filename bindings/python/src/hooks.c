@@ -400,7 +400,7 @@ worker_run(void *ctx, const gw_worker *w)
         wsgi_server_end(server);
     }
     if (done == NULL) {
-        PyErr_Print();
+        wsgi_log_exception(NULL, "an exception of a worker's loop");
         rc = GW_ERR_APP;
     }
     Py_XDECREF(done);

@@ -9,7 +9,9 @@
 
 typedef struct {
     PyObject_HEAD
-    gw_environ *env;            /* NULL: the request is over */
+    gw_environ        *env;     /* NULL: the request is over */
+    PyObject          *waiter;  /* a Request, whose greenlet waits; or NULL */
+    PyThread_type_lock reading; /* while a thread is in the library without the interpreter; or NULL */
 } input;
 
 static PyTypeObject *input_type, *errors_type;
@@ -37,6 +39,21 @@ failed(gw_result rc)
     return NULL;
 }
 
+/* The library is about to wait for the client: the request must not end before that returns. */
+static int
+begin_reading(input *self)
+{
+    if (self->reading == NULL && (self->reading = PyThread_allocate_lock()) == NULL) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    if (PyThread_acquire_lock(self->reading, NOWAIT_LOCK) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "another thread reads this wsgi.input");
+        return 0;
+    }
+    return 1;
+}
+
 /* Up to `size` octets, or a line of them; all there are where it is negative. */
 static PyObject *
 take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_t, uint32_t, size_t *),
@@ -47,6 +64,7 @@ take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_
     gw_result  rc = GW_OK;
     size_t     n;
 
+    wsgi_here();
     if (self->env == NULL) {
         PyErr_SetString(PyExc_ValueError, "read of wsgi.input after the request");
         return NULL;
@@ -69,16 +87,33 @@ take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_
         octets = PyBytes_AS_STRING(out);
         n = 0;
         rc = from(self->env, octets + len, (size_t) (cap - len), GW_NOWAIT, &n);
-        if (rc == GW_AGAIN) {
+        if (rc == GW_AGAIN && self->waiter != NULL) {
+            PyObject *waiter = Py_NewRef(self->waiter);
+
+            /* No frame of the library's is below: the request may end meanwhile. */
+            rc = wsgi_deferred_wait(waiter);
+            Py_DECREF(waiter);
+            n = 0;
+        } else if (rc == GW_AGAIN) {
+            if (!begin_reading(self)) {
+                Py_DECREF(out);
+                return NULL;
+            }
             wsgi_away();
             rc = from(self->env, octets + len, (size_t) (cap - len), 0, &n);
             wsgi_back();
+            PyThread_release_lock(self->reading);
+        }
+        if (self->env == NULL && !PyErr_Occurred()) {
+            Py_DECREF(out);
+            PyErr_SetString(PyExc_ValueError, "the request ended while wsgi.input was read");
+            return NULL;
         }
         if (rc != GW_OK) {
             break;
         }
         len += (Py_ssize_t) n;
-        if (is_line && octets[len - 1] == '\n') {
+        if (is_line && n > 0 && octets[len - 1] == '\n') {
             break;
         }
     }
@@ -165,8 +200,12 @@ input_readlines(PyObject *self, PyObject *const *args, Py_ssize_t n)
 PyObject *
 wsgi_input(PyObject *again, gw_environ *env)
 {
-    input *self = again != NULL ? (input *) again : PyObject_New(input, input_type);
+    input *self = (input *) again;
 
+    if (self == NULL && (self = PyObject_New(input, input_type)) != NULL) {
+        self->waiter = NULL;
+        self->reading = NULL;
+    }
     if (self != NULL) {
         self->env = env;
     }
@@ -174,9 +213,41 @@ wsgi_input(PyObject *again, gw_environ *env)
 }
 
 void
-wsgi_input_end(PyObject *self)
+wsgi_input_end(PyObject *object)
 {
-    ((input *) self)->env = NULL;
+    input *self = (input *) object;
+
+    self->env = NULL;
+    Py_CLEAR(self->waiter);
+    if (self->reading == NULL) {
+        return;
+    }
+    if (PyThread_acquire_lock(self->reading, NOWAIT_LOCK) == 0) {
+        wsgi_away();
+        PyThread_acquire_lock(self->reading, WAIT_LOCK);
+        wsgi_back();
+    }
+    PyThread_release_lock(self->reading);
+}
+
+void
+wsgi_input_waits(PyObject *self, PyObject *waiter)
+{
+    ((input *) self)->waiter = Py_NewRef(waiter);
+}
+
+static void
+input_dealloc(PyObject *object)
+{
+    input        *self = (input *) object;
+    PyTypeObject *type = Py_TYPE(object);
+
+    Py_XDECREF(self->waiter);
+    if (self->reading != NULL) {
+        PyThread_free_lock(self->reading);
+    }
+    PyObject_Free(object);
+    Py_DECREF(type);
 }
 
 /* By wsgi.input, which every environ has; where a middleware has replaced it, the thread knows. */
@@ -187,6 +258,7 @@ wsgi_client_gone(PyObject *module, PyObject *environ)
     const gw_environ *env;
 
     (void) module;
+    wsgi_here();
     if (!PyDict_Check(environ)) {
         PyErr_Format(PyExc_TypeError, "client_gone(environ): the dict, not %.100s",
                      wsgi_type_name(Py_TYPE(environ)));
@@ -220,12 +292,13 @@ to_stderr(const char *text, size_t len)
     PyObject *type, *value, *trace, *file, *str;
 
     PyErr_Fetch(&type, &value, &trace);
-    file = PySys_GetObject("stderr");
+    file = Py_XNewRef(PySys_GetObject("stderr"));       /* another may take its place meanwhile */
     str = PyUnicode_DecodeUTF8(text, (Py_ssize_t) len, "replace");
     if (file == NULL || file == Py_None || str == NULL || PyFile_WriteObject(str, file, Py_PRINT_RAW) < 0
         || PyFile_WriteString("\n", file) < 0) {
         PyErr_Clear();
     }
+    Py_XDECREF(file);
     Py_XDECREF(str);
     PyErr_Restore(type, value, trace);
 }
@@ -235,6 +308,7 @@ wsgi_log(const gw_environ *env, const char *text, size_t len)
 {
     const char *end = text + len;
 
+    wsgi_here();                                        /* also in a thread of the application's */
     env = env != NULL ? env : wsgi_current();
     while (text < end) {
         const char *newline = memchr(text, '\n', (size_t) (end - text));
@@ -363,6 +437,7 @@ static PyMethodDef errors_methods[] = {
 };
 
 static PyType_Slot input_slots[] = {
+    { Py_tp_dealloc, input_dealloc },
     { Py_tp_methods, input_methods },
     { Py_tp_iter, PyObject_SelfIter },
     { Py_tp_iternext, input_next },

@@ -19,6 +19,10 @@ set_option(gw_config *cfg, PyObject *key, PyObject *value)
         for (Py_ssize_t i = 0; i < PySequence_Size(value); i++) {
             PyObject *one = PySequence_GetItem(value, i);
 
+            if (one != NULL && (PyList_Check(one) || PyTuple_Check(one))) {
+                PyErr_Format(PyExc_TypeError, "%U: a list in a list", key);
+                Py_CLEAR(one);
+            }
             rc = one != NULL ? set_option(cfg, key, one) : -1;
             Py_XDECREF(one);
             if (rc < 0) {
@@ -199,6 +203,11 @@ server_of(PyObject *module, PyObject *args, PyObject *names)
     gw_config *cfg = given != NULL ? configure(given, NULL) : NULL;
 
     (void) module;
+    if (cfg != NULL && app == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "server(app): there is no application");
+        gw_config_free(cfg);
+        cfg = NULL;
+    }
     if (cfg != NULL) {
         if (PyDict_GetItemString(given, "workers") == NULL) {
             (void) gw_config_set(cfg, "workers", "1", NULL);    /* wsgi.multiprocess: there are no others */

@@ -6,6 +6,8 @@
 #include "wsgi.h"
 
 #include <poll.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 typedef struct {
     PyObject_HEAD
@@ -14,6 +16,9 @@ typedef struct {
     PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
     unsigned long      by;              /* which is this one; 0: none */
     int                is_workers;      /* the library's to close */
+    pid_t              owner;
+    int                turning;         /* turns that are under way */
+    int                closing;         /* server_close() was called in one */
 } server;
 
 static PyTypeObject *server_type;
@@ -40,6 +45,8 @@ new_server(PyObject *app)
     self->server = NULL;
     self->app = Py_NewRef(app);
     self->by = 0;
+    self->owner = getpid();
+    self->turning = self->closing = 0;
     self->is_workers = 0;
     self->forever = PyThread_allocate_lock();
     if (self->forever == NULL) {
@@ -88,6 +95,8 @@ wsgi_server_end(PyObject *self)
     Py_DECREF(self);
 }
 
+static PyObject *server_close(PyObject *self, PyObject *unused);
+
 /* Milliseconds until the next turn is due; -1: only the descriptor matters; -2: it has stopped; -3: an
    exception. */
 static int64_t
@@ -96,15 +105,22 @@ turn(PyObject *self)
     gw_server *s = open_server(self);
     gw_result  rc;
     int64_t    wait = -1;
+    int        outer = wsgi_interruptible;
 
     if (s == NULL) {
         return -3;
     }
     wsgi_interruptible = 1;
+    ((server *) self)->turning++;
     wsgi_away();
     rc = gw_server_turn(s, &wait);
     wsgi_back();
-    wsgi_interruptible = 0;
+    ((server *) self)->turning--;
+    wsgi_interruptible = outer;
+    if (((server *) self)->closing && ((server *) self)->turning == 0) {
+        Py_XDECREF(server_close(self, NULL));
+        rc = GW_EOF;
+    }
     if (wsgi_interrupt != NULL) {
         /* Control-C while an application ran, which was answered with 500. */
         PyObject *interrupt = wsgi_interrupt;
@@ -207,7 +223,7 @@ server_request(PyObject *self, PyObject *unused)
 static void
 wait_for(server *me)
 {
-    if (me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL) {
+    if (me->owner == getpid() && me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL) {
         wsgi_away();
         PyThread_acquire_lock(me->forever, WAIT_LOCK);
         PyThread_release_lock(me->forever);
@@ -239,9 +255,16 @@ server_close(PyObject *self, PyObject *unused)
         PyErr_SetString(PyExc_ValueError, "the server of a worker is closed by its end: see shutdown()");
         return NULL;
     }
+    if (me->server != NULL && me->owner != getpid()) {
+        me->server = NULL;                              /* nothing of it has survived the fork */
+    }
     if (me->server != NULL) {
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);
+        if (me->turning > 0 || (me->by != 0 && wsgi_current() != NULL)) {
+            me->closing = 1;                            /* at the end of the turn that this is in */
+            return Py_NewRef(Py_None);
+        }
     }
     if (me->server != NULL) {
         gw_server *s = me->server;
@@ -316,8 +339,11 @@ static void
 server_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject     *t, *value, *trace;
 
+    PyErr_Fetch(&t, &value, &trace);
     Py_XDECREF(server_close(self, NULL));
+    PyErr_Restore(t, value, trace);
     Py_XDECREF(((server *) self)->app);
     if (((server *) self)->forever != NULL) {
         PyThread_free_lock(((server *) self)->forever);

@@ -48,6 +48,8 @@ PyObject *wsgi_environ(gw_environ *env, PyObject *input);
 int wsgi_input_init(void);
 /* For this request; `again`, which may be NULL, is used once more. */
 PyObject *wsgi_input(PyObject *again, gw_environ *env);
+/* Reads that would wait do so by this Request, in its greenlet. */
+void wsgi_input_waits(PyObject *input, PyObject *waiter);
 /* The request is over: reads fail from now on. */
 void wsgi_input_end(PyObject *input);
 /* The object that is wsgi.errors; borrowed. */
@@ -102,6 +104,8 @@ gw_result wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn st
 /* The start_response of requests that wait in their greenlet: several are under way in a thread. */
 gw_result wsgi_deferred_start(void *sr, const gw_response *head, gw_writer *writer);
 int wsgi_deferred_environ(void *sr, PyObject *dict);
+/* Until there may be more of its body. */
+gw_result wsgi_deferred_wait(PyObject *request);
 
 /* ---- hooks.c ---- */
 
