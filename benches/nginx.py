@@ -8,7 +8,6 @@ theirs by that of `return 200`, of the same round: 1.00 would be for nothing.
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import sys
@@ -255,8 +254,8 @@ def main():
     share = others.share()
     print(f"others used {share * 100:.1f} % of the machine meanwhile")
     if args.record:
-        results = json.loads(run.RESULTS.read_text())
-        results["nginx"] = run.rounded(
+        run.record(
+            "nginx",
             {
                 "version": first_number([nginx, "-v"]),
                 "rounds": args.rounds,
@@ -265,10 +264,8 @@ def main():
                 "scenarios": scenarios,
                 "counts": counted,
                 "memory_kib": kib,
-            }
+            },
         )
-        run.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {run.RESULTS}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ misleads.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -163,18 +162,16 @@ def main():
     share = others.share()
     print(f"others used {share * 100:.1f} % of the machine meanwhile")
     if args.record:
-        results = json.loads(run.RESULTS.read_text())
-        results["python"] = run.rounded(
+        run.record(
+            "python",
             {
                 "version": first_number([args.python, "--version"]),
                 "rounds": args.rounds,
                 "others": share,
                 "scenarios": found,
                 "memory_kib": kib,
-            }
+            },
         )
-        run.RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {run.RESULTS}")
 
 
 if __name__ == "__main__":

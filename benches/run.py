@@ -299,6 +299,14 @@ def warn(args, servers, files):
         print(f"NO {MANY:,} CONNECTIONS: the hard limit of open files is {files}")
 
 
+def record(key, found):
+    """A part of the results that another program has measured."""
+    results = json.loads(RESULTS.read_text())
+    results[key] = rounded(found)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written to {RESULTS}")
+
+
 def rounded(value):
     """Four significant digits of every fraction: enough, and a small diff."""
     if isinstance(value, float):

@@ -501,22 +501,25 @@ fn turn_until_end(
         }
         return Ok(());
     };
-    let early = "worker_run returned before gw_server_turn said GW_EOF";
-    let mut ended = Err(Error::new(Kind::State, early));
-    let ran = run(worker, &mut || {
-        if ended.is_ok() {
-            return Ok(None);
+    let mut ended = None;
+    let ran = run(worker, &mut || match &ended {
+        Some(Ok(())) => Ok(None),
+        Some(Err(error)) => Err(Error::clone(error)),
+        None => {
+            let turned = turn(0);
+            ended = match &turned {
+                Ok(Some(_)) => None,
+                Ok(None) => Some(Ok(())),
+                Err(error) => Some(Err(error.clone())),
+            };
+            turned
         }
-        let turned = turn(0);
-        match &turned {
-            Ok(Some(_)) => {}
-            Ok(None) => ended = Ok(()),
-            Err(error) => ended = Err(error.clone()),
-        }
-        turned
     });
-    // What the server died of comes before what the host says of that.
-    ended.or_else(|error| ran.and(Err(error)))
+    // How the server ended comes before what the host says of that.
+    ended.unwrap_or_else(|| {
+        let early = "worker_run returned before gw_server_turn said GW_EOF";
+        ran.and(Err(Error::new(Kind::State, early)))
+    })
 }
 
 /// What a worker does in each turn of its loop.

@@ -27,6 +27,13 @@ def test_a_kind_that_does_not_start(serve, kind, status, log):
     site.expect_log(log)
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "gevent", "tornado"])
+def test_a_loop_without_an_arbiter(serve, kind):
+    site = serve("apps.loops:wsgi", worker=kind, worker_model="inline")
+    assert site.get("/").body == b"Hello, World!"
+    assert site.stop() == 0
+
+
 def test_a_loop_that_fails_ends_its_worker_and_another_is_started(serve):
     site = serve("apps.loops:wsgi", worker="apps.kinds:FailsOnce")
     site.expect_log("RuntimeError: the loop has failed")
