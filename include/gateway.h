@@ -417,8 +417,8 @@ gw_result gw_deferred_start(gw_deferred *d, const gw_response *head);
 
 /* [one] A piece of the body.  Memory without release is copied; a file
    range needs a release, which may be called in any thread, also the
-   loop's.  GW_AGAIN: not taken, wait for `writable`.  GW_ERR_CLOSED: the
-   client is gone. */
+   loop's.  An empty one with GW_CHUNK_FLUSH sends the head alone.  GW_AGAIN:
+   not taken, wait for `writable`.  GW_ERR_CLOSED: the client is gone. */
 gw_result gw_deferred_write(gw_deferred *d, const gw_chunk *chunk);
 
 /* [any] Ask the iterator again that said GW_AGAIN.  Too many of these do no
@@ -802,9 +802,9 @@ typedef struct gw_hooks {           /* Gunicorn's names; any may be NULL. */
     void      (*pre_exec)(void *ctx, gw_arbiter *a);
     /* between worker_init and worker_exit, in the place of the loop: for
        event loops of the host's.  It watches gw_server_fd(w->server), calls
-       gw_server_turn for it as for a server of its own, and returns after
-       GW_EOF; an error ends the worker.  Of several, the host's before a
-       module's */
+       gw_server_turn for it as for a server of its own, in any thread, and
+       returns after GW_EOF; an error ends the worker.  Of several, the
+       host's before a module's */
     gw_result (*worker_run)(void *ctx, const gw_worker *w);
 } gw_hooks;
 
@@ -1060,7 +1060,7 @@ int32_t gw_server_fd(const gw_server *s);
 
 /* [one] Do what can be done without blocking; *wait_ms is how long the host
    may sleep on the fd: 0 not at all, -1 for ever.  GW_EOF: stopped.  On a
-   worker's server: in the hook worker_run. */
+   worker's server: while its hook worker_run runs. */
 gw_result gw_server_turn(gw_server *s, int64_t *wait_ms);
 
 /* [one] Serve a connected socket that somebody else accepted.  It is taken
@@ -1068,6 +1068,11 @@ gw_result gw_server_turn(gw_server *s, int64_t *wait_ms);
 gw_result gw_server_adopt(gw_server *s, int32_t fd, uint32_t protocol);
 
 gw_result gw_server_wake(gw_server *s); /* [sig] Makes the fd readable. */
+
+/* [one] What this thread says of requests from now on, by gw_deferred_reply
+   and the like, does not make the fd readable: the next [one] call for this
+   server is gw_server_turn, in the same thread, and sees to it. */
+gw_result gw_server_cork(gw_server *s);
 
 /* [sig] Begin to stop: `how` is GW_STOP_*, and a second call may only hurry
    it.  It goes on in gw_server_turn, up to GW_EOF. */

@@ -492,7 +492,7 @@ fn turn(setup: &Setup, engine: Engine, context: &WorkerContext<'_>, worker: &Wor
 fn turn_until_end(
     hooks: &Hooks,
     worker: &Worker,
-    mut turn: impl FnMut(i64) -> Result<Option<i64>>,
+    mut turn: impl FnMut(i64) -> Result<Option<i64>> + Send,
 ) -> Result<()> {
     let Some(run) = &hooks.worker_run else {
         let mut wait = 0;

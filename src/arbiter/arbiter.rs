@@ -5,13 +5,14 @@
 //! turn it.  Deaths of processes are heard through pidfds: no SIGCHLD handler, and no child is waited
 //! for that is not one of its workers.  What is different with threads is in `spawn`.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
 
 use super::attend::Attended;
 use super::board::Board;
@@ -72,8 +73,8 @@ pub struct Arbiter {
     pub(super) witness: Option<Box<dyn Witness>>,
     pub(super) attended: Attended,
     pub(super) handle: Handle,
-    /// In a cell for the sake of a worker, which has one of its own here.
-    pub(super) poller: RefCell<Poller>,
+    /// Locked for the sake of a worker, which has one of its own here, and may turn in any thread.
+    pub(super) poller: Mutex<Poller>,
     pub(super) signals: Option<Signals>,
     /// Woken by workers that are ready.
     pub(super) news: Waker,
@@ -212,7 +213,7 @@ impl Arbiter {
             attended: Attended::default(),
             news,
             handle,
-            poller: RefCell::new(poller),
+            poller: Mutex::new(poller),
             signals: None,
             phase: Phase::Idle,
             creator: proc::pid(),
@@ -265,7 +266,7 @@ impl Arbiter {
 
     /// Readable when [`Arbiter::turn`] has something to do.
     pub fn fd(&self) -> RawFd {
-        self.poller.borrow().fd()
+        self.poller.lock().fd()
     }
 
     /// Starts the workers.
@@ -469,7 +470,7 @@ impl Arbiter {
         self.places.clear();
         self.phase = Phase::Stopped;
         let os = |error| Error::os("leave the arbiter", &error);
-        self.poller = RefCell::new(Poller::new().map_err(os)?);
+        self.poller = Mutex::new(Poller::new().map_err(os)?);
         self.handle.waker().detach().map_err(os)?;
         let lifeline = self.lifeline.take().map(|(read, _write)| read);
         lifeline.ok_or_else(|| Error::new(Kind::State, "leave the arbiter: it has ended"))

@@ -4,11 +4,12 @@
 //! sockets, the board, the life-line and its options from what was handed over to it, and all else
 //! from the program.
 
-use std::cell::RefCell;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::arbiter::Arbiter;
 use super::board::Board;
@@ -178,7 +179,7 @@ impl Started {
     fn live_until_its_end(self, log: &Logger, main: impl FnOnce(&WorkerContext<'_>) -> i32) -> i32 {
         let of = OfPool(self.pool()).to_string();
         let poller = match Poller::new() {
-            Ok(poller) => RefCell::new(poller),
+            Ok(poller) => Mutex::new(poller),
             Err(error) => {
                 log!(log, Error, TARGET, "Worker failed to boot: {error}");
                 return BOOT_ERROR;
@@ -206,7 +207,7 @@ impl Started {
         let status = main(&context);
         log!(log, Info, TARGET, "Worker exiting (pid: {}{of})", context.pid());
         let kept = context.into_signals();
-        CATCHERS.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+        CATCHERS.lock().extend(kept);
         status
     }
 }
@@ -229,7 +230,7 @@ impl Memory {
 
     /// One of them; once.
     pub(super) fn shared<T: Record>(&self, name: &'static CStr) -> Result<Shared<T>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let shown = name.to_string_lossy();
         let at = all.iter().position(|it| it.3 == shown);
         let (fd, record, count, _) = match at {

@@ -1,9 +1,11 @@
 //! A worker's life, seen from inside: from the fork to `_exit`, or the life of a thread.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 use super::arbiter::Arbiter;
 use super::board::{Board, WorkerSlot};
@@ -40,11 +42,11 @@ pub struct WorkerContext<'a> {
     /// Wakes the arbiter.
     news: &'a Waker,
     /// Logs are to be opened again.
-    reopens: Cell<bool>,
+    reopens: AtomicBool,
     listeners: &'a [Arc<Listening>],
     was_forked: bool,
     ear: Ear<'a>,
-    told: Cell<Option<StopMode>>,
+    told: Mutex<Option<StopMode>>,
 }
 
 /// What a worker needs to ask whether it may leave.
@@ -62,7 +64,7 @@ enum Ear<'a> {
     Process {
         signals: Signals,
         lifeline: OwnedFd,
-        poller: &'a RefCell<Poller>,
+        poller: &'a Mutex<Poller>,
     },
     Thread(&'a Line),
 }
@@ -82,11 +84,11 @@ impl<'a> WorkerContext<'a> {
             pid: 0,
             board,
             news,
-            reopens: Cell::new(false),
+            reopens: AtomicBool::new(false),
             listeners,
             was_forked: false,
             ear: Ear::Thread(line),
-            told: Cell::new(None),
+            told: Mutex::new(None),
         }
     }
 
@@ -162,13 +164,13 @@ impl<'a> WorkerContext<'a> {
     /// Whether logs are to be opened again, since the last call; known after
     /// [`WorkerContext::stop_mode`].  A thread's are those of its process, which does it.
     pub fn take_reopen(&self) -> bool {
-        self.reopens.take()
+        self.reopens.swap(false, Ordering::Relaxed)
     }
 
     /// Readable when [`WorkerContext::stop_mode`] has news.  To be watched by the worker's loop.
     pub fn stop_fd(&self) -> RawFd {
         match &self.ear {
-            Ear::Process { poller, .. } => poller.borrow().fd(),
+            Ear::Process { poller, .. } => poller.lock().fd(),
             Ear::Thread(line) => line.waker().fd(),
         }
     }
@@ -177,13 +179,14 @@ impl<'a> WorkerContext<'a> {
     /// QUIT and when the arbiter is gone [`StopMode::Quick`]; a thread as it is told, and never
     /// [`StopMode::Kill`].  It can become more urgent, never less.
     pub fn stop_mode(&self) -> Option<StopMode> {
-        let told = self.told.get().max(match &self.ear {
+        let mut before = self.told.lock();
+        let told = before.max(match &self.ear {
             Ear::Process { signals, lifeline, poller } => {
                 hear(signals, lifeline, poller, &self.reopens)
             }
             Ear::Thread(line) => line.told(),
         });
-        if told.is_some() && self.told.replace(told).is_none() {
+        if told.is_some() && std::mem::replace(&mut *before, told).is_none() {
             self.board.set_stopping();
         }
         told
@@ -201,15 +204,15 @@ impl<'a> WorkerContext<'a> {
 fn hear(
     signals: &Signals,
     lifeline: &OwnedFd,
-    poller: &RefCell<Poller>,
-    reopens: &Cell<bool>,
+    poller: &Mutex<Poller>,
+    reopens: &AtomicBool,
 ) -> Option<StopMode> {
     // Takes the events, so that the descriptor is not readable until the next.
-    let _ = poller.borrow_mut().wait(0);
+    let _ = poller.lock().wait(0);
     let mut told = None;
     for signal in signals.take() {
         match signal {
-            SIGUSR1 => reopens.set(true),
+            SIGUSR1 => reopens.store(true, Ordering::Relaxed),
             SIGTERM => told = told.max(Some(StopMode::Graceful)),
             _ => told = told.max(Some(StopMode::Quick)),
         }
@@ -304,7 +307,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) board: &'a Board,
     pub(super) news: &'a Waker,
     pub(super) listeners: &'a [Arc<Listening>],
-    pub(super) poller: &'a RefCell<Poller>,
+    pub(super) poller: &'a Mutex<Poller>,
     pub(super) was_forked: bool,
 }
 
@@ -320,7 +323,7 @@ pub(super) fn prepare<'a>(
     for signal in [SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGWINCH, SIGPIPE] {
         signal::ignore(signal).map_err(os)?;
     }
-    let watch = |fd, token| around.poller.borrow().add(fd, token).map_err(os);
+    let watch = |fd, token| around.poller.lock().add(fd, token).map_err(os);
     watch(signals.fd(), TOKEN_SIGNAL)?;
     watch(lifeline.as_raw_fd(), TOKEN_LIFELINE)?;
     let board = &around.board[ticket.slot];
@@ -331,10 +334,10 @@ pub(super) fn prepare<'a>(
         board,
         ticket,
         news: around.news,
-        reopens: Cell::new(false),
+        reopens: AtomicBool::new(false),
         listeners: around.listeners,
         was_forked: around.was_forked,
         ear: Ear::Process { signals, lifeline, poller: around.poller },
-        told: Cell::new(None),
+        told: Mutex::new(None),
     })
 }

@@ -195,8 +195,8 @@ pub unsafe extern "C" fn gw_deferred_start(
 }
 
 /// [one] A piece of the body.  Memory without release is copied; a file range needs a release, which
-/// may be called in any thread, also the loop's.  GW_AGAIN: not taken, wait for `writable`.
-/// GW_ERR_CLOSED: the client is gone.
+/// may be called in any thread, also the loop's.  An empty one with GW_CHUNK_FLUSH sends the head
+/// alone.  GW_AGAIN: not taken, wait for `writable`.  GW_ERR_CLOSED: the client is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_deferred_write(d: *mut gw_deferred, chunk: *const Chunk) -> gw_result {
     guard(|| {

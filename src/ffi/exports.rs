@@ -39,7 +39,7 @@ exports! {
     input: gw_read, gw_read_all, gw_read_line;
     options: gw_option_next;
     result: gw_result_name, gw_result_text;
-    server: gw_server_adopt, gw_server_events, gw_server_fd, gw_server_free, gw_server_listeners, gw_server_new, gw_server_stats, gw_server_stop, gw_server_take, gw_server_turn, gw_server_wake;
+    server: gw_server_adopt, gw_server_cork, gw_server_events, gw_server_fd, gw_server_free, gw_server_listeners, gw_server_new, gw_server_stats, gw_server_stop, gw_server_take, gw_server_turn, gw_server_wake;
     version: gw_abi, gw_features, gw_version, gw_version_number;
 }
 

@@ -162,8 +162,9 @@ pub struct gw_hooks {
     /// in the arbiter, as on_starting: the program is about to be started again, for an upgrade
     pub pre_exec: Option<unsafe extern "C" fn(ctx: *mut c_void, a: *mut gw_arbiter)>,
     /// between worker_init and worker_exit, in the place of the loop: for event loops of the host's.
-    /// It watches gw_server_fd(w->server), calls gw_server_turn for it as for a server of its own, and
-    /// returns after GW_EOF; an error ends the worker.  Of several, the host's before a module's
+    /// It watches gw_server_fd(w->server), calls gw_server_turn for it as for a server of its own, in
+    /// any thread, and returns after GW_EOF; an error ends the worker.  Of several, the host's before a
+    /// module's
     pub worker_run:
         Option<unsafe extern "C" fn(ctx: *mut c_void, w: *const gw_worker) -> gw_result>,
 }

@@ -3,10 +3,9 @@
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::arbiter::{GW_STOP_GRACEFUL, GW_STOP_KILL, GW_STOP_QUICK};
 use super::config::gw_config;
@@ -38,38 +37,87 @@ handle!(gw_server: Server, b"serv");
 pub(super) struct Server {
     /// None: an arbiter's worker has it.
     engine: Option<Exclusive<Engine>>,
-    /// Of a worker, while its hook `worker_run` runs.
-    lent: Mutex<Option<Lent>>,
+    /// Of a worker.
+    lent: Loan,
     remote: Remote,
     since: Instant,
 }
 
-/// The turns of a worker, for the hook that calls for them.
-struct Lent {
-    turn: NonNull<Turn<'static>>,
-    to: ThreadId,
+/// The turns of a worker, for whoever calls for them while its hook `worker_run` runs.
+#[derive(Default)]
+struct Loan {
+    state: Mutex<Lent>,
+    /// A turn has ended.
+    ended: Condvar,
 }
 
-// SAFETY: only the thread that it is lent to looks into it.
+#[derive(Default)]
+enum Lent {
+    /// The hook does not run, or a turn has panicked.
+    #[default]
+    Not,
+    /// To the next call.
+    Turn(NonNull<Turn<'static>>),
+    /// A call is in it.
+    Busy,
+}
+
+// SAFETY: a turn goes from thread to thread, and is in one place at a time.
 unsafe impl Send for Lent {}
 
-/// Lets gw_server_turn on the server of this worker do `turn` while `hook` runs, in its thread.
+impl Loan {
+    /// Lets `once` do `turn`, in any thread, while `hook` runs.
+    fn during<T>(&self, turn: &mut Turn<'_>, hook: impl FnOnce() -> T) -> T {
+        // Its lifetime goes: `Back` takes it back before that ends.
+        let turn = NonNull::from(turn);
+        // SAFETY: only the lifetime changes.
+        let turn =
+            unsafe { std::mem::transmute::<NonNull<Turn<'_>>, NonNull<Turn<'static>>>(turn) };
+        struct Back<'a>(&'a Loan);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                let mut state = self.0.state.lock();
+                // A call that is in it in another thread.
+                self.0.ended.wait_while(&mut state, |state| matches!(state, Lent::Busy));
+                *state = Lent::Not;
+            }
+        }
+        let _back = Back(self);
+        *self.state.lock() = Lent::Turn(turn);
+        hook()
+    }
+
+    /// A turn; None: there is none to be had, also for a call from inside of one.
+    fn once(&self) -> Option<Result<Option<i64>>> {
+        struct Given<'a>(&'a Loan, Lent);
+        impl Drop for Given<'_> {
+            fn drop(&mut self) {
+                *self.0.state.lock() = std::mem::take(&mut self.1);
+                self.0.ended.notify_all();
+            }
+        }
+        let mut turn = {
+            let mut state = self.state.lock();
+            let Lent::Turn(turn) = *state else { return None };
+            *state = Lent::Busy;
+            turn
+        };
+        // After a panic it stays away.
+        let mut given = Given(self, Lent::Not);
+        // SAFETY: `during` does not end before `given` does; nobody else has it meanwhile.
+        let next = unsafe { turn.as_mut() }();
+        given.1 = Lent::Turn(turn);
+        Some(next)
+    }
+}
+
+/// Lets gw_server_turn on the server of this worker do `turn` while `hook` runs.
 pub(super) fn lend<T>(worker: &Worker, turn: &mut Turn<'_>, hook: impl FnOnce() -> T) -> T {
     // SAFETY: a handle that is freed with `worker`.
-    let Ok(server) = (unsafe { borrow(server_of(worker)) }) else { return hook() };
-    // Its lifetime goes: `Back` takes it back before that ends.
-    let turn = NonNull::from(turn);
-    // SAFETY: only the lifetime changes.
-    let turn = unsafe { std::mem::transmute::<NonNull<Turn<'_>>, NonNull<Turn<'static>>>(turn) };
-    struct Back<'a>(&'a Server);
-    impl Drop for Back<'_> {
-        fn drop(&mut self) {
-            *self.0.lent.lock() = None;
-        }
+    match unsafe { borrow(server_of(worker)) } {
+        Ok(server) => server.lent.during(turn, hook),
+        Err(_) => hook(),
     }
-    let _back = Back(server);
-    *server.lent.lock() = Some(Lent { turn, to: std::thread::current().id() });
-    hook()
 }
 
 /// The server of a worker, the same one for all of its hooks; freed with `worker`.
@@ -77,6 +125,8 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     struct Kept(*mut gw_server);
     // SAFETY: a handle goes from thread to thread; this one is only taken back, once.
     unsafe impl Send for Kept {}
+    // SAFETY: as above.
+    unsafe impl Sync for Kept {}
     impl Drop for Kept {
         fn drop(&mut self) {
             // SAFETY: made below; the header says until when it may be used.
@@ -87,7 +137,8 @@ pub(super) fn server_of(worker: &Worker) -> *mut gw_server {
     else {
         return std::ptr::null_mut();
     };
-    let made = || -> Box<dyn Any + Send> { Box::new(Kept(give(Server::of(None, remote.clone())))) };
+    let made =
+        || -> Box<dyn Any + Send + Sync> { Box::new(Kept(give(Server::of(None, remote.clone())))) };
     let kept = worker.kept.get_or_init(made);
     kept.downcast_ref::<Kept>().map_or(std::ptr::null_mut(), |kept| kept.0)
 }
@@ -106,22 +157,15 @@ impl Server {
     }
 
     fn of(engine: Option<Exclusive<Engine>>, remote: Remote) -> Self {
-        Server { engine, lent: Mutex::new(None), remote, since: Instant::now() }
+        Server { engine, lent: Loan::default(), remote, since: Instant::now() }
     }
 
     /// What can be done without waiting; None: it has stopped.
     fn turn(&self) -> Result<Option<i64>> {
-        if self.engine.is_some() {
-            return self.enter()?.turn(0);
+        match self.lent.once() {
+            Some(next) => next,
+            None => self.enter()?.turn(0),
         }
-        // What is taken is not there for a call inside; nor, after a panic, for another.
-        let here = std::thread::current().id();
-        let lent = self.lent.lock().take_if(|lent| lent.to == here);
-        let Some(mut lent) = lent else { return self.enter()?.turn(0) };
-        // SAFETY: `lend` has not returned, since that happens in this thread; nobody else has it.
-        let next = unsafe { lent.turn.as_mut() }();
-        *self.lent.lock() = Some(lent);
-        next
     }
 
     /// The engine, for one call at a time.
@@ -176,7 +220,7 @@ pub unsafe extern "C" fn gw_server_fd(s: *const gw_server) -> i32 {
 }
 
 /// [one] Do what can be done without blocking; *wait_ms is how long the host may sleep on the fd: 0
-/// not at all, -1 for ever.  GW_EOF: stopped.  On a worker's server: in the hook worker_run.
+/// not at all, -1 for ever.  GW_EOF: stopped.  On a worker's server: while its hook worker_run runs.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_server_turn(s: *mut gw_server, wait_ms: *mut i64) -> gw_result {
     guard(|| {
@@ -209,6 +253,18 @@ pub unsafe extern "C" fn gw_server_wake(s: *mut gw_server) -> gw_result {
     guard(|| {
         // SAFETY: the rules page.
         unsafe { borrow(s) }?.remote.control.wake();
+        Ok(())
+    })
+}
+
+/// [one] What this thread says of requests from now on, by gw_deferred_reply and the like, does not make
+/// the fd readable: the next [one] call for this server is gw_server_turn, in the same thread, and sees
+/// to it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gw_server_cork(s: *mut gw_server) -> gw_result {
+    guard(|| {
+        // SAFETY: the rules page.
+        unsafe { borrow(s) }?.remote.control.cork();
         Ok(())
     })
 }
@@ -385,7 +441,7 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
     use std::os::fd::IntoRawFd as _;
     use std::os::unix::net::UnixStream;
@@ -395,6 +451,65 @@ mod tests {
     use crate::gateway::abi::{Environ, StartResponse};
     use crate::gateway::app::Application;
     use crate::gateway::body::Body;
+    use crate::sys::sock;
+
+    #[test]
+    fn who_turns_next_need_not_be_woken() {
+        let mut config = Config::new();
+        config.set("worker_model", "inline").unwrap();
+        let server: *mut gw_server = give(Server::new(config).unwrap());
+        // SAFETY: made above, and used in one thread.
+        let of = |s| unsafe { borrow(s) }.unwrap();
+        let is_readable = || sock::wait_readable(of(server).remote.fd, 0).unwrap();
+        let turn = || while of(server).turn().unwrap() == Some(0) || is_readable() {};
+        let (mut client, theirs) = UnixStream::pair().unwrap();
+        of(server).enter().unwrap().adopt(theirs.into_raw_fd()).unwrap();
+        let mut answer = [0; 12];
+        for corks in [false, true] {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let mut taken = Vec::new();
+            while taken.is_empty() {
+                turn();
+                of(server).pulled(false).unwrap().take(&mut taken, 1, Some(Duration::ZERO));
+            }
+            if corks {
+                // SAFETY: as above.
+                assert_eq!(unsafe { gw_server_cork(server) }, GW_OK);
+            }
+            let handle = deferred::give(taken.pop().unwrap()).unwrap();
+            let nothing = std::ptr::null();
+            // SAFETY: a handle of ours, which this gives up; no octets.
+            let code = unsafe {
+                deferred::gw_deferred_reply_flat(handle, 204, nothing, 0, nothing.cast(), 0)
+            };
+            assert_eq!((code, is_readable()), (GW_OK, !corks));
+            turn();
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 204");
+            client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            while client.read(&mut [0; 64]).is_ok() {}
+        }
+        // SAFETY: as above; nothing uses it any more.
+        unsafe { gw_server_free(server) };
+    }
+
+    #[test]
+    fn a_turn_that_leaves_something_to_the_next_says_so() {
+        let mut config = Config::new();
+        config.set("worker_model", "inline").unwrap();
+        config.set("bind", "127.0.0.1:0").unwrap();
+        let server: *mut gw_server = give(Server::new(config).unwrap());
+        // SAFETY: made above, and used in one thread.
+        let server_of = || unsafe { borrow(server) }.unwrap();
+        let address = server_of().enter().unwrap().listeners()[0].local().to_owned();
+        let clients: Vec<_> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
+        // Without a look at the descriptor, which a watcher of edges would not hear of again.
+        while server_of().turn().unwrap() == Some(0) {}
+        let counters = (*server_of().remote.counters).as_ref();
+        assert_eq!(counters.accepted.get(), clients.len() as u64);
+        // SAFETY: as above; nothing uses it any more.
+        unsafe { gw_server_free(server) };
+    }
 
     #[test]
     fn a_server_that_a_panic_has_broken_still_closes_its_sockets() {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::error::{Error, Kind, Result};
-use crate::base::octets::OwnedChunk;
+use crate::base::octets::{CHUNK_FLUSH, OwnedChunk};
 use crate::sys::clock;
 
 pub(super) use batch::{Batch, Op};
@@ -678,6 +678,11 @@ impl State {
     /// Queue a chunk.  One that need not be kept is given back, to be released outside the lock.
     fn push(&mut self, given: OwnedChunk) -> Option<OwnedChunk> {
         if given.is_empty() {
+            // One that is not to wait for company sends the head.
+            if given.as_raw().flags & CHUNK_FLUSH != 0 && !self.committed {
+                self.committed = true;
+                self.batch.ops.push_back(Op::Text(0));
+            }
             return Some(given);
         }
         self.committed = true;

@@ -1,10 +1,9 @@
 //! What all requests of one worker share, and what its host wants to be told.
 
 use std::any::Any;
-use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::error::{Error, Result};
 use crate::base::log::Logger;
@@ -73,8 +72,8 @@ pub type WorkerInit = Box<dyn Fn(&Worker) -> Result<()> + Send + Sync>;
 /// how many milliseconds to call again (-1: when there is something to do), until that says None.
 pub type WorkerRun = Box<dyn Fn(&Worker, &mut Turn<'_>) -> Result<()> + Send + Sync>;
 
-/// A turn of a worker's loop.
-pub type Turn<'a> = dyn FnMut() -> Result<Option<i64>> + 'a;
+/// A turn of a worker's loop, in any thread.
+pub type Turn<'a> = dyn FnMut() -> Result<Option<i64>> + Send + 'a;
 
 /// A function that is told of a worker.
 pub type OnWorker = Box<dyn Fn(&Worker) + Send + Sync>;
@@ -118,7 +117,7 @@ pub struct Worker {
     /// What may be done to its server while the worker's thread turns it.
     pub server: Option<Arc<dyn Any + Send + Sync>>,
     /// What a hook keeps from one call to the next, until the worker has ended.
-    pub kept: OnceCell<Box<dyn Any + Send>>,
+    pub kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// What the host wants to be called for in the arbiter's process.

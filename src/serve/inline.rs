@@ -71,7 +71,7 @@ fn turn_here(
     worker: &Worker,
     signals: Option<Signals>,
     presence: &Presence,
-    tell: &dyn Fn(Event<'_>),
+    tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     if let Some(signals) = &signals {
         engine.watch(signals.fd())?;

@@ -99,6 +99,8 @@ pub struct Engine {
     drains: bool,
     /// A connection has become idle while nobody was accepted.
     has_idle: bool,
+    /// The turn has left something to the next.
+    more: bool,
     share: Share,
     /// When accepting goes on after a failure.
     rests_until: u64,
@@ -186,6 +188,7 @@ impl Engine {
             accepting: false,
             drains: false,
             has_idle: false,
+            more: false,
             share: Share::default(),
             rests_until: 0,
             rested_for: String::new(),

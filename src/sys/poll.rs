@@ -16,7 +16,7 @@ pub use super::waker::Waker;
 use super::check;
 
 /// How many events one wait brings at most: a turn's work, and 3 KB of memory.
-const EVENTS: usize = 256;
+pub const EVENTS: usize = 256;
 
 /// An epoll instance with the events of its last wait.
 #[derive(Debug)]

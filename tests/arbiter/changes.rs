@@ -34,7 +34,13 @@ pub(crate) fn reloads_lose_no_request(model: Model) {
 
 /// `worker_run`: a turn does all that a worker of the library's does by itself.
 pub(crate) fn loops_of_the_host_serve(model: Model) {
-    let options = ["host=loops", "app=loop", "heartbeat_timeout=2s"];
+    loops_serve(model, "host=loops");
+    // The same in a thread of the host's.
+    loops_serve(model, "host=elsewhere");
+}
+
+fn loops_serve(model: Model, whose: &str) {
+    let options = [whose, "app=loop", "heartbeat_timeout=2s"];
     let mut host = Host::start(model, 2, &options);
     let address = host.server.address().to_owned();
     let load = Load::during(&address, |load| {

@@ -11,7 +11,8 @@
  * boot=fails; module=PATH:ARGS instead of the application; host=reaps, which
  * waits for all children and tells the arbiter; host=threads, which has a
  * thread of its own before it makes the arbiter; host=loops, whose workers
- * have loops of their own; host=frugal, whose threads share one heap;
+ * have loops of their own; host=elsewhere, which has them in other threads;
+ * host=frugal, whose threads share one heap;
  * host=late, whose workers take their time to begin.
  *
  * A line is one of
@@ -68,7 +69,7 @@ struct state {
 static struct state  *shared;
 static gw_arbiter    *arbiter;
 static pid_t          master;
-static int            forks = 1, is_late, has_loop;
+static int            forks = 1, is_late, has_loop, is_elsewhere;
 
 /* Of this thread, while its loop is not the library's. */
 static _Thread_local gw_server  *mine;
@@ -254,14 +255,13 @@ worker_init(void *ctx, const gw_worker *w)
 }
 
 static gw_result
-worker_run(void *ctx, const gw_worker *w)
+turn_until_end(gw_server *server)
 {
-    struct pollfd  fd = { .fd = gw_server_fd(w->server), .events = POLLIN };
+    struct pollfd  fd = { .fd = gw_server_fd(server), .events = POLLIN };
     int64_t        wait_ms;
     gw_result      rc;
 
-    (void) ctx;
-    mine = w->server;
+    mine = server;
     while ((rc = gw_server_turn(mine, &wait_ms)) == GW_OK && !leaves) {
         atomic_fetch_add(&shared->turns, 1);
         (void) poll(&fd, 1, (int) wait_ms);
@@ -271,6 +271,32 @@ worker_run(void *ctx, const gw_worker *w)
     mine = NULL;
     leaves = 0;
     return rc < 0 ? rc : GW_OK;
+}
+
+static void *
+turn_elsewhere(void *arg)
+{
+    gw_server  *server = *(gw_server **) arg;
+
+    *(gw_result *) arg = turn_until_end(server);
+    return NULL;
+}
+
+static gw_result
+worker_run(void *ctx, const gw_worker *w)
+{
+    union { gw_server *server; gw_result rc; } arg = { .server = w->server };
+    pthread_t  thread;
+
+    (void) ctx;
+    if (!is_elsewhere) {
+        return turn_until_end(w->server);
+    }
+    if (pthread_create(&thread, NULL, turn_elsewhere, &arg) != 0) {
+        return GW_ERR_APP;
+    }
+    pthread_join(thread, NULL);
+    return arg.rc;
 }
 
 /* It serves no more. */
@@ -328,7 +354,8 @@ configured(int n, char **options)
             reaps |= strcmp(value, "reaps") == 0;
             has_thread |= strcmp(value, "threads") == 0;
             is_late |= strcmp(value, "late") == 0;
-            has_loop |= strcmp(value, "loops") == 0;
+            is_elsewhere |= strcmp(value, "elsewhere") == 0;
+            has_loop |= is_elsewhere || strcmp(value, "loops") == 0;
             if (strcmp(value, "frugal") == 0) {
                 mallopt(M_ARENA_MAX, 1);
             }

@@ -5,7 +5,7 @@
  *                 [next "mount=WHERE FILE ARGUMENT"... option=value...]
  *
  * With `next`, once the first workers are ready, a reload makes it serve those
- * behind it, and says "reloaded".
+ * behind it, and says "reloaded"; then the file that RELOADED names is there.
  */
 #include <gateway.h>
 
@@ -28,8 +28,14 @@ when_ready(void *ctx, gw_arbiter *a)
 static void
 reloaded(void *ctx, gw_arbiter *a, const gw_error *failure)
 {
+    const char *told = getenv("RELOADED");
+    FILE       *file = told ? fopen(told, "w") : NULL;
+
     (void) ctx, (void) a;
     fprintf(stderr, "host reloaded %s\n", failure ? failure->message : "well");
+    if (file != NULL) {
+        fclose(file);
+    }
 }
 
 static gw_result

@@ -3,6 +3,7 @@
 //! `cargo +nightly miri test --lib gateway::deferred`.
 
 use super::*;
+use crate::base::octets::{Lent, Loan, lend};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, Mutex as StdMutex};
@@ -85,6 +86,25 @@ fn a_writer_that_was_refused_is_told_of_room() {
     assert_eq!(send_all(&shared, &mailbox, &told), 120);
     writer.join().unwrap();
     assert_eq!(shared.write(OwnedChunk::from_static(b"x")).unwrap_err().kind(), Kind::State);
+}
+
+#[test]
+fn an_empty_chunk_sends_the_head_once_and_where_it_is_flushed() {
+    struct Empty;
+    impl Loan for Empty {
+        fn lent(&self) -> Lent<'_> {
+            Lent::Octets(b"")
+        }
+        fn back(self: Box<Self>) {}
+    }
+    let (shared, _mailbox) = handle(8, RequestBody::default());
+    let empty = |flags| lend(Box::new(Empty), flags);
+    for (flags, ops) in [(0, 0), (CHUNK_FLUSH, 1), (CHUNK_FLUSH, 0)] {
+        assert!(matches!(shared.write(empty(flags)).unwrap(), Written::Taken));
+        let mut batch = Batch::default();
+        shared.take(&mut batch, 0);
+        assert_eq!((batch.ops.len(), batch.octets), (ops, 0));
+    }
 }
 
 #[test]

@@ -93,6 +93,11 @@ impl Control {
         self.turning.load(Ordering::Relaxed) == this_thread()
     }
 
+    /// The calling thread will turn the engine, and is as good as in it until then.
+    pub fn cork(&self) {
+        self.turning.store(this_thread(), Ordering::Relaxed);
+    }
+
     /// Let the loop turn.  Async-signal-safe.
     pub fn wake(&self) {
         self.waker.wake();

@@ -10,7 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::server::conn::{Conn, Fate, Local};
 use crate::server::crew::{Job, Task};
 use crate::server::terms::Terms;
-use crate::sys::poll::Ready;
+use crate::sys::poll::{self, Ready};
 use crate::sys::sock::Peer;
 
 use super::core::PARKED;
@@ -46,6 +46,8 @@ impl Engine {
         self.obey();
         let mut ready = std::mem::take(&mut self.ready);
         ready.extend(self.core.poller.events());
+        // An edge-triggered watcher of the descriptor is not told of what is left.
+        self.more = ready.len() >= poll::EVENTS;
         for event in ready.drain(..) {
             self.handle(event);
         }
@@ -75,7 +77,12 @@ impl Engine {
             return Ok(None);
         }
         let has_births = !self.core.births.is_empty();
-        if !self.again.is_empty() || has_births || self.has_idle || self.inbox.has_news() {
+        if self.more
+            || !self.again.is_empty()
+            || has_births
+            || self.has_idle
+            || self.inbox.has_news()
+        {
             return Ok(Some(0));
         }
         let now = self.core.context.now;
@@ -121,7 +128,7 @@ impl Engine {
             TOKEN_HOST => self.noticed = true,
             TOKEN_CREW => self.take_back(),
             token if token & TOKEN_LISTENER != 0 => {
-                self.accept((token & !TOKEN_LISTENER) as usize);
+                self.more |= self.accept((token & !TOKEN_LISTENER) as usize);
             }
             token if token & TOKEN_HUB != 0 => {
                 if let Some(&key) = self.core.ways.get(token & !TOKEN_HUB)
