@@ -171,11 +171,29 @@ of_worker(const gw_worker *w)
     wsgi_program *self = (ctx);             \
     int           entered = wsgi_enter()
 
+static int hup_fd = -1;                         /* of an arbiter that reads its configuration again */
+
+static void
+hup(int signo)
+{
+    uint64_t one = 1;
+    ssize_t  n = write(hup_fd, &one, sizeof one);
+
+    (void) signo, (void) n;
+}
+
 static void
 on_starting(void *ctx, gw_arbiter *a)
 {
     ENTERED(ctx);
 
+    /* The library has its own handler by now, and no worker answers yet. */
+    if (hup_fd >= 0) {
+        struct sigaction action = { .sa_handler = hup, .sa_flags = SA_RESTART | SA_ONSTACK };
+
+        sigfillset(&action.sa_mask);
+        (void) sigaction(SIGHUP, &action, NULL);
+    }
     if (self->run != NULL) {
         self->run->arbiter = a;
     }
@@ -555,17 +573,6 @@ wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
 
 /* ---- an arbiter that reads its configuration again ---- */
 
-static int hup_fd = -1;
-
-static void
-hup(int signo)
-{
-    uint64_t one = 1;
-    ssize_t  n = write(hup_fd, &one, sizeof one);
-
-    (void) signo, (void) n;
-}
-
 /* HUP has come: what `reload` returns is the configuration from now on. */
 static void
 reload_now(wsgi_run *run, PyObject *reload, gw_config *(*configure)(PyObject *given, wsgi_run *run))
@@ -591,13 +598,12 @@ gw_result
 wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
                gw_config *(*configure)(PyObject *given, wsgi_run *run), gw_error *err)
 {
-    struct sigaction action = { .sa_handler = hup, .sa_flags = SA_RESTART | SA_ONSTACK }, before;
+    struct sigaction before;
     gw_arbiter      *a = NULL;
     gw_result        rc;
     int64_t          wait = 0;
     struct pollfd    fds[2];
 
-    sigfillset(&action.sa_mask);
     (void) sigaction(SIGHUP, NULL, &before);
     hup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     wsgi_away();
@@ -605,9 +611,6 @@ wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
     run->arbiter = a;
     if (rc >= 0) {
         rc = gw_arbiter_start(a, err);
-    }
-    if (rc >= 0) {
-        (void) sigaction(SIGHUP, &action, NULL);
     }
     fds[0] = (struct pollfd) { .fd = gw_arbiter_fd(a), .events = POLLIN };
     fds[1] = (struct pollfd) { .fd = hup_fd, .events = POLLIN };

@@ -1,6 +1,7 @@
 """Fixtures: see harness.py."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,16 @@ for path in (HERE, os.path.dirname(HERE)):
 
 import harness
 import nginx as nginx_
+
+# Who runs the tests in the background of a shell ignores Ctrl-C, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONGEST = ("test_wheels.py", "test_django.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Those that build the library, and Django's own, come first: they run beside all others (-n)."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def sites():

@@ -143,7 +143,10 @@ class Process:
 
     def wait(self, deadline=DEADLINE):
         """Its exit status, when it has ended."""
-        return self.process.wait(deadline)
+        try:
+            return self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"waited {deadline:.0f} s for its end; the log:\n{self.log()}") from None
 
     def stop(self, signo=signal.SIGTERM, deadline=DEADLINE):
         """End it as an administrator does, and look at its log; its exit status."""
@@ -151,10 +154,10 @@ class Process:
             self.kill(signo)
         try:
             status = self.wait(deadline)
-        except subprocess.TimeoutExpired:
+        except AssertionError as late:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"it did not end by signal {signo}; the log:\n{self.log()}") from None
+            raise AssertionError(f"it did not end by signal {signo}: {late}") from None
         self.check()
         return status
 
