@@ -14,9 +14,10 @@ use harness::{
 };
 
 /// The names of `examples/`, each of which has a test below; libevent's is asked in `http_hosted.rs`.
-const EXAMPLES: [&str; 18] = [
+const EXAMPLES: [&str; 19] = [
     "cgi_scripts",
     "clock",
+    "demo",
     "echo",
     "embed",
     "environ",
@@ -35,6 +36,11 @@ const EXAMPLES: [&str; 18] = [
     "stream",
 ];
 
+/// The name of a file in the scratch directory: examples_linted.rs has the same tests, at the same time.
+fn own(name: &str) -> String {
+    format!("{}-{name}", env!("CARGO_CRATE_NAME"))
+}
+
 fn example(name: &str) -> PathBuf {
     program(&[&format!("examples/{name}.c")])
 }
@@ -48,8 +54,9 @@ fn examples_are_known_short_and_explained() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("read an example");
-        // That one is a server of its own.
-        let most = if path.ends_with("libevent_host.c") { 280 } else { 120 };
+        // A server of its own; and a little of everything.
+        let long = path.ends_with("libevent_host.c") || path.ends_with("demo.c");
+        let most = if long { 280 } else { 120 };
         assert!(text.lines().count() < most, "{} is too long", path.display());
         assert!(text.starts_with("/*"), "{} does not say what it is", path.display());
         if text.contains("\nmain(") {
@@ -90,9 +97,9 @@ fn the_program_of_the_readme_compiles() {
     let program = text.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
     let program = program.expect("a program in C");
     assert!(program.lines().count() <= 30, "longer than it says");
-    let source = support::write_source("readme.c", program);
+    let source = support::write_source(&own("readme.c"), program);
     let unused = ["-Wno-unused-parameter"];
-    support::compile_c(&source, &support::scratch_dir().join("readme"), &unused);
+    support::compile_c(&source, &support::scratch_dir().join(own("readme")), &unused);
 }
 
 #[test]
@@ -204,6 +211,31 @@ fn clock() {
     server.stop();
 }
 
+/// What each binding's is compared with, by tests/demo.py.
+#[test]
+fn demo() {
+    let file = support::root().join("examples/hello.c");
+    let server = Server::start(&example("demo"), &["{}", &file.display().to_string()]);
+    let url = |path: &str| server.url(path);
+    assert_eq!(curl(&[&url("/")]), "hello, world\n");
+    assert_eq!(curl(&[&url("/count")]), "10\n9\n8\n7\n6\n5\n4\n3\n2\n1\n");
+    assert_eq!(curl(&[&url("/later")]), "at last\n");
+    assert_eq!(curl(&[&url("/echo"), "-dsome text"]), "some text");
+    assert_eq!(curl(&[&url("/file")]), fs::read_to_string(file).expect("a file"));
+    assert_eq!(curl(&[&url("/nothing")]), "not found\n");
+    let told = curl(&[&url("/environ?a=%20"), "-HX-Demo: 1", "-HContent-Type: a/b"]);
+    let lines = ["REQUEST_METHOD=GET", "SCRIPT_NAME=", "PATH_INFO=/environ", "QUERY_STRING=a=%20"];
+    let more = ["CONTENT_TYPE=a/b", "CONTENT_LENGTH=", "SERVER_PROTOCOL=HTTP/1.1"];
+    let host = format!("HTTP_HOST={}", server.address());
+    let peer = ["REMOTE_ADDR=127.0.0.1", &host, "HTTP_X_DEMO=1", ""];
+    assert_eq!(told, [&lines[..], &more, &peer].concat().join("\n"));
+    let headers = server.connect().get("/headers");
+    assert_eq!(headers.status, 204);
+    assert_eq!(headers.header("x-demo"), Some("yes"));
+    assert_eq!(server.connect().get("/fail").status, 500);
+    server.stop();
+}
+
 #[test]
 fn pull() {
     let server = Server::start(&example("pull"), &[]);
@@ -224,6 +256,10 @@ fn hello_in_rust() {
         support::library().ancestors().nth(3).expect("target/debug/deps/library").to_owned();
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--example", "hello", "--target-dir"]).arg(&target);
+    // What tests/side_by_side.py has built: other features would be another library.
+    if std::env::var_os("GATEWAY_WORKSPACE").is_some() {
+        build.arg("--workspace");
+    }
     support::run(build.current_dir(support::root()));
     let server = Server::start(&target.join("debug/examples/hello"), &[]);
     assert_eq!(curl(&[&server.url("/?name=you")]), "hello, you\n");
@@ -311,7 +347,7 @@ server.handle_request()
 /// More of it: `http_cgi.rs`.
 #[test]
 fn cgi_scripts() {
-    let root = support::scratch_dir().join("example-cgi");
+    let root = support::scratch_dir().join(own("cgi"));
     fs::create_dir_all(&root).expect("make a directory");
     let text = "#!/bin/sh\necho Content-Type: text/plain\necho\necho $PATH_INFO $QUERY_STRING\n";
     let mut tell = Command::new("sh");
@@ -326,7 +362,7 @@ fn cgi_scripts() {
 /// More of it: `http_static.rs`, `http_middleware.rs`.
 #[test]
 fn static_files() {
-    let root = support::scratch_dir().join("example-static");
+    let root = support::scratch_dir().join(own("static"));
     fs::create_dir_all(&root).expect("make a directory");
     fs::write(root.join("index.html"), "<p>hello</p>").expect("write a file");
     let app = format!("root={} max_age=1h", root.display());
@@ -436,7 +472,7 @@ fn middleware() {
 
 #[test]
 fn mounts() {
-    let module = support::scratch_dir().join(format!("example-mounted-{:?}.so", under()));
+    let module = support::scratch_dir().join(own(&format!("mounted-{:?}.so", under())));
     let mut flags = vec!["-shared", "-fPIC"];
     if under() == Under::Sanitizers {
         flags.push("-fsanitize=address,undefined");
@@ -479,10 +515,10 @@ fn embed() {
 /// As its comment has it: built, served, replaced by a rename.
 #[test]
 fn module_and_host() {
-    let module = support::scratch_dir().join(format!("example-{:?}.so", under()));
+    let module = support::scratch_dir().join(own(&format!("{:?}.so", under())));
     let build = |greeting: &str| {
         let text = fs::read_to_string(support::root().join("examples/module.c")).expect("it");
-        let source = support::write_source("example-module.c", &text.replace("hello", greeting));
+        let source = support::write_source(&own("module.c"), &text.replace("hello", greeting));
         let fresh = module.with_extension("new");
         let mut flags = vec!["-shared", "-fPIC"];
         if under() == Under::Sanitizers {

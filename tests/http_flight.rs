@@ -121,6 +121,12 @@ fn count(server: &mut Server, target: &str, phase: u64) -> usize {
     all.iter().filter(|it| it.target() == target && it.number("phase") == phase).count()
 }
 
+/// The one for `target`, which is in flight; beside it may be one whose connection is not yet told to be gone.
+fn inside(server: &mut Server, target: &str) -> Request {
+    let all = requests(server, 0);
+    all.into_iter().find(|it| it.target() == target).expect("it is in flight")
+}
+
 const READ: u64 = 1;
 const QUEUE: u64 = 2;
 const APP: u64 = 3;
@@ -249,7 +255,7 @@ fn workers_that_are_started_are_seen() {
     let mut server = start(&options);
     let mut hang = ask(&server, "/hang");
     until("it is inside", || count(&mut server, "/hang", APP) == 1);
-    let victim = requests(&mut server, 0)[0].number("pid");
+    let victim = inside(&mut server, "/hang").number("pid");
     assert!(server.workers().contains(&(victim as i32)));
     assert_eq!(hang.response("GET").status, 504);
     kill(victim as i32, SIGKILL);
@@ -270,7 +276,7 @@ fn a_thread_that_hangs_is_noticed_while_the_loop_turns() {
         start(&["worker_model=fork", "workers=1", "threads=1", "heartbeat_timeout=700ms"]);
     let mut hang = ask(&server, "/hang");
     until("it is inside", || count(&mut server, "/hang", APP) == 1);
-    let id = requests(&mut server, 0)[0].word("id").to_owned();
+    let id = inside(&mut server, "/hang").word("id").to_owned();
     hang.try_response("GET").expect_err("it was killed");
     let text = server.get("/state");
     assert!(text.contains(" aborts 1 exits 1 "), "{text}");

@@ -597,8 +597,13 @@ fn modules_are_dropped_at_a_reload() {
     let model = ["worker_model=threads", "workers=1", "threads=1"];
     let args =
         [&["bind={}", &one, &two][..], &model, &["next", "bind={}", &three], &model].concat();
-    let server = Server::start(&program(&["tests/c/hooked_host.c"]), &args);
+    let told = support::scratch_dir().join(format!("reloaded-{}", std::process::id()));
+    let environment = [("RELOADED", told.to_str().unwrap())];
+    let server = Server::launch_with(&program(&["tests/c/hooked_host.c"]), &args, &environment);
+    let server = server.listening();
     until("the new one answers", || server.get("/").starts_with("a three "));
+    until("the reload is over", || told.exists());
+    std::fs::remove_file(told).unwrap();
     let pid = server.pid();
     let ended = server.stop();
     let said = of(&ended, pid);

@@ -99,6 +99,8 @@ fn make(args: &[&str]) -> String {
             command.env_remove(&name);
         }
     }
+    // Of these what a test asks for, and not what happens to have been built.
+    command.arg("PYTHON_MODULE=");
     if !args.contains(&"nginx-module") {
         command.arg("NGINX_MODULE=");
     }
@@ -153,6 +155,7 @@ fn expected(lib: &str, include: &str, man: &str) -> BTreeSet<String> {
         format!("{lib}/cmake/gateway/gateway-config.cmake"),
         format!("{lib}/cmake/gateway/gateway-config-version.cmake"),
         format!("{include}/gateway.h"),
+        format!("{include}/gateway.hpp"),
     ]
     .into();
     let prefix = lib.rsplit_once('/').map_or(String::new(), |(prefix, _)| format!("{prefix}/"));
@@ -504,6 +507,7 @@ fn packages_contain_what_they_should() {
     );
     let mut files = vec![
         "-rw-r--r-- ./usr/include/gateway.h".to_owned(),
+        "-rw-r--r-- ./usr/include/gateway.hpp".to_owned(),
         format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config-version.cmake"),
         format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config.cmake"),
         format!("-rw-r--r-- {lib}/libgateway.a"),
