@@ -1,0 +1,3 @@
+module libgateway.org/go/gateway
+
+go 1.22
