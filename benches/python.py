@@ -6,24 +6,21 @@ The interpreter ought to be Debian's: one that was built without profile and lin
 misleads.
 """
 
-import argparse
 import os
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
+import beside
 import count
-from ask import PLAIN, SCENARIOS, Scenario, open_files
+from ask import PLAIN, SCENARIOS, Scenario
+from beside import OURS
 from footprint import pss
 from servers import Server, first_number, output, tree
 
-import run
-
 APPS = Path(__file__).parent / "peers/python"
 PACKAGE = Path(__file__).parent.parent / "bindings/python"
-OURS = "libgateway"
 CALLED = ("bjoern", "fastpysgi")
 COUNTED = (OURS, "threads", *CALLED)
 SCENARIOS = SCENARIOS | {"flask": Scenario("hello of Flask", f"GET / HTTP/1.1\r\n{PLAIN}\r\n")}
@@ -75,14 +72,12 @@ def makers(python, programs, key):
 
 def scenario(key, args, script):
     about = SCENARIOS[key]
-    made = makers(args.python, args.programs, key)
-    made = {n: m for n, m in made.items() if n == "limit" or not args.server or n in args.server}
+    made = beside.chosen(makers(args.python, args.programs, key), args)
     found = {name: {} for name in made}
     print(f"{about.about}:")
     if "clock" in args.parts:
-        with run.started(made, about, args.server_core) as servers:
-            for name, row in run.clock(servers, about, args, script).items():
-                found[name] |= row
+        for name, row in beside.clock(about, made, args, script)[0].items():
+            found[name] |= row
     if "counts" in args.parts:
         env = os.environ | {"GLIBC_TUNABLES": count.BASELINE}
         for name in [name for name in made if name in COUNTED]:
@@ -90,11 +85,9 @@ def scenario(key, args, script):
             more = ["worker_model=inline"] if name not in CALLED else []
             make = partial(lambda make, more, port: [*make(port), *more], made[name], more)
             found[name]["instructions"] = count.instructions(name, make, about, env)
-    for name, row in found.items():
-        print(run.row_of(name, row), flush=True)
+    beside.shown(found)
     if key in GOALS and "ratio" in found.get(OURS, {}):
-        verdict = "met" if found[OURS]["ratio"][0] >= GOALS[key] else "MISSED"
-        print(f"  goal {GOALS[key]}: {verdict}")
+        beside.goal("of the limit", found[OURS]["ratio"][0], GOALS[key], least=True)
     return found
 
 
@@ -130,48 +123,21 @@ def memory(args):
     return found
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--programs", type=Path, default=Path("target/c"))
-    parser.add_argument("--python", default="target/venv-bench/bin/python")
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all")
-    parser.add_argument("--server", action="append", help="default: all; the limit always")
-    parser.add_argument("--only", action="append", choices=("clock", "counts", "memory"))
-    parser.add_argument("--rounds", type=int, default=5, help="at least 5 for a result")
-    parser.add_argument("--seconds", type=int, default=1, help="of wrk per server and round")
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--record", action="store_true", help=f"into {run.RESULTS.name}")
-    args = parser.parse_args()
-    if args.record and (args.scenario or args.server or args.only or args.rounds < 5):
-        parser.error("--record takes the whole: no --scenario, --server, --only; 5 rounds or more")
-    args.parts = args.only or ("clock", "counts", "memory")
-    return args
+def measure(args, script):
+    keys = [] if args.parts == ["memory"] else args.scenarios
+    return {
+        "version": first_number([args.python, "--version"]),
+        "scenarios": {key: scenario(key, args, script) for key in keys},
+        "memory_kib": memory(args) if "memory" in args.parts else None,
+    }
 
 
 def main():
-    args = arguments()
-    open_files()
+    options = beside.parser(__doc__, ("clock", "counts", "memory"), SCENARIOS)
+    options.add_argument("--python", default="target/venv-bench/bin/python")
+    args = beside.parsed(options)
     os.environ |= {"PYTHONHASHSEED": "0", "PYTHONPATH": str(PACKAGE.absolute())}
-    others = run.Others()
-    with tempfile.TemporaryDirectory() as where:
-        script = Path(where) / "wrk.lua"
-        keys = args.scenario or ([] if args.parts == ["memory"] else list(SCENARIOS))
-        found = {key: scenario(key, args, script) for key in keys}
-    kib = memory(args) if "memory" in args.parts else None
-    share = others.share()
-    print(f"others used {share * 100:.1f} % of the machine meanwhile")
-    if args.record:
-        run.record(
-            "python",
-            {
-                "version": first_number([args.python, "--version"]),
-                "rounds": args.rounds,
-                "others": share,
-                "scenarios": found,
-                "memory_kib": kib,
-            },
-        )
+    beside.recorded("python", args, partial(measure, args))
 
 
 if __name__ == "__main__":

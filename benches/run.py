@@ -59,7 +59,7 @@ def known(values):
 
 
 def clock(servers, scenario, args, script):
-    """CPU time per request in ns, and its ratio to the limit's of the same round."""
+    """CPU time per request in ns, and its ratio to the limit's of the same round; and that of each round."""
     times = {server.name: [] for server in servers}
     for _ in range(args.rounds):
         for server in servers:
@@ -71,13 +71,14 @@ def clock(servers, scenario, args, script):
                 sys.exit(f"{server.name} answered nothing: {scenario.about}")
             times[server.name].append((server.cpu() - before) / load.requests)
     limit = times["limit"]
-    return {
+    found = {
         name: {
             "cpu_ns": statistics.median(ns),
             "ratio": middle([a / b for a, b in zip(limit, ns, strict=True)]),
         }
         for name, ns in times.items()
     }
+    return found, times
 
 
 def counts(servers, makers, scenario):
@@ -149,7 +150,7 @@ def scenario_part(key, makers, args, script):
     found = {name: {} for name in makers}
     with started(makers, scenario, args.server_core) as servers:
         if "clock" in args.parts:
-            for name, row in clock(servers, scenario, args, script).items():
+            for name, row in clock(servers, scenario, args, script)[0].items():
                 found[name] |= row
         if "counts" in args.parts:
             for name, row in counts(servers, makers, scenario).items():

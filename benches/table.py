@@ -13,12 +13,15 @@ from pathlib import Path
 import footprint
 
 HERE = Path(__file__).parent
-FILES = tuple(HERE.parent / name for name in ("README.md", "benches/README.md", "bindings/python/README.md"))
+FILES = tuple(
+    HERE.parent / f"{place}README.md" for place in ("", "benches/", "bindings/python/", "bindings/go/", "bindings/node/")
+)
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEADS = {
     "hello": "hello",
     "pipeline": "pipelined by 16",
     "close": "a connection each",
+    "express": "hello of Express",
     "post": "POST of 1 KiB",
     "big": "100 KiB",
     "large": "POST of 100 KiB",
@@ -49,7 +52,7 @@ def by_level(results, cell):
 
 def cpu(results):
     """CPU time per request, and how near to the limit."""
-    return by_scenario(results, lambda r: f"{r['cpu_ns'] / 1000:.2f} µs ({r['ratio'][0]:.2f})")
+    return by_scenario(results, of_the_limit)
 
 
 def spread(results):
@@ -124,7 +127,7 @@ def python(results):
     found = results.get("python")
     if not found:
         return ["Not measured yet."]
-    rows = by_scenario(found, lambda r: f"{r['cpu_ns'] / 1000:.2f} µs ({r['ratio'][0]:.2f})" if r else "")
+    rows = by_scenario(found, lambda r: of_the_limit(r) if r else "")
     counts = ", ".join(
         f"{name} {row['instructions']:,.0f}"
         for name, row in found["scenarios"]["hello"].items()
@@ -141,6 +144,74 @@ def python(results):
         f"{kib['further']:,.0f} KiB."
     )
     return [*rows, "", about, f"Instructions of hello: {counts}.", idle]
+
+
+def of_the_limit(row):
+    return f"{row['cpu_ns'] / 1000:.2f} µs ({row['ratio'][0]:.2f})"
+
+
+def go(results):
+    """Go's servers: CPU time per request, how near to the limit; p99; behind nginx, the backend's."""
+    found = results.get("go")
+    if not found:
+        return ["Not measured yet."]
+    times = {key: rows["libgateway"]["times"] for key, rows in found["scenarios"].items()}
+    of_theirs = ", ".join(
+        f"{HEADS[key]} {middle:.2f} ({least:.2f} to {most:.2f})" for key, (middle, least, most) in times.items()
+    )
+    p99 = ", ".join(f"{name} {ms(row['p99_us'])}" for name, row in found["latency"].items())
+    lines = [
+        *by_scenario(found, of_the_limit),
+        "",
+        f"libgateway by net/http (least to most of the rounds): {of_theirs}.",
+        f"99th percentile of hello with 256 connections, ms: {p99}.",
+        "",
+        "Behind nginx, CPU time of the backend alone, and how many times that of net/http/fcgi:",
+        "",
+    ]
+    behind = [["", *(HEADS[key] for key in found["nginx"])]]
+    for path, servers in found["nginx"]["hello"].items():
+        for name in servers:
+            rows = [scenario[path][name] for scenario in found["nginx"].values()]
+            cells = [f"{row['backend_ns'] / 1000:.2f} µs ({row['times'][0]:.2f})" for row in rows]
+            behind.append([f"{path}: {name}", *cells])
+    about = (
+        f"Go {found['version']}, medians of {found['rounds']} rounds; others used "
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    return [*lines, *table(behind), "", about]
+
+
+def node(results):
+    """Node's servers: CPU time per request, how near to the limit; behind nginx, of both."""
+    found = results.get("node")
+    if not found:
+        return ["Not measured yet."]
+    of_theirs = ", ".join(
+        f"{HEADS[key]} {middle:.2f} ({least:.2f} to {most:.2f})"
+        for key, rows in found["scenarios"].items()
+        for middle, least, most in [rows["libgateway"]["times"]]
+    )
+    behind = [["", *(HEADS[key] for key in found["nginx"])]]
+    for path, servers in found["nginx"]["hello"].items():
+        for name in servers:
+            rows = [scenario[path][name] for scenario in found["nginx"].values()]
+            behind.append([f"{path}: {name}", *(f"{r['cpu_ns'] / 1000:.2f} µs ({r['times'][0]:.2f})" for r in rows)])
+    about = (
+        f"Node {found['version']}, medians of {found['rounds']} rounds; others used "
+        f"{found['others'] * 100:.1f} % of the machine meanwhile."
+    )
+    return [
+        *by_scenario(found, of_the_limit),
+        "",
+        f"libgateway by node:http (least to most of the rounds): {of_theirs}.",
+        "",
+        "Behind nginx, CPU time of nginx and the backend, and how many times that with node:http:",
+        "",
+        *table(behind),
+        "",
+        about,
+    ]
 
 
 def machine(results):
@@ -163,7 +234,7 @@ def machine(results):
     return text
 
 
-BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, python, machine)}
+BLOCKS = {f.__name__: f for f in (cpu, spread, counts, latency, rate, idle, nginx, python, go, node, machine)}
 
 
 def filled(text, results):

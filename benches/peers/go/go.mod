@@ -1,0 +1,3 @@
+module gateway-peer
+
+go 1.22
