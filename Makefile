@@ -11,6 +11,7 @@
 #   make python       the package for Python (bindings/python), in place; PYTHON3=python3.12
 #   make python-module  a module with CPython inside, for the command and nginx
 #   make wheel        the same to be installed elsewhere, in target/python; make sdist: its sources
+#   make node         the package for Node (bindings/node), in place
 #   make deb          packages for Debian, in target/deb
 #
 # The budget beside a target is what it may take on two slow cores with nothing built yet.
@@ -22,7 +23,7 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
 OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
-PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/python/*.py bindings/python/*/*.py \
+PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/lua/tests/*.py bindings/python/*.py bindings/python/*/*.py \
              bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
 # The interpreter that the package is built for: the system's, since its headers can be installed by setup.
 PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3) python3)
@@ -38,9 +39,11 @@ C_TESTS := $(filter-out $(NGINX_TESTS),$(basename $(notdir \
 MEMORY  := examples http_app http_bodies http_conn http_fastcgi http_files http_fronts http_later http_limits \
            http_mounts http_threads pool_c
 
-.PHONY: all serve library command nginx-module nginx-demo python python-module wheel sdist test test-core test-c test-valgrind test-sanitize test-serve \
+.PHONY: all serve library command nginx-module nginx-demo python python-module wheel sdist test test-build test-core test-c test-valgrind test-sanitize test-serve \
         test-command test-install test-loops test-fronts test-nginx test-python test-budget test-cross test-soak soak bench-fronts bench-python \
         bench-nginx budget abi-baseline install uninstall deb bench bench-peers bench-table setup clean
+# Other languages.
+.PHONY: node test-bindings test-cpp test-go test-node test-lua bench-go bench-node
 .NOTPARALLEL:
 
 all: command
@@ -60,6 +63,10 @@ library:
 	@mkdir -p $(OUT)
 	@ln -sf $(abspath $(RELEASE))/libgateway.so $(OUT)/libgateway.so
 	@ln -sf libgateway.so $(OUT)/$(SONAME)
+	@scripts/pc $(OUT)
+
+# What pkg-config says of the library while it is not installed.
+FROM_HERE = PKG_CONFIG_PATH=$(abspath $(OUT))/pkgconfig GOWORK=off
 
 # With the library of `make library`.  1 minute more.
 command: library
@@ -124,42 +131,57 @@ sdist:
 	$(WHEEL)/bin/pip install -q --disable-pip-version-check build
 	$(WHEEL)/bin/python -m build --sdist -o $(TARGET)/python bindings/python
 
+# The package for Node, in place: its frameworks are those of the tests.
+node: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@node bindings/node/build.js --check
+	cd bindings/node && npm ci --silent --no-fund --no-audit && GATEWAY_LIBRARY_DIR=$(LIBRARY) node build.js
+
 $(OUT)/%: examples/%.c include/gateway.h | library
 	$(CC) $(C11) -o $@ $< -L$(OUT) -Wl,-rpath,$(abspath $(OUT)) -lgateway
 
 $(OUT)/middleware: examples/shout.c
 $(OUT)/middleware: C11 += examples/shout.c
 
-# ---- tests: 45 minutes in all ----
+# ---- tests: 35 minutes in all ----
 
-test: setup test-serve test-core test-c test-python test-budget test-cross test-soak
+test: setup test-build test-serve test-core test-c test-python test-bindings test-budget test-cross test-soak
 
-# Format, lints, unit and integration tests; the C programs run plain.  16 minutes.
+# Both builds at once: most of the time that of the library, whole, has one thread.  4 minutes.
+test-build:
+	$(CARGO) test --workspace --no-run --quiet & tests=$$!; $(MAKE) --no-print-directory library && wait $$tests
+
+# The packages for other languages.
+test-bindings: test-go test-cpp test-node test-lua
+
+# Nothing is built twice with small changes, and to be able to costs a fifth more.
+test test-build test-core test-c test-valgrind test-sanitize test-cross test-soak: export CARGO_INCREMENTAL ?= 0
+
+# Format, lints, unit and integration tests; the C programs run plain.  8 minutes.
 test-core:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test soak -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --quiet
 	$(if $(RUFF),$(RUFF) check --no-cache $(PYTHON),@echo "no ruff: $(PYTHON) not checked")
 	python3 benches/table.py --check
-	$(CARGO) test --no-fail-fast
-	$(CARGO) test -p gateway-cli --no-fail-fast
+	python3 tests/side_by_side.py
 
 # The command alone.  2 minutes.
 test-command:
 	@TARGET=$(TARGET) scripts/setup fronts
 	$(CARGO) test -p gateway-cli
 
-# The C programs once more, under each checker.  15 minutes.
+# The C programs once more, under each checker.  10 minutes.
 test-c: test-valgrind test-sanitize
 
 # What the sanitizers do not see: what was never written.  A worker that is twenty times slower counts as
 # hung, and so arbiters are left to them.  5 minutes.
 test-valgrind:
-	GATEWAY_UNDER=valgrind $(CARGO) test --no-fail-fast $(MEMORY:%=--test %)
+	GATEWAY_UNDER=valgrind python3 tests/side_by_side.py $(MEMORY)
 
-# 8 minutes.
+# 4 minutes.
 test-sanitize:
-	GATEWAY_UNDER=sanitize $(CARGO) test --no-fail-fast $(C_TESTS:%=--test %)
+	GATEWAY_UNDER=sanitize python3 tests/side_by_side.py $(C_TESTS)
 
 # What a request costs: instructions and system calls, within benches/budget.toml.  2 minutes.
 test-budget: $(OUT)/bench
@@ -203,12 +225,74 @@ test-python:
 	@TARGET=$(TARGET) scripts/setup nginx
 	@$(MAKE) --no-print-directory python command nginx-module python-module $(PYTHON_VENV)/installed
 	GATEWAY_TEST_ALL=1 PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
-	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs bindings/python/tests $(ARGS)
+	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs -n $(or $(JOBS),3) --dist loadfile \
+	    --no-loadscope-reorder bindings/python/tests $(ARGS)
 
 $(PYTHON_VENV)/installed: bindings/python/tests/requirements.txt
 	$(PYTHON3) -m venv --clear $(PYTHON_VENV)
 	$(PYTHON_VENV)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
+
+# The layer for C++: C++17 and C++20, plain and with sanitizers; its demo answers as C's.  1 minute.  ARGS="-tc='*later*'"
+CPP_TESTS := $(wildcard bindings/cpp/tests/*.cpp)
+CXXFLAGS  := -g -Wall -Wextra -Wpedantic -Werror -Iinclude -Ibindings/cpp/include
+LINK       = -L$(LIBRARY) -Wl,-rpath,$(LIBRARY) -lgateway -pthread
+
+test-cpp: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@TARGET=$(TARGET) scripts/setup cpp
+	@mkdir -p $(TARGET)/cpp
+	$(CXX) -std=c++17 -O0 $(CXXFLAGS) -o $(TARGET)/cpp/plain $(CPP_TESTS) $(LINK)
+	timeout 300 $(TARGET)/cpp/plain $(ARGS)
+	$(CXX) -std=c++20 -O0 $(CXXFLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
+	    -o $(TARGET)/cpp/sanitized $(CPP_TESTS) $(LINK)
+	timeout 300 $(TARGET)/cpp/sanitized $(ARGS)
+	clang++ -std=c++17 -fsyntax-only $(CXXFLAGS) $(CPP_TESTS)
+	sed -n '/^```cpp/,/^```/{/^```/!p}' bindings/cpp/README.md | $(CXX) -std=c++17 -fsyntax-only $(CXXFLAGS) -x c++ -
+	$(CC) $(C11) -o $(TARGET)/cpp/reference examples/demo.c $(LINK)
+	$(CXX) -std=c++17 -O2 $(CXXFLAGS) -Wshadow -Wconversion -o $(TARGET)/cpp/demo bindings/cpp/examples/demo.cpp $(LINK)
+	python3 tests/demo.py --reference '$(TARGET)/cpp/reference {address} {file}' -- \
+	    $(TARGET)/cpp/demo {address} {file}
+
+# The package for Node, with the frameworks that package.json names, on real sockets and behind nginx; and its
+# demo beside C's.  1.5 minutes.  ARGS="--test-name-pattern=drain"
+test-node: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@TARGET=$(TARGET) scripts/setup node
+	@TARGET=$(TARGET) scripts/setup nginx
+	@$(MAKE) --no-print-directory node
+	cd bindings/node && TARGET=$(abspath $(TARGET)) node --test $(ARGS) test/*.test.js
+	@mkdir -p $(OUT)
+	$(CC) $(C11) -o $(OUT)/demo examples/demo.c -L$(LIBRARY) -Wl,-rpath,$(LIBRARY) -lgateway -pthread
+	python3 tests/demo.py --reference '$(OUT)/demo {address} {file}' -- node bindings/node/demo.js {address} {file}
+
+# The package for Go, with the race detector: its own tests, net/http's, applications behind nginx, workers under
+# load; once more with the checks of what goes to C; and its demo beside C's.  4 minutes.  ARGS="-run Reload -v"
+GO_HERE = PKG_CONFIG_PATH=$(LIBRARY)/pkgconfig GOWORK=off GATEWAY_PEERS=$(abspath $(TARGET)/peers)
+
+test-go: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@TARGET=$(TARGET) scripts/setup go
+	@TARGET=$(TARGET) scripts/setup nginx
+	@scripts/pc $(LIBRARY)
+	@! gofmt -l bindings/go benches/go | grep . || { echo "gofmt: these are not as it writes them"; exit 1; }
+	cd bindings/go && $(GO_HERE) go vet ./... && $(GO_HERE) go test -race -count=1 $(ARGS) ./...
+	cd bindings/go/tests && $(GO_HERE) go vet ./... && $(GO_HERE) go test -race -count=1 $(ARGS) ./...
+	cd bindings/go/tests && $(GO_HERE) GODEBUG=cgocheck=1 go test -count=1 -run 'TestFiles|TestHandlers|TestMaxBytes|TestReload' .
+	cd bindings/go/tests && $(GO_HERE) go test -count=1 $(ARGS) ./nethttp
+	@for module in bindings/go bindings/go/tests; do \
+	    [ ! -x $(TARGET)/go/staticcheck ] || (cd $$module && $(GO_HERE) \
+	        $(abspath $(TARGET))/go/staticcheck -checks 'SA*,S1*,U1000,-SA1019' ./...) || exit 1; done
+	@mkdir -p $(OUT)
+	$(CC) $(C11) -o $(OUT)/demo examples/demo.c -L$(LIBRARY) -Wl,-rpath,$(LIBRARY) -lgateway -pthread
+	cd bindings/go && $(GO_HERE) go build -o $(abspath $(OUT))/demo-go ./demo
+	python3 tests/demo.py --reference '$(OUT)/demo {address} {file}' -- $(OUT)/demo-go {address} {file}
+
+# LuaJIT by FFI: real sockets, reloads, and its demo answers as C's.  30 seconds.  ARGS=Serving
+test-lua: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@TARGET=$(TARGET) scripts/setup lua
+	@mkdir -p $(TARGET)/lua
+	GATEWAY_LIBRARY_DIR=$(LIBRARY) CC=$(CC) timeout 300 python3 bindings/lua/tests/test_lua.py $(ARGS)
+	$(CC) $(C11) -o $(TARGET)/lua/reference examples/demo.c $(LINK)
+	GATEWAY_LIBRARY_DIR=$(LIBRARY) python3 tests/demo.py --reference '$(TARGET)/lua/reference {address} {file}' -- \
+	    luajit bindings/lua/examples/demo.lua {address} {file}
 
 # aarch64 in qemu's user mode, and static programs for musl; on x86-64.  2 minutes.
 test-cross:
@@ -221,8 +305,7 @@ endif
 
 # All kinds of clients and faults: nothing grows, nothing is lost.  3 minutes.
 test-soak:
-	$(CARGO) clippy --test soak -- -D warnings
-	SOAK_SECONDS=60 $(CARGO) test --test soak -- --nocapture
+	SOAK_SECONDS=60 $(CARGO) test --workspace --test soak -- --nocapture
 
 # The same for longer.  12 minutes.
 SOAK_SECONDS ?= 600
@@ -252,7 +335,7 @@ DIRS = NGINX_MODULE='$(NGINX_MODULE)' PYTHON_MODULE='$(wildcard $(PYTHON_MODULE)
 deb: command
 	@scripts/deb $(RELEASE) $(TARGET)/deb
 
-# ---- bench: 17 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
+# ---- bench: 25 minutes; ARGS="--scenario hello --rounds 9", ARGS=--record ----
 
 bench: $(OUT)/bench
 	@TARGET=$(TARGET) scripts/setup bench
@@ -264,6 +347,8 @@ bench: $(OUT)/bench
 	@$(MAKE) --no-print-directory bench-fronts
 	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
 	@$(MAKE) --no-print-directory bench-python $(if $(findstring --record,$(ARGS)),PYTHON_ARGS=--record)
+	@$(MAKE) --no-print-directory bench-go $(if $(findstring --record,$(ARGS)),GO_ARGS=--record)
+	@$(MAKE) --no-print-directory bench-node $(if $(findstring --record,$(ARGS)),NODE_ARGS=--record)
 
 # Behind nginx, and the codecs.  3 minutes.
 bench-fronts: $(OUT)/bench
@@ -288,6 +373,23 @@ bench-python: $(TARGET)/venv-bench/installed
 	@$(MAKE) --no-print-directory python PYTHON3=$(PYTHON3)
 	$(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
 	$(if $(findstring --record,$(PYTHON_ARGS)),python3 benches/table.py)
+
+# The package for Go beside net/http and net/http/fcgi.  4 minutes.  GO_ARGS="--scenario hello --only clock"
+bench-go: library
+	@TARGET=$(TARGET) scripts/setup go
+	for program in limit upstream; do $(CC) $(C11) -o $(OUT)/$$program benches/$$program.c || exit 1; done
+	cd benches/peers/go && go build -o $(abspath $(OUT))/go-net-http .
+	cd benches/go/ours && $(FROM_HERE) go build -o $(abspath $(OUT))/go-libgateway .
+	python3 benches/go.py --programs $(OUT) --peers $(TARGET)/peers $(GO_ARGS)
+	$(if $(findstring --record,$(GO_ARGS)),python3 benches/table.py)
+
+# The package for Node beside node:http, alone and behind nginx.  4 minutes.  NODE_ARGS="--scenario hello --only behind"
+bench-node:
+	@mkdir -p $(OUT)
+	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
+	@TARGET=$(TARGET) scripts/setup node
+	@$(MAKE) --no-print-directory node
+	python3 benches/node.py --programs $(OUT) --peers $(TARGET)/peers $(NODE_ARGS)
 
 # One at a time: what cannot be had must not keep the others away.
 $(TARGET)/venv-bench/installed: benches/peers/python/requirements.txt
