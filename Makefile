@@ -266,6 +266,8 @@ test-node: $(if $(GATEWAY_LIBRARY_DIR),,library)
 
 # The package for Go, with the race detector: its own tests, net/http's, applications behind nginx, workers under
 # load; once more with the checks of what goes to C; and its demo beside C's.  4 minutes.  ARGS="-run Reload -v"
+# A Go that setup had to fetch.
+test-go bench-go: export PATH := $(abspath $(TARGET))/go/toolchain/bin:$(PATH)
 GO_HERE = PKG_CONFIG_PATH=$(LIBRARY)/pkgconfig GOWORK=off GATEWAY_PEERS=$(abspath $(TARGET)/peers)
 
 test-go: $(if $(GATEWAY_LIBRARY_DIR),,library)
