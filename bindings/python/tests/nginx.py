@@ -63,10 +63,7 @@ class Nginx(Process, Client):
         (self.run / "nginx.conf").write_text(text)
 
     def argv(self):
-        where = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(TARGET / "peers/usr/sbin")])
-        program = shutil.which("nginx", path=where)
-        assert program, "no nginx: run scripts/setup nginx"
-        return [program, "-p", str(self.run), "-c", str(self.run / "nginx.conf"), "-e", str(self.error_log)]
+        return [program(), "-p", str(self.run), "-c", str(self.run / "nginx.conf"), "-e", str(self.error_log)]
 
     def log(self):
         errors = self.error_log.read_text("utf-8", "backslashreplace") if self.error_log.exists() else ""
@@ -78,6 +75,14 @@ class Nginx(Process, Client):
             [*self.argv(), "-t"], check=False, capture_output=True, text=True, timeout=DEADLINE
         )
         return done.returncode == 0, done.stderr
+
+
+def program():
+    """nginx, which is installed or was unpacked."""
+    where = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(TARGET / "peers/usr/sbin")])
+    found = shutil.which("nginx", path=where)
+    assert found, "no nginx: run scripts/setup nginx"
+    return found
 
 
 def servers(tmp_path_factory):

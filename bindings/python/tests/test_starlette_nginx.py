@@ -3,11 +3,11 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 import sys
 
 import harness
+import nginx
 import pytest
 from test_starlette import multipart
 
@@ -29,15 +29,29 @@ http {{
         proxy_pass http://unix:{0}/http.sock; proxy_http_version 1.1; proxy_set_header Host $http_host;
         proxy_set_header Connection ""; proxy_request_buffering off; proxy_buffering off; }} }}
     server {{ listen unix:{0}/by-uwsgi.sock; location / {{
-        include /etc/nginx/uwsgi_params; uwsgi_pass unix:{0}/uwsgi.sock; uwsgi_buffering off; }} }}
+        {uwsgi} uwsgi_pass unix:{0}/uwsgi.sock; uwsgi_buffering off; }} }}
     server {{ listen unix:{0}/by-fastcgi.sock; location / {{
-        include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_NAME ""; fastcgi_param PATH_INFO $fastcgi_script_name;
-        fastcgi_pass unix:{0}/fastcgi.sock; fastcgi_buffering off; }} }}
+        {fastcgi} fastcgi_pass unix:{0}/fastcgi.sock; fastcgi_buffering off; }} }}
     server {{ listen unix:{0}/by-scgi.sock; location / {{
-        include /etc/nginx/scgi_params; scgi_param PATH_INFO $document_uri;
-        scgi_pass unix:{0}/scgi.sock; scgi_buffering off; }} }}
+        {scgi} scgi_pass unix:{0}/scgi.sock; scgi_buffering off; }} }}
 }}
 """
+
+# As the lists that nginx comes with.
+PARAMS = """
+QUERY_STRING $query_string; REQUEST_METHOD $request_method; CONTENT_TYPE $content_type;
+REQUEST_URI $request_uri; SCRIPT_NAME ""; PATH_INFO $document_uri;
+DOCUMENT_ROOT $document_root; SERVER_PROTOCOL $server_protocol; REQUEST_SCHEME $scheme;
+REMOTE_ADDR $remote_addr; REMOTE_PORT $remote_port; SERVER_PORT $server_port; SERVER_NAME $server_name;
+"""
+# nginx sends the length by SCGI itself.
+MORE = {"scgi": "SCGI 1", "uwsgi": "CONTENT_LENGTH $content_length", "fastcgi": "CONTENT_LENGTH $content_length"}
+
+
+def params(protocol):
+    """Each with the directive of this protocol."""
+    every = (PARAMS + MORE[protocol]).split(";")
+    return "".join(f"{protocol}_param {param.strip()};\n" for param in every)
 
 
 class Behind(harness.Client):
@@ -59,14 +73,13 @@ class Behind(harness.Client):
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory):
     directory = tmp_path_factory.mktemp("nginx")
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    assert nginx, "nginx is not installed: scripts/setup"
+    lists = {protocol: params(protocol) for protocol in MORE}
     (directory / "nginx.conf").write_text(
-        ("user root;" if os.geteuid() == 0 else "") + CONF.format(directory)
+        ("user root;" if os.geteuid() == 0 else "") + CONF.format(directory, **lists)
     )
     app = harness.Process([sys.executable, "-c", SERVE, str(directory)])
     front = harness.Process(
-        [nginx, "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+        [nginx.program(), "-e", "stderr", "-p", str(directory), "-c", str(directory / "nginx.conf")]
     )
     try:
         for name in ("http", "by-scgi"):
