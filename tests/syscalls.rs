@@ -98,6 +98,25 @@ fn a_warm_request_is_one_read_and_one_write() {
     server.stop();
 }
 
+/// Whoever takes them and turns, in one thread: nobody is to be woken.
+#[test]
+fn a_request_that_is_taken_costs_no_more() {
+    let server = Server::start(&program(&["tests/c/taken.c"]), &["{}"]);
+    assert_eq!(server.get("/"), "hello, world\n");
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    clients = round(server.pid(), || clients, "");
+    let trace = Trace::attach(server.pid());
+    for _ in 0..ROUNDS {
+        clients = round(server.pid(), || clients, "");
+    }
+    let counts = trace.counts();
+    let requests = CONNECTIONS * ROUNDS;
+    let total: usize = counts.values().sum();
+    assert!(total <= requests * 2 + ROUNDS * 10, "{requests} requests: {counts:?}");
+    drop(clients);
+    server.stop();
+}
+
 #[test]
 fn a_short_connection_is_four_calls() {
     four_calls("{}");

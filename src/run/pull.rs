@@ -28,12 +28,14 @@ struct Queue<T> {
     items: VecDeque<T>,
     limit: usize,
     closed: bool,
+    /// Threads that wait for an item: to wake nobody costs a system call, too.
+    waiting: usize,
 }
 
 impl<T> Pull<T> {
     /// An empty queue for up to `limit` items.
     pub fn new(limit: usize) -> Self {
-        let queue = Queue { items: VecDeque::new(), limit, closed: false };
+        let queue = Queue { items: VecDeque::new(), limit, closed: false, waiting: 0 };
         Pull { queue: Mutex::new(queue), ready: Condvar::new() }
     }
 
@@ -44,8 +46,11 @@ impl<T> Pull<T> {
             return Err(item);
         }
         queue.items.push_back(item);
+        let waiting = queue.waiting;
         drop(queue);
-        self.ready.notify_one();
+        if waiting > 0 {
+            self.ready.notify_one();
+        }
         Ok(())
     }
 
@@ -58,17 +63,19 @@ impl<T> Pull<T> {
             if queue.closed {
                 return Taken::Closed;
             }
-            queue = match until {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Taken::TimedOut;
+            }
+            queue.waiting += 1;
+            queue = match left {
                 None => self.ready.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Taken::TimedOut;
-                    }
+                Some(left) => {
                     let waited = self.ready.wait_timeout(queue, left);
                     waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
                 }
             };
+            queue.waiting -= 1;
         }
         let count = max.min(queue.items.len());
         into.extend(queue.items.drain(..count));
