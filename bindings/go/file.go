@@ -83,3 +83,11 @@ func (w *response) typedByHandler() bool {
 	_, encoded := w.header["Content-Encoding"]
 	return typed || encoded
 }
+
+func dup(fd int) (int, error) {
+	r, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(r), nil
+}

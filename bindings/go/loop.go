@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 )
@@ -22,7 +21,7 @@ import (
 type loop struct {
 	batch *C.gwgo_batch // what the last turn brought; of whoever turns
 	about *about
-	file  *os.File              // the server's descriptor, for the runtime's poller
+	gate  gate                  // to the runtime's poller
 	live  map[uintptr]*exchange // by gw_deferred
 	ended chan struct{}         // closed behind the last turn
 
@@ -52,24 +51,19 @@ type spares struct {
 }
 
 func newLoop(server *C.gw_server, about *about) (*loop, error) {
-	fd, err := dup(int(C.gw_server_fd(server)))
+	gate, err := newGate(int(C.gw_server_fd(server)))
 	if err != nil {
-		return nil, os.NewSyscallError("dup", err)
-	}
-	// The poller takes only what does not block, and this never does.
-	if err := syscall.SetNonblock(fd, true); err != nil {
-		syscall.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
+		return nil, err
 	}
 	batch := C.gwgo_batch_new()
 	if batch == nil {
-		syscall.Close(fd)
+		gate.file.Close()
 		return nil, resultError("a loop", C.GW_ERR_MEMORY)
 	}
 	l := &loop{
 		batch:   batch,
 		about:   about,
-		file:    os.NewFile(uintptr(fd), "gateway"),
+		gate:    gate,
 		live:    make(map[uintptr]*exchange),
 		tickets: make(map[uint64]*exchange),
 		ended:   make(chan struct{}),
@@ -81,8 +75,8 @@ func newLoop(server *C.gw_server, about *about) (*loop, error) {
 
 // run turns the server until it has ended.
 func (l *loop) run() error {
-	defer l.file.Close()
-	conn, err := l.file.SyscallConn()
+	defer l.gate.file.Close()
+	conn, err := l.gate.file.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -185,9 +179,15 @@ func (l *loop) push(op C.gwgo_op, who *exchange, head, body []byte) {
 	l.who = append(l.who, who)
 }
 
+// Rounds without a rest, after which the poller need not know of what comes.
+const busy = 2
+
 // lead does round after round until there is nothing to do.  For who has set turning.
 func (l *loop) lead() {
-	for {
+	for n := 0; ; n++ {
+		if n == busy {
+			l.gate.shut()
+		}
 		if l.round() {
 			// Those that were just started may have something to say.
 			runtime.Gosched()
@@ -209,6 +209,9 @@ func (l *loop) rests() bool {
 		return false
 	}
 	l.arm(int64(l.batch.wait_ms))
+	if l.server != nil {
+		l.gate.open() // else its file may be closed
+	}
 	l.turning = false
 	return true
 }
@@ -225,7 +228,7 @@ func (l *loop) arm(waitMs int64) {
 	}
 	l.armed = at
 	// Fails when the file is closed, and then nobody waits.
-	_ = l.file.SetReadDeadline(at)
+	_ = l.gate.file.SetReadDeadline(at)
 }
 
 // disarm takes a time back that has come: the poller would ask nobody any more.
@@ -234,7 +237,7 @@ func (l *loop) disarm() {
 	defer l.mu.Unlock()
 	if !l.armed.IsZero() && !l.armed.After(time.Now()) {
 		l.armed = time.Time{}
-		_ = l.file.SetReadDeadline(time.Time{})
+		_ = l.gate.file.SetReadDeadline(time.Time{})
 	}
 }
 
@@ -386,13 +389,5 @@ func (l *loop) end(rc C.gw_result) {
 		x.tell(C.GW_EVENT_WRITABLE)
 	}
 	close(l.ended)
-	_ = l.file.SetReadDeadline(time.Unix(1, 0))
-}
-
-func dup(fd int) (int, error) {
-	r, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(r), nil
+	_ = l.gate.file.SetReadDeadline(time.Unix(1, 0))
 }

@@ -76,7 +76,7 @@ func (s *Server) serve(at net.Addr, option Option) error {
 		return err
 	}
 	if err := s.begin(server, l); err != nil {
-		l.file.Close()
+		l.gate.file.Close()
 		return err
 	}
 	err = l.run()
