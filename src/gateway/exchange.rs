@@ -622,9 +622,8 @@ impl Exchange {
         }
         if self.phase.get() == Phase::Done {
             let counters = self.service.counters();
-            if self.expired.get() {
-                counters.count_status(TIMED_OUT);
-            } else if self.framed.get().is_some() {
+            // The answer that came instead was counted when it went out.
+            if self.framed.get().is_some() && !self.expired.get() {
                 counters.count_status(self.head.get_mut().status());
             }
             counters.sent.plus(self.queued.get());

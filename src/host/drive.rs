@@ -394,6 +394,8 @@ impl<T> Host<T> {
 
     /// There was no answer in time: whatever comes goes nowhere.
     fn answer_instead(&mut self, key: u64) {
+        // The request itself may never come back to be counted.
+        self.context.service.counters().count_status(TIMED_OUT);
         let timeout = self.context.setup.settings.request_timeout;
         let text = format!("no answer for {}: request_timeout; it got 504", show_duration(timeout));
         let slot = self.detach(key, &text);
