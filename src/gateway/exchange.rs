@@ -193,6 +193,8 @@ pub struct Exchange {
     idle: Cell<bool>,
     /// A read found nothing since the iterator was asked last.
     starved: Cell<bool>,
+    /// A write() found no room, and the iterator was not asked again for that.
+    refused: Cell<bool>,
     /// It waits for more input than this, octets that came so far.
     hungry: Cell<Option<u64>>,
     /// The application has returned.
@@ -242,6 +244,7 @@ impl Exchange {
             deferred: OnceCell::new(),
             idle: Cell::new(false),
             starved: Cell::new(false),
+            refused: Cell::new(false),
             hungry: Cell::new(None),
             called: Cell::new(false),
             expired: Cell::new(false),
@@ -532,15 +535,19 @@ impl Exchange {
                 self.end(link);
                 None
             }
-            // It may wait for room: a write() was refused.
-            Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
-            Err(None) if self.may_wait() => {
-                self.idle.set(true);
-                None
-            }
             Err(None) => {
-                let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
-                self.fail(link, &error);
+                if self.refused.take() {
+                    // It waits for room.
+                    return Some(Progress::Flush);
+                }
+                if self.may_wait() {
+                    self.idle.set(true);
+                } else if !self.out.borrow().is_empty() {
+                    return Some(Progress::Flush);
+                } else {
+                    let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
+                    self.fail(link, &error);
+                }
                 None
             }
             Err(Some(error)) => {
@@ -648,6 +655,7 @@ impl Exchange {
         self.expired.set(false);
         self.excuses.set(false);
         self.idle.set(false);
+        self.refused.set(false);
         *self.watcher.get_mut() = None;
         self.phase.set(Phase::Idle);
     }

@@ -68,7 +68,8 @@ impl Exchange {
     /// Whether something will wake an iterator that has nothing to give.
     pub(crate) fn wakes(&self) -> bool {
         let may_grow = self.input().may_grow();
-        !self.out.borrow().is_empty() || self.is_held() || may_grow || self.is_asked_again()
+        let waits = self.refused.get() || !self.out.borrow().is_empty();
+        waits || self.is_held() || may_grow || self.is_asked_again()
     }
 
     /// Whether an iterator is asked once more although nobody holds a handle: who gave it up, or resumed
