@@ -59,6 +59,10 @@ pub trait Link {
     fn may_block(&self) -> bool;
     /// Whether the server wants to keep the connection after this request.
     fn keep_alive(&self, x: &Exchange) -> bool;
+    /// Whether more of the request's body is to come than is read for the sake of another request.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// Whether the client has left.
     fn is_gone(&self) -> bool;
     /// Wait until more of the request body was fed, or will never be.
