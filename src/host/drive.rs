@@ -348,9 +348,8 @@ impl<T> Host<T> {
 
     fn expire(&mut self) {
         let now = clock::monotonic_ms();
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now, &mut due);
-        for index in due.drain(..) {
+        self.wheel.advance(now);
+        while let Some(index) = self.wheel.take_due() {
             let index = index as usize;
             if self.armed[index] > now {
                 // Overtaken by an earlier one, which is still to come.
@@ -365,7 +364,6 @@ impl<T> Host<T> {
                 self.schedule(key);
             }
         }
-        self.due = due;
     }
 
     /// Its time has come.
