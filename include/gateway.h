@@ -962,7 +962,9 @@ gw_result gw_arbiter_run(gw_arbiter *a, gw_error *err);
 int32_t gw_arbiter_fd(const gw_arbiter *a);
 
 /* [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for
-   a host with a loop of its own, as gw_server_turn. */
+   a host with a loop of its own, as gw_server_turn.  GW_EOF: it has ended,
+   well or not; gw_arbiter_run then says how, at once, with the exit_status
+   for main. */
 gw_result gw_arbiter_turn(gw_arbiter *a, int64_t *wait_ms);
 
 /* [sig] Let gw_arbiter_run end: `how` is GW_STOP_*.  A second
@@ -1038,8 +1040,9 @@ gw_result gw_arbiter_requests(const gw_arbiter *a, uint32_t recorder,
 gw_result gw_arbiter_listeners(const gw_arbiter *a, uint32_t *cursor,
                                gw_listener_info *out);
 
-/* [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in
-   another thread, has ended.  What it returned; GW_AGAIN when time is up. */
+/* [any] Wait up to timeout_ms (-1: for ever) until the arbiter, which
+   another thread runs or turns, has ended.  What gw_arbiter_run returns of
+   that; GW_AGAIN when time is up. */
 gw_result gw_arbiter_wait(gw_arbiter *a, int64_t timeout_ms);
 
 /* [one] Kills the workers that are left.  A thread cannot be killed: its

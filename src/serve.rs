@@ -322,7 +322,7 @@ fn work(
     }
     let entered = if is_process { entry.enter() } else { Ok(()) };
     let made = entered.and_then(|()| source.setup()).and_then(|setup| {
-        if setup.stack.pulled && setup.stack.hooks.worker_init.is_none() {
+        if setup.stack.pulled && !setup.stack.hooks.may_take() {
             return Err(check::no_application());
         }
         if is_process {

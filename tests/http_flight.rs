@@ -399,6 +399,7 @@ fn of_eight_threads_one_hangs_and_that_one_alone_gets_504() {
         assert_eq!(lines(&ended, &culprit).len(), 1, "{ended:?}");
         assert!(!lines(&ended, &[") is in: GET /hang (id "]).is_empty(), "{ended:?}");
         assert_eq!((stat(&ended, "timeouts"), stat(&ended, "killed")), (1, 0), "{ended:?}");
+        assert_eq!(stat(&ended, "5xx"), 1, "also of a request that never ends: {ended:?}");
     }
 }
 
@@ -428,6 +429,7 @@ fn an_answer_that_comes_too_late_goes_nowhere() {
         let line = format!("GET {target} HTTP/1.1=504");
         assert_eq!(ended.stdout.lines().filter(|it| **it == line).count(), 1, "{ended:?}");
         assert_eq!((stat(&ended, "timeouts"), stat(&ended, "errors")), (1, 0), "{ended:?}");
+        assert_eq!(stat(&ended, "5xx"), 1, "{ended:?}");
     }
 }
 
@@ -546,7 +548,7 @@ fn a_request_that_finds_no_thread_in_time_is_withdrawn() {
     assert_eq!(queued.response("GET").status, 200);
     assert_eq!((state(&server, "inside"), state(&server, "ended")), (1, 0));
     let ended = stop(server);
-    assert_eq!(stat(&ended, "timeouts"), 1, "{ended:?}");
+    assert_eq!((stat(&ended, "timeouts"), stat(&ended, "5xx")), (1, 1), "{ended:?}");
 }
 
 #[test]

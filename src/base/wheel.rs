@@ -30,6 +30,8 @@ pub struct Wheel {
     levels: Box<[Level; LEVELS]>,
     nodes: Vec<Node>,
     free: u32,
+    /// Those that have come out and were not taken.
+    due: u32,
     len: usize,
 }
 
@@ -66,6 +68,7 @@ impl Wheel {
             levels: Box::new([level; LEVELS]),
             nodes: Vec::new(),
             free: NONE,
+            due: NONE,
             len: 0,
         }
     }
@@ -102,9 +105,8 @@ impl Wheel {
         self.link(index);
     }
 
-    /// Moves the present to `now_ms` and appends the keys whose time has come, in no particular
-    /// order within a tick.
-    pub fn advance(&mut self, now_ms: u64, due: &mut Vec<u64>) {
+    /// Moves the present to `now_ms`; the keys whose time has come are there for [`Wheel::take_due`].
+    pub fn advance(&mut self, now_ms: u64) {
         let now = (now_ms.saturating_sub(self.origin) >> TICK_SHIFT).min(MAX_TICK - 1);
         while self.len > 0 {
             let Some((level, slot, start)) = self.first_slot() else { break };
@@ -118,9 +120,8 @@ impl Wheel {
             while index != NONE {
                 let node = self.nodes[index as usize];
                 if node.tick <= now {
-                    due.push(node.key);
-                    self.nodes[index as usize].next = self.free;
-                    self.free = index;
+                    self.nodes[index as usize].next = self.due;
+                    self.due = index;
                     self.len -= 1;
                 } else {
                     self.link(index);
@@ -129,6 +130,16 @@ impl Wheel {
             }
         }
         self.elapsed = self.elapsed.max(now);
+    }
+
+    /// One of the keys that have come out, in no particular order.  Others may be inserted meanwhile.
+    pub fn take_due(&mut self) -> Option<u64> {
+        let index = self.due;
+        let node = self.nodes.get_mut(index as usize)?;
+        self.due = node.next;
+        node.next = self.free;
+        self.free = index;
+        Some(node.key)
     }
 
     /// When [`Wheel::advance`] will have something to do: exactly the time at which the earliest
@@ -177,13 +188,18 @@ mod tests {
 
     const TICK: u64 = 1 << TICK_SHIFT;
 
+    fn advance(wheel: &mut Wheel, now_ms: u64, due: &mut Vec<u64>) {
+        wheel.advance(now_ms);
+        due.extend(std::iter::from_fn(|| wheel.take_due()));
+    }
+
     /// Sleeps as an idle worker does and tells at which time each key came out.
     fn sleep_through(wheel: &mut Wheel, mut now: u64) -> (Vec<(u64, u64)>, usize) {
         let (mut out, mut due, mut wakes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = wheel.next_deadline(now) {
             assert!(next >= now);
             now = next;
-            wheel.advance(now, &mut due);
+            advance(wheel, now, &mut due);
             out.extend(due.drain(..).map(|key| (key, now)));
             wakes += 1;
         }
@@ -195,7 +211,7 @@ mod tests {
         let mut wheel = Wheel::new(5);
         assert_eq!(wheel.next_deadline(5), None);
         let mut due = Vec::new();
-        wheel.advance(1 << 40, &mut due);
+        advance(&mut wheel, 1 << 40, &mut due);
         assert!(due.is_empty());
         assert_eq!(wheel.next_deadline(1 << 40), None);
     }
@@ -218,10 +234,10 @@ mod tests {
     fn a_deadline_in_the_past_comes_out_with_the_next_tick() {
         let mut wheel = Wheel::new(1000);
         let mut due = Vec::new();
-        wheel.advance(5000, &mut due);
+        advance(&mut wheel, 5000, &mut due);
         wheel.insert(1, 0);
         wheel.insert(2, 4999);
-        wheel.advance(5000 + TICK, &mut due);
+        advance(&mut wheel, 5000 + TICK, &mut due);
         due.sort_unstable();
         assert_eq!(due, [1, 2]);
         assert!(wheel.is_empty());
@@ -234,11 +250,11 @@ mod tests {
             wheel.insert(key, key * 977);
         }
         let mut due = Vec::new();
-        wheel.advance(500 * 977, &mut due);
+        advance(&mut wheel, 500 * 977, &mut due);
         due.sort_unstable();
         assert!(due.len() >= 500 && due.len() <= 501, "{}", due.len());
         assert!(due.iter().copied().eq(0..due.len() as u64));
-        wheel.advance(2_000_000, &mut due);
+        advance(&mut wheel, 2_000_000, &mut due);
         assert_eq!(due.len(), 1000);
     }
 
@@ -247,10 +263,10 @@ mod tests {
         let mut wheel = Wheel::new(1000);
         let mut due = Vec::new();
         wheel.insert(1, 1100);
-        wheel.advance(1050, &mut due);
-        wheel.advance(900, &mut due);
+        advance(&mut wheel, 1050, &mut due);
+        advance(&mut wheel, 900, &mut due);
         assert!(due.is_empty());
-        wheel.advance(1100 + TICK, &mut due);
+        advance(&mut wheel, 1100 + TICK, &mut due);
         assert_eq!(due, [1]);
     }
 
@@ -262,7 +278,7 @@ mod tests {
         for round in 0..10_000 {
             wheel.insert(round, now + 5000);
             now += 50;
-            wheel.advance(now, &mut due);
+            advance(&mut wheel, now, &mut due);
             due.clear();
         }
         assert!(wheel.nodes.len() <= 5000 / 50 + 2, "{}", wheel.nodes.len());
@@ -294,7 +310,7 @@ mod tests {
                 }
                 now += step;
                 due.clear();
-                wheel.advance(now, &mut due);
+                advance(&mut wheel, now, &mut due);
                 for key in &due {
                     let at = list.iter().position(|(k, _)| k == key).expect("came out once");
                     let (_, deadline) = list.swap_remove(at);

@@ -157,7 +157,8 @@ pub unsafe extern "C" fn gw_arbiter_fd(a: *const gw_arbiter) -> i32 {
 }
 
 /// [one] What gw_arbiter_run does, step by step, after gw_arbiter_start: for a host with a loop of
-/// its own, as gw_server_turn.
+/// its own, as gw_server_turn.  GW_EOF: it has ended, well or not; gw_arbiter_run then says how, at
+/// once, with the exit_status for main.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_turn(a: *mut gw_arbiter, wait_ms: *mut i64) -> gw_result {
     guard(|| {
@@ -367,8 +368,8 @@ pub unsafe extern "C" fn gw_arbiter_listeners(
     guard(|| unsafe { listener::next(&borrow(a)?.control.listeners(), cursor, out) })
 }
 
-/// [any] Wait up to timeout_ms (-1: for ever) until gw_arbiter_run, in another thread, has ended.
-/// What it returned; GW_AGAIN when time is up.
+/// [any] Wait up to timeout_ms (-1: for ever) until the arbiter, which another thread runs or turns, has
+/// ended.  What gw_arbiter_run returns of that; GW_AGAIN when time is up.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gw_arbiter_wait(a: *mut gw_arbiter, timeout_ms: i64) -> gw_result {
     guard(|| {

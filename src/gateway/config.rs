@@ -459,7 +459,7 @@ impl Config {
 
     /// Whether there is nothing to serve but what pools have.
     pub fn has_only_pools(&self) -> bool {
-        self.has_pools() && !self.has_app() && self.hooks.worker_init.is_none()
+        self.has_pools() && !self.has_app() && !self.hooks.may_take()
     }
 
     /// The pools.

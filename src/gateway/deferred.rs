@@ -218,18 +218,16 @@ impl Shared {
             watcher.starts(head);
         }
         let mut state = self.answers()?;
-        if (100..200).contains(&head.status) {
-            if head.status == 101 {
-                let text = "start: 101 needs a connection that can be handed over";
-                return Err(Error::new(Kind::Unsupported, text));
-            }
-            let mut interim = Head::default();
-            interim.set_interim(head)?;
-            state.batch.ops.push_back(Op::Interim(interim));
-            self.post(state);
-            return Ok(());
+        let is_interim = (100..200).contains(&head.status);
+        let started = if is_interim { state.hint(head) } else { state.start(head) };
+        if let Err(error) = &started {
+            // Its line in the log is written where the request is known.
+            state.batch.ops.push_back(Op::Complaint(error.clone()));
         }
-        state.start(head)
+        if is_interim || started.is_err() {
+            self.post(state);
+        }
+        started
     }
 
     /// A piece of the answer's body.  Memory without release is copied; a release function may run
@@ -653,6 +651,17 @@ impl Shared {
 pub(crate) struct GivenUp(pub(crate) Result<()>);
 
 impl State {
+    fn hint(&mut self, head: &Response<'_>) -> Result<()> {
+        if head.status == 101 {
+            let text = "start: 101 needs a connection that can be handed over";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        let mut interim = Head::default();
+        interim.set_interim(head)?;
+        self.batch.ops.push_back(Op::Interim(interim));
+        Ok(())
+    }
+
     fn start(&mut self, head: &Response<'_>) -> Result<()> {
         let mut mine = self.batch.head.take().unwrap_or_default();
         // A head of start_response is not here, and replaced all the same.

@@ -59,6 +59,10 @@ pub trait Link {
     fn may_block(&self) -> bool;
     /// Whether the server wants to keep the connection after this request.
     fn keep_alive(&self, x: &Exchange) -> bool;
+    /// Whether more of the request's body is to come than is read for the sake of another request.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// Whether the client has left.
     fn is_gone(&self) -> bool;
     /// Wait until more of the request body was fed, or will never be.
@@ -193,6 +197,8 @@ pub struct Exchange {
     idle: Cell<bool>,
     /// A read found nothing since the iterator was asked last.
     starved: Cell<bool>,
+    /// A write() found no room, and the iterator was not asked again for that.
+    refused: Cell<bool>,
     /// It waits for more input than this, octets that came so far.
     hungry: Cell<Option<u64>>,
     /// The application has returned.
@@ -242,6 +248,7 @@ impl Exchange {
             deferred: OnceCell::new(),
             idle: Cell::new(false),
             starved: Cell::new(false),
+            refused: Cell::new(false),
             hungry: Cell::new(None),
             called: Cell::new(false),
             expired: Cell::new(false),
@@ -532,15 +539,19 @@ impl Exchange {
                 self.end(link);
                 None
             }
-            // It may wait for room: a write() was refused.
-            Err(None) if !self.out.borrow().is_empty() => Some(Progress::Flush),
-            Err(None) if self.may_wait() => {
-                self.idle.set(true);
-                None
-            }
             Err(None) => {
-                let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
-                self.fail(link, &error);
+                if self.refused.take() {
+                    // It waits for room.
+                    return Some(Progress::Flush);
+                }
+                if self.may_wait() {
+                    self.idle.set(true);
+                } else if !self.out.borrow().is_empty() {
+                    return Some(Progress::Flush);
+                } else {
+                    let error = Error::new(Kind::State, "next() waits, but nothing will wake it");
+                    self.fail(link, &error);
+                }
                 None
             }
             Err(Some(error)) => {
@@ -622,9 +633,8 @@ impl Exchange {
         }
         if self.phase.get() == Phase::Done {
             let counters = self.service.counters();
-            if self.expired.get() {
-                counters.count_status(TIMED_OUT);
-            } else if self.framed.get().is_some() {
+            // The answer that came instead was counted when it went out.
+            if self.framed.get().is_some() && !self.expired.get() {
                 counters.count_status(self.head.get_mut().status());
             }
             counters.sent.plus(self.queued.get());
@@ -649,6 +659,7 @@ impl Exchange {
         self.expired.set(false);
         self.excuses.set(false);
         self.idle.set(false);
+        self.refused.set(false);
         *self.watcher.get_mut() = None;
         self.phase.set(Phase::Idle);
     }

@@ -199,6 +199,11 @@ pub struct Hooks {
 }
 
 impl Hooks {
+    /// Whether a worker may be there for requests that are taken: one of the host's threads, or its loop.
+    pub fn may_take(&self) -> bool {
+        self.worker_init.is_some() || self.worker_run.is_some()
+    }
+
     /// These and `inner`, of which all are called: these come first where something begins, and last
     /// where it ends.
     pub fn around(self, inner: Hooks) -> Hooks {

@@ -348,9 +348,8 @@ impl<T> Host<T> {
 
     fn expire(&mut self) {
         let now = clock::monotonic_ms();
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now, &mut due);
-        for index in due.drain(..) {
+        self.wheel.advance(now);
+        while let Some(index) = self.wheel.take_due() {
             let index = index as usize;
             if self.armed[index] > now {
                 // Overtaken by an earlier one, which is still to come.
@@ -365,7 +364,6 @@ impl<T> Host<T> {
                 self.schedule(key);
             }
         }
-        self.due = due;
     }
 
     /// Its time has come.
@@ -394,6 +392,8 @@ impl<T> Host<T> {
 
     /// There was no answer in time: whatever comes goes nowhere.
     fn answer_instead(&mut self, key: u64) {
+        // The request itself may never come back to be counted.
+        self.context.service.counters().count_status(TIMED_OUT);
         let timeout = self.context.setup.settings.request_timeout;
         let text = format!("no answer for {}: request_timeout; it got 504", show_duration(timeout));
         let slot = self.detach(key, &text);

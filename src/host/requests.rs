@@ -121,7 +121,6 @@ pub struct Host<T> {
     /// Scratch.
     pub(super) news: Vec<u64>,
     pub(super) jobs: Vec<Job>,
-    pub(super) due: Vec<u64>,
 }
 
 impl<T> Host<T> {
@@ -184,7 +183,6 @@ impl<T> Host<T> {
             ready: VecDeque::new(),
             news: Vec::new(),
             jobs: Vec::new(),
-            due: Vec::new(),
         })
     }
 

@@ -159,7 +159,7 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
         // Workers have it, each from the program that is started again; it need not be here.
         return Vec::new();
     }
-    if !config.has_app() && config.hooks().worker_init.is_none() {
+    if !config.has_app() && !config.hooks().may_take() {
         return vec![no_application()];
     }
     if let Some(apps) = config.known_apps() {
@@ -202,7 +202,7 @@ fn application(settings: &Settings, config: &mut Config, scope: Scope) -> Vec<Er
 pub(super) fn no_application() -> Error {
     Error::new(
         Kind::Invalid,
-        "there is no application: gw_config_app comes first, or a hook worker_init that starts \
-         threads which take the requests",
+        "there is no application: gw_config_app comes first, or a hook that sees to the requests \
+         being taken: worker_init, which may start threads, or worker_run",
     )
 }

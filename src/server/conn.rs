@@ -38,13 +38,13 @@ use timing::Waiting;
 const BUDGET: u32 = 64;
 
 /// Octets of a body that nobody read which are read for the sake of the next request.
-const DISCARD_MAX: u64 = 1024 * 1024;
+pub(super) const DISCARD_MAX: u64 = 1024 * 1024;
 
 /// After a final answer, what the client still sends is thrown away, so that a reset does not
 /// destroy the answer on its way: for this long, and up to this many octets.  A web server in front
-/// sends its whole request before it looks at the answer.
+/// sends its whole request before it looks at the answer, and so do many clients.
 const LINGER_MS: u64 = 2_000;
-const LINGER_MAX: u64 = DISCARD_MAX;
+const LINGER_MAX: u64 = 2 * DISCARD_MAX;
 
 /// What the engine does with a connection that was driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

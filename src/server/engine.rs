@@ -118,7 +118,6 @@ pub struct Engine {
     again: Vec<u64>,
     inbox: Arc<Inbox>,
     /// Scratch.
-    due: Vec<u64>,
     news: Vec<u64>,
     ready: Vec<crate::sys::poll::Ready>,
     jobs: Vec<Job>,
@@ -200,7 +199,6 @@ impl Engine {
             noticed: false,
             again: Vec::new(),
             inbox,
-            due: Vec::new(),
             news: Vec::new(),
             ready: Vec::new(),
             jobs: Vec::new(),

@@ -15,6 +15,7 @@ use crate::gateway::flight::{self, Seat};
 use crate::gateway::service::Service;
 use crate::sys::{clock, sock};
 
+use super::conn::DISCARD_MAX;
 use super::engine::Control;
 use super::inbox::Inbox;
 use super::pulled::Pulled;
@@ -232,6 +233,10 @@ impl Link for Wire<'_> {
         !self.context.control.is_stopping()
             && !self.terms().keepalive.is_zero()
             && !self.slot.eof.get()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.slot.decoder.borrow().remaining().is_some_and(|left| left > DISCARD_MAX)
     }
 
     fn is_ready(&self) -> bool {

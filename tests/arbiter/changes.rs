@@ -67,6 +67,22 @@ fn loops_serve(model: Model, whose: &str) {
     host.stop();
 }
 
+/// Without an application, and without another hook.
+pub(crate) fn loops_of_the_host_take_the_requests(model: Model) {
+    let mut host = Host::start(model, 2, &["host=loops", "app=none"]);
+    let address = host.server.address().to_owned();
+    for reload in 1..=2 {
+        let mut client = Client::connect(&address);
+        for _ in 0..10 {
+            assert_eq!(client.get("/").text(), "taken");
+        }
+        drop(client);
+        host.tell("reload");
+        host.until("reloads", reload);
+    }
+    host.stop();
+}
+
 /// By signals and by calls; never none.
 pub(crate) fn workers_are_added_and_the_oldest_go_first(model: Model) {
     let mut host = Host::start(model, 1, &[]);

@@ -8,7 +8,7 @@
  * can whoever drives this program look at them at any time.
  *
  * Options of its own: app=loop, an application that promises not to block;
- * boot=fails; module=PATH:ARGS instead of the application; host=reaps, which
+ * app=none, where loops of the host take the requests; boot=fails; module=PATH:ARGS instead of the application; host=reaps, which
  * waits for all children and tells the arbiter; host=threads, which has a
  * thread of its own before it makes the arbiter; host=loops, whose workers
  * have loops of their own; host=elsewhere, which has them in other threads;
@@ -69,7 +69,7 @@ struct state {
 static struct state  *shared;
 static gw_arbiter    *arbiter;
 static pid_t          master;
-static int            forks = 1, is_late, has_loop, is_elsewhere;
+static int            forks = 1, is_late, has_loop, is_elsewhere, has_no_app;
 
 /* Of this thread, while its loop is not the library's. */
 static _Thread_local gw_server  *mine;
@@ -254,6 +254,20 @@ worker_init(void *ctx, const gw_worker *w)
     return shared->boot == 0 ? GW_OK : GW_ERR_APP;
 }
 
+/* There is no application. */
+static void
+answer_all(void)
+{
+    static const gw_response  head = { .status = 200 };
+    static const gw_chunk     text = { .data = "taken", .len = 5 };
+    gw_deferred              *d;
+    size_t                    n;
+
+    while (gw_server_take(mine, &d, 1, 0, &n) == GW_OK) {
+        check(gw_deferred_reply(d, &head, &text, 1) == GW_OK, "an answer");
+    }
+}
+
 static gw_result
 turn_until_end(gw_server *server)
 {
@@ -264,6 +278,9 @@ turn_until_end(gw_server *server)
     mine = server;
     while ((rc = gw_server_turn(mine, &wait_ms)) == GW_OK && !leaves) {
         atomic_fetch_add(&shared->turns, 1);
+        if (has_no_app) {
+            answer_all();
+        }
         (void) poll(&fd, 1, (int) wait_ms);
     }
     check(leaves || rc == GW_EOF, "the end of a loop");
@@ -343,6 +360,7 @@ configured(int n, char **options)
         *value++ = '\0';
         if (strcmp(key, "app") == 0) {
             app.flags |= GW_APP_NONBLOCKING;
+            has_no_app |= strcmp(value, "none") == 0;
 
         } else if (strcmp(key, "boot") == 0) {
             shared->boot = 1;
@@ -374,7 +392,7 @@ configured(int n, char **options)
     hooks.worker_ready = worker_ready;
     hooks.child_exit = child_exit;
     hooks.nworkers_changed = nworkers_changed;
-    hooks.worker_init = worker_init;
+    hooks.worker_init = has_no_app ? NULL : worker_init;
     hooks.worker_exit = worker_exit;
     hooks.worker_int = worker_int;
     hooks.worker_run = has_loop ? worker_run : NULL;
@@ -382,7 +400,7 @@ configured(int n, char **options)
         snprintf(path, sizeof path, "%.*s", (int) strcspn(module, ":"), module);
         need(gw_config_module(cfg, "/", path, strchr(module, ':') + 1, &err), &err);
 
-    } else {
+    } else if (!has_no_app) {
         need(gw_config_app(cfg, &app, &err), &err);
     }
     need(gw_config_hooks(cfg, &hooks, &err), &err);

@@ -746,6 +746,7 @@ timeouts(void)
     wait_until(&closed, 1);
     check(gw_host_stats(host, &stats) == GW_OK);
     check(stats.request_timeouts == (blocks ? 4 : 2));
+    check(stats.status[5] == (blocks ? 3 : 1));
 }
 
 /* graceful_timeout=100ms: the host goes, and something of requests stays. */

@@ -318,10 +318,12 @@ fn unread() -> Application {
 #[test]
 fn a_long_body_that_nobody_reads_ends_the_connection_and_a_short_one_does_not() {
     let mut server = Server::with(stream, unread());
-    for (length, kept) in [(100_000, true), (10_000_000, false)] {
+    const MOST: usize = 1024 * 1024;
+    for (length, kept) in [(100_000, true), (MOST, true), (MOST + 1, false), (10_000_000, false)] {
         let mut client = server.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
-        assert_eq!(server.reply(&mut client).text(), "unread");
+        let response = server.reply(&mut client);
+        assert_eq!((response.text(), response.says_close()), ("unread", !kept), "{length}");
         let body = vec![b'.'; length];
         let mut rest = &body[..];
         server.until("the body is sent, or refused", |server| {
@@ -338,6 +340,27 @@ fn a_long_body_that_nobody_reads_ends_the_connection_and_a_short_one_does_not() 
             assert_eq!(server.ask_on(&mut client, GET).text(), "unread");
         }
     }
+}
+
+/// Of an application that may still read it, nobody knows.
+#[test]
+fn a_long_body_that_is_read_behind_the_head_keeps_the_connection() {
+    let reader = Reader::new(true);
+    let mut server = Server::with(stream, reader.app());
+    let mut client = server.connect();
+    let body = noise(3_000_000);
+    let request = post(&body);
+    let (mut rest, mut response) = (&request[..], None);
+    server.until("the answer", |server| {
+        rest = &rest[client.try_send(rest)..];
+        server.settle();
+        client.pull();
+        response = client.take_response(false);
+        response.is_some()
+    });
+    let response = response.unwrap();
+    assert!(response.body == body && !response.says_close());
+    assert!(server.is_kept(&mut client));
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn a_head_that_stops_coming_is_a_408() {
         assert!(response.says_close());
         server.until_end(&mut client);
         assert_eq!(server.counters.header_timeouts.get(), n as u64 + 1);
+        assert_eq!(server.counters.status[4].get(), n as u64 + 1);
     }
 }
 
@@ -117,6 +118,7 @@ fn a_buffered_body_that_stops_coming_is_a_408() {
         assert!(response.says_close());
         server.until_end(&mut client);
         assert_eq!(server.counters.body_timeouts.get(), n as u64 + 1);
+        assert_eq!(server.counters.status[4].get(), n as u64 + 1);
     }
     assert_eq!(server.counters.in_flight.get(), 0);
 }

@@ -1,6 +1,7 @@
 //! What is answered through a handle, and what a handle refuses.
 
 use gateway::base::error::{Error, Kind};
+use gateway::base::log::Level;
 use gateway::base::octets::Pair;
 use gateway::gateway::abi::{Environ, Response as Head, StartResponse};
 use gateway::gateway::body::Body;
@@ -201,6 +202,31 @@ fn a_head_is_refused_where_start_response_would_refuse_it() {
     assert_eq!(kind(handle.start(&text(203).replacing())), Kind::State);
     handle.end(Ok(())).unwrap();
     assert_eq!(server.reply(&mut client).status, 202);
+}
+
+#[test]
+fn why_a_head_is_refused_is_logged() {
+    let hints = [Pair::new(b"Link", b"</style.css>; rel=preload")];
+    for (name, value, why) in [
+        ("a b", "c", r#"header "a b": the name is not a token"#),
+        ("X-Two", "a\r\nb", r#"header "X-Two": the value has a control character"#),
+        ("Connection", "close", r#"header "Connection": hop-by-hop"#),
+    ] {
+        let (mut server, mut client, _desk, handle) = asked(GET);
+        let bad = [Pair::new(name.as_bytes(), value.as_bytes())];
+        for status in [200, 103] {
+            assert_eq!(handle.start(&Head::new(status, &bad)).unwrap_err().kind(), Kind::Protocol);
+        }
+        handle.start(&Head::new(103, &hints)).unwrap();
+        handle.reply(&text(200), b"all".to_vec()).unwrap();
+        // It changes nothing else.
+        let response = server.reply(&mut client);
+        assert_eq!((response.interims(), response.text()), (vec![103], "all"));
+        assert_eq!(response.header("content-length"), Some("3"));
+        let lines = server.log.with(why);
+        assert_eq!(lines.len(), 2, "{why}: {:?}", server.log.lines());
+        assert!(lines.iter().all(|line| line.level == Level::Error && line.id.len() == 16));
+    }
 }
 
 #[test]

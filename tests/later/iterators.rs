@@ -112,6 +112,68 @@ fn it_is_asked_again_when_it_is_resumed_and_not_before() {
     }
 }
 
+/// Also while the client has not taken what came before, and takes it bit by bit.
+#[test]
+fn it_is_asked_once_for_each_time_that_it_has_nothing() {
+    static PIECE: [u8; 8000] = [b'~'; 8000];
+    for flags in [LOOP, APP_THREADSAFE] {
+        for pieces in [1, 500] {
+            let (mut server, mut client, feed) = asked(flags, |_| {});
+            assert_eq!(feed.asked(), 1);
+            (0..pieces).for_each(|_| feed.push(&PIECE));
+            feed.resumer().resume().unwrap();
+            let mut got = 0;
+            server.until("all pieces", |server| {
+                server.settle();
+                client.pull();
+                got += client.inbox.iter().filter(|octet| **octet == b'~').count();
+                client.inbox.clear();
+                got == pieces * PIECE.len()
+            });
+            for _ in 0..5 {
+                server.turn(5);
+            }
+            assert_eq!(feed.asked(), 1 + pieces + 1, "{flags} {pieces}");
+            client.reset();
+            feed.end();
+            feed.resumer().resume().unwrap();
+            server.until("close", |_| feed.closed() == 1);
+            feed.give_up();
+        }
+    }
+}
+
+/// Nobody resumes it: it waits for the client, which has not taken what the call wrote.
+#[test]
+fn room_for_a_write_that_was_refused_wakes_it() {
+    const PIECES: usize = 1000;
+    let feed = Feed::default();
+    let inner = feed.clone();
+    let app = capp::with_flags(LOOP, move |env, start, body| {
+        inner.0.lock().unwrap().handle = Some(env.defer(None).unwrap());
+        let (_, write) = start.open(&Head::new(200, &TEXT));
+        let mut written = 0;
+        let mut go_on = move || {
+            while written < PIECES {
+                match write.write(&capp::lent(&[b'~'; 1000])) {
+                    OK => written += 1,
+                    other => return other,
+                }
+            }
+            EOF
+        };
+        assert_eq!(go_on(), AGAIN);
+        let mut is_first = true;
+        body.next =
+            Some(Box::new(move |_| if std::mem::take(&mut is_first) { AGAIN } else { go_on() }));
+        OK
+    });
+    let mut server = Server::with(|config| drop(config.set("output_buffer", "16k")), app);
+    assert_eq!(server.ask(GET).text(), "~".repeat(1000 * PIECES));
+    feed.give_up();
+    nothing_left(&mut server, &Desk::default());
+}
+
 #[test]
 fn another_thread_wakes_the_loop() {
     let (mut server, mut client, feed) = asked(LOOP, |_| {});

@@ -98,7 +98,7 @@ fn too_many_that_nobody_takes_are_refused() {
     }
     let response = server.reply(&mut clients[2]);
     assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
-    assert_eq!(server.counters.shed.get(), 1);
+    assert_eq!((server.counters.shed.get(), server.counters.status[5].get()), (1, 1));
     for (handle, client) in take(&server, 9).1.into_iter().zip(&mut clients) {
         reply(handle, "after all");
         assert_eq!(server.reply(client).text(), "after all");

@@ -13,6 +13,8 @@ const KEEP: usize = 64 * 1024;
 #[derive(Debug)]
 pub(in crate::gateway) enum Op {
     Interim(Head),
+    /// A head was refused, for this reason.
+    Complaint(Error),
     /// So many octets of [`Batch::text`].
     Text(usize),
     Chunk(OwnedChunk),

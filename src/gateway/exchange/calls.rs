@@ -62,6 +62,7 @@ impl Exchange {
         let unsent = self.out.try_borrow_mut().map_err(|_| busy())?.len();
         if unsent >= self.service.output_buffer || self.lags.get() {
             if !link.may_block() {
+                self.refused.set(true);
                 return Ok(Written::Refused(chunk));
             }
             self.push(link, 0)?;

@@ -68,7 +68,8 @@ impl Exchange {
     /// Whether something will wake an iterator that has nothing to give.
     pub(crate) fn wakes(&self) -> bool {
         let may_grow = self.input().may_grow();
-        !self.out.borrow().is_empty() || self.is_held() || may_grow || self.is_asked_again()
+        let waits = self.refused.get() || !self.out.borrow().is_empty();
+        waits || self.is_held() || may_grow || self.is_asked_again()
     }
 
     /// Whether an iterator is asked once more although nobody holds a handle: who gave it up, or resumed
@@ -180,10 +181,13 @@ impl Exchange {
             self.head.replace(head);
         }
         // An answer that is whole has its head committed at once; a 1xx comes before that.
-        let first = batch.ops.iter().take_while(|op| matches!(op, Op::Interim(_))).count();
+        let is_before = |op: &&Op| matches!(op, Op::Interim(_) | Op::Complaint(_));
+        let first = batch.ops.iter().take_while(is_before).count();
         for op in batch.ops.drain(..first) {
-            if let Op::Interim(head) = op {
-                self.say_first(&head);
+            match op {
+                Op::Interim(head) => self.say_first(&head),
+                Op::Complaint(error) => self.complain(&error),
+                _ => {}
             }
         }
         let known = (batch.is_whole() && self.framed.get().is_none()).then_some(batch.octets);
@@ -195,6 +199,7 @@ impl Exchange {
         for op in batch.ops.drain(..) {
             match op {
                 Op::Interim(head) => self.say_first(&head),
+                Op::Complaint(error) => self.complain(&error),
                 Op::Text(len) => {
                     let text = &batch.text[at..at + len];
                     at += len;

@@ -32,7 +32,6 @@ impl Exchange {
 
     /// The application was not called in time, and is not.
     pub fn time_out(&self, link: &dyn Link) {
-        self.expired.set(true);
         self.answer_error(link, TIMED_OUT, "request_timeout");
     }
 

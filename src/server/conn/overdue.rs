@@ -197,7 +197,7 @@ impl Conn {
                 let _ = sock::shutdown(self.fd());
             }
         }
-        count(core);
+        count_504(core);
         core.context.seat.set_status(request, TIMED_OUT);
         self.tell_of_thread("No answer within request_timeout, it got 504", core);
         self.doom(Fate::Close);
@@ -222,7 +222,7 @@ impl Conn {
 
     /// The application was called, and whoever is to answer has not begun to.
     fn answer_instead(&mut self, key: u64, slot: Box<Slot>, core: &mut Core) -> Fate {
-        count(core);
+        count_504(core);
         self.tell_late(&slot, core);
         // A handle may keep it for long.
         core.context.seat.set_status(slot.flight.get(), TIMED_OUT);
@@ -294,4 +294,10 @@ impl Conn {
 
 fn count(core: &Core) {
     core.context.service.counters().request_timeouts.up();
+}
+
+/// The request itself may never come back to be counted.
+fn count_504(core: &Core) {
+    count(core);
+    core.context.service.counters().count_status(TIMED_OUT);
 }

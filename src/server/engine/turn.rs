@@ -288,9 +288,8 @@ impl Engine {
 
     pub(super) fn expire(&mut self) {
         let now = self.core.context.now;
-        let mut due = std::mem::take(&mut self.due);
-        self.core.wheel.advance(now, &mut due);
-        for key in due.drain(..) {
+        self.core.wheel.advance(now);
+        while let Some(key) = self.core.wheel.take_due() {
             match key {
                 TIMER_ACCEPT if self.stopping.is_none() => self.resume_accepting(),
                 TIMER_SEATS if self.stopping.is_none() => self.take_seats(),
@@ -298,7 +297,6 @@ impl Engine {
                 key => self.expire_conn(key, now),
             }
         }
-        self.due = due;
     }
 
     fn expire_conn(&mut self, key: u64, now: u64) {
