@@ -288,9 +288,10 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_file_init() < 0
-        || wsgi_answer_init() < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
-        || wsgi_deferred_init(module) < 0
+    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_errors_init() < 0
+        || wsgi_file_init() < 0 || wsgi_start_response_init() < 0 || wsgi_answer_init() < 0
+        || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0 || wsgi_deferred_init(module) < 0
+        || wsgi_request_init(module) < 0 || wsgi_scope_init() < 0 || wsgi_greenlet_init() < 0
         || (failure_type = PyErr_NewExceptionWithDoc("gateway.Failure",
                 "The server did not start, or failed.  args: the message, and what the program should exit "
                 "with.", PyExc_RuntimeError, NULL)) == NULL

@@ -62,6 +62,15 @@ wsgi_back(void)
     inside = 1;
 }
 
+void
+wsgi_drop(void *object)
+{
+    int entered = wsgi_enter();
+
+    Py_DECREF((PyObject *) object);
+    wsgi_leave(entered);
+}
+
 /* ---- forks: what os.fork() does ---- */
 
 static pid_t forking;                           /* who is about to fork, or has */
