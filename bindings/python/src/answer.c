@@ -4,7 +4,6 @@
 #include "call.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 static gw_result next(void *ctx, gw_chunk *out);
 static void      end(void *ctx);
@@ -256,23 +255,12 @@ failed:
     return rc;
 }
 
-/* CPython before 3.14 ends a thread that wants the interpreter when that is about to end: by unwinding it, which
-   the library's frames below do not take.  It stays where it is, as in 3.14. */
-static void
-stay(void *unused)
-{
-    (void) unused;
-    for (;;) {
-        pause();
-    }
-}
-
 gw_result
 wsgi_call(void *app, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
     gw_result rc;
 
-    pthread_cleanup_push(stay, NULL);
+    pthread_cleanup_push(wsgi_stay, NULL);
     rc = call_app(app, env, start, sr, body);
     pthread_cleanup_pop(0);
     return rc;
@@ -283,7 +271,7 @@ next(void *ctx, gw_chunk *out)
 {
     gw_result rc;
 
-    pthread_cleanup_push(stay, NULL);
+    pthread_cleanup_push(wsgi_stay, NULL);
     rc = next_chunk(ctx, out);
     pthread_cleanup_pop(0);
     return rc;
@@ -292,9 +280,21 @@ next(void *ctx, gw_chunk *out)
 static void
 end(void *ctx)
 {
-    pthread_cleanup_push(stay, NULL);
+    pthread_cleanup_push(wsgi_stay, NULL);
     close_call(ctx);
     pthread_cleanup_pop(0);
+}
+
+void
+wsgi_answer_end(void)
+{
+    while (free_calls != NULL) {
+        call *self = free_calls;
+
+        free_calls = self->next_free;
+        free_count--;
+        Py_DECREF((PyObject *) self);
+    }
 }
 
 int

@@ -43,6 +43,10 @@ void wsgi_here(void);
 void wsgi_away(void);
 void wsgi_back(void);
 
+/* CPython before 3.14 ends a thread that wants the interpreter when that is about to end: by unwinding it, which
+   the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
+void wsgi_stay(void *unused);
+
 /* Drops a reference, in any thread: a release of the library's. */
 void wsgi_drop(void *object);
 
@@ -85,6 +89,8 @@ void wsgi_log(const gw_environ *env, const char *text, size_t len);
 /* ---- answer.c ---- */
 
 int wsgi_answer_init(void);
+/* The thread ends: what it has kept for further requests goes. */
+void wsgi_answer_end(void);
 /* A gw_app_fn, whose context is the callable. */
 gw_result wsgi_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body);
 /* The request that this thread is in, while application code runs; else NULL. */
