@@ -193,7 +193,7 @@ wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
     gw_error err = GW_INIT(gw_error);
     gw_hooks hooks = GW_INIT(gw_hooks);
 
-    hooks.ctx = program;
+    hooks.ctx = wsgi_program_keep(program);
     hooks.drop = wsgi_program_drop;
     hooks.pre_fork = pre_fork;
     hooks.spawned = spawned;
@@ -222,14 +222,12 @@ wsgi_hooks(gw_config *cfg, wsgi_program *program, int level)
     if (wsgi_worker_drives(program)) {
         hooks.worker_run = wsgi_worker_run;
     }
-    program->references++;
     if (gw_config_hooks(cfg, &hooks, &err) < 0) {
         PyErr_SetString(PyExc_ValueError, err.message);
         return -1;
     }
     if (program->log != NULL) {
-        program->references++;
-        if (gw_config_log(cfg, level, log_record, program, wsgi_program_drop) < 0) {
+        if (gw_config_log(cfg, level, log_record, wsgi_program_keep(program), wsgi_program_drop) < 0) {
             PyErr_SetString(PyExc_ValueError, "log: refused");
             return -1;
         }

@@ -63,6 +63,26 @@ wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, 
     return self;
 }
 
+wsgi_program *
+wsgi_program_keep(wsgi_program *self)
+{
+    self->references++;
+    return self;
+}
+
+int
+wsgi_program_traverse(wsgi_program *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->app);
+    Py_VISIT(self->load);
+    Py_VISIT(self->log);
+    Py_VISIT(self->worker);
+    for (int i = 0; i < HOOKS; i++) {
+        Py_VISIT(self->hooks[i]);
+    }
+    return 0;
+}
+
 void
 wsgi_program_drop(void *program)
 {

@@ -166,7 +166,10 @@ typedef struct {
 /* app, or load: the other is None, and so are hooks, log and worker (gateway/workers) where there are none. */
 wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, PyObject *log, PyObject *worker,
                                wsgi_run *run);
+wsgi_program *wsgi_program_keep(wsgi_program *program);
 void wsgi_program_drop(void *program);
+/* For the one that is collected with it. */
+int wsgi_program_traverse(wsgi_program *program, visitproc visit, void *arg);
 /* A gw_app_fn, whose context is the program. */
 gw_result wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr,
                             gw_body *body);
@@ -188,8 +191,8 @@ void wsgi_catch_hup(void);
 /* ---- server.c ---- */
 
 int wsgi_server_init(PyObject *module);
-/* A gateway.Server; takes cfg. */
-PyObject *wsgi_server(gw_config *cfg, PyObject *app);
+/* A gateway.Server; takes cfg, and a reference to the program that is in it. */
+PyObject *wsgi_server(gw_config *cfg, PyObject *app, wsgi_program *program);
 /* One of a worker's, which is not closed; until wsgi_server_end. */
 PyObject *wsgi_server_of(gw_server *s, PyObject *app);
 void wsgi_server_end(PyObject *server);

@@ -1,6 +1,10 @@
 """What goes when a thread of the library's ends, and when a server does."""
 
 import ctypes
+import errno
+import gc
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -119,3 +123,72 @@ def test_a_program_may_end_around_a_server(end):
             [sys.executable, "-c", ENDS + end], check=False, capture_output=True, text=True, timeout=DEADLINE
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+class Site:
+    """An application that has its server."""
+
+    def __call__(self, environ, start_response):
+        return hello(environ, start_response)
+
+    def look(self, *unused):
+        pass
+
+
+@pytest.mark.parametrize("holds", [(), ("hooks",), ("log",), ("hooks", "log")])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_server_goes_with_the_application_that_has_it(holds, closed):
+    site = Site()
+    more = {"hooks": {"pre_request": site.look, "access": site.look}, "log": site.look}
+    site.server = gateway.server(site, bind="127.0.0.1:0", **{name: more[name] for name in holds})
+    address = site.server.server_address
+    site.server.turn()
+    if closed:
+        site.server.server_close()
+    gone = weakref.ref(site)
+    more.clear()
+    gc.collect()
+    assert gone() is site
+    del site
+    gc.collect()
+    assert gone() is None
+    with socket.socket() as sock:
+        assert sock.connect_ex(address) == errno.ECONNREFUSED
+
+
+def test_a_server_that_runs_is_not_garbage():
+    site = Site()
+    site.server = gateway.server(site, bind="127.0.0.1:0", threads=2)
+    client, thread = Client(site.server.server_address), threading.Thread(target=site.server.serve_forever)
+    thread.start()
+    shutdown, gone = site.server.shutdown, weakref.ref(site)
+    del site
+    for _ in range(3):
+        gc.collect()
+        assert client.get("/").text == "hello"
+    shutdown()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    del shutdown
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("forks", [False, True])
+def test_a_server_goes_in_whichever_thread(forks):
+    """In one that has never called the library, also in a child, where nothing is left to close."""
+    site = Site()
+    site.server = gateway.server(site, bind="127.0.0.1:0", log=site.look)
+    gone, child = weakref.ref(site), 0
+    del site
+    if forks:
+        child = os.fork()
+    if child == 0:
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join(DEADLINE)
+        if forks:
+            os._exit(1 if thread.is_alive() else 0)
+        assert gone() is None
+    else:
+        assert os.waitpid(child, 0)[1] == 0
