@@ -296,15 +296,6 @@ load(const char *target, PyObject **app, gw_error *err)
     return GW_OK;
 }
 
-static void
-drop(void *app)
-{
-    int entered = wsgi_enter();
-
-    Py_DECREF((PyObject *) app);
-    wsgi_leave(entered);
-}
-
 /* ---- forks, where it was loaded before them: once for all places that name this module ---- */
 
 static int forking;
@@ -405,7 +396,7 @@ gw_module_init(const gw_module_args *args, gw_module *out, gw_error *err)
     app->flags = flags;
     app->call = wsgi_call;
     app->ctx = callable;
-    app->drop = drop;
+    app->drop = wsgi_drop;
     app->name = "python";
     hooks.pre_fork = pre_fork;
     hooks.spawned = spawned;

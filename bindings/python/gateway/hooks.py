@@ -66,7 +66,8 @@ class Server:
 
     def __init__(self, cfg: Any, log: Any, workers: int, address: Any = None):
         self.pid = os.getpid()
-        self.cfg, self.log, self.app = cfg, log, None
+        self.cfg, self.log = cfg, log
+        self.app: Any = None
         self.num_workers = workers
         self.worker_age = 0
         self.address = address
@@ -251,7 +252,8 @@ class Hooks:
             while signal.SIGABRT not in os.read(reader, 64):
                 pass
             try:
-                self.worker.aborted, self.worker.alive = True, False
+                if self.worker is not None:
+                    self.worker.aborted, self.worker.alive = True, False
                 self.call("worker_abort", self.worker)
             finally:
                 os._exit(1)

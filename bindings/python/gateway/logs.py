@@ -104,8 +104,8 @@ class Logger:
     def _set_handler(
         self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream=None
     ) -> None:
-        for handler in [handler for handler in log.handlers if getattr(handler, "_gunicorn", False)]:
-            log.removeHandler(handler)
+        for old in [old for old in log.handlers if getattr(old, "_gunicorn", False)]:
+            log.removeHandler(old)
         if output is None:
             return
         if output == "-":
@@ -113,7 +113,7 @@ class Logger:
         else:
             handler = logging.handlers.WatchedFileHandler(output)
         handler.setFormatter(fmt)
-        handler._gunicorn = True
+        handler._gunicorn = True  # type: ignore[attr-defined]
         log.addHandler(handler)
 
     def _set_syslog(self, cfg: Any, log: logging.Logger, name: str) -> None:
@@ -136,7 +136,7 @@ class Logger:
                 f"log_syslog_to {cfg.syslog_addr!r}: it is unix://PATH#dgram, udp://HOST:PORT or tcp://..."
             )
         handler.setFormatter(logging.Formatter(f"gunicorn.{prefix}.{name} {self.syslog_fmt}"))
-        handler._gunicorn = False
+        handler._gunicorn = False  # type: ignore[attr-defined]
         log.addHandler(handler)
 
     def critical(self, msg, *args, **kwargs) -> None:

@@ -46,6 +46,7 @@
 #  define PyUnicode_AsUTF8(text) PyUnicode_AsUTF8AndSize((text), NULL)
 # endif
 
+# define PyThreadState_DeleteCurrent() PyThreadState_Delete(PyEval_SaveThread())
 # define PyObject_CallOneArg(callable, arg) PyObject_CallFunctionObjArgs((callable), (arg), NULL)
 # define PyMem_RawMalloc      malloc
 # define PyMem_RawCalloc      calloc

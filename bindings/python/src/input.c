@@ -1,5 +1,5 @@
 /*
- * input.c - wsgi.input, and wsgi.errors.
+ * input.c - wsgi.input.
  *
  * A read waits for the client without the interpreter, where the thread may wait at all.
  */
@@ -14,8 +14,7 @@ typedef struct {
     PyThread_type_lock reading; /* while a thread is in the library without the interpreter; or NULL */
 } input;
 
-static PyTypeObject *input_type, *errors_type;
-static PyObject     *errors;
+static PyTypeObject *input_type;
 
 static PyObject *
 failed(gw_result rc)
@@ -91,7 +90,7 @@ take(input *self, Py_ssize_t size, gw_result (*from)(gw_environ *, void *, size_
             PyObject *waiter = Py_NewRef(self->waiter);
 
             /* No frame of the library's is below: the request may end meanwhile. */
-            rc = wsgi_deferred_wait(waiter);
+            rc = wsgi_greenlet_wait(waiter);
             Py_DECREF(waiter);
             n = 0;
         } else if (rc == GW_AGAIN) {
@@ -277,148 +276,6 @@ wsgi_client_gone(PyObject *module, PyObject *environ)
     return PyBool_FromLong(gw_environ_gone(env));
 }
 
-/* ---- wsgi.errors: lines of the error log ---- */
-
-/* What was written and not ended: "lines are whole" also where print() writes in pieces. */
-static _Thread_local struct {
-    size_t len;
-    char   text[4096];
-} line;
-
-/* There is no request in this thread: it may have left its environ to another. */
-static void
-to_stderr(const char *text, size_t len)
-{
-    PyObject *type, *value, *trace, *file, *str;
-
-    PyErr_Fetch(&type, &value, &trace);
-    file = Py_XNewRef(PySys_GetObject("stderr"));       /* another may take its place meanwhile */
-    str = PyUnicode_DecodeUTF8(text, (Py_ssize_t) len, "replace");
-    if (file == NULL || file == Py_None || str == NULL || PyFile_WriteObject(str, file, Py_PRINT_RAW) < 0
-        || PyFile_WriteString("\n", file) < 0) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(file);
-    Py_XDECREF(str);
-    PyErr_Restore(type, value, trace);
-}
-
-void
-wsgi_log(const gw_environ *env, const char *text, size_t len)
-{
-    const char *end = text + len;
-
-    wsgi_here();                                        /* also in a thread of the application's */
-    env = env != NULL ? env : wsgi_current();
-    while (text < end) {
-        const char *newline = memchr(text, '\n', (size_t) (end - text));
-        const char *stop = newline != NULL ? newline : end;
-
-        if (stop > text) {
-            if (env != NULL) {
-                gw_log(env, GW_LOG_ERROR, text, (size_t) (stop - text));
-            } else {
-                to_stderr(text, (size_t) (stop - text));
-            }
-        }
-        text = stop + 1;
-    }
-}
-
-void
-wsgi_errors_flush(void)
-{
-    size_t len = line.len;
-
-    if (len > 0) {
-        line.len = 0;
-        wsgi_log(NULL, line.text, len);
-    }
-}
-
-static PyObject *
-errors_write(PyObject *self, PyObject *text)
-{
-    PyObject   *utf8;
-    const char *octets;
-    size_t      len, whole;
-
-    (void) self;
-    if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "wsgi.errors.write(text): str, not %.100s",
-                     wsgi_type_name(Py_TYPE(text)));
-        return NULL;
-    }
-    utf8 = PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace");
-    if (utf8 == NULL) {
-        return NULL;
-    }
-    octets = PyBytes_AS_STRING(utf8);
-    len = (size_t) PyBytes_GET_SIZE(utf8);
-    for (whole = len; whole > 0 && octets[whole - 1] != '\n'; whole--) { }
-    if (whole > 0 && line.len > 0) {
-        /* The end of the line before. */
-        const char *newline = memchr(octets, '\n', len);
-        size_t      n = (size_t) (newline - octets);
-
-        if (n <= sizeof line.text - line.len) {
-            memcpy(line.text + line.len, octets, n);
-            line.len += n;
-            octets += n + 1;
-            len -= n + 1;
-            whole -= n + 1;
-        }
-        wsgi_errors_flush();
-    }
-    if (whole > 0) {
-        wsgi_log(NULL, octets, whole);
-        octets += whole;
-        len -= whole;
-    }
-    if (len > sizeof line.text - line.len) {
-        wsgi_errors_flush();
-    }
-    if (len > sizeof line.text) {
-        wsgi_log(NULL, octets, len);
-    } else {
-        memcpy(line.text + line.len, octets, len);
-        line.len += len;
-    }
-    Py_DECREF(utf8);
-    return PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
-}
-
-static PyObject *
-errors_writelines(PyObject *self, PyObject *lines)
-{
-    PyObject *each = PyObject_GetIter(lines), *line, *done;
-
-    while (each != NULL && (line = PyIter_Next(each)) != NULL) {
-        done = errors_write(self, line);
-        Py_DECREF(line);
-        if (done == NULL) {
-            break;
-        }
-        Py_DECREF(done);
-    }
-    Py_XDECREF(each);
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-errors_flush(PyObject *self, PyObject *unused)
-{
-    (void) self, (void) unused;
-    wsgi_errors_flush();
-    return Py_NewRef(Py_None);
-}
-
-PyObject *
-wsgi_errors(void)
-{
-    return errors;
-}
-
 static PyMethodDef input_methods[] = {
     { "read", (PyCFunction) (void (*)(void)) input_read, METH_FASTCALL,
       "read(size=-1) -> bytes\n\nUp to size octets of the request body; fewer at its end only." },
@@ -426,13 +283,6 @@ static PyMethodDef input_methods[] = {
       "readline(size=-1) -> bytes\n\nA line with its newline, or size octets of one." },
     { "readlines", (PyCFunction) (void (*)(void)) input_readlines, METH_FASTCALL,
       "readlines(hint=-1) -> list of bytes" },
-    { NULL, NULL, 0, NULL },
-};
-
-static PyMethodDef errors_methods[] = {
-    { "write", errors_write, METH_O, "write(text)\n\nA line of the error log." },
-    { "writelines", errors_writelines, METH_O, "writelines(lines)" },
-    { "flush", errors_flush, METH_NOARGS, "flush()" },
     { NULL, NULL, 0, NULL },
 };
 
@@ -445,30 +295,14 @@ static PyType_Slot input_slots[] = {
     { 0, NULL },
 };
 
-static PyType_Slot errors_slots[] = {
-    { Py_tp_methods, errors_methods },
-    { Py_tp_doc, "The error log: wsgi.errors." },
-    { 0, NULL },
-};
-
 static PyType_Spec input_spec = {
     "gateway.Input", sizeof(input), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     input_slots,
-};
-
-static PyType_Spec errors_spec = {
-    "gateway.Errors", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    errors_slots,
 };
 
 int
 wsgi_input_init(void)
 {
     input_type = (PyTypeObject *) PyType_FromSpec(&input_spec);
-    errors_type = (PyTypeObject *) PyType_FromSpec(&errors_spec);
-    if (input_type == NULL || errors_type == NULL) {
-        return -1;
-    }
-    errors = PyObject_New(PyObject, errors_type);
-    return errors != NULL ? 0 : -1;
+    return input_type != NULL ? 0 : -1;
 }

@@ -62,8 +62,9 @@ word(PyObject *key)
     return -1;
 }
 
+/* `kept`, which may be NULL, is given a reference to the program. */
 static gw_config *
-configure(PyObject *given, wsgi_run *run)
+configure_for(PyObject *given, wsgi_run *run, wsgi_program **kept)
 {
     gw_error      err = GW_INIT(gw_error);
     gw_app        self = GW_INIT(gw_app);
@@ -115,11 +116,20 @@ configure(PyObject *given, wsgi_run *run)
     if (wsgi_hooks(cfg, program, level) < 0) {
         goto failed;
     }
+    if (kept != NULL) {
+        *kept = wsgi_program_keep(program);
+    }
     return cfg;
 
 failed:
     gw_config_free(cfg);
     return NULL;
+}
+
+static gw_config *
+configure(PyObject *given, wsgi_run *run)
+{
+    return configure_for(given, run, NULL);
 }
 
 /* The keywords, with the application: a new dict. */
@@ -199,20 +209,21 @@ serve(PyObject *module, PyObject *args, PyObject *names)
 static PyObject *
 server_of(PyObject *module, PyObject *args, PyObject *names)
 {
-    PyObject  *app, *given = given_of(args, names, "O:server", &app), *server = NULL;
-    gw_config *cfg = given != NULL ? configure(given, NULL) : NULL;
+    PyObject     *app, *given = given_of(args, names, "O:server", &app), *server = NULL;
+    wsgi_program *program;
+    gw_config    *cfg = NULL;
 
     (void) module;
-    if (cfg != NULL && app == Py_None) {
+    if (given != NULL && app == Py_None) {
         PyErr_SetString(PyExc_TypeError, "server(app): there is no application");
-        gw_config_free(cfg);
-        cfg = NULL;
+    } else if (given != NULL) {
+        cfg = configure_for(given, NULL, &program);
     }
     if (cfg != NULL) {
         if (PyDict_GetItemString(given, "workers") == NULL) {
             (void) gw_config_set(cfg, "workers", "1", NULL);    /* wsgi.multiprocess: there are no others */
         }
-        server = wsgi_server(cfg, app);
+        server = wsgi_server(cfg, app, program);
     }
     Py_XDECREF(given);
     return server;
@@ -288,9 +299,10 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_file_init() < 0
-        || wsgi_answer_init() < 0 || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0
-        || wsgi_deferred_init(module) < 0
+    if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_errors_init() < 0
+        || wsgi_file_init() < 0 || wsgi_start_response_init() < 0 || wsgi_answer_init() < 0
+        || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0 || wsgi_deferred_init(module) < 0
+        || wsgi_request_init(module) < 0 || wsgi_scope_init() < 0 || wsgi_greenlet_init() < 0
         || (failure_type = PyErr_NewExceptionWithDoc("gateway.Failure",
                 "The server did not start, or failed.  args: the message, and what the program should exit "
                 "with.", PyExc_RuntimeError, NULL)) == NULL

@@ -13,6 +13,7 @@ typedef struct {
     PyObject_HEAD
     gw_server         *server;          /* NULL: closed */
     PyObject          *app;
+    wsgi_program      *program;         /* what the library holds of Python's; NULL: not this one's, or closed */
     PyThread_type_lock forever;         /* held by the thread that is in serve_forever */
     unsigned long      by;              /* which is this one; 0: none */
     int                is_workers;      /* the library's to close */
@@ -37,13 +38,14 @@ open_server(PyObject *self)
 static server *
 new_server(PyObject *app)
 {
-    server *self = PyObject_New(server, server_type);
+    server *self = PyObject_GC_New(server, server_type);
 
     if (self == NULL) {
         return NULL;
     }
     self->server = NULL;
     self->app = Py_NewRef(app);
+    self->program = NULL;
     self->by = 0;
     self->owner = getpid();
     self->turning = self->closing = 0;
@@ -54,19 +56,22 @@ new_server(PyObject *app)
         PyErr_NoMemory();
         return NULL;
     }
+    PyObject_GC_Track(self);
     return self;
 }
 
 PyObject *
-wsgi_server(gw_config *cfg, PyObject *app)
+wsgi_server(gw_config *cfg, PyObject *app, wsgi_program *program)
 {
     gw_error  err = GW_INIT(gw_error);
     server   *self = new_server(app);
 
     if (self == NULL) {
         gw_config_free(cfg);
+        wsgi_program_drop(program);
         return NULL;
     }
+    self->program = program;
     if (gw_server_new(cfg, &self->server, &err) < 0) {
         self->server = NULL;
         Py_DECREF(self);
@@ -245,6 +250,18 @@ server_shutdown(PyObject *self, PyObject *unused)
     return Py_NewRef(Py_None);
 }
 
+static void
+drop_program(server *me)
+{
+    wsgi_program *program = me->program;
+
+    if (program != NULL) {
+        wsgi_here();
+        me->program = NULL;
+        wsgi_program_drop(program);
+    }
+}
+
 static PyObject *
 server_close(PyObject *self, PyObject *unused)
 {
@@ -274,6 +291,7 @@ server_close(PyObject *self, PyObject *unused)
         gw_server_free(s);
         wsgi_back();
     }
+    drop_program(me);
     return Py_NewRef(Py_None);
 }
 
@@ -335,20 +353,47 @@ server_enter(PyObject *self, PyObject *unused)
     return Py_NewRef(self);
 }
 
+/* Nobody has it any more: it closes before what it calls goes. */
+static void
+server_finalize(PyObject *self)
+{
+    PyObject *type, *value, *trace;
+
+    PyErr_Fetch(&type, &value, &trace);
+    Py_XDECREF(server_close(self, NULL));
+    PyErr_Restore(type, value, trace);
+}
+
+static int
+server_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    server *me = (server *) self;
+
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(me->app);
+    return me->program != NULL ? wsgi_program_traverse(me->program, visit, arg) : 0;
+}
+
+static int
+server_clear(PyObject *self)
+{
+    Py_CLEAR(((server *) self)->app);
+    drop_program((server *) self);
+    return 0;
+}
+
 static void
 server_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject     *t, *value, *trace;
 
-    PyErr_Fetch(&t, &value, &trace);
-    Py_XDECREF(server_close(self, NULL));
-    PyErr_Restore(t, value, trace);
-    Py_XDECREF(((server *) self)->app);
+    PyObject_GC_UnTrack(self);
+    server_finalize(self);
+    (void) server_clear(self);
     if (((server *) self)->forever != NULL) {
         PyThread_free_lock(((server *) self)->forever);
     }
-    PyObject_Free(self);
+    PyObject_GC_Del(self);
     Py_DECREF(type);
 }
 
@@ -382,12 +427,16 @@ static PyType_Slot slots[] = {
     { Py_tp_methods, methods },
     { Py_tp_getset, getters },
     { Py_tp_dealloc, server_dealloc },
+    { Py_tp_finalize, server_finalize },
+    { Py_tp_traverse, server_traverse },
+    { Py_tp_clear, server_clear },
     { Py_tp_doc, "A server in this process; make_server() makes one." },
     { 0, NULL },
 };
 
 static PyType_Spec spec = {
-    "gateway.Server", sizeof(server), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
+    "gateway.Server", sizeof(server), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
 };
 
 int

@@ -6,11 +6,44 @@
  */
 #include "wsgi.h"
 
+#include <pthread.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 static _Thread_local PyThreadState *mine;       /* while the interpreter is not ours */
 static _Thread_local int            inside;     /* it is ours: nested calls need nothing */
+
+void
+wsgi_stay(void *unused)
+{
+    (void) unused;
+    for (;;) {
+        pause();
+    }
+}
+
+/* What C++ ends its thread_local objects with.  A destructor of pthread_key_create's is too late: CPython finds a
+   thread's state by such a key, and that may be gone by then.  musl has none, and keeps the states. */
+extern int   __cxa_thread_atexit_impl(void (*end)(void *), void *state, void *library) __attribute__((weak));
+extern void *__dso_handle;
+
+/* A thread ends that Python knows from here: its state goes, with what the application has kept in it. */
+static void
+end_thread(void *state)
+{
+    if (!Py_IsInitialized()) {
+        return;                                 /* it went with the interpreter */
+    }
+    pthread_cleanup_push(wsgi_stay, NULL);
+    PyEval_RestoreThread(state);
+    inside = 1;
+    wsgi_answer_end();
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
+    inside = 0;
+    mine = NULL;
+    pthread_cleanup_pop(0);
+}
 
 int
 wsgi_enter(void)
@@ -18,12 +51,19 @@ wsgi_enter(void)
     if (inside) {
         return 0;
     }
+    pthread_cleanup_push(wsgi_stay, NULL);
     if (mine != NULL) {
         PyEval_RestoreThread(mine);
     } else {
-        (void) PyGILState_Ensure();             /* the first time in this thread: never given back */
+        int is_known = PyGILState_GetThisThreadState() != NULL;
+
+        (void) PyGILState_Ensure();             /* the first time in this thread: until that ends */
         mine = PyThreadState_Get();
+        if (!is_known && __cxa_thread_atexit_impl != NULL) {
+            (void) __cxa_thread_atexit_impl(end_thread, mine, &__dso_handle);
+        }
     }
+    pthread_cleanup_pop(0);
     inside = 1;
     return 1;
 }
@@ -60,6 +100,15 @@ wsgi_back(void)
     }
     PyEval_RestoreThread(mine);
     inside = 1;
+}
+
+void
+wsgi_drop(void *object)
+{
+    int entered = wsgi_enter();
+
+    Py_DECREF((PyObject *) object);
+    wsgi_leave(entered);
 }
 
 /* ---- forks: what os.fork() does ---- */

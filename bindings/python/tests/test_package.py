@@ -1,9 +1,12 @@
 """What the package is made of."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import gateway
 
@@ -21,9 +24,28 @@ def test_all_that_is_public_is_there_and_documented():
         assert getattr(gateway, name).__doc__, name
 
 
-def test_the_stubs_say_what_is_there(tmp_path):
+@pytest.fixture
+def mypy(tmp_path):
+    """A function that runs it, or a program of its package, with few imports; nothing may be said."""
     settings = tmp_path / "mypy.ini"
     settings.write_text("[mypy]\nfollow_imports = silent\nignore_missing_imports = True\n")
-    stubtest = [sys.executable, "-m", "mypy.stubtest", "gateway._gateway", "--mypy-config-file", settings]
-    said = subprocess.run(stubtest, check=False, cwd=PACKAGE, capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout + said.stderr
+
+    def run(program, config, *args):
+        argv = [sys.executable, "-m", program, config, settings, *args]
+        env = {**os.environ, "MYPYPATH": str(PACKAGE), "MYPY_CACHE_DIR": str(tmp_path)}
+        said = subprocess.run(argv, check=False, cwd=PACKAGE, env=env, capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+    return run
+
+
+def test_the_stubs_say_what_is_there(mypy):
+    mypy("mypy.stubtest", "--mypy-config-file", "gateway._gateway")
+
+
+def test_the_package_is_what_its_annotations_say(mypy):
+    mypy("mypy", "--config-file", "gateway")
+
+
+def test_a_program_with_annotations_agrees(mypy):
+    mypy("mypy", "--config-file", "--strict", PACKAGE / "tests/typed.py")

@@ -61,8 +61,7 @@ def _run(argv: list[str]) -> int:
         daemonize(cfg.enable_stdio_inheritance)
     enter_environment(before, cfg, home)
     set_title(cfg)
-    if cfg.capture_output and cfg.errorlog not in (None, "", "-"):
-        fd = descriptor(cfg.errorlog)
+    if cfg.capture_output and cfg.errorlog != "-" and (fd := descriptor(cfg.errorlog)) is not None:
         sys.stdout.flush()
         os.dup2(fd, 1)
         os.dup2(fd, 2)

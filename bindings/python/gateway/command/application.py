@@ -73,8 +73,8 @@ def import_app(uri: str) -> Callable:
         if not all(isinstance(each, (ast.Name, ast.Attribute, ast.Load)) for each in ast.walk(target)):
             raise SyntaxError
         args = [ast.literal_eval(each) for each in call.args] if call else []
-        names = {each.arg: ast.literal_eval(each.value) for each in call.keywords} if call else {}
-        if None in names:
+        names = {each.arg or "**": ast.literal_eval(each.value) for each in call.keywords} if call else {}
+        if "**" in names:
             raise SyntaxError
     except SyntaxError:
         raise AppError(

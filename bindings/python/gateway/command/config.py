@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__, _gateway
 from ..hooks import ARGUMENTS, arity, suggestion
@@ -166,7 +166,7 @@ def _hook(setting: Setting, value: Any, wrong: Any) -> Any:
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """As argparse, with a suggestion, and the status of a configuration that is wrong."""
         _, _, unknown = message.partition("unrecognized arguments: ")
         if unknown.startswith("-"):
@@ -230,7 +230,9 @@ def read_file(location: str) -> dict[str, Any]:
         if not os.path.exists(path):
             raise ConfigError(f"{path} doesn't exist")
         loader = importlib.machinery.SourceFileLoader("__config__", os.path.abspath(path))
-        module = importlib.util.module_from_spec(importlib.util.spec_from_loader("__config__", loader))
+        spec = importlib.util.spec_from_loader("__config__", loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
         sys.modules["__config__"] = module
         was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:

@@ -1,0 +1,194 @@
+"""What goes when a thread of the library's ends, and when a server does."""
+
+import ctypes
+import errno
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+from harness import DEADLINE, Client
+
+import gateway
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+def served(app, **options):
+    """After one request, by a server that is closed behind it."""
+    server = gateway.make_server("127.0.0.1", 0, app, **options)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Client(tuple(server.server_address)).get("/").text
+    server.shutdown()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    server.server_close()
+
+
+class Connection:
+    """To a database, say: an application has one for each thread."""
+
+
+def test_what_an_application_keeps_for_a_thread_goes_with_that():
+    kept, idents, gone = threading.local(), [], []
+
+    def app(environ, start_response):
+        kept.connection = Connection()
+        weakref.finalize(kept.connection, lambda: gone.append(threading.get_ident()))
+        idents.append(threading.get_ident())
+        return hello(environ, start_response)
+
+    for text in served(app, threads=2):
+        assert text == "hello"
+        assert gone == []
+    assert gone == idents
+
+
+def test_what_a_thread_has_ready_for_its_next_request_goes_with_it():
+    kinds = []
+
+    def app(environ, start_response):
+        kinds.append(type(start_response))
+        return hello(environ, start_response)
+
+    before = None
+    for _ in range(2):
+        for text in served(app, threads=2):
+            assert text == "hello"
+        after = sys.getrefcount(kinds.pop())
+        assert before is None or after == before
+        before = after
+
+
+def test_a_thread_that_ends_may_call_what_it_called():
+    """What goes with it runs code, which may ask for the interpreter as a library in C does."""
+    kept, gone = threading.local(), []
+    back = ctypes.CFUNCTYPE(None)(lambda: gone.append(True))
+
+    class Calls:
+        def __del__(self):
+            back()
+
+    def app(environ, start_response):
+        kept.it = Calls()
+        return hello(environ, start_response)
+
+    for text in served(app, threads=2):
+        assert text == "hello"
+    assert gone == [True]
+
+
+ENDS = """
+import atexit, sys, threading, urllib.request
+import gateway
+
+kept = threading.local()
+
+class Kept:
+    def __del__(self):
+        self.seen = threading.current_thread()
+
+def app(environ, start_response):
+    kept.it = Kept()
+    start_response("200 OK", [])
+    return [b"hello"]
+
+server = gateway.make_server("127.0.0.1", 0, app, threads=3)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+for _ in range(4):
+    urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/").read()
+"""
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "atexit.register(server.server_close)",
+        # The interpreter ends while that, and what it waits for, want it.
+        "threading.Thread(target=server.server_close, daemon=True).start()",
+    ],
+)
+def test_a_program_may_end_around_a_server(end):
+    for _ in range(8):
+        done = subprocess.run(
+            [sys.executable, "-c", ENDS + end], check=False, capture_output=True, text=True, timeout=DEADLINE
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+class Site:
+    """An application that has its server."""
+
+    def __call__(self, environ, start_response):
+        return hello(environ, start_response)
+
+    def look(self, *unused):
+        pass
+
+
+@pytest.mark.parametrize("holds", [(), ("hooks",), ("log",), ("hooks", "log")])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_server_goes_with_the_application_that_has_it(holds, closed):
+    site = Site()
+    more = {"hooks": {"pre_request": site.look, "access": site.look}, "log": site.look}
+    site.server = gateway.server(site, bind="127.0.0.1:0", **{name: more[name] for name in holds})
+    address = site.server.server_address
+    site.server.turn()
+    if closed:
+        site.server.server_close()
+    gone = weakref.ref(site)
+    more.clear()
+    gc.collect()
+    assert gone() is site
+    del site
+    gc.collect()
+    assert gone() is None
+    with socket.socket() as sock:
+        assert sock.connect_ex(address) == errno.ECONNREFUSED
+
+
+def test_a_server_that_runs_is_not_garbage():
+    site = Site()
+    site.server = gateway.server(site, bind="127.0.0.1:0", threads=2)
+    client, thread = Client(site.server.server_address), threading.Thread(target=site.server.serve_forever)
+    thread.start()
+    shutdown, gone = site.server.shutdown, weakref.ref(site)
+    del site
+    for _ in range(3):
+        gc.collect()
+        assert client.get("/").text == "hello"
+    shutdown()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    del shutdown
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("forks", [False, True])
+def test_a_server_goes_in_whichever_thread(forks):
+    """In one that has never called the library, also in a child, where nothing is left to close."""
+    site = Site()
+    site.server = gateway.server(site, bind="127.0.0.1:0", log=site.look)
+    gone, child = weakref.ref(site), 0
+    del site
+    if forks:
+        child = os.fork()
+    if child == 0:
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join(DEADLINE)
+        if forks:
+            os._exit(1 if thread.is_alive() else 0)
+        assert gone() is None
+    else:
+        assert os.waitpid(child, 0)[1] == 0
