@@ -573,8 +573,8 @@ fn every_problem_names_its_pool() {
          (limit_request_head = 65536)",
         "pool green: health_path = y: a path begins with /",
         "pool green: there is nothing to listen on: set bind, or add a listener",
-        "pool none: there is no application: gw_config_app comes first, or a hook worker_init that \
-         starts threads which take the requests",
+        "pool none: there is no application: gw_config_app comes first, or a hook that sees to the \
+         requests being taken: worker_init, which may start threads, or worker_run",
     ];
     let others: Vec<_> = found.iter().filter(|it| *it != cpus).collect();
     let (verdict, others) = others.split_last().expect("a verdict");
