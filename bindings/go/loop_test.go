@@ -145,3 +145,39 @@ func TestAWriterHasItsMemoryBack(t *testing.T) {
 		got = got[256<<10:]
 	}
 }
+
+// A handler may close the connection, as with net/http; in an answer that is whole, and in one that goes on.
+func TestAHandlerClosesTheConnection(t *testing.T) {
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			w.Header().Set("Connection", "close")
+		}
+		io.WriteString(w, "some")
+		if r.URL.Path == "/flushed" {
+			w.(http.Flusher).Flush()
+		}
+		io.WriteString(w, "thing")
+	})
+	for _, path := range []string{"/whole", "/flushed"} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := bufio.NewReader(conn)
+		for _, it := range []string{"/", path} {
+			io.WriteString(conn, strings.Replace(get, "/", it, 1))
+			answer, err := http.ReadResponse(from, nil)
+			if err != nil {
+				t.Fatal(it, err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			if string(body) != "something" || err != nil || answer.Close != (it != "/") {
+				t.Errorf("%s: %q, %v, %v", it, body, err, answer.Close)
+			}
+		}
+		if _, err := from.ReadByte(); err != io.EOF {
+			t.Error(path, err)
+		}
+		conn.Close()
+	}
+}

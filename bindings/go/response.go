@@ -41,6 +41,7 @@ type response struct {
 	over    atomic.Bool // the handler has returned
 	err     error       // of a write, which stays
 	typed   bool        // there is a Content-Type, or a reason for none
+	flags   C.uint16_t  // of the head
 }
 
 // scratch is memory that answers share, one after the other.
@@ -122,6 +123,9 @@ func (w *response) WriteHeader(code int) {
 			delete(w.header, name)
 		}
 		w.length = -1
+	}
+	if w.header.Get("Connection") == "close" {
+		w.flags = C.GW_RESPONSE_CLOSE
 	}
 	_, w.typed = w.header["Content-Type"]
 	if !w.typed {
@@ -277,8 +281,8 @@ func (w *response) piece(op C.gwgo_op) error {
 	return w.do(count, &ops, w.memory().head, nil)
 }
 
-func (w *response) op(kind C.uint32_t, status int) C.gwgo_op {
-	return C.gwgo_op{d: C.uintptr_t(w.x.d), kind: kind, status: C.int32_t(status)}
+func (w *response) op(kind C.uint16_t, status int) C.gwgo_op {
+	return C.gwgo_op{d: C.uintptr_t(w.x.d), kind: kind, flags: w.flags, status: C.int32_t(status)}
 }
 
 // do has the library do it, and waits while the client is slow.

@@ -85,19 +85,24 @@ fields_of(const char *text, size_t len, gw_pair *few, size_t *count)
     return fields;
 }
 
+/* The head of an answer, and, unless it is NULL, the whole of its body. */
 static gw_result
-start(const gwgo_op *op, const char *text)
+begin(const gwgo_op *op, const char *text, const gw_chunk *body)
 {
     gw_pair     few[FIELDS];
-    gw_response head = { .status = (uint16_t) op->status };
+    gw_response head = { .status = (uint16_t) op->status, .flags = op->flags };
     gw_pair    *fields = fields_of(text + op->head, op->head_len, few, &head.header_count);
     gw_result   rc;
 
     if (fields == NULL) {
+        if (body != NULL) {
+            (void) gw_deferred_end((gw_deferred *) op->d, GW_ERR_MEMORY);   /* d is given up in any case */
+        }
         return GW_ERR_MEMORY;
     }
     head.headers = fields;
-    rc = gw_deferred_start((gw_deferred *) op->d, &head);
+    rc = body == NULL ? gw_deferred_start((gw_deferred *) op->d, &head)
+                      : gw_deferred_reply((gw_deferred *) op->d, &head, body, 1);
     if (fields != few) {
         free(fields);
     }
@@ -133,11 +138,15 @@ perform(const gwgo_op *op, const char *text, gwgo_batch *out)
     switch (op->kind) {
 
     case GWGO_REPLY:
+        if (op->flags != 0) {
+            chunk = (gw_chunk) { .data = text + op->body, .len = op->body_len };
+            return begin(op, text, &chunk);
+        }
         return gw_deferred_reply_flat(d, (uint32_t) op->status, text + op->head, op->head_len,
                                       text + op->body, op->body_len);
 
     case GWGO_HEAD:
-        return start(op, text);
+        return begin(op, text, NULL);
 
     case GWGO_WRITE:
         chunk = (gw_chunk) { .data = text + op->body, .len = op->body_len, .flags = GW_CHUNK_FLUSH };

@@ -29,7 +29,8 @@ enum {
 /* Something to be done with a request. */
 typedef struct gwgo_op {
     uintptr_t d;                    /* its gw_deferred */
-    uint32_t  kind;
+    uint16_t  kind;
+    uint16_t  flags;                /* GW_RESPONSE_*, of GWGO_REPLY and GWGO_HEAD */
     int32_t   status;
     uint64_t  head, head_len;       /* "Name: value\r\n" lines, in `text` */
     uint64_t  body, body_len;       /* in `text`, in a file, or an address */

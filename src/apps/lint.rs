@@ -13,7 +13,7 @@ use super::arguments::{Arguments, wrong};
 use crate::base::error::{Kind, Result};
 use crate::base::log::{Level, Logger};
 use crate::base::octets::{CHUNK_FILE, CHUNK_FLUSH, CHUNK_LAST, Chunk};
-use crate::gateway::abi::{EOF, Environ, OK, RESPONSE_REPLACE, Response};
+use crate::gateway::abi::{EOF, Environ, OK, RESPONSE_CLOSE, RESPONSE_REPLACE, Response};
 use crate::gateway::head::is_hop_by_hop;
 use crate::gateway::watcher::{Misuse, Watcher};
 use crate::wire::http1::{decimal, is_token};
@@ -134,7 +134,10 @@ impl Watch {
 
     /// start_response is called.
     pub(crate) fn head(&self, head: &Response<'_>) {
-        if head.reserved != 0 || head.has_more() || head.flags & !RESPONSE_REPLACE != 0 {
+        if head.reserved != 0
+            || head.has_more()
+            || head.flags & !(RESPONSE_REPLACE | RESPONSE_CLOSE) != 0
+        {
             self.breach(Rule::ResponseReserved, "");
         }
         let length = self.fields(head);

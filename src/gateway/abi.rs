@@ -410,6 +410,8 @@ pub struct Response<'a> {
 pub const RESPONSE_REPLACE: u16 = 1 << 0;
 /// from gw_exchange_head: the library's own page about an error, for which the host may send another
 pub const RESPONSE_EXCUSE: u16 = 1 << 1;
+/// the connection is closed behind the answer, and a client of HTTP/1.1 is told so
+pub const RESPONSE_CLOSE: u16 = 1 << 2;
 
 impl<'a> Response<'a> {
     /// A head with the standard phrase.
@@ -428,6 +430,12 @@ impl<'a> Response<'a> {
     /// The same, replacing a head that was not sent yet.
     pub fn replacing(mut self) -> Self {
         self.flags |= RESPONSE_REPLACE;
+        self
+    }
+
+    /// The same, and the connection is closed behind the answer.
+    pub fn closing(mut self) -> Self {
+        self.flags |= RESPONSE_CLOSE;
         self
     }
 

@@ -16,7 +16,7 @@ use crate::wire::front::Speech;
 use crate::wire::http1::{decimal, is_field_value, is_token};
 use crate::wire::{Asked, Encoder, Framed, ResponseHead};
 
-use super::abi::{RESPONSE_REPLACE, Response};
+use super::abi::{RESPONSE_CLOSE, RESPONSE_REPLACE, Response};
 
 /// Octets of header fields that one response may have: more is a mistake of the application.
 const MAX_FIELDS: usize = 256 * 1024;
@@ -29,6 +29,7 @@ const KEEP: usize = 4 * 1024;
 pub struct Head {
     started: bool,
     content_length: Option<u64>,
+    closes: bool,
     has_date: bool,
     /// These stay when the request is over, for the next one to be compared with.
     status: u16,
@@ -108,6 +109,11 @@ impl Head {
         self.content_length
     }
 
+    /// Whether the application wants the connection closed behind the answer.
+    pub fn closes(&self) -> bool {
+        self.closes
+    }
+
     /// Append the head in the form of the wire; `known` and `date` as in [`Encoder::head`].
     #[inline]
     pub fn encode(
@@ -170,6 +176,7 @@ impl Head {
     #[inline]
     pub fn clear(&mut self) {
         self.started = false;
+        self.closes = false;
         self.content_length = None;
     }
 
@@ -198,6 +205,7 @@ impl Head {
             return Err(error);
         }
         self.started = true;
+        self.closes = head.flags & RESPONSE_CLOSE != 0;
         Ok(())
     }
 

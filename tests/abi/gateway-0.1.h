@@ -189,6 +189,9 @@ typedef struct gw_response {        /* frozen: middleware copies it */
                                            library's own page about an
                                            error, for which the host may
                                            send another */
+#define GW_RESPONSE_CLOSE   (1u << 2)   /* the connection is closed behind
+                                           the answer, and a client of
+                                           HTTP/1.1 is told so */
 
 typedef struct gw_writer {          /* what WSGI's write() is (frozen) */
     /* Blocks while the client is slow where GW_ENV_MAY_BLOCK, else takes

@@ -45,6 +45,28 @@ fn a_connection_is_kept_as_version_and_header_say() {
 }
 
 #[test]
+fn an_answer_may_close_its_connection_and_no_other() {
+    let mut server = Server::new(
+        |_| {},
+        |env: &Environ, start: &StartResponse<'_>| {
+            let head = Head::new(200, &TEXT);
+            start.respond(&if env.request_uri() == b"/last" { head.closing() } else { head })?;
+            Ok(Body::from_vec(env.request_uri().to_vec()))
+        },
+    );
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let mut client = server.connect();
+        for (path, closes) in [("/", false), ("/last", true)] {
+            let request =
+                format!("GET {path} {version}\r\nConnection: keep-alive\r\nHost: h\r\n\r\n");
+            let response = server.ask_on(&mut client, request);
+            assert_eq!((response.text(), response.says_close()), (path, closes), "{version}");
+        }
+        assert_eq!(server.until_end(&mut client), End::Clean);
+    }
+}
+
+#[test]
 fn keepalive_0_closes_every_connection_and_says_so() {
     let mut server = Server::new(
         |config| {

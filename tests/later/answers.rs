@@ -49,6 +49,15 @@ fn a_reply_inside_the_call_needs_no_other_turn() {
 }
 
 #[test]
+fn a_reply_may_close_its_connection() {
+    let (mut server, mut client, _desk, handle) = asked(GET);
+    handle.reply(&text(200).closing(), b"the last".to_vec()).unwrap();
+    let response = server.reply(&mut client);
+    assert!(response.says_close() && response.text() == "the last");
+    assert_eq!(server.until_end(&mut client), End::Clean);
+}
+
+#[test]
 fn pieces_leave_when_they_are_written() {
     let (mut server, mut client, desk, handle) = asked(GET);
     let hints = [Pair::new(b"Link", b"</style.css>; rel=preload")];

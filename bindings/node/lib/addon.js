@@ -16,6 +16,7 @@ const addon = require('../build/gateway.node');
 
 const AGAIN = 1;
 const ERR_CLOSED = -11;
+const RESPONSE_CLOSE = 4;
 const STOP_GRACEFUL = 0;
 const STOP_QUICK = 1;
 const READABLE = 1;
@@ -50,5 +51,5 @@ function addressesOf(listeners) {
 }
 
 module.exports = {
-  addon, failure, pairsOf, addressesOf, AGAIN, ERR_CLOSED, STOP_GRACEFUL, STOP_QUICK, READABLE, WRITABLE, BATCH,
+  addon, failure, pairsOf, addressesOf, AGAIN, ERR_CLOSED, RESPONSE_CLOSE, STOP_GRACEFUL, STOP_QUICK, READABLE, WRITABLE, BATCH,
 };

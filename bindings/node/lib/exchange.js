@@ -7,7 +7,7 @@
 const { AsyncResource } = require('node:async_hooks');
 const { EventEmitter } = require('node:events');
 const http = require('node:http');
-const { addon, failure, AGAIN, ERR_CLOSED } = require('./addon');
+const { addon, failure, AGAIN, ERR_CLOSED, RESPONSE_CLOSE } = require('./addon');
 
 const HIGH_WATER_MARK = 64 * 1024;
 const PIECE = 64 * 1024; // of a request's body, at most
@@ -39,9 +39,16 @@ function field(name, value) {
   return `${name}: ${value}\r\n`;
 }
 
+// Whether the head that was made last wants the connection closed: Connection itself is the library's to say.
+let isLast = false;
+const CLOSE = /(?:^|\W)close(?:$|\W)/i;
+
 /** One header as setHeader or writeHead were given it; a list is a field for each, but for cookies. */
 function fields(name, lower, value) {
-  if (HOP_BY_HOP.has(lower)) return '';
+  if (HOP_BY_HOP.has(lower)) {
+    if (lower === 'connection' && CLOSE.test(value)) isLast = true;
+    return '';
+  }
   if (!Array.isArray(value)) return field(name, value);
   if (lower === 'cookie') return field(name, value.join('; '));
   let all = '';
@@ -61,6 +68,7 @@ function checked(name, value) {
 
 function block(res, headers) {
   let all = '';
+  isLast = false;
   if (!headers) return all;
   if (headers === res[kOutHeaders]) {
     for (const lower in headers) all += fields(headers[lower][0], lower, headers[lower][1]);
@@ -89,6 +97,9 @@ function storeHeader(_statusLine, headers) {
   const head = block(this, headers);
   if (socket !== null) {
     socket.status = status;
+    // Of HTTP/1.0 Node says false by itself.
+    const keeps = this.shouldKeepAlive || this.req.httpVersionMinor === 0;
+    socket.flags = isLast || !keeps ? RESPONSE_CLOSE : 0;
     socket.reason = PHRASED.has(status) && this.statusMessage === http.STATUS_CODES[status] ? '' : this.statusMessage;
     socket.head = head;
   }
@@ -153,6 +164,7 @@ class Socket {
     this.scope = new AsyncResource('LIBGATEWAYREQUEST', MANUAL);
     // The answer: its head, 0 until there is one; what was written, and who is to be told.
     this.status = 0;
+    this.flags = 0;
     this.reason = '';
     this.head = '';
     this.pieces = null;
@@ -282,7 +294,7 @@ class Socket {
     const status = Number(text.slice(9, 12));
     // 100 is sent by the library, when the body is read.
     if (status !== 100 && this.handle !== 0) {
-      addon.answer_start(this.handle, status, '', text.slice(text.indexOf('\r\n') + 2, -2));
+      addon.answer_start(this.handle, status, 0, '', text.slice(text.indexOf('\r\n') + 2, -2));
     }
     if (callback) process.nextTick(callback);
     return true;
@@ -307,7 +319,7 @@ class Socket {
     if (this.handle === 0 || this.refused) return;
     if (!this.started) {
       this.started = true;
-      const result = addon.answer_start(this.handle, this.status, this.reason, this.head);
+      const result = addon.answer_start(this.handle, this.status, this.flags, this.reason, this.head);
       if (result < 0) return this.cut(result);
       if (this.pieces === null) addon.answer_write(this.handle, NOTHING);
     }
@@ -380,7 +392,7 @@ class Socket {
     }
     if (!this.started && (pieces === null || pieces.length === 1 || this.writableLength < HIGH_WATER_MARK)) {
       const body = pieces === null ? undefined : pieces.length === 1 ? pieces[0] : joined(pieces);
-      addon.answer_reply(this.release(), this.status, this.reason, this.head, body);
+      addon.answer_reply(this.release(), this.status, this.flags, this.reason, this.head, body);
       this.pieces = null;
       this.writableLength = 0;
     } else {

@@ -166,30 +166,31 @@ forget(head *h)
     }
 }
 
-/* Of a status, a reason that is empty where it is the standard one, and
-   "Name: value\r\n" lines, in ISO-8859-1. */
+/* Of a status, GW_RESPONSE_*, a reason that is empty where it is the standard
+   one, and "Name: value\r\n" lines, in ISO-8859-1. */
 static int
 head_of(napi_env env, const napi_value *argv, head *h)
 {
-    uint32_t status;
+    uint32_t status, flags;
     size_t   len, reason_len, count = 0, cap = sizeof h->few / sizeof *h->few;
     char    *at, *end;
 
     h->pairs = h->few;
     h->text = scratch;
     if (napi_get_value_uint32(env, argv[0], &status) != napi_ok
-        || napi_get_value_string_latin1(env, argv[2], scratch, SCRATCH / 2, &len) != napi_ok)
+        || napi_get_value_uint32(env, argv[1], &flags) != napi_ok
+        || napi_get_value_string_latin1(env, argv[3], scratch, SCRATCH / 2, &len) != napi_ok)
     {
         return 0;
     }
     h->used = len;
     if (len + 1 >= SCRATCH / 2) {
-        napi_get_value_string_latin1(env, argv[2], NULL, 0, &len);
+        napi_get_value_string_latin1(env, argv[3], NULL, 0, &len);
         h->used = 0;
         if ((h->text = malloc(len + 1)) == NULL) {
             return 0;
         }
-        napi_get_value_string_latin1(env, argv[2], h->text, len + 1, &len);
+        napi_get_value_string_latin1(env, argv[3], h->text, len + 1, &len);
     }
     for (at = h->text, end = at + len; at < end; ) {
         char *stop = memchr(at, '\r', (size_t) (end - at));
@@ -219,14 +220,14 @@ head_of(napi_env env, const napi_value *argv, head *h)
         at = stop + 2;
     }
     h->response = (gw_response) {
-        .status = (uint16_t) status, .headers = h->pairs, .header_count = count,
+        .status = (uint16_t) status, .flags = (uint16_t) flags, .headers = h->pairs, .header_count = count,
     };
-    if (napi_get_value_string_latin1(env, argv[1], NULL, 0, &reason_len) == napi_ok
+    if (napi_get_value_string_latin1(env, argv[2], NULL, 0, &reason_len) == napi_ok
         && reason_len > 0 && reason_len < 512)
     {
         char *reason = scratch + h->used;
 
-        napi_get_value_string_latin1(env, argv[1], reason, reason_len + 1, &reason_len);
+        napi_get_value_string_latin1(env, argv[2], reason, reason_len + 1, &reason_len);
         h->response.reason = (gw_str) { reason, reason_len };
         h->used += reason_len;
     }
@@ -235,24 +236,24 @@ head_of(napi_env env, const napi_value *argv, head *h)
 
 /* ---- answers ---- */
 
-/* (handle, status, reason, fields, body): the whole of it; what the library says */
+/* (handle, status, flags, reason, fields, body): the whole of it; what the library says */
 napi_value
 answer_reply(napi_env env, napi_callback_info info)
 {
-    napi_value   argv[5];
+    napi_value   argv[6];
     gw_deferred *d;
     gw_chunk     chunk;
     gw_result    rc;
     head         h;
 
-    if (!args(env, info, 5, argv) || !handle(env, argv[0], &d)) {
+    if (!args(env, info, 6, argv) || !handle(env, argv[0], &d)) {
         return NULL;
     }
     if (!head_of(env, argv + 1, &h)) {
         gw_deferred_end(d, GW_ERR_MEMORY);
         return number(env, GW_ERR_MEMORY);
     }
-    if (chunk_of(env, argv[4], h.used, &chunk)) {
+    if (chunk_of(env, argv[5], h.used, &chunk)) {
         rc = gw_deferred_reply(d, &h.response, &chunk, 1);
     } else {
         rc = GW_ERR_MEMORY;
@@ -262,16 +263,16 @@ answer_reply(napi_env env, napi_callback_info info)
     return number(env, rc);
 }
 
-/* (handle, status, reason, fields) */
+/* (handle, status, flags, reason, fields) */
 napi_value
 answer_start(napi_env env, napi_callback_info info)
 {
-    napi_value   argv[4];
+    napi_value   argv[5];
     gw_deferred *d;
     gw_result    rc = GW_ERR_MEMORY;
     head         h;
 
-    if (!args(env, info, 4, argv) || !handle(env, argv[0], &d)) {
+    if (!args(env, info, 5, argv) || !handle(env, argv[0], &d)) {
         return NULL;
     }
     if (head_of(env, argv + 1, &h)) {

@@ -103,6 +103,30 @@ test('what is ended at once has a Content-Length, also for HEAD', async (t) => {
   }
 });
 
+test('an answer may close its connection', async (t) => {
+  const ways = {
+    header: (res) => res.setHeader('Connection', 'close'),
+    list: (res) => res.writeHead(200, ['connection', 'keep-alive, Close']),
+    property: (res) => { res.shouldKeepAlive = false; },
+    streamed: (res) => { res.setHeader('connection', ['close']); res.flushHeaders(); },
+    none: () => {},
+  };
+  const server = await serving(t, (req, res) => {
+    ways[req.url.slice(1)](res);
+    res.end('x');
+  });
+  for (const way of Object.keys(ways)) {
+    const client = await raw(server.address().port);
+    client.send(`GET /${way} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    if (way === 'none') {
+      // It is there for another request.
+      client.send('GET /header HTTP/1.1\r\nHost: x\r\n\r\n');
+    }
+    await client.end();
+    assert.equal(client.text().match(/^Connection: close\r$/gm)?.length, 1, way);
+  }
+});
+
 test('finish and close, in this order, once', async (t) => {
   const seen = [];
   const server = await serving(t, (req, res) => {

@@ -46,6 +46,7 @@ impl Exchange {
         }
         // A client that was not told to go on may send the body, or the next request: nobody knows.
         asked.keep_alive = asked.keep_alive && !self.expects.get() && link.keep_alive(self);
+        asked.keep_alive = asked.keep_alive && !head.closes();
         if known.is_some() && self.service.streaming && link.is_behind() {
             // The application is done, and nobody reads the rest.
             asked.keep_alive = false;
