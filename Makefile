@@ -107,7 +107,9 @@ bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) includ
 PYTHON_MODULE = $(RELEASE)/gateway-python.so
 
 python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
+	@[ "$$(cat $(PYTHON_MODULE).of 2>&1)" = "$(PYTHON3)" ] || rm -f $(PYTHON_MODULE)
 	@$(MAKE) --no-print-directory $(PYTHON_MODULE)
+	@echo "$(PYTHON3)" >$(PYTHON_MODULE).of
 	@echo "$(PYTHON_MODULE)"
 
 $(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h
@@ -218,7 +220,7 @@ test-nginx:
 
 # The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
 # and nginx.  5 minutes.  ARGS="-k stream -x"
-PYTHON_VENV := $(TARGET)/venv-python
+PYTHON_VENV := $(TARGET)/venv-$(notdir $(PYTHON3))
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python

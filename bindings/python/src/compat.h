@@ -143,7 +143,7 @@ wsgi_ascii(PyObject *text, Py_ssize_t *len)
 #endif
 }
 
-/* Whether nobody else has this object.  Threads without a common lock cannot know. */
+/* Whether nobody else has this object.  Where references are counted in two places that is not asked. */
 static inline int
 wsgi_is_alone(PyObject *object)
 {

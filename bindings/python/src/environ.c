@@ -48,7 +48,7 @@ typedef struct {
     size_t used;
 } table;
 
-/* The last request.  Of the interpreter; where threads have no lock in common, of a thread. */
+/* The last request. */
 typedef struct {
     PyObject *dict;             /* its environ, without wsgi.input */
     table     fields, vars;
@@ -61,11 +61,7 @@ typedef struct {
     uint64_t  requests;
 } memory;
 
-#ifdef Py_GIL_DISABLED
-static _Thread_local memory *last;
-#else
 static memory *last;
-#endif
 
 /* An allocation may collect garbage, before CPython 3.12 at once: what that calls may let another thread in,
    which would change the dict while it is copied. */

@@ -299,6 +299,12 @@ PyInit__gateway(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
+#ifdef Py_GIL_DISABLED
+    /* What requests share is guarded by nothing else: the interpreter says that it takes the lock up again. */
+    if (module != NULL && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_USED) < 0) {
+        Py_CLEAR(module);
+    }
+#endif
     if (module == NULL || wsgi_failure_init(module) < 0 || wsgi_input_init() < 0 || wsgi_errors_init() < 0
         || wsgi_file_init() < 0 || wsgi_start_response_init() < 0 || wsgi_answer_init() < 0
         || wsgi_environ_init() < 0 || wsgi_server_init(module) < 0 || wsgi_deferred_init(module) < 0

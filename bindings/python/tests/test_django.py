@@ -68,12 +68,14 @@ def suite():
 
 
 def outcomes(log):
-    """{name: "ok" or what else} by the report of unittest."""
+    """{name: "ok" or what else} by the report of unittest, which has names whole from CPython 3.11 on."""
     found = {}
+    start = r"(?:^|(?<= \.\.\. ))"  # one that failed may have left its line open
     for match in re.finditer(
-        r"^\w+ \((\S+)\)(?:\n(?!\w+ \().*)?? \.\.\. (ok|FAIL|ERROR|skipped)?", log, re.MULTILINE
+        start + r"(\w+) \((\S+)\)(?:\n(?!\w+ \().*?)?? \.\.\. (ok|FAIL|ERROR|skipped)?", log, re.MULTILINE
     ):
-        found[match[1]] = match[2] or "ERROR"
+        name = f"{match[2].removesuffix('.' + match[1])}.{match[1]}"
+        found[name] = match[3] or "ERROR"
     return found
 
 

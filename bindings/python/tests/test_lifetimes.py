@@ -94,7 +94,7 @@ kept = threading.local()
 
 class Kept:
     def __del__(self):
-        self.seen = threading.current_thread()
+        self.__dict__.clear()
 
 def app(environ, start_response):
     kept.it = Kept()
