@@ -53,6 +53,7 @@ run! {
             reloads_lose_no_request
             loops_of_the_host_serve
             loops_of_the_host_take_the_requests
+            many_workers_may_have_deep_loops
             workers_are_added_and_the_oldest_go_first
             a_burst_of_signals_leaves_it_in_order
             logs_are_opened_again_while_a_worker_boots

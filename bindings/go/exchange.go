@@ -112,20 +112,13 @@ var options = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 // giveUp ends the answer with this result: a 500, or a cut where it has begun.
 func (x *exchange) giveUp(rc C.gw_result) {
 	x.res.over.Store(true)
-	x.abandon(rc)
+	if x.end() {
+		x.sayEnd(rc)
+	}
 	if rc == C.GW_OK {
 		x.res.release()
 	}
 	// Else a goroutine of the handler's may still write there.
-}
-
-// abandon is that while the handler still runs; false: the answer was given up before.
-func (x *exchange) abandon(rc C.gw_result) bool {
-	mine := x.end()
-	if mine {
-		x.loop.post(x, C.gwgo_op{d: C.uintptr_t(x.d), kind: C.GWGO_END, status: C.int32_t(rc)}, nil, nil)
-	}
-	return mine
 }
 
 // end marks the handle as given up; false: it was before.
@@ -137,6 +130,11 @@ func (x *exchange) end() bool {
 	// A body that somebody still reads.
 	wake(x.input)
 	return !was
+}
+
+// sayEnd is for whom end has said true.
+func (x *exchange) sayEnd(rc C.gw_result) {
+	x.loop.post(x, C.gwgo_op{d: C.uintptr_t(x.d), kind: C.GWGO_END, status: C.int32_t(rc)}, nil, nil)
 }
 
 // tell is what the library has to say about the request; from the goroutine that turns.

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // A gate is between a server's descriptor and the runtime's poller: an epoll that watches the one and is
@@ -21,7 +23,7 @@ func newGate(server int) (gate, error) {
 		return gate{}, os.NewSyscallError("epoll_create1", err)
 	}
 	g := gate{fd: fd, server: server}
-	if err := g.control(syscall.EPOLL_CTL_ADD); err != nil {
+	if err := g.control(syscall.EPOLL_CTL_ADD, syscall.EPOLLIN); err != nil {
 		syscall.Close(fd)
 		return gate{}, os.NewSyscallError("epoll_ctl", err)
 	}
@@ -31,24 +33,33 @@ func newGate(server int) (gate, error) {
 		return gate{}, os.NewSyscallError("fcntl", err)
 	}
 	g.file = os.NewFile(uintptr(fd), "gateway")
+	if err := g.file.SetDeadline(time.Time{}); err != nil {
+		// Of one file the kernel lets an epoll of epolls of epolls know 100 times.
+		g.file.Close()
+		return gate{}, fmt.Errorf("the runtime's poller does not take the server: too many workers share its listeners? %w", err)
+	}
 	return g, nil
 }
 
 // shut lets nobody know of what comes from now on.
 func (g *gate) shut() {
 	if !g.isShut {
-		g.isShut = g.control(syscall.EPOLL_CTL_DEL) == nil
+		g.isShut = g.control(syscall.EPOLL_CTL_MOD, 0) == nil
 	}
 }
 
-// open lets the poller know, also of what has come already.  What is added anew is looked at, and told of; where
-// only the events of an entry change, the kernel says nothing when it has told of the entry before.
+// open lets the poller know, also of what has come already.
 func (g *gate) open() {
-	if g.isShut {
-		g.isShut = g.control(syscall.EPOLL_CTL_ADD) != nil
+	if !g.isShut {
+		return
 	}
+	// What the poller was told of before is forgotten when it is looked at in vain; else the kernel would take it
+	// for told already.
+	var none [1]syscall.EpollEvent
+	_, _ = syscall.EpollWait(g.fd, none[:], 0)
+	g.isShut = g.control(syscall.EPOLL_CTL_MOD, syscall.EPOLLIN) != nil
 }
 
-func (g *gate) control(op int) error {
-	return syscall.EpollCtl(g.fd, op, g.server, &syscall.EpollEvent{Events: syscall.EPOLLIN})
+func (g *gate) control(op int, events uint32) error {
+	return syscall.EpollCtl(g.fd, op, g.server, &syscall.EpollEvent{Events: events})
 }

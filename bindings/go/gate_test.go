@@ -51,7 +51,7 @@ func TestAGateThatWasShut(t *testing.T) {
 		hear("open")
 		g.shut()
 		say("shut")
-		if i%2 == 1 { // to look makes the kernel forget what was
+		if i%2 == 1 { // to look makes the kernel forget that the poller was told
 			var events [1]syscall.EpollEvent
 			if n, err := syscall.EpollWait(g.fd, events[:], 0); n != 0 || err != nil {
 				t.Fatalf("the gate is not shut: %d, %v", n, err)

@@ -185,7 +185,7 @@ const busy = 2
 // lead does round after round until there is nothing to do.  For who has set turning.
 func (l *loop) lead() {
 	for n := 0; ; n++ {
-		if n == busy {
+		if n == busy && l.server != nil { // else its file may be closed
 			l.gate.shut()
 		}
 		if l.round() {
@@ -209,8 +209,8 @@ func (l *loop) rests() bool {
 		return false
 	}
 	l.arm(int64(l.batch.wait_ms))
-	if l.server != nil {
-		l.gate.open() // else its file may be closed
+	if l.server != nil { // else its file may be closed
+		l.gate.open()
 	}
 	l.turning = false
 	return true

@@ -313,7 +313,12 @@ func (w *response) do(count int, ops *[2]C.gwgo_op, head, body []byte) (err erro
 		}
 		// What is lent comes back when the answer is given up.
 		var late atomic.Bool
-		cut := time.AfterFunc(time.Until(until), func() { late.Store(x.abandon(C.GW_ERR_CLOSED)) })
+		cut := time.AfterFunc(time.Until(until), func() {
+			if x.end() {
+				late.Store(true) // before the writer is woken
+				x.sayEnd(C.GW_ERR_CLOSED)
+			}
+		})
 		defer func() {
 			if !cut.Stop() && late.Load() {
 				w.err = errDeadline

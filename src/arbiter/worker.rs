@@ -323,6 +323,9 @@ pub(super) fn prepare<'a>(
     for signal in [SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGWINCH, SIGPIPE] {
         signal::ignore(signal).map_err(os)?;
     }
+    // Behind epolls of a host's the kernel would take some fifty workers for too many that wait for one pipe.
+    // Without /proc they are.
+    let lifeline = proc::opened_again(&lifeline).unwrap_or(lifeline);
     let watch = |fd, token| around.poller.lock().add(fd, token).map_err(os);
     watch(signals.fd(), TOKEN_SIGNAL)?;
     watch(lifeline.as_raw_fd(), TOKEN_LIFELINE)?;

@@ -1,7 +1,9 @@
 //! Processes: fork, wait for our own children only, and what a process must know about itself.
 
+use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -207,6 +209,15 @@ pub fn is_main_thread() -> bool {
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = io::pipe()?;
     Ok((read.into(), write.into()))
+}
+
+/// The read end of a pipe, opened once more: who has it shares nothing with those that have the other, and neither
+/// does the kernel, which counts for each opening how many epolls wait for it.
+pub fn opened_again(read: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    // Not to wait for a writer: there may be none any more.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    Ok(file.into())
 }
 
 /// The id of this process.

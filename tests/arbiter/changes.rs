@@ -39,6 +39,16 @@ pub(crate) fn loops_of_the_host_serve(model: Model) {
     loops_serve(model, "host=elsewhere");
 }
 
+/// The kernel lets a file be watched by so many epolls behind epolls: 50 of the fourth kind.
+pub(crate) fn many_workers_may_have_deep_loops(model: Model) {
+    if !model.is_process {
+        return;
+    }
+    let host = Host::start(model, 60, &["host=deep", "app=loop", "heartbeat_timeout=60s"]);
+    assert_eq!(host.number("failures"), 0, "{}", host.log());
+    host.stop();
+}
+
 fn loops_serve(model: Model, whose: &str) {
     let options = [whose, "app=loop", "heartbeat_timeout=2s"];
     let mut host = Host::start(model, 2, &options);

@@ -45,6 +45,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,7 +70,7 @@ struct state {
 static struct state  *shared;
 static gw_arbiter    *arbiter;
 static pid_t          master;
-static int            forks = 1, is_late, has_loop, is_elsewhere, has_no_app;
+static int            forks = 1, is_late, has_loop, is_elsewhere, is_deep, has_no_app;
 
 /* Of this thread, while its loop is not the library's. */
 static _Thread_local gw_server  *mine;
@@ -268,6 +269,17 @@ answer_all(void)
     }
 }
 
+/* An epoll that watches fd. */
+static int
+watching(int fd)
+{
+    struct epoll_event  readable = { .events = EPOLLIN };
+    int                 epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    check(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &readable) == 0, "an epoll of epolls");
+    return epoll;
+}
+
 static gw_result
 turn_until_end(gw_server *server)
 {
@@ -275,6 +287,9 @@ turn_until_end(gw_server *server)
     int64_t        wait_ms;
     gw_result      rc;
 
+    if (is_deep) {
+        fd.fd = watching(watching(fd.fd));
+    }
     mine = server;
     while ((rc = gw_server_turn(mine, &wait_ms)) == GW_OK && !leaves) {
         atomic_fetch_add(&shared->turns, 1);
@@ -373,7 +388,8 @@ configured(int n, char **options)
             has_thread |= strcmp(value, "threads") == 0;
             is_late |= strcmp(value, "late") == 0;
             is_elsewhere |= strcmp(value, "elsewhere") == 0;
-            has_loop |= is_elsewhere || strcmp(value, "loops") == 0;
+            is_deep |= strcmp(value, "deep") == 0;
+            has_loop |= is_elsewhere || is_deep || strcmp(value, "loops") == 0;
             if (strcmp(value, "frugal") == 0) {
                 mallopt(M_ARENA_MAX, 1);
             }
