@@ -92,7 +92,9 @@ impl Loan {
         struct Given<'a>(&'a Loan, Lent);
         impl Drop for Given<'_> {
             fn drop(&mut self) {
-                *self.0.state.lock() = std::mem::take(&mut self.1);
+                // Who waits for it may free the loan as soon as it has the lock.
+                let mut state = self.0.state.lock();
+                *state = std::mem::take(&mut self.1);
                 self.0.ended.notify_all();
             }
         }

@@ -67,6 +67,7 @@ impl Exchange {
             }
             self.push(link, 0)?;
         }
+        self.refused.set(false);
         if !chunk.has_release() && chunk.is_sound() && (chunk.is_file() || chunk.len() > COPY) {
             // Only ours until we return.
             self.emit_copy(link, &chunk)?;

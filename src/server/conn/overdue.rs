@@ -166,7 +166,7 @@ impl Conn {
             self.slot = Some(slot);
             return Some(self.drive(key, core));
         }
-        match gate.take() {
+        let is_sent = match gate.take() {
             Taken::Busy => {
                 self.look_again(key, core, BUSY_MS);
                 return Some(Fate::Wait);
@@ -185,21 +185,21 @@ impl Conn {
             }
             Taken::Clean => {
                 let answer = self.late_answer(core);
-                let sent = send::send(self.fd(), &answer, false);
-                if sent.is_ok_and(|sent| sent == answer.len()) {
-                    // The thread may still read there.
-                    let _ = sock::shutdown_write(self.fd());
-                } else {
-                    let _ = sock::shutdown(self.fd());
-                }
+                send::send(self.fd(), &answer, false).is_ok_and(|sent| sent == answer.len())
             }
-            Taken::Dirty => {
-                let _ = sock::shutdown(self.fd());
-            }
+            Taken::Dirty => false,
+        };
+        if is_sent {
+            // The thread may still read there.
+            let _ = sock::shutdown_write(self.fd());
+            count_504(core);
+            core.context.seat.set_status(request, TIMED_OUT);
+            self.tell_of_thread("No answer within request_timeout, it got 504", core);
+        } else {
+            let _ = sock::shutdown(self.fd());
+            count(core);
+            self.tell_of_thread("No answer within request_timeout, it was cut", core);
         }
-        count_504(core);
-        core.context.seat.set_status(request, TIMED_OUT);
-        self.tell_of_thread("No answer within request_timeout, it got 504", core);
         self.doom(Fate::Close);
         self.deadline = core.context.now + BACK_MS;
         core.arm(key, self);

@@ -26,6 +26,8 @@ impl Engine {
     /// long the next turn may wait; `None` when the engine has stopped.
     pub fn turn(&mut self, wait_ms: i64) -> Result<Option<i64>> {
         if self.has_ended() {
+            // A cork goes with the turn that it announced.
+            self.control.turning.store(0, Ordering::Relaxed);
             return Ok(None);
         }
         self.control.turning.store(this_thread(), Ordering::Relaxed);
