@@ -230,7 +230,7 @@ gw_result
 gwgo_turn(gw_server *s, gwgo_op *ops, size_t count, const char *text, gwgo_batch *out)
 {
     gw_deferred *taken[GWGO_TAKEN];
-    size_t       used = 0;
+    size_t       used = 0, most = GWGO_TAKEN;
     gw_result    rc = GW_EOF;
 
     if (s != NULL && count > 0) {
@@ -238,12 +238,15 @@ gwgo_turn(gw_server *s, gwgo_op *ops, size_t count, const char *text, gwgo_batch
     }
     for (size_t i = 0; i < count; i++) {
         ops[i].rc = perform(&ops[i], text, out);
+        if (ops[i].kind == GWGO_LEND || ops[i].kind == GWGO_FILE) {
+            most = GWGO_FEW;
+        }
     }
     out->taken_n = out->events_n = out->released_n = 0;
     out->wait_ms = -1;
     if (s != NULL) {
         rc = gw_server_turn(s, &out->wait_ms);
-        if (gw_server_take(s, taken, GWGO_TAKEN, 0, &out->taken_n) != GW_OK) {
+        if (gw_server_take(s, taken, most, 0, &out->taken_n) != GW_OK) {
             out->taken_n = 0;
         }
         if (gw_server_events(s, out->events, GWGO_EVENTS, 0, &out->events_n) != GW_OK) {
@@ -252,7 +255,7 @@ gwgo_turn(gw_server *s, gwgo_op *ops, size_t count, const char *text, gwgo_batch
         for (size_t i = 0; i < out->taken_n; i++) {
             describe(&out->taken[i], taken[i], out->bodies, &used);
         }
-        if (out->taken_n == GWGO_TAKEN || out->events_n == GWGO_EVENTS) {
+        if (out->taken_n == most || out->events_n == GWGO_EVENTS) {
             out->wait_ms = 0;
         }
     }

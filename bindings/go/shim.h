@@ -10,7 +10,10 @@
 
 #include <gateway.h>
 
-#define GWGO_TAKEN   128            /* requests of a turn */
+/* Requests of a turn: what is known of them is to be in the processor's caches
+   still when they are answered.  What large writes leave there is less. */
+#define GWGO_TAKEN   32
+#define GWGO_FEW     8
 #define GWGO_EVENTS  128
 #define GWGO_RELEASED 128
 #define GWGO_BODY    4096           /* a body up to this size comes along */
