@@ -275,6 +275,10 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL && me->owner != getpid()) {
         me->server = NULL;                              /* nothing of it has survived the fork */
     }
+    if (me->server != NULL && wsgi_ends()) {
+        (void) gw_server_stop(me->server, GW_STOP_QUICK);
+        me->server = NULL;                              /* its threads, which may wait for ever, go with the process */
+    }
     if (me->server != NULL) {
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);

@@ -102,6 +102,24 @@ wsgi_back(void)
     inside = 1;
 }
 
+int
+wsgi_ends(void)
+{
+    PyObject *ask = PySys_GetObject("is_finalizing");       /* by this name in every release, and in abi3 */
+    PyObject *type, *value, *trace, *ends;
+    int       is;
+
+    if (ask == NULL) {
+        return 1;                               /* sys is the last to go */
+    }
+    PyErr_Fetch(&type, &value, &trace);
+    ends = PyObject_CallNoArgs(ask);
+    is = ends == Py_True;
+    Py_XDECREF(ends);
+    PyErr_Restore(type, value, trace);
+    return is;
+}
+
 void
 wsgi_drop(void *object)
 {

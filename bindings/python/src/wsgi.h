@@ -47,6 +47,9 @@ void wsgi_back(void);
    the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
 void wsgi_stay(void *unused);
 
+/* Whether the interpreter ends: the other threads that want it are never given it again. */
+int wsgi_ends(void);
+
 /* Drops a reference, in any thread: a release of the library's. */
 void wsgi_drop(void *object);
 

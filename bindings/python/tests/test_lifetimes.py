@@ -125,6 +125,36 @@ def test_a_program_may_end_around_a_server(end):
         assert (done.returncode, done.stderr) == (0, "")
 
 
+BLOCKS = """
+import socket
+import gateway
+
+site = {}       # another module, say: what runs there does not keep the server
+exec('''
+import signal, threading
+
+def app(environ, start_response):
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    threading.Event().wait()
+''', site)
+server = gateway.make_server("127.0.0.1", 0, site.pop("app"), threads=2)
+client = socket.create_connection(server.server_address)
+client.sendall(b"GET / HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    print("the end")
+"""
+
+
+def test_a_program_may_end_while_a_request_runs():
+    """Nothing waits for that: its thread is never given the interpreter again."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS], check=False, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the end\n", "")
+
+
 class Site:
     """An application that has its server."""
 
