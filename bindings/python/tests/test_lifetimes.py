@@ -131,19 +131,20 @@ import gateway
 
 site = {}       # another module, say: what runs there does not keep the server
 exec('''
-import signal, threading
+import threading
+
+entered = threading.Event()
 
 def app(environ, start_response):
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    entered.set()
     threading.Event().wait()
 ''', site)
 server = gateway.make_server("127.0.0.1", 0, site.pop("app"), threads=2)
 client = socket.create_connection(server.server_address)
 client.sendall(b"GET / HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
-try:
-    server.serve_forever()
-except KeyboardInterrupt:
-    print("the end")
+while not site["entered"].is_set():
+    server.turn()
+print("the end")
 """
 
 
