@@ -83,23 +83,27 @@ wsgi_program_traverse(wsgi_program *self, visitproc visit, void *arg)
     return 0;
 }
 
+static void
+drop(void *program)
+{
+    wsgi_program *self = program;
+
+    Py_XDECREF(self->app);
+    Py_XDECREF(self->load);
+    Py_XDECREF(self->log);
+    Py_XDECREF(self->worker);
+    for (int i = 0; i < HOOKS; i++) {
+        Py_XDECREF(self->hooks[i]);
+    }
+    PyMem_RawFree(self);
+}
+
 void
 wsgi_program_drop(void *program)
 {
-    wsgi_program *self = program;
-    int           entered = wsgi_enter();
-
-    if (--self->references == 0) {
-        Py_XDECREF(self->app);
-        Py_XDECREF(self->load);
-        Py_XDECREF(self->log);
-        Py_XDECREF(self->worker);
-        for (int i = 0; i < HOOKS; i++) {
-            Py_XDECREF(self->hooks[i]);
-        }
-        PyMem_RawFree(self);
+    if (--((wsgi_program *) program)->references == 0) {
+        wsgi_within(drop, program);
     }
-    wsgi_leave(entered);
 }
 
 gw_result

@@ -78,6 +78,17 @@ wsgi_leave(int entered)
 }
 
 void
+wsgi_within(void (*call)(void *arg), void *arg)
+{
+    pthread_cleanup_push(wsgi_stay, NULL);
+    int entered = wsgi_enter();
+
+    call(arg);
+    wsgi_leave(entered);
+    pthread_cleanup_pop(0);
+}
+
+void
 wsgi_here(void)
 {
     inside = 1;
@@ -120,13 +131,16 @@ wsgi_ends(void)
     return is;
 }
 
+static void
+drop(void *object)
+{
+    Py_DECREF((PyObject *) object);
+}
+
 void
 wsgi_drop(void *object)
 {
-    int entered = wsgi_enter();
-
-    Py_DECREF((PyObject *) object);
-    wsgi_leave(entered);
+    wsgi_within(drop, object);
 }
 
 /* ---- forks: what os.fork() does ---- */

@@ -47,6 +47,9 @@ void wsgi_back(void);
    the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
 void wsgi_stay(void *unused);
 
+/* A callback of the library's: with the interpreter, and it stays so. */
+void wsgi_within(void (*call)(void *arg), void *arg);
+
 /* Whether the interpreter ends: the other threads that want it are never given it again. */
 int wsgi_ends(void);
 

@@ -156,6 +156,48 @@ def test_a_program_may_end_while_a_request_runs():
     assert (done.returncode, done.stdout, done.stderr) == (0, "the end\n", "")
 
 
+TELLS = """
+import sys, threading, time
+from http.client import HTTPConnection
+import gateway
+
+answered = threading.Event()
+
+def look(*unused):
+    time.sleep(0.001)       # gives the interpreter up, and wants it again
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def ask():
+    while True:
+        client = HTTPConnection(*server.server_address)
+        client.request("GET", "/")
+        client.getresponse().read()
+        answered.set()
+
+server = gateway.make_server(
+    "127.0.0.1", 0, app, log=look, loglevel="debug", hooks={"pre_request": look, "access": look},
+    **MORE,
+)
+for each in (server.serve_forever, ask, ask):
+    threading.Thread(target=each, daemon=True).start()
+answered.wait()
+"""
+
+
+@pytest.mark.parametrize("more", [{}, {"threads": 2}])
+def test_a_program_may_end_while_something_is_told(more):
+    """Of a log record, say: who is told gives the interpreter up, and its thread is never given it again."""
+    for _ in range(8):
+        done = subprocess.run(
+            [sys.executable, "-c", TELLS.replace("MORE", repr(more))],
+            check=False, capture_output=True, text=True, timeout=DEADLINE,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 class Site:
     """An application that has its server."""
 
