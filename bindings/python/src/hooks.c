@@ -127,6 +127,7 @@ tell_request(void *arg)
 static void
 pre_request(void *ctx, gw_environ *env)
 {
+    wsgi_program_here(ctx);
     wsgi_within(tell_request, &(event) { ctx, env });
 }
 

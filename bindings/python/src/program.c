@@ -106,11 +106,26 @@ wsgi_program_drop(void *program)
     }
 }
 
+static _Thread_local wsgi_program *here;
+
+void
+wsgi_program_here(wsgi_program *program)
+{
+    here = program;
+}
+
+int
+wsgi_program_is_here(const wsgi_program *program)
+{
+    return program != NULL && here == program && wsgi_is_librarys();
+}
+
 gw_result
 wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
 {
     PyObject *app = ((wsgi_program *) program)->app;
 
+    here = program;
     return (wsgi_is_deferred(app) ? wsgi_deferred_call : wsgi_call)(app, env, start, sr, body);
 }
 

@@ -12,6 +12,7 @@
 
 static _Thread_local PyThreadState *mine;       /* while the interpreter is not ours */
 static _Thread_local int            inside;     /* it is ours: nested calls need nothing */
+static _Thread_local int            is_librarys;
 
 void
 wsgi_stay(void *unused)
@@ -59,6 +60,7 @@ wsgi_enter(void)
 
         (void) PyGILState_Ensure();             /* the first time in this thread: until that ends */
         mine = PyThreadState_Get();
+        is_librarys = !is_known;
         if (!is_known && __cxa_thread_atexit_impl != NULL) {
             (void) __cxa_thread_atexit_impl(end_thread, mine, &__dso_handle);
         }
@@ -111,6 +113,12 @@ wsgi_back(void)
     }
     PyEval_RestoreThread(mine);
     inside = 1;
+}
+
+int
+wsgi_is_librarys(void)
+{
+    return is_librarys;
 }
 
 int

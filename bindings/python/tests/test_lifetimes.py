@@ -11,7 +11,7 @@ import threading
 import weakref
 
 import pytest
-from harness import DEADLINE, Client
+from harness import DEADLINE, Client, wait_for
 
 import gateway
 
@@ -265,3 +265,56 @@ def test_a_server_goes_in_whichever_thread(forks):
         assert gone() is None
     else:
         assert os.waitpid(child, 0)[1] == 0
+
+
+def refuses(address):
+    with socket.socket() as sock:
+        return sock.connect_ex(tuple(address)) == errno.ECONNREFUSED
+
+
+def between_turns(servers, act, options):
+    """act(servers) in a request to the one that is in there, in a thread of the pool, while nobody turns it."""
+    entered, go, done, failed = threading.Event(), threading.Event(), threading.Event(), []
+
+    def app(environ, start_response):
+        entered.set()
+        try:
+            assert go.wait(DEADLINE)
+            act(servers)
+        except BaseException as failure:
+            failed.append(failure)
+        done.set()
+        return hello(environ, start_response)
+
+    servers.append(gateway.make_server("127.0.0.1", 0, app, threads=2, **options))
+    options.clear()
+    address = servers[0].server_address
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        while not entered.is_set():
+            servers[0].turn()
+        go.set()
+        assert done.wait(DEADLINE)
+    assert failed == []
+    return address
+
+
+def test_a_request_closes_its_server_between_turns():
+    servers = []
+    address = between_turns(servers, lambda servers: servers[0].server_close(), {})
+    assert servers[0].turn() is None
+    assert refuses(address)
+    with pytest.raises(ValueError, match="closed"):
+        servers[0].turn()
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_a_request_may_be_the_last_that_has_its_server(collected):
+    sites = [Site()]
+
+    def let_go(servers):
+        sites.pop().server = servers.pop()
+        gc.collect()
+
+    address = between_turns([], let_go, {"hooks": {"access": sites[0].look}} if collected else {})
+    wait_for("its end", lambda: refuses(address))
