@@ -1,5 +1,6 @@
 """What goes when a thread of the library's ends, and when a server does."""
 
+import contextlib
 import ctypes
 import errno
 import gc
@@ -21,16 +22,26 @@ def hello(environ, start_response):
     return [b"hello"]
 
 
+@contextlib.contextmanager
 def served(app, **options):
     """After one request, by a server that is closed behind it."""
     server = gateway.make_server("127.0.0.1", 0, app, **options)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield Client(tuple(server.server_address)).get("/").text
-    server.shutdown()
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
-    server.server_close()
+    try:
+        yield Client(tuple(server.server_address)).get("/").text
+    finally:
+        stop(server.shutdown, thread)
+        server.server_close()
+
+
+def stop(shutdown, thread):
+    """Also where that hangs: the test fails, and the others go on."""
+    asks = threading.Thread(target=shutdown, daemon=True)
+    asks.start()
+    for each in (asks, thread):
+        each.join(DEADLINE)
+        assert not each.is_alive()
 
 
 class Connection:
@@ -46,7 +57,7 @@ def test_what_an_application_keeps_for_a_thread_goes_with_that():
         idents.append(threading.get_ident())
         return hello(environ, start_response)
 
-    for text in served(app, threads=2):
+    with served(app, threads=2) as text:
         assert text == "hello"
         assert gone == []
     assert gone == idents
@@ -61,7 +72,7 @@ def test_what_a_thread_has_ready_for_its_next_request_goes_with_it():
 
     before = None
     for _ in range(2):
-        for text in served(app, threads=2):
+        with served(app, threads=2) as text:
             assert text == "hello"
         after = sys.getrefcount(kinds.pop())
         assert before is None or after == before
@@ -81,7 +92,7 @@ def test_a_thread_that_ends_may_call_what_it_called():
         kept.it = Calls()
         return hello(environ, start_response)
 
-    for text in served(app, threads=2):
+    with served(app, threads=2) as text:
         assert text == "hello"
     assert gone == [True]
 
@@ -208,6 +219,11 @@ class Site:
         pass
 
 
+def refuses(address):
+    with socket.socket() as sock:
+        return sock.connect_ex(tuple(address)) == errno.ECONNREFUSED
+
+
 @pytest.mark.parametrize("holds", [(), ("hooks",), ("log",), ("hooks", "log")])
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_server_goes_with_the_application_that_has_it(holds, closed):
@@ -225,23 +241,23 @@ def test_a_server_goes_with_the_application_that_has_it(holds, closed):
     del site
     gc.collect()
     assert gone() is None
-    with socket.socket() as sock:
-        assert sock.connect_ex(address) == errno.ECONNREFUSED
+    assert refuses(address)
 
 
 def test_a_server_that_runs_is_not_garbage():
     site = Site()
     site.server = gateway.server(site, bind="127.0.0.1:0", threads=2)
-    client, thread = Client(site.server.server_address), threading.Thread(target=site.server.serve_forever)
+    client = Client(site.server.server_address)
+    thread = threading.Thread(target=site.server.serve_forever, daemon=True)
     thread.start()
     shutdown, gone = site.server.shutdown, weakref.ref(site)
     del site
-    for _ in range(3):
-        gc.collect()
-        assert client.get("/").text == "hello"
-    shutdown()
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
+    try:
+        for _ in range(3):
+            gc.collect()
+            assert client.get("/").text == "hello"
+    finally:
+        stop(shutdown, thread)
     del shutdown
     gc.collect()
     assert gone() is None
@@ -249,27 +265,33 @@ def test_a_server_that_runs_is_not_garbage():
 
 @pytest.mark.parametrize("forks", [False, True])
 def test_a_server_goes_in_whichever_thread(forks):
-    """In one that has never called the library, also in a child, where nothing is left to close."""
+    """In one that has never called the library, also in a child, where nothing is left to close: it is its parent's."""
     site = Site()
     site.server = gateway.server(site, bind="127.0.0.1:0", log=site.look)
-    gone, child = weakref.ref(site), 0
-    del site
-    if forks:
-        child = os.fork()
+    address, gone = site.server.server_address, weakref.ref(site)
+    child = os.fork() if forks else 0
     if child == 0:
-        thread = threading.Thread(target=gc.collect)
-        thread.start()
-        thread.join(DEADLINE)
-        if forks:
-            os._exit(1 if thread.is_alive() else 0)
-        assert gone() is None
+        went = False
+        try:
+            del site
+            thread = threading.Thread(target=gc.collect, daemon=True)
+            thread.start()
+            thread.join(DEADLINE)
+            went = not thread.is_alive() and gone() is None
+        finally:
+            if forks:
+                os._exit(0 if went else 1)
+        assert went
+        assert refuses(address)
     else:
         assert os.waitpid(child, 0)[1] == 0
-
-
-def refuses(address):
-    with socket.socket() as sock:
-        return sock.connect_ex(tuple(address)) == errno.ECONNREFUSED
+        thread = threading.Thread(target=site.server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            assert Client(address).get("/").text == "hello"
+        finally:
+            stop(site.server.shutdown, thread)
+        site.server.server_close()
 
 
 def between_turns(servers, act, options):
