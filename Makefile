@@ -93,30 +93,40 @@ nginx-demo:
 # Rust: GATEWAY_LIBRARY_DIR is where libgateway.so is.
 LIBRARY = $(abspath $(or $(GATEWAY_LIBRARY_DIR),$(OUT)))
 SYSCONFIG = $(shell $(PYTHON3) -c 'import sysconfig; print(sysconfig.$(1))')
+EXT_SUFFIX = $(call SYSCONFIG,get_config_var("EXT_SUFFIX"))
+# Its release, its build, and where it is: one name may be several interpreters', one after the other.
+SOABI = $(call SYSCONFIG,get_config_var("SOABI"))
+INSTALLED = $(call SYSCONFIG,get_config_var("installed_base"))
+
+# Beside each module, in whose name, and for which library, it was built: its rule is due when that changes.
+BUILT_FOR = @mkdir -p $(RELEASE); is='$(SOABI) $(INSTALLED) $(LIBRARY)'; \
+    [ "$$(cat $(1) 2>&1)" = "$$is" ] || echo "$$is" >$(1)
 
 python: $(if $(GATEWAY_LIBRARY_DIR),,library)
-	@$(MAKE) --no-print-directory bindings/python/gateway/_gateway$(call SYSCONFIG,get_config_var("EXT_SUFFIX"))
+	$(call BUILT_FOR,$(RELEASE)/_gateway$(EXT_SUFFIX).for)
+	@$(MAKE) --no-print-directory bindings/python/gateway/_gateway$(EXT_SUFFIX)
 
 # No -Wpedantic: CPython has functions as void * in the slots of a type.
-bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) include/gateway.h
+bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) include/gateway.h $(RELEASE)/_gateway%.for
 	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
-	    -isystem $(call SYSCONFIG,get_path("include")) -o $@ $(filter %.c,$^) \
+	    -isystem $(call SYSCONFIG,get_path("include")) -o $@.new $(filter %.c,$^) \
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
+	@mv $@.new $@
 
 # The module that has PYTHON3 inside, for the command and nginx: it needs a shared libpython.
 PYTHON_MODULE = $(RELEASE)/gateway-python.so
 
 python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
-	@[ "$$(cat $(PYTHON_MODULE).of 2>&1)" = "$(PYTHON3)" ] || rm -f $(PYTHON_MODULE)
+	$(call BUILT_FOR,$(PYTHON_MODULE).for)
 	@$(MAKE) --no-print-directory $(PYTHON_MODULE)
-	@echo "$(PYTHON3)" >$(PYTHON_MODULE).of
 	@echo "$(PYTHON_MODULE)"
 
-$(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h
-	@mkdir -p $(@D)
+$(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h \
+                  $(PYTHON_MODULE).for
 	@ln -sfn $(abspath bindings/python) $(@D)/gateway-python
 	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
-	    -o $@ $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
+	    -o $@.new $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
+	@mv $@.new $@
 
 # A wheel for PYTHON3, abi3 from 3.12 on; manylinux of the glibc that the library was built with.
 WHEEL = $(TARGET)/venv-wheel
@@ -220,7 +230,7 @@ test-nginx:
 
 # The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
 # and nginx.  5 minutes.  ARGS="-k stream -x"
-PYTHON_VENV := $(TARGET)/venv-$(notdir $(PYTHON3))
+PYTHON_VENV = $(TARGET)/venv-$(SOABI)$(subst /,-,$(INSTALLED))
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python
@@ -230,9 +240,9 @@ test-python:
 	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs -n $(or $(JOBS),3) --dist loadfile \
 	    --no-loadscope-reorder bindings/python/tests $(ARGS)
 
-$(PYTHON_VENV)/installed: bindings/python/tests/requirements.txt
-	$(PYTHON3) -m venv --clear $(PYTHON_VENV)
-	$(PYTHON_VENV)/bin/pip install -q --disable-pip-version-check -r $<
+$(TARGET)/venv-%/installed: bindings/python/tests/requirements.txt
+	$(PYTHON3) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 # The layer for C++: C++17 and C++20, plain and with sanitizers; its demo answers as C's.  1 minute.  ARGS="-tc='*later*'"

@@ -11,6 +11,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <dlfcn.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,6 @@
 #  define PyUnicode_AsUTF8(text) PyUnicode_AsUTF8AndSize((text), NULL)
 # endif
 
-# define PyThreadState_DeleteCurrent() PyThreadState_Delete(PyEval_SaveThread())
 # define PyObject_CallOneArg(callable, arg) PyObject_CallFunctionObjArgs((callable), (arg), NULL)
 # define PyMem_RawMalloc      malloc
 # define PyMem_RawCalloc      calloc
@@ -66,6 +66,23 @@
         (place) = (value);                          \
         Py_XDECREF(old_);                           \
     } while (0)
+
+/* Not of the stable ABI, though every CPython has it: what that has lets the lock go first, and then an interpreter
+   that ends frees the state, too.  Without it, a state that was cleared stays until then. */
+static inline void
+wsgi_delete_current(void)
+{
+    void *found = dlsym(RTLD_DEFAULT, "PyThreadState_DeleteCurrent");
+    void (*delete_current)(void);
+
+    if (found == NULL) {
+        (void) PyEval_SaveThread();
+        return;
+    }
+    memcpy(&delete_current, &found, sizeof found);
+    delete_current();
+}
+# define PyThreadState_DeleteCurrent wsgi_delete_current
 
 /* Only what nobody else has yet, as CPython's. */
 static inline int

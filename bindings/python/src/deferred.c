@@ -16,19 +16,24 @@ static PyTypeObject *deferred_type;
 
 /* ---- what the library tells, inside Server.turn() ---- */
 
+typedef struct {
+    ear *e;
+    int  what;
+} event;
+
 static void
-tell(ear *e, int what)
+tell_event(void *arg)
 {
-    int       entered = wsgi_enter();
-    request  *self = e->of;
+    event    *event = arg;
+    request  *self = event->e->of;
     PyObject *told, *done;
 
     if (self != NULL) {
         Py_INCREF((PyObject *) self);
-        self->gone |= what == ABORTED;
+        self->gone |= event->what == ABORTED;
         told = Py_XNewRef(self->events);
         if (told != NULL) {
-            done = PyObject_CallFunction(told, "i", what);
+            done = PyObject_CallFunction(told, "i", event->what);
             if (done == NULL) {
                 wsgi_log_exception(self->d != NULL ? self->env : NULL, "an exception of an event");
             }
@@ -37,7 +42,12 @@ tell(ear *e, int what)
         }
         Py_DECREF(self);
     }
-    wsgi_leave(entered);
+}
+
+static void
+tell(ear *e, int what)
+{
+    wsgi_within(tell_event, &(event) { e, what });
 }
 
 static void
@@ -62,34 +72,42 @@ on_aborted(void *ctx, gw_deferred *d)
 }
 
 static void
-on_drop(void *ctx)
+drop_ear(void *ctx)
 {
     ear *e = ctx;
-    int  entered = wsgi_enter();
 
     if (e->of != NULL) {
         e->of->ear = NULL;
     }
     PyMem_Free(e);
-    wsgi_leave(entered);
 }
 
-gw_result
-wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
+static void
+on_drop(void *ctx)
+{
+    wsgi_within(drop_ear, ctx);
+}
+
+typedef struct {
+    deferred   *to;
+    gw_environ *env;
+    gw_result   rc;
+} handing;
+
+static void
+hand(void *arg)
 {
     gw_deferred_events events = GW_INIT(gw_deferred_events);
-    int                entered = wsgi_enter();
+    handing           *h = arg;
     ear               *e = PyMem_Calloc(1, sizeof *e);
-    request           *self = e != NULL ? wsgi_request_new(env, e) : NULL;
+    request           *self = e != NULL ? wsgi_request_new(h->env, e) : NULL;
     PyObject          *done;
-    gw_result          rc = GW_ERR_MEMORY;
 
-    (void) start, (void) sr, (void) body;
     if (self == NULL) {
         PyErr_Clear();
         PyMem_Free(e);
-        wsgi_leave(entered);
-        return rc;
+        h->rc = GW_ERR_MEMORY;
+        return;
     }
     e->of = self;
     events.readable = on_readable;
@@ -97,22 +115,30 @@ wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void 
     events.aborted = on_aborted;
     events.drop = on_drop;
     events.ctx = e;
-    rc = gw_defer(env, &events, &self->d);
-    if (rc < 0) {
+    h->rc = gw_defer(h->env, &events, &self->d);
+    if (h->rc < 0) {
         self->d = NULL;
-        gw_log(env, GW_LOG_ERROR, "this request cannot be answered later", 37);
+        gw_log(h->env, GW_LOG_ERROR, "this request cannot be answered later", 37);
     } else {
-        done = PyObject_CallOneArg(((deferred *) ctx)->spawn, (PyObject *) self);
+        done = PyObject_CallOneArg(h->to->spawn, (PyObject *) self);
         if (done == NULL) {
-            wsgi_log_exception(env, "an exception of what takes requests");
+            wsgi_log_exception(h->env, "an exception of what takes requests");
             wsgi_request_end(self, GW_ERR_APP);
         }
         Py_XDECREF(done);
-        rc = GW_DEFERRED;
+        h->rc = GW_DEFERRED;
     }
     Py_DECREF(self);
-    wsgi_leave(entered);
-    return rc;
+}
+
+gw_result
+wsgi_deferred_call(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr, gw_body *body)
+{
+    handing h = { ctx, env, GW_OK };
+
+    (void) start, (void) sr, (void) body;
+    wsgi_within(hand, &h);
+    return h.rc;
 }
 
 /* ---- the type ---- */

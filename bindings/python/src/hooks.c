@@ -104,19 +104,31 @@ spawned(void *ctx, const gw_worker *w)
     wsgi_leave(entered);
 }
 
-/* ---- requests ---- */
+/* ---- requests: in whichever thread turns, or in one of the pool's ---- */
+
+typedef struct {
+    wsgi_program *program;
+    const void   *of;
+} event;
+
+static void
+tell_request(void *arg)
+{
+    event      *e = arg;
+    gw_environ *env = (gw_environ *) e->of;
+    PyObject   *environ;
+
+    wsgi_hooked(env);
+    environ = wsgi_environ(env, nothing);
+    wsgi_tell(e->program, PRE_REQUEST, environ != NULL ? Py_BuildValue("(N)", environ) : NULL);
+    wsgi_hooked(NULL);
+}
 
 static void
 pre_request(void *ctx, gw_environ *env)
 {
-    ENTERED(ctx);
-    PyObject *environ;
-
-    wsgi_hooked(env);
-    environ = wsgi_environ(env, nothing);
-    wsgi_tell(self, PRE_REQUEST, environ != NULL ? Py_BuildValue("(N)", environ) : NULL);
-    wsgi_hooked(NULL);
-    wsgi_leave(entered);
+    wsgi_program_here(ctx);
+    wsgi_within(tell_request, &(event) { ctx, env });
 }
 
 static PyObject *
@@ -127,11 +139,12 @@ latin(gw_str text)
 
 /* (environ, status, headers, sent, received, start, took): times are seconds. */
 static void
-access_(void *ctx, const gw_access *a)
+tell_access(void *arg)
 {
-    ENTERED(ctx);
-    PyObject *environ = wsgi_environ((gw_environ *) a->env, nothing);
-    PyObject *headers = PyList_New(0), *args = NULL;
+    event           *e = arg;
+    const gw_access *a = e->of;
+    PyObject        *environ = wsgi_environ((gw_environ *) a->env, nothing);
+    PyObject        *headers = PyList_New(0), *args = NULL;
 
     for (size_t i = 0; headers != NULL && i < a->header_count; i++) {
         PyObject *pair = Py_BuildValue("(NN)", latin(a->headers[i].name), latin(a->headers[i].value));
@@ -146,42 +159,50 @@ access_(void *ctx, const gw_access *a)
                              (unsigned long long) a->received, (double) a->start_ns / 1e9,
                              (double) a->took_ns / 1e9);
     }
-    wsgi_tell(self, ACCESS, args);
+    wsgi_tell(e->program, ACCESS, args);
     Py_XDECREF(environ);
     Py_XDECREF(headers);
-    wsgi_leave(entered);
+}
+
+static void
+access_(void *ctx, const gw_access *a)
+{
+    wsgi_within(tell_access, &(event) { ctx, a });
 }
 
 /* ---- the log ---- */
 
 static void
+tell_record(void *arg)
+{
+    event               *e = arg;
+    const gw_log_record *record = e->of;
+    PyObject            *log = e->program->log, *done, *args, *type, *value, *trace;
+
+    PyErr_Fetch(&type, &value, &trace);
+    args = Py_BuildValue("(is#s#s#)", (int) record->level, record->target.data, (Py_ssize_t) record->target.len,
+                         record->message.data, (Py_ssize_t) record->message.len,
+                         record->id.data != NULL ? record->id.data : "", (Py_ssize_t) record->id.len);
+    done = args != NULL ? PyObject_Call(log, args, NULL) : NULL;
+    if (done == NULL) {
+        PyErr_WriteUnraisable(log);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, trace);
+}
+
+static void
 log_record(void *ctx, const gw_log_record *record)
 {
     static _Thread_local int inside;        /* what logs about logging */
-    wsgi_program *self = ctx;
-    int           entered;
-    PyObject     *done, *args;
 
     if (inside) {
         return;
     }
     inside = 1;
     (void) wsgi_forked();                   /* a worker's first words come before its hooks */
-    entered = wsgi_enter();
-    PyObject *type, *value, *trace;
-
-    PyErr_Fetch(&type, &value, &trace);
-    args = Py_BuildValue("(is#s#s#)", (int) record->level, record->target.data, (Py_ssize_t) record->target.len,
-                         record->message.data, (Py_ssize_t) record->message.len,
-                         record->id.data != NULL ? record->id.data : "", (Py_ssize_t) record->id.len);
-    done = args != NULL ? PyObject_Call(self->log, args, NULL) : NULL;
-    if (done == NULL) {
-        PyErr_WriteUnraisable(self->log);
-    }
-    Py_XDECREF(args);
-    Py_XDECREF(done);
-    PyErr_Restore(type, value, trace);
-    wsgi_leave(entered);
+    wsgi_within(tell_record, &(event) { ctx, record });
     inside = 0;
 }
 

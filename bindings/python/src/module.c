@@ -294,6 +294,21 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_gateway", "WSGI over libgateway.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
+#ifdef Py_GIL_DISABLED
+/* Whether the lock was refused for good, whatever modules ask for. */
+static int
+has_no_lock(void)
+{
+    PyObject *flags = PySys_GetObject("flags");
+    PyObject *gil = flags != NULL ? PyObject_GetAttrString(flags, "gil") : NULL;
+    int       is_off = gil != NULL && PyLong_Check(gil) && PyLong_AsLong(gil) == 0;
+
+    PyErr_Clear();
+    Py_XDECREF(gil);
+    return is_off;
+}
+#endif
+
 PyMODINIT_FUNC
 PyInit__gateway(void)
 {
@@ -301,6 +316,11 @@ PyInit__gateway(void)
 
 #ifdef Py_GIL_DISABLED
     /* What requests share is guarded by nothing else: the interpreter says that it takes the lock up again. */
+    if (module != NULL && has_no_lock()) {
+        PyErr_SetString(PyExc_ImportError, "gateway needs Python's lock (GIL): start Python without PYTHON_GIL=0 "
+                                           "and -X gil=0, and the import takes it up");
+        Py_CLEAR(module);
+    }
     if (module != NULL && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_USED) < 0) {
         Py_CLEAR(module);
     }

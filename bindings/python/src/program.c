@@ -83,23 +83,41 @@ wsgi_program_traverse(wsgi_program *self, visitproc visit, void *arg)
     return 0;
 }
 
+static void
+drop(void *program)
+{
+    wsgi_program *self = program;
+
+    Py_XDECREF(self->app);
+    Py_XDECREF(self->load);
+    Py_XDECREF(self->log);
+    Py_XDECREF(self->worker);
+    for (int i = 0; i < HOOKS; i++) {
+        Py_XDECREF(self->hooks[i]);
+    }
+    PyMem_RawFree(self);
+}
+
 void
 wsgi_program_drop(void *program)
 {
-    wsgi_program *self = program;
-    int           entered = wsgi_enter();
-
-    if (--self->references == 0) {
-        Py_XDECREF(self->app);
-        Py_XDECREF(self->load);
-        Py_XDECREF(self->log);
-        Py_XDECREF(self->worker);
-        for (int i = 0; i < HOOKS; i++) {
-            Py_XDECREF(self->hooks[i]);
-        }
-        PyMem_RawFree(self);
+    if (--((wsgi_program *) program)->references == 0) {
+        wsgi_within(drop, program);
     }
-    wsgi_leave(entered);
+}
+
+static _Thread_local wsgi_program *here;
+
+void
+wsgi_program_here(wsgi_program *program)
+{
+    here = program;
+}
+
+int
+wsgi_program_is_here(const wsgi_program *program)
+{
+    return program != NULL && here == program && wsgi_is_librarys();
 }
 
 gw_result
@@ -107,6 +125,7 @@ wsgi_call_program(void *program, gw_environ *env, gw_start_response_fn start, vo
 {
     PyObject *app = ((wsgi_program *) program)->app;
 
+    here = program;
     return (wsgi_is_deferred(app) ? wsgi_deferred_call : wsgi_call)(app, env, start, sr, body);
 }
 

@@ -228,7 +228,8 @@ server_request(PyObject *self, PyObject *unused)
 static void
 wait_for(server *me)
 {
-    if (me->owner == getpid() && me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL) {
+    if (me->owner == getpid() && me->by != 0 && me->by != PyThread_get_thread_ident() && wsgi_current() == NULL
+        && !wsgi_program_is_here(me->program)) {
         wsgi_away();
         PyThread_acquire_lock(me->forever, WAIT_LOCK);
         PyThread_release_lock(me->forever);
@@ -275,11 +276,15 @@ server_close(PyObject *self, PyObject *unused)
     if (me->server != NULL && me->owner != getpid()) {
         me->server = NULL;                              /* nothing of it has survived the fork */
     }
+    if (me->server != NULL && wsgi_ends()) {
+        (void) gw_server_stop(me->server, GW_STOP_QUICK);
+        me->server = NULL;                              /* its threads, which may wait for ever, go with the process */
+    }
     if (me->server != NULL) {
         (void) gw_server_stop(me->server, GW_STOP_QUICK);
         wait_for(me);
-        if (me->turning > 0 || (me->by != 0 && wsgi_current() != NULL)) {
-            me->closing = 1;                            /* at the end of the turn that this is in */
+        if (me->turning > 0 || (me->by != 0 && wsgi_current() != NULL) || wsgi_program_is_here(me->program)) {
+            me->closing = 1;                            /* at the end of the turn that this is in, or of the next */
             return Py_NewRef(Py_None);
         }
     }
@@ -378,7 +383,18 @@ static int
 server_clear(PyObject *self)
 {
     Py_CLEAR(((server *) self)->app);
-    drop_program((server *) self);
+    if (((server *) self)->server == NULL) {
+        drop_program((server *) self);
+    }
+    return 0;
+}
+
+static int
+free_later(void *s)
+{
+    wsgi_away();
+    gw_server_free(s);
+    wsgi_back();
     return 0;
 }
 
@@ -389,6 +405,11 @@ server_dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     server_finalize(self);
+    if (((server *) self)->server != NULL && !((server *) self)->is_workers) {
+        /* A request of its own had it last, and there will be no turn: the main thread closes it. */
+        (void) Py_AddPendingCall(free_later, ((server *) self)->server);
+        ((server *) self)->server = NULL;
+    }
     (void) server_clear(self);
     if (((server *) self)->forever != NULL) {
         PyThread_free_lock(((server *) self)->forever);

@@ -12,6 +12,7 @@
 
 static _Thread_local PyThreadState *mine;       /* while the interpreter is not ours */
 static _Thread_local int            inside;     /* it is ours: nested calls need nothing */
+static _Thread_local int            is_librarys;
 
 void
 wsgi_stay(void *unused)
@@ -59,6 +60,7 @@ wsgi_enter(void)
 
         (void) PyGILState_Ensure();             /* the first time in this thread: until that ends */
         mine = PyThreadState_Get();
+        is_librarys = !is_known;
         if (!is_known && __cxa_thread_atexit_impl != NULL) {
             (void) __cxa_thread_atexit_impl(end_thread, mine, &__dso_handle);
         }
@@ -75,6 +77,17 @@ wsgi_leave(int entered)
         inside = 0;
         mine = PyEval_SaveThread();
     }
+}
+
+void
+wsgi_within(void (*call)(void *arg), void *arg)
+{
+    pthread_cleanup_push(wsgi_stay, NULL);
+    int entered = wsgi_enter();
+
+    call(arg);
+    wsgi_leave(entered);
+    pthread_cleanup_pop(0);
 }
 
 void
@@ -102,13 +115,40 @@ wsgi_back(void)
     inside = 1;
 }
 
+int
+wsgi_is_librarys(void)
+{
+    return is_librarys;
+}
+
+int
+wsgi_ends(void)
+{
+    PyObject *ask = PySys_GetObject("is_finalizing");       /* by this name in every release, and in abi3 */
+    PyObject *type, *value, *trace, *ends;
+    int       is;
+
+    if (ask == NULL) {
+        return 1;                               /* sys is the last to go */
+    }
+    PyErr_Fetch(&type, &value, &trace);
+    ends = PyObject_CallNoArgs(ask);
+    is = ends == Py_True;
+    Py_XDECREF(ends);
+    PyErr_Restore(type, value, trace);
+    return is;
+}
+
+static void
+drop(void *object)
+{
+    Py_DECREF((PyObject *) object);
+}
+
 void
 wsgi_drop(void *object)
 {
-    int entered = wsgi_enter();
-
-    Py_DECREF((PyObject *) object);
-    wsgi_leave(entered);
+    wsgi_within(drop, object);
 }
 
 /* ---- forks: what os.fork() does ---- */

@@ -47,6 +47,15 @@ void wsgi_back(void);
    the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
 void wsgi_stay(void *unused);
 
+/* A callback of the library's: with the interpreter, and it stays so. */
+void wsgi_within(void (*call)(void *arg), void *arg);
+
+/* Whether this thread is none of Python's: one of the library's, for one server. */
+int wsgi_is_librarys(void);
+
+/* Whether the interpreter ends: the other threads that want it are never given it again. */
+int wsgi_ends(void);
+
 /* Drops a reference, in any thread: a release of the library's. */
 void wsgi_drop(void *object);
 
@@ -168,6 +177,9 @@ wsgi_program *wsgi_program_new(PyObject *app, PyObject *load, PyObject *hooks, P
                                wsgi_run *run);
 wsgi_program *wsgi_program_keep(wsgi_program *program);
 void wsgi_program_drop(void *program);
+/* What this thread calls from now on; whether it is a thread of that one's server. */
+void wsgi_program_here(wsgi_program *program);
+int wsgi_program_is_here(const wsgi_program *program);
 /* For the one that is collected with it. */
 int wsgi_program_traverse(wsgi_program *program, visitproc visit, void *arg);
 /* A gw_app_fn, whose context is the program. */
