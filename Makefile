@@ -356,7 +356,7 @@ bench: $(OUT)/bench
 	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
 	$(CC) $(C11) -o $(OUT)/host benches/host.c
 	@$(MAKE) --no-print-directory bench-peers
-	python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
+	benches/loopback python3 benches/run.py --programs $(OUT) --peers $(TARGET)/peers $(ARGS)
 	$(if $(findstring --record,$(ARGS)),python3 benches/table.py)
 	@$(MAKE) --no-print-directory bench-fronts
 	@$(MAKE) --no-print-directory bench-nginx $(if $(findstring --record,$(ARGS)),NGINX_ARGS=--record)
@@ -369,7 +369,7 @@ bench-fronts: $(OUT)/bench
 	$(CC) $(C11) -o $(OUT)/upstream benches/upstream.c
 	-@rm -f $(OUT)/libfcgi
 	-$(CC) $(C11) -o $(OUT)/libfcgi benches/peers/libfcgi.c -lfcgi
-	python3 benches/fronts.py --programs $(OUT) --peers $(TARGET)/peers
+	benches/loopback python3 benches/fronts.py --programs $(OUT) --peers $(TARGET)/peers
 	python3 benches/codec.py
 
 # Inside of nginx, and what else nginx can do with a request.  4 minutes.  NGINX_ARGS="--scenario hello --rounds 25"
@@ -377,7 +377,7 @@ bench-nginx: $(OUT)/bench $(OUT)/bench.so
 	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
 	-@rm -f $(TARGET)/nginx/ngx_http_gateway_module.so
 	-@$(MAKE) --no-print-directory nginx-module
-	python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
+	benches/loopback python3 benches/nginx.py --programs $(OUT) --peers $(TARGET)/peers --module $(TARGET)/nginx $(NGINX_ARGS)
 	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
 
 # The package for Python beside Python's servers.  10 minutes.  PYTHON_ARGS="--scenario hello --only clock"
@@ -385,7 +385,7 @@ bench-python: $(TARGET)/venv-bench/installed
 	@mkdir -p $(OUT)
 	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
 	@$(MAKE) --no-print-directory python PYTHON3=$(PYTHON3)
-	$(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
+	benches/loopback $(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
 	$(if $(findstring --record,$(PYTHON_ARGS)),python3 benches/table.py)
 
 # The package for Go beside net/http and net/http/fcgi.  4 minutes.  GO_ARGS="--scenario hello --only clock"
@@ -394,7 +394,7 @@ bench-go: library
 	for program in limit upstream; do $(CC) $(C11) -o $(OUT)/$$program benches/$$program.c || exit 1; done
 	cd benches/peers/go && go build -o $(abspath $(OUT))/go-net-http .
 	cd benches/go/ours && $(FROM_HERE) go build -o $(abspath $(OUT))/go-libgateway .
-	python3 benches/go.py --programs $(OUT) --peers $(TARGET)/peers $(GO_ARGS)
+	benches/loopback python3 benches/go.py --programs $(OUT) --peers $(TARGET)/peers $(GO_ARGS)
 	$(if $(findstring --record,$(GO_ARGS)),python3 benches/table.py)
 
 # The package for Node beside node:http, alone and behind nginx.  4 minutes.  NODE_ARGS="--scenario hello --only behind"
@@ -403,7 +403,7 @@ bench-node:
 	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
 	@TARGET=$(TARGET) scripts/setup node
 	@$(MAKE) --no-print-directory node
-	python3 benches/node.py --programs $(OUT) --peers $(TARGET)/peers $(NODE_ARGS)
+	benches/loopback python3 benches/node.py --programs $(OUT) --peers $(TARGET)/peers $(NODE_ARGS)
 
 # One at a time: what cannot be had must not keep the others away.
 $(TARGET)/venv-bench/installed: benches/peers/python/requirements.txt
