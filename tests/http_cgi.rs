@@ -365,7 +365,7 @@ fn a_script_that_says_nothing_is_stopped() {
         let told = scripts.get(&format!("/{script}"));
         assert_eq!((told.status, &*told.text()), (504, "the script does not answer\n"));
         let pid = scripts.pid(script);
-        assert!(is_gone(pid) && of_group(pid).is_empty(), "{script}: {:?}", of_group(pid));
+        until(script, || is_gone(pid) && of_group(pid).is_empty());
     }
     // After the head all that is left is to cut.  Also where the script has ended, and what it has
     // started holds its output.
