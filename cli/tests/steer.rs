@@ -157,6 +157,9 @@ fn a_pid_file_that_is_stale_or_another_s_signals_nobody() {
     refused(3, &format!("is stale: process {pid} is another"));
     assert!(other.try_wait().unwrap().is_none(), "nothing was sent");
     other.kill().unwrap();
+    // It dies in its own time, and one that nobody has waited for is no process any more.
+    let status = ["status", "--pidfile", &*pidfile];
+    until("it has ended", || run(&status).2.contains("is stale: there is no process"));
     refused(3, "is stale: there is no process");
     other.wait().unwrap();
     fs::remove_file(&pidfile).unwrap();
