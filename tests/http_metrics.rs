@@ -134,14 +134,24 @@ fn what_is_refused_and_what_fails_is_counted() {
     assert_eq!(ask(&mut server.connect(), "GET", "/nothing").status, 404);
     let mut client = server.connect();
     assert_eq!(client.post("/echo", b"12345").status, 200);
+    let mut waits = server.connect();
+    let expects = "Host: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    waits.send(format!("POST /echo HTTP/1.1\r\n{expects}"));
+    assert_eq!(waits.response("POST").status, 100);
+    waits.send("body");
+    assert_eq!(waits.response("POST").status, 200);
+    assert_eq!(ask(&mut waits, "GET", "/early").status, 103);
+    assert_eq!(waits.response("GET").status, 200);
     let page = samples(&server.get("/metrics"));
     for (name, value) in [
         ("gateway_limits_hit_total{limit=\"limit_request_line\"}", 1.0),
         ("gateway_requests_rejected_total", 1.0),
+        ("gateway_responses_total{class=\"1xx\"}", 2.0),
+        ("gateway_responses_total{class=\"2xx\"}", 3.0),
         ("gateway_responses_total{class=\"4xx\"}", 2.0),
         ("gateway_responses_total{class=\"5xx\"}", 1.0),
         ("gateway_application_errors_total", 1.0),
-        ("gateway_request_body_bytes_total", 5.0),
+        ("gateway_request_body_bytes_total", 9.0),
     ] {
         assert_eq!(page[name], value, "{name}");
     }

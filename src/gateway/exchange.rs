@@ -406,7 +406,16 @@ impl Exchange {
                 content_length: None,
                 has_date: false,
             };
-            self.encoder().interim(self.out().buffer(), &head);
+            self.interim(self.out().buffer(), &head);
+        }
+    }
+
+    /// One that comes before the answer, and counts beside it: not every front has a way to say it.
+    fn interim(&self, out: &mut Vec<u8>, head: &wire::ResponseHead<'_>) {
+        let before = out.len();
+        self.encoder().interim(out, head);
+        if out.len() > before {
+            self.service.counters().count_status(head.status);
         }
     }
 

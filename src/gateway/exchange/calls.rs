@@ -11,7 +11,7 @@ use crate::gateway::abi::{AGAIN, EOF, NOWAIT, OK, Response};
 use crate::gateway::deferred::Mode;
 use crate::gateway::head::Head;
 use crate::gateway::input::{Read, RequestBody};
-use crate::wire::{self, Encoder as _};
+use crate::wire;
 
 use super::{Attachment, COPY, Exchange, Link, Outcome, Phase, Written};
 
@@ -47,7 +47,7 @@ impl Exchange {
             self.expects.set(false);
         }
         let mut out = self.out.try_borrow_mut().map_err(|_| busy())?;
-        self.encoder().interim(out.buffer(), &interim.as_wire());
+        self.interim(out.buffer(), &interim.as_wire());
         drop(out);
         self.push(self.link()?, u64::MAX)
     }

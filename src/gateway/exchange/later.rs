@@ -9,7 +9,7 @@ use crate::gateway::abi::{Environ, EnvironPtr};
 use crate::gateway::app;
 use crate::gateway::deferred::{Beginning, Deferred, Events, Mode, Op, Shared};
 use crate::gateway::watcher::{Misuse, Watcher};
-use crate::wire::{Encoder as _, Version};
+use crate::wire::Version;
 
 use super::{Exchange, Head, Link, Phase, Progress};
 
@@ -229,7 +229,7 @@ impl Exchange {
             if head.as_wire().status == 100 {
                 self.expects.set(false);
             }
-            self.encoder().interim(self.out().buffer(), &head.as_wire());
+            self.interim(self.out().buffer(), &head.as_wire());
         }
     }
 
