@@ -22,9 +22,9 @@ use cases::{Case, Difference};
 use compare::{check, compare};
 use harness::client::Client;
 use harness::fronts::{App, Front, Over, installed, program};
-use harness::life::until;
 use harness::load::{Habit, Load};
 use harness::nginx::Nginx;
+use harness::until;
 
 const SIGHUP: i32 = 1;
 

@@ -7,8 +7,7 @@ mod harness;
 use std::path::PathBuf;
 use std::process::Command;
 
-use harness::life::until;
-use harness::{Server, program, support};
+use harness::{Server, program, support, until};
 
 /// A scenario of the program, with these options.
 fn plays(scenario: &str, options: &[&str]) {
