@@ -231,7 +231,8 @@ test-nginx:
 	$(CARGO) test $(NGINX_TESTS:%=--test %)
 
 # The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
-# and nginx.  5 minutes.  ARGS="-k stream -x"
+# and nginx.  A test that fails is run once more; three that pass then are forgiven (RERUN, in the end), and no
+# crash.  5 minutes.  ARGS="-k stream -x"
 PYTHON_VENV = $(TARGET)/venv-$(SOABI)$(subst /,-,$(INSTALLED))
 
 test-python:
@@ -239,8 +240,8 @@ test-python:
 	@TARGET=$(TARGET) scripts/setup nginx
 	@$(MAKE) --no-print-directory python command nginx-module python-module $(PYTHON_VENV)/installed
 	GATEWAY_TEST_ALL=1 PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
-	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rs -n $(or $(JOBS),3) --dist loadfile \
-	    --no-loadscope-reorder bindings/python/tests $(ARGS)
+	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rsR -n $(or $(JOBS),3) --dist loadfile \
+	    --no-loadscope-reorder --reruns 1 --max-worker-restart 0 bindings/python/tests $(ARGS)
 
 $(TARGET)/venv-%/installed: bindings/python/tests/requirements.txt
 	$(PYTHON3) -m venv --clear $(@D)
