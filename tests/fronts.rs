@@ -306,6 +306,8 @@ fn nginx_balances_over_two_that_are_reloaded() {
     let mut front = Front::start("nginx", &apps[0], &second);
     let address = front.address(8086);
     let load = Load::of(&address, &HABITS, |load| {
+        // Whoever has answered has all that it catches signals with.
+        until("both serve", || load.answered().len() == 4);
         for round in 0..6 {
             let server = &apps[round % 2].server;
             let before = server.workers();

@@ -68,7 +68,7 @@ pub(crate) fn workers_that_stop_or_spin_are_replaced(model: Model) {
     })
     .assert_no_failure();
     let log = host.log();
-    assert_eq!(log.matches("gave no sign of life for ").count() as i32, silent, "{log}");
+    assert_eq!(log.matches(" ms: heartbeat_timeout").count() as i32, silent, "{log}");
     if model.is_process {
         assert!(spins.try_response("GET").is_err(), "it was killed");
         assert_eq!(host.number("exits"), silent);
