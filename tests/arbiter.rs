@@ -23,8 +23,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::host::{EXEC, FORK, Host, Model, THREADS, said};
-use harness::load::until;
-use harness::support;
+use harness::{support, until};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;

@@ -6,11 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use harness::client::{End, Framing};
+use harness::client::{Client, End, Framing};
 use harness::{
-    PATIENCE, SIGINT, SIGKILL, SIGQUIT, Server, Under, curl, kill, program, scaled, support, under,
+    SIGINT, SIGKILL, SIGQUIT, Server, Under, curl, kill, program, scaled, support, under, until,
 };
 
 /// The names of `examples/`, each of which has a test below; libevent's is asked in `http_hosted.rs`.
@@ -148,16 +147,11 @@ fn hello_replaces_a_worker_that_dies() {
     let server = Server::start(&example("hello"), &["{}", "2"]);
     let before = wait_for_workers(&server, 2);
     kill(before[0], SIGKILL);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until("there is another", || {
         let now = server.workers();
-        if now.len() == 2 && !now.contains(&before[0]) {
-            assert!(now.contains(&before[1]), "the other one went, too");
-            break;
-        }
-        assert!(Instant::now() < deadline, "no new worker: {now:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
+        now.len() == 2 && !now.contains(&before[0])
+    });
+    assert!(server.workers().contains(&before[1]), "the other one went, too");
     for _ in 0..8 {
         assert_eq!(server.get("/"), "hello, world\n");
     }
@@ -497,10 +491,7 @@ fn embed() {
     let pid = server.pid();
     assert_eq!(curl(&[&server.url("/")]), format!("0 lines on stdin, pid {pid}\n"));
     server.stdin("one\ntwo\nthree\n");
-    let deadline = Instant::now() + PATIENCE;
-    while !server.get("/").starts_with("3 lines") {
-        assert!(Instant::now() < deadline, "stdin is not read");
-    }
+    until("its standard input is read", || server.get("/").starts_with("3 lines"));
     assert_eq!(server.workers(), [] as [i32; 0]);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
     if under() == Under::Nothing {
@@ -533,13 +524,18 @@ fn module_and_host() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(curl(&[&server.url("/")]), format!("hello from {version}\n"));
     build("good morning");
-    for worker in server.workers() {
+    for worker in wait_for_workers(&server, 1) {
         kill(worker, SIGKILL);
     }
-    let deadline = Instant::now() + PATIENCE;
-    while server.get("/") != format!("good morning from {version}\n") {
-        assert!(Instant::now() < deadline, "still the old code");
-    }
+    let new = format!("good morning from {version}\n");
+    until("the new code answers", || {
+        let response = Client::try_connect(server.address()).and_then(|mut client| {
+            client.try_send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.try_response("GET")
+        });
+        // One that is about to die may have taken the request.
+        response.is_ok_and(|it| it.text() == new)
+    });
     server.stop();
 
     let server = Server::start(&example("host"), &[path, "{}", "Servus"]);
@@ -584,15 +580,12 @@ fn design_loop() {
 /// The workers, once there are so many and all wait in their event loops: a worker that dies before
 /// it has booted would stop the whole server.
 fn wait_for_workers(server: &Server, n: usize) -> Vec<i32> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let workers = server.workers();
-        if workers.len() >= n && workers.iter().all(|pid| waits_for_events(*pid)) {
-            return workers;
-        }
-        assert!(Instant::now() < deadline, "{n} workers are not there: {workers:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut workers = Vec::new();
+    until("so many workers wait", || {
+        workers = server.workers();
+        workers.len() >= n && workers.iter().all(|pid| waits_for_events(*pid))
+    });
+    workers
 }
 
 fn waits_for_events(pid: i32) -> bool {

@@ -22,9 +22,9 @@ use cases::{Case, Difference};
 use compare::{check, compare};
 use harness::client::Client;
 use harness::fronts::{App, Front, Over, installed, program};
-use harness::life::until;
 use harness::load::{Habit, Load};
 use harness::nginx::Nginx;
+use harness::until;
 
 const SIGHUP: i32 = 1;
 
@@ -306,6 +306,8 @@ fn nginx_balances_over_two_that_are_reloaded() {
     let mut front = Front::start("nginx", &apps[0], &second);
     let address = front.address(8086);
     let load = Load::of(&address, &HABITS, |load| {
+        // Whoever has answered has all that it catches signals with.
+        until("both serve", || load.answered().len() == 4);
         for round in 0..6 {
             let server = &apps[round % 2].server;
             let before = server.workers();

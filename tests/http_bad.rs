@@ -4,10 +4,9 @@
 mod harness;
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use harness::client::{Client, End, Response};
-use harness::{Ended, PATIENCE, SIGTERM, Server, Under, program, support, under};
+use harness::{Ended, SIGTERM, Server, Under, program, support, under, until};
 
 fn bad(options: &[&str]) -> Server {
     let options = [&["{}", "workers=1", "loglevel=info"], options].concat();
@@ -29,14 +28,6 @@ fn ask(client: &mut Client, path: &str) {
     client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
 }
 
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < PATIENCE, "this never happened: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// The answer to a request that no thread has time for.
 fn is_shed(response: &Response) -> bool {
     (response.status, response.header("retry-after")) == (503, Some("1"))
@@ -53,13 +44,13 @@ fn without_descriptors_the_listener_rests_and_those_who_are_there_go_on() {
     assert_eq!(first.get("/").text(), "hello");
     let mut others: Vec<_> = (0..60).map(|_| server.connect()).collect();
     others.iter_mut().for_each(|client| ask(client, "/"));
-    // They are accepted in their order.
+    // They are accepted in their order: whoever is not answered for so long is not one of them.
     let mut served = 0;
-    while !others[served].is_silent() {
+    while !(served >= 10 && (0..5).all(|_| others[served].is_silent())) {
         assert_eq!(others[served].response("GET").text(), "hello");
         served += 1;
     }
-    assert!((10..50).contains(&served), "{served}");
+    assert!(served < 50, "{served}");
     for _ in 0..100 {
         assert_eq!(first.get("/").text(), "hello");
     }
@@ -139,10 +130,15 @@ fn a_spool_directory_that_is_gone_and_comes_back() {
 
 #[test]
 fn threads_that_never_return_fill_the_queue_and_the_rest_gets_503() {
-    let server = bad(&["mode=threads", "threads=2", "queue_limit=2", "graceful_timeout=1s"]);
+    let options = ["mode=threads", "threads=2", "queue_limit=2", "graceful_timeout=1s"];
+    let server = bad(&[&options[..], &["stats_path=/stats"]].concat());
+    let there_are = |n: usize, phase: &str| {
+        let phase = format!("\"phase\":\"{phase}\"");
+        until("so many are there", || server.get("/stats").matches(&phase).count() == n);
+    };
     let mut hung = server.connect();
     ask(&mut hung, "/hang");
-    eventually("it hangs", || server.get("/counts").starts_with("opened 1 "));
+    until("it hangs", || server.get("/counts").starts_with("opened 1 "));
     // The other thread serves.
     let mut other = server.connect();
     for _ in 0..50 {
@@ -150,9 +146,10 @@ fn threads_that_never_return_fill_the_queue_and_the_rest_gets_503() {
     }
     let mut second = server.connect();
     ask(&mut second, "/hang");
+    there_are(2, "app");
     let mut waiting = [server.connect(), server.connect()];
-    std::thread::sleep(Duration::from_millis(200));
     waiting.iter_mut().for_each(|client| ask(client, "/"));
+    there_are(2, "queue");
     assert!(waiting.iter_mut().all(Client::is_silent));
     for _ in 0..100 {
         assert!(is_shed(&other.get("/")));
@@ -174,9 +171,9 @@ fn a_handle_that_nobody_uses_holds_its_client_alone() {
     let (mut leaves, mut stays) = (server.connect(), server.connect());
     ask(&mut leaves, "/hang");
     ask(&mut stays, "/hang");
-    eventually("both hang", || server.get("/counts").starts_with("opened 2 "));
+    until("both hang", || server.get("/counts").starts_with("opened 2 "));
     drop(leaves);
-    eventually("the application is told", || server.get("/counts").ends_with("aborted 1"));
+    until("the application is told", || server.get("/counts").ends_with("aborted 1"));
     let mut other = server.connect();
     for _ in 0..50 {
         assert_eq!(other.get("/").text(), "hello");
@@ -190,7 +187,7 @@ fn a_handle_that_nobody_uses_holds_its_client_alone() {
 
 #[test]
 fn requests_that_nobody_takes_are_answered_all_the_same() {
-    let mut server = bad(&["mode=take", "queue_limit=2", "queue_timeout=1s"]);
+    let mut server = bad(&["mode=take", "queue_limit=2", "queue_timeout=3s"]);
     let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
     ask(&mut clients[0], "/");
     ask(&mut clients[1], "/");
@@ -202,7 +199,7 @@ fn requests_that_nobody_takes_are_answered_all_the_same() {
     assert!(is_shed(&clients[1].response("GET")));
     server.stdin("go\n");
     for client in &mut clients {
-        eventually("it is taken", || {
+        until("it is taken", || {
             let response = client.get("/");
             assert!(is_shed(&response) || response.text() == "taken", "{response:?}");
             response.status == 200
@@ -210,7 +207,7 @@ fn requests_that_nobody_takes_are_answered_all_the_same() {
     }
     let ended = server.stop();
     assert!(counted(&ended, "shed") >= 4, "{ended:?}");
-    assert!(ended.stderr.contains("queue_limit = 2, queue_timeout = 1000 ms"), "{ended:?}");
+    assert!(ended.stderr.contains("queue_limit = 2, queue_timeout = 3000 ms"), "{ended:?}");
 }
 
 #[test]
@@ -220,7 +217,7 @@ fn a_client_that_reads_an_octet_now_and_then_is_cut() {
         let mut slow = server.connect();
         ask(&mut slow, "/endless");
         let mut other = server.connect();
-        eventually("it is cut", || {
+        until("it is cut", || {
             assert_eq!(slow.read_some(1).len(), 1);
             other.get("/counts").text() == "opened 0 closed 1 aborted 0"
         });
@@ -237,7 +234,7 @@ fn an_answer_whose_write_failed_never_seems_whole() {
         let server = bad(&[mode, "threads=auto", "write_timeout=300ms"]);
         let mut slow = server.connect();
         ask(&mut slow, "/ignore");
-        eventually("it has written", || server.get("/counts").contains("closed 1"));
+        until("it has written", || server.get("/counts").contains("closed 1"));
         let answer = slow.try_response("GET").map(|whole| whole.body.len());
         assert!(answer.is_err(), "a whole answer of {answer:?} octets");
         assert_eq!(server.get("/"), "hello");

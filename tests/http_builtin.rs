@@ -3,8 +3,7 @@
 mod harness;
 
 use harness::client::{End, Response};
-use harness::life::until;
-use harness::{SIGTERM, Server, program};
+use harness::{SIGTERM, Server, program, until};
 
 fn start(args: &[&str]) -> Server {
     Server::start(&program(&["tests/c/builtin.c"]), &[&["bind={}"], args].concat())

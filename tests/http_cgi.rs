@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::client::{Client, End, Response};
-use harness::life::until;
-use harness::{Ended, SIGKILL, Server, Under, kill, program, support, under};
+use harness::{Ended, SIGKILL, Server, Under, kill, program, support, under, until};
 
 /// A directory of scripts, and a server for them.
 struct Scripts {
@@ -360,7 +359,7 @@ fn an_answer_streams_while_the_body_does() {
 
 #[test]
 fn a_script_that_says_nothing_is_stopped() {
-    let scripts = Scripts::start(&["timeout=500ms"]);
+    let scripts = Scripts::start(&["timeout=2s"]);
     for script in ["hang.sh", "deaf.sh"] {
         let told = scripts.get(&format!("/{script}"));
         assert_eq!((told.status, &*told.text()), (504, "the script does not answer\n"));
@@ -377,13 +376,13 @@ fn a_script_that_says_nothing_is_stopped() {
         until(script, || is_gone(pid) && of_group(pid).is_empty());
     }
     let ended = scripts.stop();
-    assert_eq!(lines(&ended, "504: hang.sh: it did nothing for 500ms"), 1, "{ended:?}");
-    assert_eq!(lines(&ended, "begins.sh: it did nothing for 500ms: cut"), 1, "{ended:?}");
+    assert_eq!(lines(&ended, "504: hang.sh: it did nothing for 2s"), 1, "{ended:?}");
+    assert_eq!(lines(&ended, "begins.sh: it did nothing for 2s: cut"), 1, "{ended:?}");
 }
 
 #[test]
 fn a_body_that_does_not_come_ends_its_script() {
-    let scripts = Scripts::start(&["request_buffering=0", "body_timeout=500ms", "timeout=60s"]);
+    let scripts = Scripts::start(&["request_buffering=0", "body_timeout=2s", "timeout=60s"]);
     for script in ["cat.sh", "begins.sh"] {
         let mut client = scripts.server.connect();
         client.send(format!("POST /{script} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\na"));

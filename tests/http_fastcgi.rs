@@ -13,8 +13,8 @@ use harness::fastcgi::{
     ABORT, BEGIN, Fcgi, GET_VALUES, GET_VALUES_RESULT, PARAMS, STDIN, STDOUT, UNKNOWN_TYPE, begin,
     opening, pairs, record, request, vars,
 };
-use harness::life::{unique, until};
-use harness::{SIGTERM, Server, program, scaled};
+use harness::life::unique;
+use harness::{SIGTERM, Server, program, scaled, until};
 
 /// The answer is whole.
 const WHOLE: Option<(u32, u8)> = Some((0, 0));

@@ -5,10 +5,9 @@ mod harness;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use harness::client::Framing;
-use harness::{PATIENCE, Server, support, under};
+use harness::{Server, support, under, until};
 
 /// A file that is removed with the test.
 struct Temporary(PathBuf);
@@ -129,15 +128,11 @@ fn a_client_that_leaves_ends_a_file() {
 
 /// No descriptor of the server leads to a file; the last one may be about to be closed.
 fn wait_until_closed(server: &Server, path: &std::path::Path) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until("it is closed", || {
         let fds = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("its descriptors");
         let mut links = fds.filter_map(|fd| fs::read_link(fd.expect("a descriptor").path()).ok());
-        if !links.any(|link| link == path) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "a descriptor stays open");
-    }
+        !links.any(|link| link == path)
+    });
 }
 
 /// Its resident memory, in octets.

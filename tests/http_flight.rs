@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use harness::client::{Client, End};
 use harness::{
-    Ended, PATIENCE, SIGINT, SIGKILL, SIGTERM, Server, Under, kill, program, scaled, under,
+    Ended, SIGINT, SIGKILL, SIGTERM, Server, Under, kill, program, scaled, under, until,
 };
 
 const MODELS: [&str; 2] = ["worker_model=fork", "worker_model=threads"];
@@ -30,14 +30,6 @@ fn start(options: &[&str]) -> Server {
         server.get("/");
     }
     server
-}
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// How much longer everything takes.
@@ -212,7 +204,9 @@ fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
         assert_eq!(client.get(&format!("/n{n}")).status, 200);
     }
     let _hang: Vec<_> = (0..20).map(|n| ask(&server, &format!("/hang?{n}"))).collect();
-    until("they are inside", || requests(&mut server, 0).len() == 20);
+    until("they are inside", || {
+        requests(&mut server, 0).iter().filter(|it| it.number("phase") == APP).count() == 20
+    });
     let victim = server.workers()[0];
     kill(victim, SIGKILL);
     until("it was buried", || requests(&mut server, 0).is_empty());
@@ -224,7 +218,7 @@ fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
     assert!(recent.iter().any(|it| it.target() == "/n99" && it.number("status") == 200));
     assert!(recent.iter().all(|it| it.target() != "/n50"));
     // Its successor adds to that.
-    until("there is another", || server.workers().len() == 1 && server.workers()[0] != victim);
+    until("there is another", || server.workers().first().is_some_and(|pid| *pid != victim));
     server.get("/again");
     until("it has ended", || requests(&mut server, 0).is_empty());
     let recent = requests(&mut server, 1);
@@ -251,7 +245,7 @@ fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
 #[test]
 fn workers_that_are_started_are_seen() {
     let options =
-        ["worker_model=exec", "workers=2", "threads=2", "request_timeout=300ms", "app=threads"];
+        ["worker_model=exec", "workers=2", "threads=2", "request_timeout=2000ms", "app=threads"];
     let mut server = start(&options);
     let mut hang = ask(&server, "/hang");
     until("it is inside", || count(&mut server, "/hang", APP) == 1);
@@ -273,7 +267,7 @@ fn workers_that_are_started_are_seen() {
 #[test]
 fn a_thread_that_hangs_is_noticed_while_the_loop_turns() {
     let mut server =
-        start(&["worker_model=fork", "workers=1", "threads=1", "heartbeat_timeout=700ms"]);
+        start(&["worker_model=fork", "workers=1", "threads=1", "heartbeat_timeout=2000ms"]);
     let mut hang = ask(&server, "/hang");
     until("it is inside", || count(&mut server, "/hang", APP) == 1);
     let id = inside(&mut server, "/hang").word("id").to_owned();
@@ -284,14 +278,14 @@ fn a_thread_that_hangs_is_noticed_while_the_loop_turns() {
     // One that is done in time, again and again, is well.
     let mut client = server.connect();
     let since = Instant::now();
-    while since.elapsed() < moment(1500) {
+    while since.elapsed() < moment(4000) {
         assert_eq!(client.get("/slow").status, 200);
     }
     // So is a body that goes on, of an application that never waits for long.
     let mut drip = ask(&server, "/drip");
     drip.head();
     let since = Instant::now();
-    while since.elapsed() < moment(1500) {
+    while since.elapsed() < moment(4000) {
         assert!(!drip.chunk().is_empty());
     }
     drop(drip);
@@ -306,7 +300,7 @@ fn a_thread_that_hangs_is_noticed_while_the_loop_turns() {
 
 #[test]
 fn a_loop_that_hangs_is_named_or_none() {
-    let server = start(&["worker_model=fork", "workers=1", "app=loop", "heartbeat_timeout=500ms"]);
+    let server = start(&["worker_model=fork", "workers=1", "app=loop", "heartbeat_timeout=1500ms"]);
     ask(&server, "/hang").try_response("GET").expect_err("it was killed");
     assert!(server.get("/state").contains("culprit /hang id "), "{}", server.get("/state"));
     // One that is in no request is not blamed on one.
@@ -327,7 +321,7 @@ fn a_thread_that_hangs_in_a_thread_is_left_and_replaced() {
         "worker_model=threads",
         "workers=1",
         "threads=2",
-        "heartbeat_timeout=500ms",
+        "heartbeat_timeout=1500ms",
         "graceful_timeout=300ms",
     ]);
     let _hang = ask(&server, "/hang");
@@ -353,7 +347,7 @@ fn of_eight_threads_one_hangs_and_that_one_alone_gets_504() {
             model,
             "workers=1",
             "threads=8",
-            "request_timeout=600ms",
+            "request_timeout=2000ms",
             "graceful_timeout=1s",
         ]);
         let mut hang = ask(&server, "/hang");
@@ -365,7 +359,7 @@ fn of_eight_threads_one_hangs_and_that_one_alone_gets_504() {
                     scope.spawn(|| {
                         let since = Instant::now();
                         let (mut answers, mut client) = (0, Client::connect(&address));
-                        while since.elapsed() < moment(2500) {
+                        while since.elapsed() < moment(4000) {
                             let response = client.get("/slow");
                             assert_eq!(response.status, 200, "{model}");
                             answers += 1;
@@ -410,7 +404,7 @@ fn an_answer_that_comes_too_late_goes_nowhere() {
             "worker_model=threads",
             "workers=1",
             "threads=2",
-            "request_timeout=300ms",
+            "request_timeout=1000ms",
             "accesslog=-",
             "access_log_format=%(r)s=%(s)s",
         ]);
@@ -436,13 +430,13 @@ fn an_answer_that_comes_too_late_goes_nowhere() {
 #[test]
 fn what_has_begun_to_answer_has_its_time() {
     let mut server =
-        start(&["worker_model=fork", "workers=1", "threads=2", "request_timeout=200ms"]);
+        start(&["worker_model=fork", "workers=1", "threads=2", "request_timeout=1000ms"]);
     let mut early = ask(&server, "/early");
     early.head();
     assert_eq!(early.chunk(), b"early");
     until("it is inside", || count(&mut server, "/early", WRITE) == 1);
     assert!(early.is_silent(), "and is not cut");
-    std::thread::sleep(moment(300));
+    std::thread::sleep(moment(1300));
     assert_eq!(count(&mut server, "/early", WRITE), 1);
     server.stdin("release\n");
     assert!(early.chunk().is_empty());
@@ -457,7 +451,7 @@ fn a_thread_that_waits_for_a_client_comes_back() {
         "worker_model=fork",
         "workers=1",
         "threads=1",
-        "request_timeout=400ms",
+        "request_timeout=1000ms",
         "request_buffering=0",
     ]);
     let mut client = server.connect();
@@ -466,7 +460,7 @@ fn a_thread_that_waits_for_a_client_comes_back() {
     server.stdin("release\n");
     until("it has heard", || state(&server, "refused") == 1);
     // Nor a worker: it is not waited for so long that it would be.
-    std::thread::sleep(moment(1200));
+    std::thread::sleep(moment(3000));
     let ended = stop(server);
     assert_eq!((stat(&ended, "timeouts"), stat(&ended, "spawned")), (1, 1), "{ended:?}");
 }
@@ -475,7 +469,7 @@ fn a_thread_that_waits_for_a_client_comes_back() {
 fn a_deferred_request_gets_504_and_its_handle_hears_it() {
     for model in MODELS {
         for app in ["app=threads", "app=loop"] {
-            let mut server = start(&[model, app, "workers=1", "request_timeout=300ms"]);
+            let mut server = start(&[model, app, "workers=1", "request_timeout=2000ms"]);
             let worker = server.get("/");
             let mut later = ask(&server, "/later");
             until("it is seen", || count(&mut server, "/later", LATER) == 1);
@@ -496,7 +490,7 @@ fn a_deferred_request_gets_504_and_its_handle_hears_it() {
 /// It is deferred when it has its 504 already.
 #[test]
 fn a_handle_that_comes_too_late_hears_it() {
-    let mut server = start(&["worker_model=threads", "workers=1", "request_timeout=300ms"]);
+    let mut server = start(&["worker_model=threads", "workers=1", "request_timeout=1000ms"]);
     assert_eq!(ask(&server, "/late").response("GET").status, 504);
     server.stdin("release\n");
     until("its handle was told", || state(&server, "aborted") == 1);
@@ -511,7 +505,7 @@ fn a_handle_that_comes_too_late_hears_it() {
 #[test]
 fn what_was_asked_before_it_is_answered() {
     for app in ["app=threads", "app=loop"] {
-        let server = start(&["worker_model=fork", app, "workers=1", "request_timeout=300ms"]);
+        let server = start(&["worker_model=fork", app, "workers=1", "request_timeout=1000ms"]);
         let mut client = server.connect();
         client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\nHEAD /later HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.response("GET").status, 200);
@@ -536,7 +530,7 @@ fn a_request_that_nobody_takes_gets_504() {
 #[test]
 fn a_request_that_finds_no_thread_in_time_is_withdrawn() {
     let mut server =
-        start(&["worker_model=threads", "workers=1", "threads=1", "request_timeout=400ms"]);
+        start(&["worker_model=threads", "workers=1", "threads=1", "request_timeout=3000ms"]);
     let mut early = ask(&server, "/early");
     early.head();
     let mut queued = ask(&server, "/write");
@@ -558,7 +552,7 @@ fn a_loop_in_a_request_is_killed_after_its_time() {
             "worker_model=fork",
             "workers=2",
             app,
-            "request_timeout=400ms",
+            "request_timeout=1000ms",
             "heartbeat_timeout=0",
         ]);
         let mut hang = ask(&server, "/hang");
@@ -579,8 +573,8 @@ fn a_thread_that_hangs_for_longer_than_others_may_wait_gets_504() {
         "worker_model=threads",
         "workers=1",
         "threads=1",
-        "queue_timeout=300ms",
-        "request_timeout=900ms",
+        "queue_timeout=1000ms",
+        "request_timeout=2000ms",
     ]);
     assert_eq!(ask(&server, "/hang").response("GET").status, 504);
     server.stdin("release\n");
@@ -590,7 +584,7 @@ fn a_thread_that_hangs_for_longer_than_others_may_wait_gets_504() {
 /// One after the other, each in its time; all together take longer.
 #[test]
 fn a_loop_with_many_requests_is_not_in_one_of_them() {
-    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=600ms"]);
+    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=1000ms"]);
     let mut client = server.connect();
     client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50));
     for _ in 0..50 {
@@ -602,7 +596,7 @@ fn a_loop_with_many_requests_is_not_in_one_of_them() {
 
 #[test]
 fn a_loop_that_has_begun_to_answer_has_its_time() {
-    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=600ms"]);
+    let server = start(&["worker_model=fork", "workers=1", "app=serial", "request_timeout=1000ms"]);
     let mut trickle = ask(&server, "/trickle");
     trickle.head();
     for _ in 0..40 {
@@ -621,7 +615,7 @@ fn a_handle_that_is_not_given_up_is_seen() {
             "worker_model=fork",
             app,
             "workers=1",
-            "request_timeout=300ms",
+            "request_timeout=1000ms",
             "graceful_timeout=300ms",
         ]);
         assert_eq!(ask(&server, "/held").response("GET").status, 504);
@@ -659,7 +653,7 @@ fn an_answer_that_does_not_end_is_cut() {
 #[test]
 fn an_answer_is_cut_while_its_thread_hangs() {
     let mut server =
-        start(&["worker_model=fork", "workers=1", "threads=2", "stream_timeout=400ms"]);
+        start(&["worker_model=fork", "workers=1", "threads=2", "stream_timeout=1000ms"]);
     let mut early = ask(&server, "/early");
     early.head();
     assert_eq!(early.chunk(), b"early");
@@ -680,7 +674,7 @@ fn a_crowd_is_recorded_as_far_as_there_is_room() {
     assert!((1000..1100).contains(&all.len()), "{}", all.len());
     drop(crowd);
     until("nothing is in flight", || requests(&mut server, 0).is_empty());
-    assert_eq!(state(&server, "aborted"), 1100);
+    until("all have heard, also who was not recorded", || state(&server, "aborted") == 1100);
     let ended = stop(server);
     assert!(stat(&ended, "unrecorded") >= 12, "{ended:?}");
 }
@@ -691,7 +685,7 @@ fn threads_that_do_not_end_are_named_at_the_stop() {
         "worker_model=threads",
         "workers=1",
         "threads=2",
-        "request_timeout=200ms",
+        "request_timeout=1000ms",
         "graceful_timeout=200ms",
     ]);
     let mut hang = ask(&server, "/hang");

@@ -8,8 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::life::until;
-use harness::{PATIENCE, Server, program, support};
+use harness::{PATIENCE, Server, program, support, until};
 
 /// A server with a listener of each kind.
 struct Fronts {

@@ -9,8 +9,8 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use harness::life::{unique, until};
-use harness::{Ended, PATIENCE, Server, program};
+use harness::life::unique;
+use harness::{Ended, PATIENCE, Server, program, until};
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,7 @@ mod harness;
 use std::path::PathBuf;
 use std::process::Command;
 
-use harness::life::until;
-use harness::{Server, program, support};
+use harness::{Server, program, support, until};
 
 /// A scenario of the program, with these options.
 fn plays(scenario: &str, options: &[&str]) {
@@ -77,7 +76,7 @@ fn who_blocks_keeps_nobody_waiting() {
 
 #[test]
 fn what_takes_too_long_is_answered_or_cut() {
-    let options = ["request_timeout=100ms", "stream_timeout=200ms", "output_buffer=64k"];
+    let options = ["request_timeout=500ms", "stream_timeout=700ms", "output_buffer=64k"];
     plays("timeouts", &options);
     plays("timeouts", &[&options[..], &["threads=4"]].concat());
 }

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use harness::life::{
     SIGHUP, WAYS, are_processes, launch, life, master, named_by, own_directory, refused, start,
-    unique, until,
+    unique,
 };
-use harness::{SIGKILL, SIGTERM, Server, Under, kill, under};
+use harness::{SIGKILL, SIGTERM, Server, Under, kill, under, until};
 
 // ---- pid files ----
 

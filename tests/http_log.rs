@@ -44,7 +44,7 @@ fn a_request_is_a_line() {
 #[test]
 fn what_is_refused_before_it_is_a_request_is_a_line() {
     let path = log_file("refused");
-    let options = ["header_timeout=300ms", "body_timeout=300ms", "limit_request_line=100"];
+    let options = ["header_timeout=1s", "body_timeout=1s", "limit_request_line=100"];
     let format =
         "access_log_format=%(h)s \"%(r)s\" %(s)s %(B)s %(m)s %(U)s?%(q)s %(H)s %(f)s %(D)s";
     let accesslog = format!("accesslog={}", path.display());

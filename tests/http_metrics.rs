@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use harness::client::{Client, Response};
 use harness::fronts::installed;
-use harness::load::{Load, connect, until};
-use harness::{SIGKILL, Server, kill, program, support};
+use harness::load::{Load, connect};
+use harness::{SIGKILL, Server, kill, program, support, until};
 
 /// What a worker is, where there is an arbiter.
 const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=exec", "worker_model=threads"];
@@ -198,10 +198,14 @@ fn connections_that_wait_to_be_accepted_are_seen() {
     let mut client = server.connect();
     assert_eq!(ask(&mut client, "GET", "/").status, 200);
     let waiting = [server.connect(), server.connect()];
-    let page = samples(&ask(&mut client, "GET", "/metrics").text());
-    let of = |name: &str| page[&format!("{name}{{listener=\"{}\"}}", server.address())];
-    assert_eq!(of("gateway_listen_queue_connections"), 2.0);
-    assert_eq!(of("gateway_listen_queue_limit_connections"), 7.0);
+    let name = |name: &str| format!("{name}{{listener=\"{}\"}}", server.address());
+    let mut page = BTreeMap::new();
+    // The last step of a connection is the system's, and nobody waits for it.
+    until("both wait", || {
+        page = samples(&ask(&mut client, "GET", "/metrics").text());
+        page[&name("gateway_listen_queue_connections")] == 2.0
+    });
+    assert_eq!(page[&name("gateway_listen_queue_limit_connections")], 7.0);
     let stats = ask(&mut client, "GET", "/stats").text();
     let socket = "(it['listen_queue'], [(s['queue'], s['max_queue']) for s in it['sockets']])";
     assert_eq!(read_json(&stats, socket), ["(2, [(2, 7)])"]);

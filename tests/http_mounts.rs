@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use harness::client::{Client, Response};
-use harness::life::{unique, until};
-use harness::{Ended, PATIENCE, Server, Under, program, support, under};
+use harness::life::unique;
+use harness::{Ended, PATIENCE, Server, Under, program, support, under, until};
 
 fn mounts() -> PathBuf {
     program(&["tests/c/mounts.c"])

@@ -7,9 +7,8 @@ use std::process::Command;
 
 use harness::client::{Framing, Response};
 use harness::fronts::Dir;
-use harness::life::until;
 use harness::nginx::{connect, digest, get, start, text, with};
-use harness::support;
+use harness::{support, until};
 
 fn values<'a>(response: &'a Response, name: &str) -> Vec<&'a str> {
     let all = response.headers.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));

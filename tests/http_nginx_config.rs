@@ -3,9 +3,8 @@
 mod harness;
 
 use harness::client::{Client, Response};
-use harness::life::until;
 use harness::nginx::{Nginx, application, get, server, start, text, waits, with};
-use harness::{SIGKILL, kill};
+use harness::{SIGKILL, kill, until};
 
 fn post(nginx: &Nginx, target: &str, body: &[u8]) -> Response {
     Client::connect(&nginx.address(8080)).post(target, body)

@@ -3,8 +3,8 @@
 
 mod harness;
 
-use harness::life::until;
 use harness::nginx::{Nginx, connect, digest, get, server, start, text};
+use harness::until;
 
 // ---- errors ----
 

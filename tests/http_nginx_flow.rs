@@ -6,8 +6,8 @@ mod harness;
 use std::io::Write;
 
 use harness::client::Client;
-use harness::life::until;
 use harness::nginx::{Nginx, connect, get, waits};
+use harness::until;
 
 /// `tests/c/nginx_app.c` on the loop at /, on two threads at /threads, on one at /one, with bodies as they come
 /// below /streamed.

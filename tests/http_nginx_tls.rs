@@ -7,9 +7,8 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 use harness::fronts::Dir;
-use harness::life::until;
 use harness::nginx::{Nginx, waits};
-use harness::support;
+use harness::{support, until};
 
 /// nginx with a certificate of its own.
 struct Secure {

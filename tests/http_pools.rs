@@ -13,9 +13,9 @@ use std::path::PathBuf;
 
 use harness::again::lives;
 use harness::client::{Client, Response};
-use harness::life::{unique, until};
+use harness::life::unique;
 use harness::load::Load;
-use harness::{Ended, SIGKILL, SIGTERM, Server, Under, kill, program, under};
+use harness::{Ended, SIGKILL, SIGTERM, Server, Under, kill, program, under, until};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;
@@ -308,10 +308,10 @@ fn a_reload_changes_the_numbers_of_all_pools_and_loses_no_request() {
         // And without the third one, which closes its address.
         server.stdin(&format!("reload {words}\n"));
         reloaded(2)(server);
-        assert!(TcpStream::connect(at(server, 8003)).is_err(), "{model}");
+        until("nobody listens there", || TcpStream::connect(at(server, 8003)).is_err());
         numbers(server, 3, 1);
         let labels = "{pool=\"green\",state=\"ready\"}";
-        assert_eq!(sample(server, &format!("gateway_workers{labels}")), 0);
+        until("nobody is left", || sample(server, &format!("gateway_workers{labels}")) == 0);
         let kept = sample(server, "gateway_requests_total{pool=\"green\"}");
         assert!(kept > 0, "what was counted is not lost: {kept}");
         server.stdin("end\n");
@@ -351,12 +351,13 @@ fn a_reload_that_fails_leaves_all_pools_as_they_were() {
     });
     load.assert_no_failure();
     until_there_are(&server, 2, 2);
+    // Those that were to come have gone.
+    until("there are four", || server.workers().len() == 4);
     for _ in 0..20 {
         let names = [answer(server.address()), answer(&other)];
         assert_eq!(names.map(|it| it[0].clone()), ["red", "blue"]);
     }
     assert!(TcpStream::connect(at(&server, 8003)).is_err());
-    assert_eq!(server.workers().len(), 4);
     // What cannot even begin is refused at once.
     server.stdin(&format!("reload {words} pidfile=/nowhere/x\n"));
     server.stdin("end\n");

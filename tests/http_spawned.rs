@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::life::{unique, until};
-use harness::{PATIENCE, SIGTERM, kill, program};
+use harness::client::Client;
+use harness::life::unique;
+use harness::{PATIENCE, SIGTERM, kill, program, until};
 
 type Vars<'a> = &'a [(&'a str, &'a str)];
 
@@ -226,7 +227,9 @@ sys.exit(os.waitpid(pid, 0)[1])
     let mut command = cgi(Path::new("python3"), &["-c", PYTHON], &request("GET", "/", ""));
     let mut child = command.arg(app()).args([&address, "worker_model=inline"]).spawn().unwrap();
     let (stdin, mut stdout) = pipes(&mut child);
-    until("it serves", || TcpStream::connect(&address).is_ok());
+    until("it listens", || TcpStream::connect(&address).is_ok());
+    // It listens before it catches signals.
+    assert_eq!(Client::connect(&address).get("/").status, 200);
     let mut pid = Vec::new();
     while !pid.ends_with(b"\n") {
         let mut octet = [0];

@@ -432,7 +432,7 @@ fn several_ranges() {
         let names = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
         names.filter(|name| name.starts_with(&site.top)).count()
     };
-    harness::life::until("no file stays open", || open() == 0);
+    harness::until("no file stays open", || open() == 0);
     site.stop();
 }
 

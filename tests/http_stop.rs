@@ -3,10 +3,11 @@
 
 mod harness;
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
 use harness::client::{Client, End};
-use harness::{Ended, PATIENCE, SIGCONT, SIGINT, SIGSTOP, SIGTERM, Server, kill, program};
+use harness::life::tell;
+use harness::{Ended, SIGCONT, SIGINT, SIGSTOP, SIGTERM, Server, kill, program, until};
 
 const SIGHUP: i32 = 1;
 const SIGTTOU: i32 = 22;
@@ -18,14 +19,6 @@ const MODELS: [&str; 3] = ["worker_model=fork", "worker_model=threads", "worker_
 const MODES: [&str; 2] = ["accept_mode=shared", "accept_mode=reuseport"];
 
 const WORKERS: usize = 2;
-
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 fn start(options: &[&str]) -> Server {
     let server = Server::start(
@@ -103,9 +96,13 @@ fn a_request_that_meets_a_reload_or_fewer_workers_is_answered() {
         MODELS.iter().flat_map(|m| [(m, SIGHUP, "exits 2 "), (m, SIGTTOU, "exits 1 ")])
     {
         let server = start(&[model]);
-        // Enough for both workers to have some.
-        let mut clients: Vec<_> = (0..30).map(|_| server.connect()).collect();
-        clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status, 200));
+        let (mut clients, mut workers) = (Vec::new(), BTreeSet::new());
+        until("both workers have some", || {
+            let mut client = server.connect();
+            workers.insert(client.get("/who").text());
+            clients.push(client);
+            clients.len() >= 30 && workers.len() == WORKERS
+        });
         server.signal(signal);
         let mut closed = 0;
         until("it is done", || {
@@ -161,8 +158,7 @@ fn a_lame_duck_serves_and_says_so() {
     for model in MODELS {
         let mut server = start(&[model, "lame_duck=1h", "health_path=/who"]);
         assert_eq!(server.connect().get("/who").status, 200);
-        server.stdin("limits\n");
-        server.get("/state");
+        tell(&mut server, "limits");
         server.signal(SIGTERM);
         until("it says so", || server.connect().get("/who").status == 503);
         // Kept and new connections, as before; dead workers are replaced, and reloads are not begun.
@@ -176,8 +172,7 @@ fn a_lame_duck_serves_and_says_so() {
         assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
         server.signal(SIGHUP);
         until("the reload is refused", || server.get("/state").contains("failures 1 "));
-        server.stdin("limits\n");
-        server.get("/state");
+        tell(&mut server, "limits");
         // The second one is meant.
         server.signal(SIGTERM);
         until("it stops", || !kept.get("/").keeps_alive());

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::life::{
-    SIGHUP, WAYS, are_processes, ask_unix, launch, life, master, refused, unique, until,
+    SIGHUP, WAYS, are_processes, ask_unix, launch, life, master, refused, tell, unique,
 };
-use harness::{PATIENCE, SIGKILL, SIGTERM, Server, Under, kill, under};
+use harness::{PATIENCE, SIGKILL, SIGTERM, Server, Under, kill, under, until};
 
 // ---- what a service manager is told ----
 
@@ -155,7 +155,7 @@ fn systemd_is_told_of_reloads() {
         assert!(message.starts_with("READY=1\nSTATUS=Ready: 2 workers, "), "{message}");
         assert!(message.ends_with(" 1 reloads"), "{message}");
         // One that fails has ended, too.
-        server.stdin("boot fails\n");
+        tell(&mut server, "boot fails");
         server.signal(SIGHUP);
         manager.hear_of("RELOADING=1");
         let message = manager.hear();

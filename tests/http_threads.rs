@@ -3,10 +3,9 @@
 mod harness;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use harness::client::{Client, End};
-use harness::{Ended, PATIENCE, SIGINT, SIGTERM, Server, program, scaled};
+use harness::{Ended, SIGINT, SIGTERM, Server, program, scaled, until};
 
 fn threads() -> PathBuf {
     program(&["tests/c/threads.c"])
@@ -32,14 +31,6 @@ fn assert_clean(ended: &Ended, workers: usize) {
     said(ended, "GW_OK");
     let nothing = format!("threads 1 descriptors +0 inits {workers} exits {workers} drops 1 bad 0");
     assert_eq!(said(ended, "then"), nothing, "{ended:?}");
-}
-
-fn until(what: &str, is: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// One of the numbers of `/stats`.

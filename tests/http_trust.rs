@@ -12,8 +12,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::process::{Command, Stdio};
 
-use harness::life::until;
-use harness::{Ended, PATIENCE, Server, program, support};
+use harness::{Ended, PATIENCE, Server, program, support, until};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 
 /// Whom the tests trust, and whom they do not.
@@ -280,7 +279,7 @@ fn a_proxy_header_that_is_missing_malformed_or_a_strangers_ends_the_connection()
         &[
             "127.0.0.1:0?proxy_protocol=1&proxy_allow_ips=127.0.0.1",
             "127.0.0.1:0?proxy_protocol=v1",
-            "127.0.0.1:0?proxy_protocol=v2&header_timeout=300ms",
+            "127.0.0.1:0?proxy_protocol=v2&header_timeout=1s",
             "scgi://127.0.0.1:0?proxy_protocol=1&proxy_allow_ips=127.0.0.1",
         ],
         &[],
@@ -545,8 +544,8 @@ fn each_listener_has_limits_of_its_own() {
     let site = Site::start(
         &[
             "127.0.0.1:0?max_body=10&limit_request_fields=3&limit_request_line=50",
-            "127.0.0.1:0?header_timeout=200ms&keepalive=0",
-            "uwsgi://127.0.0.1:0?max_body=5&body_timeout=200ms",
+            "127.0.0.1:0?header_timeout=1s&keepalive=0",
+            "uwsgi://127.0.0.1:0?max_body=5&body_timeout=1s",
             "127.0.0.1:0?limit_request_line=90&limit_request_field_size=30&\
              limit_request_head=100&keepalive=200ms",
         ],
@@ -606,7 +605,7 @@ fn each_listener_has_limits_of_its_own() {
     ] {
         assert_eq!(lines(&ended, text), 2, "{text} {ended:?}");
     }
-    assert_eq!(lines(&ended, "sent nothing for body_timeout = 200ms"), 1, "{ended:?}");
+    assert_eq!(lines(&ended, "sent nothing for body_timeout = 1s"), 1, "{ended:?}");
 }
 
 #[test]

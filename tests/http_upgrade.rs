@@ -6,8 +6,8 @@ mod harness;
 use std::path::{Path, PathBuf};
 
 use harness::again::{dir, lives, processes_of, put, release};
-use harness::load::{Load, connect, until};
-use harness::{PATIENCE, SIGKILL, SIGSTOP, SIGTERM, Server, kill, support};
+use harness::load::{Load, connect};
+use harness::{PATIENCE, SIGKILL, SIGSTOP, SIGTERM, Server, kill, support, until};
 
 const SIGHUP: i32 = 1;
 const SIGUSR2: i32 = 12;

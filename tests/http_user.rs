@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use harness::life::{
     SIGHUP, SIGUSR1, WAYS, ask_unix, launch, life, named_by, own_directory, refused, start, unique,
-    until,
 };
-use harness::{SIGKILL, Server, Under, kill, support, under};
+use harness::{SIGKILL, Server, Under, kill, support, under, until};
 
 /// The numbers of `nobody`, who has no rights, and whom every system has.
 fn nobody() -> (u32, u32) {

@@ -10,10 +10,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::client::{Client, End};
-use harness::{PATIENCE, SIGTERM, Server, support};
+use harness::{SIGTERM, Server, support, until};
 
 /// A foreign loop's program: its source, what pkg-config calls the loop, and Debian its package.
 struct Loop {
@@ -109,7 +109,7 @@ fn serves(host: &Loop) {
 /// Nothing comes any more, so that time alone can end these connections: what the server asked the
 /// loop to wait is kept.
 fn times_out(host: &Loop) {
-    let server = host.start("times-out", &["keepalive=300ms", "header_timeout=400ms"]);
+    let server = host.start("times-out", &["keepalive=1s", "header_timeout=1200ms"]);
     let mut idle = server.connect();
     assert_eq!(idle.get("/").text(), "hello, loop\n");
     assert_eq!(idle.end(), End::Closed);
@@ -132,11 +132,7 @@ fn stops(host: &Loop) {
 
     server.signal(SIGTERM);
     assert_eq!(idle.end(), End::Closed);
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(server.address()).is_ok() {
-        assert!(Instant::now() < deadline, "it still accepts connections");
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("it accepts no connections", || TcpStream::connect(server.address()).is_err());
     busy.send("full");
     let response = busy.response("POST");
     assert_eq!(response.text(), "halffull");

@@ -4,7 +4,7 @@ mod harness;
 
 use std::path::PathBuf;
 
-use harness::{SIGINT, SIGTERM, Server, program, scaled};
+use harness::{SIGINT, SIGTERM, Server, program, scaled, until};
 
 fn pool() -> PathBuf {
     program(&["tests/c/pool.c"])
@@ -24,17 +24,9 @@ fn count(server: &Server, name: &str) -> u64 {
 
 /// Everything that was made is released and everything that was opened closed, on threads.
 fn assert_balanced(server: &Server, streams: u64) {
-    server_until(|| count(server, "closed") == streams);
+    until("all are closed", || count(server, "closed") == streams);
     assert_eq!(count(server, "made"), count(server, "released"));
     assert_eq!(count(server, "in_main"), 0);
-}
-
-fn server_until(done: impl Fn() -> bool) {
-    let since = std::time::Instant::now();
-    while !done() {
-        assert!(since.elapsed() < harness::PATIENCE, "this never happened");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -78,7 +70,7 @@ fn clients_that_leave_and_clients_that_are_slow() {
     let mut slow = server.connect();
     slow.send("GET /stream?n=100&size=100000 HTTP/1.1\r\nHost: x\r\n\r\n");
     slow.read_some(1);
-    server_until(|| count(&server, "closed") == rounds);
+    until("all others are closed", || count(&server, "closed") == rounds);
     assert!(slow.drain() > 9_000_000);
     assert_balanced(&server, rounds + 1);
 
@@ -105,13 +97,13 @@ fn a_streamed_upload_blocks_its_thread_only() {
 
 #[test]
 fn a_full_queue_and_a_long_wait_are_503s() {
-    let server = serve(&["threads=1", "queue_limit=1", "queue_timeout=300ms"]);
+    let server = serve(&["threads=1", "queue_limit=1", "queue_timeout=1s", STATS]);
     let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
     for client in &mut clients[..2] {
-        client.send("GET /hello?ms=2000 HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.send("GET /hello?ms=4000 HTTP/1.1\r\nHost: x\r\n\r\n");
     }
-    // One of the two runs, and the other waits: in vain.
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    // The other of the two waits in vain, and so does a third.
+    until("one of them runs", || runs(&server));
     let response = clients[2].get("/hello");
     assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
     let mut statuses = [clients[0].response("GET").status, clients[1].response("GET").status];
@@ -119,6 +111,13 @@ fn a_full_queue_and_a_long_wait_are_503s() {
     assert_eq!(statuses, [200, 503]);
     assert_eq!(clients[2].get("/hello").status, 200);
     server.stop();
+}
+
+const STATS: &str = "stats_path=/stats";
+
+/// Whether the application has a request; its threads need not be free to say so.
+fn runs(server: &Server) -> bool {
+    server.get("/stats").contains("\"phase\":\"app\"")
 }
 
 /// What a worker logs that ends by itself; one that is killed does not.
@@ -133,7 +132,7 @@ fn a_worker_whose_thread_never_returns_ends_at_a_quick_stop() {
     let mut client = server.connect();
     client.send("GET /forever HTTP/1.1\r\nHost: x\r\n\r\n");
     // The other thread says that this one runs.
-    server_until(|| count(&server, "called") >= 2);
+    until("it runs", || count(&server, "called") >= 2);
     server.signal(SIGINT);
     let ended = server.end();
     assert_eq!(ended.status, Some(0), "{ended:?}");
@@ -148,7 +147,7 @@ fn a_worker_whose_thread_never_returns_ends_after_graceful_timeout() {
     );
     let mut client = server.connect();
     client.send("GET /forever HTTP/1.1\r\nHost: x\r\n\r\n");
-    server_until(|| count(&server, "called") >= 2);
+    until("it runs", || count(&server, "called") >= 2);
     server.signal(SIGTERM);
     let ended = server.end();
     assert_eq!(ended.status, Some(0), "{ended:?}");
@@ -157,12 +156,12 @@ fn a_worker_whose_thread_never_returns_ends_after_graceful_timeout() {
 
 #[test]
 fn a_graceful_stop_waits_for_a_thread() {
-    let server = Server::start(&pool(), &["{}", "workers=1", "threads=1"]);
+    let server = Server::start(&pool(), &["{}", "workers=1", "threads=1", STATS]);
     // Its worker is there.
     server.get("/hello");
     let mut client = server.connect();
-    client.send("GET /hello?ms=1000 HTTP/1.1\r\nHost: x\r\n\r\n");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    client.send("GET /hello?ms=2000 HTTP/1.1\r\nHost: x\r\n\r\n");
+    until("it runs", || runs(&server));
     server.signal(SIGTERM);
     let response = client.response("GET");
     assert_eq!((response.status, response.keeps_alive()), (200, false));

@@ -4,11 +4,9 @@ mod harness;
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use harness::client::Client;
-use harness::{PATIENCE, SIGTERM, kill, program};
+use harness::{SIGTERM, kill, program, until};
 
 /// Nobody reads the log any more: `server | head`.
 #[test]
@@ -20,11 +18,7 @@ fn a_log_whose_reader_has_gone_stops_nobody() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let since = Instant::now();
-        while TcpStream::connect(&address).is_err() {
-            assert!(since.elapsed() < PATIENCE);
-            sleep(Duration::from_millis(10));
-        }
+        until("it listens", || TcpStream::connect(&address).is_ok());
         drop(child.stdout.take());
         let mut client = Client::connect(&address);
         for _ in 0..3 {

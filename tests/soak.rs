@@ -19,9 +19,9 @@ use harness::host::{EXEC, FORK, Host, Model, THREADS};
 use harness::load::{
     ALL, Failure,
     Habit::{ComesAndGoes, Keeps, Posts},
-    Load, until,
+    Load,
 };
-use harness::{PATIENCE, SIGCONT, SIGKILL, SIGSTOP, kill};
+use harness::{PATIENCE, SIGCONT, SIGKILL, SIGSTOP, kill, until};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;

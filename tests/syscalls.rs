@@ -8,8 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use harness::client::{Client, End};
-use harness::load::until;
-use harness::{SIGCONT, SIGINT, SIGSTOP, Server, kill, program, support};
+use harness::{SIGCONT, SIGINT, SIGSTOP, Server, kill, program, support, until};
 
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 20;

@@ -40,7 +40,7 @@ fn socket() -> Arc<Listening> {
 }
 
 fn arbiter(workers: usize, said: &Said, main: Main) -> Arbiter {
-    let graceful_timeout = Duration::from_millis(200);
+    let graceful_timeout = Duration::from_secs(1);
     let settings = Settings { way: Way::Thread, workers, graceful_timeout, ..Settings::default() };
     Arbiter::new(settings, vec![socket()], main, said.log()).unwrap()
 }

@@ -14,8 +14,8 @@ use std::time::Instant;
 use command::{gateway, module};
 use harness::client::Client;
 use harness::fronts::{Dir, installed};
-use harness::load::{Habit, Load, until};
-use harness::{PATIENCE, SIGTERM, Server, kill, support};
+use harness::load::{Habit, Load};
+use harness::{PATIENCE, SIGTERM, Server, kill, support, until};
 
 const SIGHUP: i32 = 1;
 

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use command::{directory, gateway, module, run, run_in, site};
 use harness::again::{lives, processes_of};
-use harness::load::{Load, until};
-use harness::{SIGTERM, Server, kill};
+use harness::load::Load;
+use harness::{SIGTERM, Server, kill, until};
 
 const SIGHUP: i32 = 1;
 const SIGUSR1: i32 = 10;

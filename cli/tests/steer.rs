@@ -9,8 +9,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use harness::life::{master, unique, until};
-use harness::{Server, support};
+use harness::life::{master, tell, unique};
+use harness::{Server, support, until};
 use serde_json::Value;
 
 fn gateway() -> Command {
@@ -73,7 +73,7 @@ fn a_server_is_asked_and_told_by_its_socket() {
     assert_eq!(run(&of("reload")), (0, "reloaded\n".into(), String::new()));
     until("it is replaced", || server.workers().len() == 1);
     assert_ne!(server.workers(), worker, "it has waited for it");
-    server.stdin("boot fails\n");
+    tell(&mut server, "boot fails");
     let (status, out, err) = run(&of("reload"));
     assert_eq!((status, &*out), (1, ""));
     assert!(err.starts_with("gateway: reload: worker"), "{err}");

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
-use harness::life::{master, unique, until};
-use harness::{SIGKILL, SIGTERM, Server, kill};
+use harness::life::{master, unique};
+use harness::{SIGKILL, SIGTERM, Server, kill, until};
 
 const TOP: &str = env!("CARGO_BIN_EXE_gateway");
 

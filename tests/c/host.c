@@ -710,7 +710,7 @@ beside(void)
     wait_until(&aborted, 1);
 }
 
-/* request_timeout=100ms stream_timeout=200ms */
+/* request_timeout=500ms stream_timeout=700ms */
 static void
 timeouts(void)
 {
@@ -727,7 +727,7 @@ timeouts(void)
         a = ask("GET", "/hang", "");
         expect(a, 504, NULL);
         wait_until(&aborted, 2);
-        a = ask("HEAD", "/sleep", "ms=400");
+        a = ask("HEAD", "/sleep", "ms=1500");
         check(a->len == 0 && a->length > 0);
         expect(a, 504, NULL);
     }

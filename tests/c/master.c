@@ -41,7 +41,7 @@ enum { WELL, FAILS, HANGS };
 struct state {
     atomic_int  boot, master;
     atomic_int  reloads, failures, readies, spawned, exits, forked;
-    atomic_int  workers, most, least, silenced, ints, aborts, inside, wrong;
+    atomic_int  workers, most, least, silenced, ints, aborts, inside, obeyed, wrong;
 };
 
 static struct state  *shared;
@@ -131,10 +131,12 @@ answer(void *ctx, gw_environ *env, gw_start_response_fn start, void *sr,
     if (strcmp(path, "/state") == 0) {
         snprintf(text, sizeof text,
                  "reloads %d failures %d readies %d spawned %d exits %d "
-                 "forked %d most %d least %d ints %d aborts %d inside %d wrong %d",
+                 "forked %d most %d least %d ints %d aborts %d inside %d "
+                 "obeyed %d wrong %d",
                  shared->reloads, shared->failures, shared->readies,
                  shared->spawned, shared->exits, shared->forked, shared->most,
-                 shared->least, shared->ints, shared->aborts, shared->inside, shared->wrong);
+                 shared->least, shared->ints, shared->aborts, shared->inside,
+                 shared->obeyed, shared->wrong);
 
     } else if (strcmp(path, "/who") == 0) {
         /* With a thread for the application: the worker, whatever it is. */
@@ -508,6 +510,7 @@ obey(char *line)
         fprintf(stderr, "%s: what?\n", line);
         exit(2);
     }
+    atomic_fetch_add(&shared->obeyed, 1);
 }
 
 int

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::load::until;
-use super::{Ended, SIGTERM, Server, program, support};
+use super::{Ended, SIGTERM, Server, program, support, until};
 
 /// What a worker is.
 #[derive(Clone, Copy, Debug)]

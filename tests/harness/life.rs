@@ -7,9 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-use super::{Ended, PATIENCE, Server, program};
+use super::{Ended, PATIENCE, Server, program, until};
 
 pub const SIGHUP: i32 = 1;
 pub const SIGUSR1: i32 = 10;
@@ -45,6 +44,18 @@ pub fn unique(what: &str) -> String {
     std::env::temp_dir().join(name).display().to_string()
 }
 
+/// Tells `tests/c/master.c` a line, and waits until it has obeyed: a signal that is sent after that comes after it.
+pub fn tell(server: &mut Server, line: &str) {
+    let obeyed = |server: &Server| {
+        let state = server.get("/state");
+        let mut words = state.split(' ').skip_while(|word| *word != "obeyed").skip(1);
+        words.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or_else(|| panic!("{state}"))
+    };
+    let before = obeyed(server);
+    server.stdin(&format!("{line}\n"));
+    until(line, || obeyed(server) > before);
+}
+
 pub fn launch(options: &[&str], environment: &[(&str, &str)]) -> Server {
     let common = ["bind={}", "workers=1", "signals=1", "errorlog=-"];
     let common = if options.contains(&"worker_model=inline") { &common[..1] } else { &common };
@@ -55,14 +66,6 @@ pub fn start(options: &[&str]) -> Server {
     let server = launch(options, &[]).listening();
     server.get("/");
     server
-}
-
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// One that does not start: what it says, and with which status it ends.

@@ -254,16 +254,6 @@ fn send(kept: &mut Kept, octets: impl AsRef<[u8]>) -> Result<(), String> {
     is_taken.then_some(()).ok_or_else(|| "the request was not taken".to_owned())
 }
 
-/// Waits for a condition.
-#[track_caller]
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// One answer: its body, and whether the connection is kept.
 pub fn answer(stream: &mut TcpStream) -> Result<(String, bool), String> {
     let mut octets = Vec::new();

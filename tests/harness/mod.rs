@@ -37,6 +37,16 @@ use client::Client;
 /// How long anything may take before it counts as hung.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Waits until it is so: what a process does can be seen a moment after it was told to.
+#[track_caller]
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is() {
+        assert!(since.elapsed() < PATIENCE, "never, in {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Under {
     Nothing,

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use super::again::{lives, processes_of};
 use super::client::{Client, Response};
 use super::fronts::{Dir, installed};
-use super::life::{named_by, until};
-use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support};
+use super::life::named_by;
+use super::{PATIENCE, SIGKILL, SIGQUIT, kill, support, until};
 
 const SIGHUP: i32 = 1;
 

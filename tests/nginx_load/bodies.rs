@@ -1,8 +1,8 @@
 //! Bodies of requests: where there is no room for the rest, where they break, and where several read them.
 
 use crate::harness::client::{Client, Response};
-use crate::harness::life::until;
 use crate::harness::nginx::Nginx;
+use crate::harness::until;
 use crate::{Gate, PORT, app, count, server};
 
 /// The head of a POST with a chunked body, and `n` chunks of 1 KiB of that.

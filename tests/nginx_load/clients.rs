@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::harness::client::Client;
-use crate::harness::life::until;
 use crate::harness::nginx::Nginx;
+use crate::harness::until;
 use crate::{Gate, PORT, app, count, memory_of, server};
 
 /// Connections that are ended somewhere; GATEWAY_ABORTS says another number.

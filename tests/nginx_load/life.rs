@@ -8,10 +8,9 @@ use std::thread;
 
 use crate::harness::again::{lives, processes_of, put};
 use crate::harness::client::Client;
-use crate::harness::life::until;
 use crate::harness::load::{Failure, Load, STEADY};
 use crate::harness::nginx::Nginx;
-use crate::harness::{SIGQUIT, SIGTERM, kill, support};
+use crate::harness::{SIGQUIT, SIGTERM, kill, support, until};
 use crate::{Gate, PORT, count, server};
 
 const SIGHUP: i32 = 1;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::client::Client;
-use crate::harness::life::until;
 use crate::harness::nginx::Nginx;
+use crate::harness::until;
 use crate::{Gate, PORT, app, count};
 
 /// What a client asks for and gets, in each of three ways to run.

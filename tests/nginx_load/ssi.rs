@@ -1,8 +1,8 @@
 //! Parts of a page that are requests of their own: in order, each held back until it is its turn.
 
 use crate::harness::client::Client;
-use crate::harness::life::until;
 use crate::harness::nginx::Nginx;
+use crate::harness::until;
 use crate::{PORT, app, count};
 
 /// Chunks of a part, and their octets.

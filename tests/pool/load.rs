@@ -56,7 +56,7 @@ fn a_fast_request_passes_blocked_ones_while_a_thread_is_free() {
 #[test]
 fn the_loop_serves_connections_while_all_threads_are_blocked() {
     let gate = Gate::default();
-    let config = options("threads=2 header_timeout=300ms keepalive=300ms body_timeout=300ms");
+    let config = options("threads=2 header_timeout=1s keepalive=1s body_timeout=1s");
     let mut server = Server::with(config, gated(&gate, &Seen::default()));
     let mut idle = server.connect();
     assert_eq!(server.ask_on(&mut idle, GET).text(), "at once");
@@ -151,13 +151,13 @@ fn a_thread_does_not_begin_with_what_waited_too_long() {
 #[test]
 fn a_timeout_in_the_queue_starts_anew_with_each_request_of_a_connection() {
     let (gate, seen) = (Gate::default(), Seen::default());
-    let mut server = Server::with(options("threads=1 queue_timeout=400ms"), gated(&gate, &seen));
+    let mut server = Server::with(options("threads=1 queue_timeout=1s"), gated(&gate, &seen));
     let mut client = server.connect();
     // Together they take longer than the timeout; each of them never waits.
     for _ in 0..8 {
         client.send(get("/gate"));
         server.until("it runs", |_| gate.waiting() == 1);
-        std::thread::sleep(Duration::from_millis(80));
+        std::thread::sleep(Duration::from_millis(150));
         gate.open(1);
         assert_eq!(server.reply(&mut client).status, 200);
     }

@@ -142,7 +142,7 @@ fn everything_is_closed_once_when_an_engine_is_dropped() {
         let opener = std::thread::spawn({
             let gate = gate.clone();
             move || {
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(500));
                 gate.open_for_ever();
             }
         });

@@ -28,6 +28,7 @@ pub fn main(tests: &[(&str, fn())], roles: &[Role]) {
         tests.iter().for_each(|test| println!("{}: test", test.0));
         return;
     }
+    let is_exact = args.iter().any(|arg| arg == "--exact");
     args.retain(|arg| !arg.starts_with('-'));
     if let Some(name) = args.first().and_then(|arg| arg.strip_prefix("only=")) {
         // SAFETY: no memory is involved.
@@ -35,9 +36,10 @@ pub fn main(tests: &[(&str, fn())], roles: &[Role]) {
         tests.iter().find(|test| test.0 == name).expect("a test").1();
         return;
     }
-    let mut failed = Vec::new();
+    let (mut passed, mut failed) = (0, 0);
+    let is_meant = |name: &str, arg: &str| if is_exact { name == arg } else { name.contains(arg) };
     for (name, _) in tests {
-        if !args.is_empty() && !args.iter().any(|arg| name.contains(arg.as_str())) {
+        if !args.is_empty() && !args.iter().any(|arg| is_meant(name, arg)) {
             continue;
         }
         // To a file: a process that a broken test left behind would keep a pipe open.
@@ -52,13 +54,17 @@ pub fn main(tests: &[(&str, fn())], roles: &[Role]) {
         let output = std::fs::read(&path).unwrap_or_default();
         let _ = std::fs::remove_file(&path);
         println!("test {name} ... {}", if status.success() { "ok" } else { "FAILED" });
-        if !status.success() {
+        if status.success() {
+            passed += 1;
+        } else {
             println!("{}\n{status}", String::from_utf8_lossy(&output));
-            failed.push(*name);
+            failed += 1;
         }
     }
-    if !failed.is_empty() {
-        println!("failed: {failed:?}");
+    // In libtest's words: tests/side_by_side.py reads them.
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {verdict}. {passed} passed; {failed} failed");
+    if failed > 0 {
         std::process::exit(101);
     }
 }

@@ -7,7 +7,7 @@ import signal
 import sys
 import textwrap
 
-from harness import Client, Process, listener, wait_for
+from harness import Client, Process, free_port, wait_for
 
 APP = """
 import os
@@ -24,11 +24,6 @@ def write(path, text):
         other = path.with_suffix(".new")
         other.write_text(text)
         os.replace(other, path)
-
-
-def free_port():
-    with listener() as sock:
-        return sock.getsockname()[1]
 
 
 class Gateway(Process, Client):
@@ -88,4 +83,13 @@ class Gateway(Process, Client):
         return found
 
     def wait_for_workers(self, count):
-        return wait_for(f"{count} workers", lambda: len(self.children()) == count and self.children())
+        def there_are():
+            found = self.children()
+            return found if len(found) == count else None
+
+        return wait_for(f"{count} workers", there_are)
+
+    def wait_for_all_to_answer(self, count):
+        """Wait until so many workers have, with the application of this file."""
+        known = set()
+        wait_for(f"{count} to answer", lambda: known.add(self.get("/").text.split()[0]) or len(known) == count)

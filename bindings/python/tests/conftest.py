@@ -19,10 +19,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ("test_wheels.py", "test_django.py")
 
+# So many tests may pass only when they are run again (--reruns): more of them are no accident.
+FORGIVEN = 3
+
 
 def pytest_collection_modifyitems(items):
     """Those that build the library, and Django's own, come first: they run beside all others (-n)."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and len(reporter.stats.get("rerun", [])) > FORGIVEN:
+        reporter.write_line(f"more than {FORGIVEN} tests were run again")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def sites():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -43,6 +44,19 @@ def listener(family=socket.AF_INET, address=("127.0.0.1", 0)):
     sock.bind(address)
     sock.listen(128)
     return sock
+
+
+_ports = itertools.count(os.getpid() * 101)
+
+
+def free_port():
+    """For a program that is told a number, and not given a socket: one that the system gives to nobody who asks
+    for any, nor another process of these tests, most likely."""
+    while True:
+        port = 10_000 + next(_ports) % 20_000
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def listens(path):

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -30,13 +29,6 @@ def started():
                 process.stop()
         finally:
             process.discard()
-
-
-def free_port():
-    """One that was free a moment ago: these programs are told a number, and not given a socket."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def answers(process, path="/"):
@@ -69,7 +61,7 @@ bottle.run(server="gateway", host="127.0.0.1", port={port}, {more})
     [("", "bottle False"), ("workers=2", "bottle True"), ("quiet=True, threads=2", "bottle False")],
 )
 def test_bottle_knows_the_server_by_its_name(started, more, said):
-    port = free_port()
+    port = harness.free_port()
     process = started(["-c", BOTTLE.format(port=port, more=more)], port)
     assert answers(process).text == said
     assert process.stop() == 0
@@ -77,7 +69,7 @@ def test_bottle_knows_the_server_by_its_name(started, more, said):
 
 
 def test_bottle_on_the_command_line(started):
-    port = free_port()
+    port = harness.free_port()
     argv = ["-m", "bottle", "--server", "gateway.bottle:GatewayServer", "--bind", f"127.0.0.1:{port}"]
     process = started([*argv, "apps.bottle_site:app"], port)
     assert "A page" in answers(process).text
@@ -85,7 +77,7 @@ def test_bottle_on_the_command_line(started):
 
 
 def test_bottle_reloads(started, tmp_path):
-    port = free_port()
+    port = harness.free_port()
     program = tmp_path / "program.py"
     text = BOTTLE.format(port=port, more="reloader=True, interval=0.1")
     program.write_text(text)
@@ -113,7 +105,7 @@ def manage(*args):
     "options", [["--noreload"], ["--workers", "2", "--threads", "2", "-o", "keepalive=1s"]]
 )
 def test_rungateway_serves(started, options):
-    port = free_port()
+    port = harness.free_port()
     process = started(manage(f"127.0.0.1:{port}", *options), port, env=ENV)
     assert "A page" in answers(process).text
     assert "color: black" in process.client.get("/static/style.css").text
@@ -124,7 +116,7 @@ def test_rungateway_serves(started, options):
 
 
 def test_rungateway_without_static_files(started):
-    port = free_port()
+    port = harness.free_port()
     process = started(manage(str(port), "--noreload", "--nostatic"), port, env=ENV)
     assert "A page" in answers(process).text
     assert process.client.get("/static/style.css").status == 404
@@ -132,7 +124,7 @@ def test_rungateway_without_static_files(started):
 
 def test_rungateway_reloads(started, tmp_path):
     """A project of its own, whose view changes under it."""
-    port = free_port()
+    port = harness.free_port()
     text = "from django.http import HttpResponse\nfrom django.urls import path\n"
     text += "urlpatterns = [path('', lambda request: HttpResponse('%s'))]\n"
     urls = tmp_path / "changing_urls.py"

@@ -271,7 +271,7 @@ def test_a_reload_has_new_workers_and_ends_the_lifespan_of_the_old(serve):
 
 
 def test_a_loop_that_is_held_up_is_killed(serve):
-    site = serve(APP, worker="asyncio", heartbeat_timeout=1)
+    site = serve(APP, worker="asyncio", heartbeat_timeout=2)
     site.expected.append("Fatal Python error")  # that is how it shows where it is
     with site.connect() as wire, pytest.raises((EOFError, ConnectionResetError)):
         wire.send(b"GET /block HTTP/1.1\r\nHost: h\r\n\r\n")

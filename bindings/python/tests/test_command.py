@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from command import Gateway, free_port
-from harness import PACKAGE, wait_for
+from command import Gateway
+from harness import PACKAGE, free_port, wait_for
 
 
 def run(directory, *args, env=None, files=None):
@@ -320,7 +320,8 @@ def test_an_address_in_use_ends_with_1(directory):
 @pytest.mark.parametrize("args", [[], ["--preload"]])
 def test_ctrl_c_is_clean(directory, args):
     with Gateway(directory, *args, "-w", "2", "myapp:app") as site:
-        site.ready().get("/")
+        # Those that load their application are the next test's.
+        site.ready().wait_for_all_to_answer(2)
         for pid in [*site.wait_for_workers(2), site.pid]:
             os.kill(pid, signal.SIGINT)
         assert site.wait() == 0

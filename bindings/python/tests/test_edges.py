@@ -4,7 +4,7 @@ import os
 import threading
 
 import pytest
-from harness import DEADLINE, Client
+from harness import DEADLINE, Client, wait_for
 
 import gateway
 from gateway import _gateway
@@ -105,7 +105,7 @@ def test_a_server_that_is_closed_by_its_application():
         client.raw(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         thread.join(DEADLINE)
         assert not thread.is_alive()
-    assert len(os.listdir("/proc/self/fd")) == before
+    wait_for("all descriptors to be closed", lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 def test_a_child_closes_the_server_of_its_parent():

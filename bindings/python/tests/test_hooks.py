@@ -203,7 +203,7 @@ def app(environ, start_response):
 
 @pytest.mark.parametrize("args", [[], ["--threads", "2"]])
 def test_a_worker_that_hangs_leaves_its_stack_and_is_replaced(tmp_path, args):
-    with Gateway(tmp_path, "-t", "1", "-w", "2", *args, "hangs:app", files={"hangs.py": HANGS}) as site:
+    with Gateway(tmp_path, "-t", "2", "-w", "2", *args, "hangs:app", files={"hangs.py": HANGS}) as site:
         site.expected.append("Fatal Python error")
         site.ready()
         before = set(site.wait_for_workers(2))

@@ -5,8 +5,8 @@ import signal
 import socket
 
 import pytest
-from command import Gateway, free_port, write
-from harness import wait_for
+from command import Gateway, write
+from harness import free_port, wait_for
 
 VERSION = """
 VERSION = {!r}
@@ -156,7 +156,7 @@ def test_reload_looks_at_extra_files_too(tmp_path):
         (tmp_path / "text.new").write_text("x")
         write(tmp_path / "text.txt", "two")
         wait_for("the new text", lambda: site.get("/").text == "two")
-        (worker,) = wait_for("a worker", lambda: len(site.children()) == 1 and site.children())
+        (worker,) = site.wait_for_workers(1)
         (tmp_path / "new.yaml").write_text("a: 1")
         wait_for("a new worker", lambda: site.children() and worker not in site.children())
 

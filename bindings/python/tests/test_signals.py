@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from command import Gateway
-from harness import wait_for
+from harness import free_port, wait_for
 
 SLOW = """
 import time, os
@@ -28,6 +28,8 @@ def test_ttin_and_ttou_change_the_number_of_workers_and_a_worker_that_was_killed
         (first,) = site.wait_for_workers(1)
         site.kill(signal.SIGTTIN)
         site.wait_for_workers(2)
+        # One that has booted: to be killed before is the end of everything.
+        site.wait_for_all_to_answer(2)
         site.kill(signal.SIGTTOU)
         (second,) = site.wait_for_workers(1)
         assert second != first, "the oldest goes first"
@@ -125,8 +127,6 @@ except KeyboardInterrupt:
 
 def test_python_has_its_handlers_back_behind_serve_and_keeps_them_in_a_server(tmp_path):
     (tmp_path / "lib.py").write_text(LIBRARY)
-    from command import free_port
-
     port = free_port()
     with Gateway(tmp_path, str(tmp_path / "lib.py"), str(port), bind=False, program=[sys.executable]) as site:
         site.expect_log("Listening at")

@@ -30,7 +30,7 @@ pub use client::{Client, End};
 pub use response::{Framing, Parse, Response};
 
 /// How long anything may take before it counts as hung.  Not what is tested.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A line of the error log.
 #[derive(Clone, Debug)]
