@@ -333,6 +333,66 @@ TEST_CASE("files, and those that cannot be opened") {
     unlink(path);
 }
 
+TEST_CASE("an answer closes its connection where it says so, and no other does") {
+    auto app = [](request& req, responder& respond) -> body {
+        auto path = req.path();
+        if (path == "/whole") return respond(gateway::closing(200), {{"X-A", "1"}}, "bye");
+        if (path == "/empty") return respond(gateway::closing(204));
+        if (path == "/stream") {
+            return respond.stream(gateway::closing(200), {}, [i = 0]() mutable -> gateway::piece {
+                return i++ ? gateway::piece(gateway::piece::end) : gateway::piece("bye");
+            });
+        }
+        if (path == "/file") return respond.file(gateway::closing(200), {}, "/proc/self/cmdline");
+        if (path == "/written") {
+            auto out = respond.write(gateway::closing(200), {});
+            CHECK(out.write("bye") == gateway::progress::done);
+            return body();
+        }
+        if (path == "/replaced") {
+            respond(200, {}, "never sent");
+            respond.replace(gateway::closing(409), {});
+            return body();
+        }
+        if (path == "/kept") {
+            respond(gateway::closing(200), {}, "never sent");
+            respond.replace(200, {});
+            return body();
+        }
+        if (path == "/later") {
+            req.defer().reply(gateway::closing(200), {}, "bye");
+            return gateway::later;
+        }
+        if (path == "/steps") {
+            gateway::deferred answer = req.defer();
+            answer.start(gateway::closing(200));
+            CHECK(answer.write("bye") == gateway::progress::done);
+            answer.end();
+            return gateway::later;
+        }
+        respond.inform(103, {{"Link", "</style.css>"}});
+        return respond(200, {}, "stay");
+    };
+    auto change = [](request& req, responder& respond, const gateway::inner& inner) -> body {
+        responder with = respond.change([&](gateway::head& h) {
+            CHECK(h.closing == (req.path() == "/whole"));
+            h.closing = req.path() == "/changed";
+        });
+        return req.path() == "/changed" || req.query("undo") ? inner(req, with) : inner(req, respond);
+    };
+    served s(config().set("keepalive", "1h").app(app, gateway::serial).use(change));
+    const std::string close = "\r\nConnection: close\r\n";
+    for (const char* path : {"/whole", "/empty", "/stream", "/file", "/written", "/replaced", "/later", "/steps", "/changed"}) {
+        client c(s.port);
+        for (const char* kept : {"/", "/kept", "/whole?undo"}) {
+            c.send(std::string("GET ") + kept + " HTTP/1.1\r\nHost: test\r\n\r\n");
+        }
+        std::string all = c.send(std::string("GET ") + path + " HTTP/1.1\r\nHost: test\r\n\r\n").rest();
+        CHECK_MESSAGE(all.find(close) != std::string::npos, path);
+        CHECK_MESSAGE(all.find(close, all.rfind("HTTP/1.1 ")) == all.find(close), path);
+    }
+}
+
 TEST_CASE("an early hint comes before the answer") {
     served s(config().app(
         [](request&, responder& respond) {

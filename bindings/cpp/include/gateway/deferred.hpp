@@ -82,17 +82,17 @@ public:
         return still(gw_deferred_read(d_, buffer, size, &n));
     }
     // A whole answer, content as responder's; then this is empty.  false: the client is gone.
-    bool reply(int status, headers list = {}) { return reply(status, list, borrow("")); }
-    template <typename T> bool reply(int status, headers list, T&& content) {
+    bool reply(status code, headers list = {}) { return reply(code, list, borrow("")); }
+    template <typename T> bool reply(status code, headers list, T&& content) {
         body answer;
         detail::first_of(environ().native(), answer.native(), std::forward<T>(content));
-        gw_response raw = response(status, list);
+        gw_response raw = detail::response(code, list);
         gw_chunk chunk = std::exchange(answer.native()->first, gw_chunk{});
         return still(gw_deferred_reply(std::exchange(d_, nullptr), &raw, &chunk, 1)) != progress::closed;
     }
     // Or step by step.
-    void start(int status, headers list = {}) {
-        gw_response raw = response(status, list);
+    void start(status code, headers list = {}) {
+        gw_response raw = detail::response(code, list);
         detail::check(gw_deferred_start(d_, &raw));
     }
     // A piece, copied.  again: not taken; wait for events::writable.
@@ -127,13 +127,6 @@ public:
 private:
     // Clients leave: whoever answers in a thread of his own must not have to catch that.
     static progress still(gw_result rc) { return rc == GW_ERR_CLOSED ? progress::closed : detail::check(rc); }
-    static gw_response response(int status, headers list) {
-        gw_response raw{};
-        raw.status = detail::status(status);
-        raw.headers = list.data();
-        raw.header_count = list.size();
-        return raw;
-    }
 
     gw_deferred* d_;
 };

@@ -22,14 +22,6 @@ namespace detail {
 
 inline std::string_view view(gw_str s) noexcept { return {s.data != nullptr ? s.data : "", s.len}; }
 
-// A status, before it is cut to the 16 bits that it has in C.
-inline std::uint16_t status(int value) {
-    if (value < 100 || value > 999) {
-        throw error(GW_ERR_INVALID, std::to_string(value) + " is not a status: 100 to 999");
-    }
-    return static_cast<std::uint16_t>(value);
-}
-
 // The data are never NULL: that would be a value that is missing.
 inline gw_str str(std::string_view s) noexcept { return {s.data() != nullptr ? s.data() : "", s.size()}; }
 

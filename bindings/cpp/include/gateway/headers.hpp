@@ -1,18 +1,42 @@
-// Headers of requests and answers, as pairs of octets that are borrowed.
+// What heads are made of: the status of an answer, and pairs of octets that are borrowed.
 #ifndef GATEWAY_HEADERS_HPP
 #define GATEWAY_HEADERS_HPP
 
 #include <gateway/detail.hpp>
+#include <gateway/error.hpp>
 
 #include <gateway.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
 namespace gateway {
+
+// The status of an answer: an int, 100 to 999, or what `closing` makes of one.
+class status {
+public:
+    status(int code) noexcept : code_(code) {}
+    int code() const noexcept { return code_; }
+    // Whether the connection is closed behind the answer.
+    bool closes() const noexcept { return closes_; }
+
+private:
+    friend status closing(int code) noexcept;
+    int code_;
+    bool closes_ = false;
+};
+
+// For an answer behind which the connection is closed (GW_RESPONSE_CLOSE): `respond(closing(413), {})`.
+[[nodiscard]] inline status closing(int code) noexcept {
+    status it(code);
+    it.closes_ = true;
+    return it;
+}
 
 // A header: {"Content-Type", "text/plain"}.  Both are borrowed for the call that it is given to.
 struct header : gw_pair {
@@ -39,6 +63,23 @@ private:
     const gw_pair* data_ = nullptr;
     std::size_t count_ = 0;
 };
+
+namespace detail {
+
+// The head of an answer.  The status is still to be cut to the 16 bits that it has in C.
+inline gw_response response(status of, headers list, unsigned flags = 0) {
+    if (of.code() < 100 || of.code() > 999) {
+        throw error(GW_ERR_INVALID, std::to_string(of.code()) + " is not a status: 100 to 999");
+    }
+    gw_response raw{};
+    raw.status = static_cast<std::uint16_t>(of.code());
+    raw.flags = static_cast<std::uint16_t>(flags | (of.closes() ? GW_RESPONSE_CLOSE : 0u));
+    raw.headers = list.data();
+    raw.header_count = list.size();
+    return raw;
+}
+
+}  // namespace detail
 
 // Pairs to be read: `for (auto [name, value] : req.headers())`.
 class pairs {

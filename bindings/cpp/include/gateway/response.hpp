@@ -27,8 +27,10 @@ namespace gateway {
 class head {
 public:
     int status;
+    bool closing;  // the connection is closed behind the answer
     explicit head(gw_environ* env, const gw_response& from)
-        : status(from.status), env_(env), from_(from), count_(from.header_count), room_(count_ + 8),
+        : status(from.status), closing((from.flags & GW_RESPONSE_CLOSE) != 0), env_(env), from_(from),
+          count_(from.header_count), room_(count_ + 8),
           pairs_(static_cast<gw_pair*>(detail::room(env, room_ * sizeof(gw_pair)))) {
         if (count_ > 0) {
             std::memcpy(pairs_, from.headers, count_ * sizeof(gw_pair));
@@ -62,10 +64,10 @@ public:
     }
     // errc::invalid unless the status is 100 to 999.
     gw_response native() const {
-        gw_response out = from_;
-        out.status = detail::status(status);
-        out.headers = pairs_;
-        out.header_count = count_;
+        auto code = closing ? gateway::closing(status) : gateway::status(status);
+        gw_response out = detail::response(code, {pairs_, count_}, from_.flags & ~GW_RESPONSE_CLOSE);
+        out.reason = from_.reason;
+        out.more = from_.more;
         return out;
     }
 
@@ -117,31 +119,31 @@ public:
     // A whole answer, whose length is known: no content, or what is `borrow`ed (sent from where it is), a
     // std::string&&, std::vector&& or other container (moved), a smart pointer to one (kept), anything else that
     // has octets, literals too (copied).  The status is 100 to 999 here and below: errc::invalid.
-    body operator()(int status, headers list = {}) {
-        start(status, list);
+    body operator()(status code, headers list = {}) {
+        start(code, list);
         return body();
     }
-    template <typename T> body operator()(int status, headers list, T&& content) {
+    template <typename T> body operator()(status code, headers list, T&& content) {
         body answer;
         detail::first_of(env_, answer.native(), std::forward<T>(content));
-        start(status, list);
+        start(code, list);
         return answer;
     }
 
     // A body that is made while it is sent: f() returns a piece each time that the client can take more.
     // f is destroyed when the answer has ended, however it does.
-    template <typename F> body stream(int status, headers list, F f) {
+    template <typename F> body stream(status code, headers list, F f) {
         using box = detail::stream<F>;
         body answer;
         answer.native()->ctx = detail::place(env_, box{env_, std::move(f), {}});
         answer.native()->next = box::next;
         answer.native()->close = detail::destroy<box>;
-        start(status, list);
+        start(code, list);
         return answer;
     }
 
     // A file, sent by the kernel, with its length; errc::io and os_errno when it cannot be opened.
-    body file(int status, headers list, const char* path) {
+    body file(status code, headers list, const char* path) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) {
             gw_error err = GW_INIT(gw_error);
@@ -152,26 +154,26 @@ public:
                           std::error_code(err.os_errno, std::generic_category()).message().c_str());
             throw error(err);
         }
-        return file(status, list, fd);
+        return file(code, list, fd);
     }
     // Of a descriptor, which is taken; UINT64_MAX: to its end.
-    body file(int status, headers list, int fd, std::int64_t offset = 0, std::uint64_t length = UINT64_MAX) {
+    body file(status code, headers list, int fd, std::int64_t offset = 0, std::uint64_t length = UINT64_MAX) {
         body answer;
         detail::check(gw_body_file(answer.native(), fd, offset, length, GW_FILE_CLOSE, nullptr, nullptr));
-        start(status, list);
+        start(code, list);
         return answer;
     }
 
     // The head alone, and what writes the body; return body() after it, or more to be sent.
-    writer write(int status, headers list) {
+    writer write(status code, headers list) {
         gw_writer raw;
-        start(status, list, 0, &raw);
+        start(code, list, 0, &raw);
         return writer(raw);
     }
     // An informational answer, at once: 103 with Link, say.
-    void inform(int status, headers list) { start(status, list); }
+    void inform(int code, headers list) { start(code, list); }
     // Instead of a head that was given and not sent (WSGI's exc_info).
-    void replace(int status, headers list) { start(status, list, GW_RESPONSE_REPLACE); }
+    void replace(status code, headers list) { start(code, list, GW_RESPONSE_REPLACE); }
 
     // For middleware: a responder for the application inside that calls f(head&) on each head on its way here.
     template <typename F> responder change(F f) {
@@ -201,12 +203,8 @@ public:
     void* native_context() const noexcept { return sr_; }
 
 private:
-    void start(int status, headers list, std::uint16_t flags = 0, gw_writer* out = nullptr) {
-        gw_response raw{};
-        raw.status = detail::status(status);
-        raw.flags = flags;
-        raw.headers = list.data();
-        raw.header_count = list.size();
+    void start(status code, headers list, unsigned flags = 0, gw_writer* out = nullptr) {
+        gw_response raw = detail::response(code, list, flags);
         detail::check(start_response_(sr_, &raw, out));
     }
 
