@@ -259,6 +259,7 @@ test-cpp: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	for header in $(CPP_HEADERS); do \
 	    for compile in '$(CXX) -std=c++17' 'clang++ -std=c++20'; do \
 	        echo "#include <$$header>" | $$compile -fsyntax-only $(CXXSTRICT) -x c++ - || exit 1; done; done
+	python3 bindings/cpp/tests/compile.py $(CXX) $(CXXFLAGS)
 	$(CXX) -std=c++17 -O0 $(CXXFLAGS) -o $(TARGET)/cpp/plain $(CPP_TESTS) $(LINK)
 	timeout 300 $(TARGET)/cpp/plain $(ARGS)
 	$(CXX) -std=c++20 -O0 $(CXXFLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all \

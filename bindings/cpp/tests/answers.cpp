@@ -132,7 +132,7 @@ TEST_CASE("a status that is none is refused, and not cut to one") {
         if (req.path() == "/head") {
             return respond(200);
         }
-        return tried([&] { respond(req.path() == "/low" ? 99 : 65'736, {}, "cut"); });
+        return tried([&] { (void) respond(req.path() == "/low" ? 99 : 65'736, {}, "cut"); });
     };
     auto change = [](request& req, responder& respond, const gateway::inner& inner) -> body {
         responder with = respond.change([&](gateway::head& h) {
@@ -350,12 +350,12 @@ TEST_CASE("an answer closes its connection where it says so, and no other does")
             return body();
         }
         if (path == "/replaced") {
-            respond(200, {}, "never sent");
+            (void) respond(200, {}, "never sent");
             respond.replace(gateway::closing(409), {});
             return body();
         }
         if (path == "/kept") {
-            respond(gateway::closing(200), {}, "never sent");
+            (void) respond(gateway::closing(200), {}, "never sent");
             respond.replace(200, {});
             return body();
         }

@@ -46,7 +46,7 @@ template <typename F> struct application {
     F f;
     static gw_result call(void* ctx, gw_environ* env, gw_start_response_fn start_response, void* sr,
                           gw_body* out) noexcept {
-        return guarded(env, [&] {
+        return detail::guarded(env, [&] {
             request req(env);
             responder respond(env, start_response, sr);
             body answer = static_cast<application*>(ctx)->f(req, respond);
@@ -61,7 +61,7 @@ template <typename F> struct middleware {
     static gw_result call(void* ctx, gw_environ* env, gw_start_response_fn start_response, void* sr,
                           gw_body* out) noexcept {
         auto* self = static_cast<middleware*>(ctx);
-        return guarded(env, [&] {
+        return detail::guarded(env, [&] {
             request req(env);
             responder respond(env, start_response, sr);
             body answer = (*self->f)(req, respond, inner(self->app));

@@ -22,7 +22,8 @@ public:
     }
     arbiter(arbiter&& other) noexcept : arbiter_ref(std::exchange(other.a_, nullptr)) {}
     arbiter& operator=(arbiter&& other) noexcept {
-        std::swap(a_, other.a_);
+        arbiter taken(std::move(other));
+        std::swap(a_, taken.a_);
         return *this;
     }
     ~arbiter() { gw_arbiter_free(a_); }
@@ -36,9 +37,9 @@ public:
         detail::told([&](gw_error* err) { return gw_arbiter_run(a_, err); });
     }
     int fd() const noexcept { return gw_arbiter_fd(a_); }
-    bool turn(std::int64_t& wait_ms) { return detail::check(gw_arbiter_turn(a_, &wait_ms)) != progress::eof; }
+    [[nodiscard]] bool turn(std::int64_t& wait_ms) { return detail::check(gw_arbiter_turn(a_, &wait_ms)) != progress::eof; }
     // [any] Wait until run(), in another thread, has ended.  false: time is up.
-    bool wait(std::chrono::milliseconds timeout) {
+    [[nodiscard]] bool wait(std::chrono::milliseconds timeout) {
         return detail::check(gw_arbiter_wait(a_, timeout.count())) != progress::again;
     }
 };

@@ -7,6 +7,7 @@
 
 #include <gateway.h>
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@ namespace gateway {
 struct borrowed {
     std::string_view octets;
 };
-inline borrowed borrow(std::string_view octets) noexcept { return {octets}; }
+[[nodiscard]] inline borrowed borrow(std::string_view octets) noexcept { return {octets}; }
 
 // What an application returns that has left a deferred with somebody: `return gateway::later;`.
 struct later_t {};
@@ -32,6 +33,7 @@ public:
     enum signal { end, again };
     // Borrowed until the next call.
     piece(std::string_view octets) noexcept : octets_(octets) {}
+    piece(std::nullptr_t) = delete;  // 0 and NULL, too: there is piece::end
     piece(const char* text) noexcept : octets_(text) {}
     // Copied or moved, and kept until the next call; to borrow one, give a view of it.
     piece(const std::string& octets) : owned_(octets), is_owned_(true) {}
@@ -60,13 +62,14 @@ private:
 };
 
 // What an application returns: by responder, inner(), or `later`.  Released and closed once, also unsent.
-class body {
+class [[nodiscard]] body {
 public:
     body(later_t) noexcept : result_(GW_DEFERRED) {}
     body(body&& other) noexcept : raw_(other.raw_), result_(other.result_) { other.raw_ = GW_INIT(gw_body); }
     body& operator=(body&& other) noexcept {
-        std::swap(raw_, other.raw_);
-        std::swap(result_, other.result_);
+        body taken(std::move(other));  // what this had goes, here and in all that own: at once, not with `other`
+        std::swap(raw_, taken.raw_);
+        std::swap(result_, taken.result_);
         return *this;
     }
     ~body() {
@@ -116,16 +119,16 @@ template <typename T> void first_of(gw_environ* env, gw_body* out, T&& content) 
         if (content == nullptr) {
             return;
         }
-        C* kept = place(env, C(std::forward<T>(content)));
-        std::string_view all = octets(**kept);
+        C* kept = detail::place(env, C(std::forward<T>(content)));
+        std::string_view all = detail::octets(**kept);
         check(gw_body_bytes(out, all.data(), all.size(), destroy<C>, kept));
     } else if constexpr (has_octets<C>::value && std::is_rvalue_reference_v<T&&> && !std::is_const_v<T> &&
                          !std::is_trivially_destructible_v<C>) {
-        C* kept = place(env, C(std::move(content)));  // a container, and no view of one
-        std::string_view all = octets(*kept);
+        C* kept = detail::place(env, C(std::forward<T>(content)));  // a container, and no view of one
+        std::string_view all = detail::octets(*kept);
         check(gw_body_bytes(out, all.data(), all.size(), destroy<C>, kept));
     } else if constexpr (has_octets<C>::value) {
-        std::string_view all = octets(content);
+        std::string_view all = detail::octets(content);
         check(gw_body_copy(env, out, all.data(), all.size()));
     } else {
         std::string_view all(content);
@@ -141,7 +144,7 @@ template <typename F> struct stream {
 
     static gw_result next(void* ctx, gw_chunk* out) noexcept {
         auto* self = static_cast<stream*>(ctx);
-        return guarded(self->env, [&] { return piece(self->f()).fill(out, self->kept); });
+        return detail::guarded(self->env, [&] { return piece(self->f()).fill(out, self->kept); });
     }
 };
 

@@ -45,31 +45,38 @@ public:
     }
     config(config&& other) noexcept : cfg_(std::exchange(other.cfg_, nullptr)), log_(std::move(other.log_)) {}
     config& operator=(config&& other) noexcept {
-        std::swap(cfg_, other.cfg_);
-        std::swap(log_, other.log_);
+        config taken(std::move(other));
+        std::swap(cfg_, taken.cfg_);
+        std::swap(log_, taken.log_);
         return *this;
     }
     ~config() { gw_config_free(cfg_); }
     gw_config* native() const noexcept { return cfg_; }
     // For calls of C that take it.
-    gw_config* release() noexcept { return std::exchange(cfg_, nullptr); }
+    [[nodiscard]] gw_config* release() noexcept { return std::exchange(cfg_, nullptr); }
 
     // An option by its name (docs/options.md): set("workers", 4), set("keepalive", "2s").
     config&& set(const std::string& key, const std::string& value) {
-        detail::told([&](gw_error* err) { return gw_config_set(cfg_, key.c_str(), value.c_str(), err); });
+        const char* name = detail::c_str(key);
+        const char* text = detail::c_str(value);
+        detail::told([&](gw_error* err) { return gw_config_set(cfg_, name, text, err); });
         return std::move(*this);
     }
-    config&& set(const std::string& key, long long value) { return set(key, std::to_string(value)); }
+    template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer>>>
+    config&& set(const std::string& key, Integer value) {
+        return set(key, std::to_string(value));
+    }
     // By its number: GW_OPT_WORKERS; durations in milliseconds, sizes in octets.
     config&& set(std::uint32_t option, std::int64_t value) {
         detail::told([&](gw_error* err) { return gw_config_set_int(cfg_, option, value, err); });
         return std::move(*this);
     }
-    std::string get(const std::string& key) const {
+    [[nodiscard]] std::string get(const std::string& key) const {
+        const char* name = detail::c_str(key);
         std::size_t length = 0;
-        detail::check(gw_config_get(cfg_, key.c_str(), nullptr, 0, &length));
+        detail::check(gw_config_get(cfg_, name, nullptr, 0, &length));
         std::string value(length + 1, '\0');
-        detail::check(gw_config_get(cfg_, key.c_str(), value.data(), value.size(), &length));
+        detail::check(gw_config_get(cfg_, name, value.data(), value.size(), &length));
         value.resize(length);
         return value;
     }
@@ -120,7 +127,7 @@ public:
     // That comes with the library: "access allow=10.0.0.0/8", "request_id", "lint" (gw_middleware_builtin).
     config&& use_builtin(const std::string& what) {
         auto text = std::make_unique<char[]>(what.size() + 1);
-        std::memcpy(text.get(), what.c_str(), what.size() + 1);
+        std::memcpy(text.get(), detail::c_str(what), what.size() + 1);
         return use_native(nullptr, gw_middleware_builtin, text.release(),
                           [](void* ctx) { delete[] static_cast<char*>(ctx); });
     }
@@ -148,10 +155,7 @@ public:
     // Records up to l go to f(const gw_log_record&), on any thread, and not to the option errorlog.
     template <typename F> config&& log(level l, F f) {
         using box = std::shared_ptr<detail::record_fn>;
-        if (log_ == nullptr) {
-            throw error(GW_ERR_INVALID);  // it was moved from
-        }
-        *log_ = std::move(f);
+        detail::record_fn mine(std::move(f));
         auto call = [](void* ctx, const gw_log_record* record) noexcept {
             try {
                 (**static_cast<box*>(ctx))(*record);
@@ -161,11 +165,12 @@ public:
         };
         gw_log_fn fn = call;
         detail::check(gw_config_log(cfg_, static_cast<std::int32_t>(l), fn, new box(log_), detail::remove<box>));
+        *log_ = std::move(mine);
         return std::move(*this);
     }
 
     // Every problem that serve would find; nothing is started.  Throws where none can be looked for.
-    std::vector<error> check() const {
+    [[nodiscard]] std::vector<error> check() const {
         std::vector<error> problems;
         gw_result rc = gw_config_check(
             cfg_,
@@ -243,7 +248,12 @@ inline config&& config::hook(hooks of) {
     return std::move(*this);
 }
 
-inline void arbiter_ref::reload(config cfg) { detail::check(gw_arbiter_reload(a_, cfg.release())); }
+inline void arbiter_ref::reload(config cfg) {
+    if (cfg.native() == nullptr) {
+        throw error(GW_ERR_INVALID);  // it was moved from; to C that is: the same once more
+    }
+    detail::check(gw_arbiter_reload(a_, cfg.release()));
+}
 
 }  // namespace gateway
 

@@ -69,7 +69,7 @@ public:
     gw_deferred* native() const noexcept { return d_; }
 
     // The request, until it is answered.  errc::state beside a body that was returned.
-    request environ() const {
+    [[nodiscard]] request environ() const {
         gw_environ* env = gw_deferred_environ(d_);
         if (env == nullptr) {
             throw error(GW_ERR_STATE);
@@ -77,7 +77,7 @@ public:
         return request(env);
     }
     // Of its body, never waiting; again: wait for events::readable.
-    progress read(void* buffer, std::size_t size, std::size_t& n) {
+    [[nodiscard]] progress read(void* buffer, std::size_t size, std::size_t& n) {
         n = 0;
         return still(gw_deferred_read(d_, buffer, size, &n));
     }
@@ -96,7 +96,7 @@ public:
         detail::check(gw_deferred_start(d_, &raw));
     }
     // A piece, copied.  again: not taken; wait for events::writable.
-    progress write(std::string_view octets, bool flush = false) {
+    [[nodiscard]] progress write(std::string_view octets, bool flush = false) {
         gw_chunk chunk{};
         chunk.data = octets.data();
         chunk.len = octets.size();

@@ -25,6 +25,14 @@ inline std::string_view view(gw_str s) noexcept { return {s.data != nullptr ? s.
 // The data are never NULL: that would be a value that is missing.
 inline gw_str str(std::string_view s) noexcept { return {s.data() != nullptr ? s.data() : "", s.size()}; }
 
+// Text that ends at its first NUL, for C: one that has another inside would be cut.
+inline const char* c_str(const std::string& s) {
+    if (s.find('\0') != std::string::npos) {
+        throw error(GW_ERR_INVALID, std::string(s.c_str()) + ": there is a NUL behind it");
+    }
+    return s.c_str();
+}
+
 inline progress check(gw_result rc) {
     if (rc < 0) {
         throw error(rc);
@@ -66,7 +74,7 @@ template <typename F> gw_result guarded(const gw_environ* env, F&& f) noexcept {
     try {
         return f();
     } catch (...) {
-        return caught([env](const char* what) { gw_fail(env, what, std::strlen(what)); });
+        return detail::caught([env](const char* what) { gw_fail(env, what, std::strlen(what)); });
     }
 }
 
@@ -81,8 +89,9 @@ inline void* room(gw_environ* env, std::size_t size) {
 
 // A T in it, which whoever places it has destroyed when the request does not need it any more.
 template <typename T> T* place(gw_environ* env, T&& value) {
+    static_assert(!std::is_reference_v<T>, "it is moved");
     static_assert(alignof(T) <= alignof(std::max_align_t), "the memory of a request is aligned as malloc's");
-    return new (room(env, sizeof(T))) T(std::move(value));
+    return ::new (detail::room(env, sizeof(T))) T(std::forward<T>(value));
 }
 
 template <typename T> void destroy(void* value) noexcept { static_cast<T*>(value)->~T(); }

@@ -2,6 +2,12 @@
 #ifndef GATEWAY_ERROR_HPP
 #define GATEWAY_ERROR_HPP
 
+#if __cplusplus < 201703L
+#error "gateway.hpp is for C++17 and later: -std=c++17; gateway.h is for C++11 and C, too"
+#elif !defined(__cpp_exceptions)
+#error "gateway.hpp throws: not with -fno-exceptions; gateway.h does without"
+#endif
+
 #include <gateway.h>
 
 #include <cstdio>
@@ -30,7 +36,8 @@ enum class errc : gw_result {
 };
 
 // "gateway", whose messages are gw_result_text's.
-inline const std::error_category& category() noexcept {
+// Seen from everywhere, since shared objects compare its address, and catch an error by its type.
+GW_EXPORT inline const std::error_category& category() noexcept {
     struct gateway_category final : std::error_category {
         const char* name() const noexcept override { return "gateway"; }
         std::string message(int value) const override { return gw_result_text(value); }
@@ -51,7 +58,7 @@ inline const std::error_category& category() noexcept {
 inline std::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), category()}; }
 
 // What the library's errors are thrown as: `e.code() == gateway::errc::limit`.
-class error : public std::system_error {
+class GW_EXPORT error : public std::system_error {
 public:
     explicit error(gw_result rc, const std::string& what) : error(rc, 0, 1, what) {}
     explicit error(gw_result rc) : error(rc, gw_result_text(rc)) {}

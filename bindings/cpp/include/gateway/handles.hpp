@@ -43,12 +43,12 @@ public:
     int fd() const noexcept { return gw_server_fd(s_); }
     // [one] Do what can be done without blocking; wait_ms is how long the host may sleep on fd(): 0 not at
     // all, -1 for ever.  false: it has stopped.
-    bool turn(std::int64_t& wait_ms) { return detail::check(gw_server_turn(s_, &wait_ms)) != progress::eof; }
+    [[nodiscard]] bool turn(std::int64_t& wait_ms) { return detail::check(gw_server_turn(s_, &wait_ms)) != progress::eof; }
     // [one] That until it has stopped, where there is no other loop.
     void run() {
         for (std::int64_t wait_ms = 0; turn(wait_ms);) {
             pollfd watched = {fd(), POLLIN, 0};
-            poll(&watched, 1, wait_ms > 60'000 ? 60'000 : static_cast<int>(wait_ms));
+            ::poll(&watched, 1, wait_ms > 60'000 ? 60'000 : static_cast<int>(wait_ms));
         }
     }
     // [one] Serve a connected socket; taken unless this throws.
@@ -58,7 +58,7 @@ public:
 
     // [any] Requests for whoever asks, where there is no application: up to `room` into `out`, n of them.
     // again: none came in time (negative: for ever).  eof: the server has stopped.
-    progress take(deferred* out, std::size_t room, std::size_t& n, std::chrono::milliseconds timeout) {
+    [[nodiscard]] progress take(deferred* out, std::size_t room, std::size_t& n, std::chrono::milliseconds timeout) {
         gw_deferred* raw[64];
         n = 0;
         gw_result rc = gw_server_take(s_, raw, room < 64 ? room : 64, timeout.count(), &n);
@@ -68,7 +68,7 @@ public:
         return detail::check(rc);
     }
     // [any] What happened to requests that were taken, and are not watched.
-    progress events(gw_event* out, std::size_t room, std::size_t& n, std::chrono::milliseconds timeout) {
+    [[nodiscard]] progress events(gw_event* out, std::size_t room, std::size_t& n, std::chrono::milliseconds timeout) {
         n = 0;
         return detail::check(gw_server_events(s_, out, room, timeout.count(), &n));
     }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -51,8 +52,8 @@ class headers {
 public:
     headers() noexcept = default;
     headers(std::initializer_list<header> list) noexcept : data_(list.begin()), count_(list.size()) {}
-    template <typename C, typename = std::enable_if_t<std::is_convertible_v<decltype(std::declval<const C&>().data()),
-                                                                            const header*>>>
+    template <typename C,
+              typename = std::enable_if_t<std::is_same_v<const header&, decltype(*std::declval<const C&>().data())>>>
     headers(const C& list) noexcept : data_(list.data()), count_(list.size()) {}
     headers(const gw_pair* data, std::size_t count) noexcept : data_(data), count_(count) {}
 
@@ -87,16 +88,29 @@ public:
     struct pair {
         std::string_view name, value;
     };
-    struct iterator {
-        const gw_pair* at;
-        pair operator*() const noexcept { return {detail::view(at->name), detail::view(at->value)}; }
-        iterator& operator++() noexcept { return ++at, *this; }
-        bool operator!=(const iterator& other) const noexcept { return at != other.at; }
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = pair;
+        using difference_type = std::ptrdiff_t;
+        using pointer = void;
+        using reference = pair;
+
+        explicit iterator(const gw_pair* at = nullptr) noexcept : at_(at) {}
+        pair operator*() const noexcept { return {detail::view(at_->name), detail::view(at_->value)}; }
+        iterator& operator++() noexcept { return ++at_, *this; }
+        iterator operator++(int) noexcept { return iterator(at_++); }
+        bool operator==(const iterator& other) const noexcept { return at_ == other.at_; }
+        bool operator!=(const iterator& other) const noexcept { return at_ != other.at_; }
+
+    private:
+        const gw_pair* at_;
     };
     pairs(const gw_pair* data, std::size_t count) noexcept : data_(data), count_(count) {}
-    iterator begin() const noexcept { return {data_}; }
-    iterator end() const noexcept { return {data_ + count_}; }
+    iterator begin() const noexcept { return iterator(data_); }
+    iterator end() const noexcept { return iterator(data_ + count_); }
     std::size_t size() const noexcept { return count_; }
+    [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
 
 private:
     const gw_pair* data_;

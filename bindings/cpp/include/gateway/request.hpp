@@ -89,13 +89,13 @@ public:
     }
 
     // 1 to size octets of the body; 0 at its end, and only there.  Waits where it may.
-    std::size_t read(void* buffer, std::size_t size) {
+    [[nodiscard]] std::size_t read(void* buffer, std::size_t size) {
         std::size_t n = 0;
         detail::check(gw_read(env_, buffer, size, 0, &n));
         return n;
     }
     // The rest of the body, in the request's memory; errc::limit if it is longer.
-    std::string_view read_all(std::size_t limit = SIZE_MAX) {
+    [[nodiscard]] std::string_view read_all(std::size_t limit = SIZE_MAX) {
         gw_str all;
         detail::check(gw_read_all(env_, limit, &all));
         return detail::view(all);
@@ -109,7 +109,7 @@ public:
     }
 
     // Memory that goes away with the request, aligned for anything.
-    void* allocate(std::size_t size) { return detail::room(env_, size); }
+    [[nodiscard]] void* allocate(std::size_t size) { return detail::room(env_, size); }
     // A value of the request, one for each T; destroyed with it.
     template <typename T> T& put(T value) {
         T* mine = detail::place(env_, std::move(value));
@@ -125,7 +125,7 @@ public:
                                      value ? value->size() : 0));
     }
     // A copy that may be changed, in the same request.
-    request derive() const {
+    [[nodiscard]] request derive() const {
         gw_environ* copy;
         detail::check(gw_environ_derive(env_, &copy));
         return request(copy);
@@ -133,8 +133,8 @@ public:
 
     // A handle with which any thread answers, or resumes a stream; one for each request.  The application
     // returns gateway::later, or a stream.
-    deferred defer();
-    deferred defer(events mine);
+    [[nodiscard]] deferred defer();
+    [[nodiscard]] deferred defer(events mine);
 
 private:
     // Another for each T.  Not const: constants that are equal may be merged.

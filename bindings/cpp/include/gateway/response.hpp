@@ -36,6 +36,8 @@ public:
             std::memcpy(pairs_, from.headers, count_ * sizeof(gw_pair));
         }
     }
+    head(const head&) = delete;  // a copy would be changed in its place
+    head& operator=(const head&) = delete;
     pairs headers() const noexcept { return {pairs_, count_}; }
     // One more; it is copied.
     void add(std::string_view name, std::string_view value) {
@@ -96,7 +98,7 @@ class writer {
 public:
     explicit writer(gw_writer raw) noexcept : raw_(raw) {}
     // Copied.  Waits while the client is slow, where it may; else takes all or nothing (again).
-    progress write(std::string_view octets, bool flush = false) {
+    [[nodiscard]] progress write(std::string_view octets, bool flush = false) {
         gw_chunk chunk{};
         chunk.data = octets.data();
         chunk.len = octets.size();
@@ -144,7 +146,7 @@ public:
 
     // A file, sent by the kernel, with its length; errc::io and os_errno when it cannot be opened.
     body file(status code, headers list, const char* path) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd = ::open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) {
             gw_error err = GW_INIT(gw_error);
             err.code = GW_ERR_IO;
@@ -165,7 +167,7 @@ public:
     }
 
     // The head alone, and what writes the body; return body() after it, or more to be sent.
-    writer write(status code, headers list) {
+    [[nodiscard]] writer write(status code, headers list) {
         gw_writer raw;
         start(code, list, 0, &raw);
         return writer(raw);
@@ -176,7 +178,7 @@ public:
     void replace(status code, headers list) { start(code, list, GW_RESPONSE_REPLACE); }
 
     // For middleware: a responder for the application inside that calls f(head&) on each head on its way here.
-    template <typename F> responder change(F f) {
+    template <typename F> [[nodiscard]] responder change(F f) {
         struct changing {
             gw_environ* env;
             gw_start_response_fn start_response;

@@ -20,7 +20,8 @@ public:
     }
     server(server&& other) noexcept : server_ref(std::exchange(other.s_, nullptr)) {}
     server& operator=(server&& other) noexcept {
-        std::swap(s_, other.s_);
+        server taken(std::move(other));
+        std::swap(s_, taken.s_);
         return *this;
     }
     ~server() { gw_server_free(s_); }
