@@ -23,8 +23,8 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
 OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
-PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/lua/tests/*.py bindings/python/*.py bindings/python/*/*.py \
-             bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
+PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/cpp/tests/*.py bindings/lua/tests/*.py bindings/python/*.py \
+             bindings/python/*/*.py bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
 # The interpreter that the package is built for: the system's, since its headers can be installed by setup.
 PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))

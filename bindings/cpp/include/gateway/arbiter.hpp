@@ -14,7 +14,7 @@
 
 namespace gateway {
 
-// Workers, and who watches them: what serve does, step by step.
+// Workers, and who watches them: what serve does, step by step.  [one], but for what says [any].
 class arbiter : public arbiter_ref {
 public:
     explicit arbiter(config cfg) : arbiter_ref(nullptr) {
@@ -36,8 +36,11 @@ public:
     void run() {
         detail::told([&](gw_error* err) { return gw_arbiter_run(a_, err); });
     }
+    // [any] Readable when turn() has something to do.
     int fd() const noexcept { return gw_arbiter_fd(a_); }
-    [[nodiscard]] bool turn(std::int64_t& wait_ms) { return detail::check(gw_arbiter_turn(a_, &wait_ms)) != progress::eof; }
+    [[nodiscard]] bool turn(std::int64_t& wait_ms) {
+        return detail::check(gw_arbiter_turn(a_, &wait_ms)) != progress::eof;
+    }
     // [any] Wait until run(), in another thread, has ended.  false: time is up.
     [[nodiscard]] bool wait(std::chrono::milliseconds timeout) {
         return detail::check(gw_arbiter_wait(a_, timeout.count())) != progress::again;

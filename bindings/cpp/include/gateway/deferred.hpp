@@ -21,7 +21,7 @@
 
 namespace gateway {
 
-// Called on the loop's thread; they must not wait.
+// Called on the loop's thread; they must not wait.  What they throw is lost.
 struct events {
     std::function<void()> readable;  // after read() said again
     std::function<void()> writable;  // after write() said again: there is room, or the client is gone

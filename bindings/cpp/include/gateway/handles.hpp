@@ -43,7 +43,9 @@ public:
     int fd() const noexcept { return gw_server_fd(s_); }
     // [one] Do what can be done without blocking; wait_ms is how long the host may sleep on fd(): 0 not at
     // all, -1 for ever.  false: it has stopped.
-    [[nodiscard]] bool turn(std::int64_t& wait_ms) { return detail::check(gw_server_turn(s_, &wait_ms)) != progress::eof; }
+    [[nodiscard]] bool turn(std::int64_t& wait_ms) {
+        return detail::check(gw_server_turn(s_, &wait_ms)) != progress::eof;
+    }
     // [one] That until it has stopped, where there is no other loop.
     void run() {
         for (std::int64_t wait_ms = 0; turn(wait_ms);) {
@@ -97,11 +99,14 @@ public:
     void reload() { detail::check(gw_arbiter_reload(a_, nullptr)); }
     void reload(config cfg);
     void scale(std::uint32_t workers) { detail::check(gw_arbiter_scale(a_, workers)); }  // [sig]
+    // [any] Of one pool.
     void scale(const char* pool, std::uint32_t workers) { detail::check(gw_arbiter_scale_pool(a_, pool, workers)); }
     void signal(int signo) { detail::check(gw_arbiter_signal(a_, signo)); }                            // [sig]
     void upgrade() { detail::check(gw_arbiter_upgrade(a_)); }                                          // [sig]
     void stop(how h = how::graceful) { detail::check(gw_arbiter_stop(a_, static_cast<std::uint32_t>(h))); }  // [sig]
+    // [any] The host has waited for this process; status is waitpid's.
     void reaped(int pid, int status) { detail::check(gw_arbiter_reaped(a_, pid, status)); }
+    // [any] Here and below.
     gw_stats stats() const {
         gw_stats out = GW_INIT(gw_stats);
         detail::check(gw_arbiter_stats(a_, &out));

@@ -149,7 +149,8 @@ private:
     gw_environ* env_;
 };
 
-// The body of a request as a std::istream, read as it is asked for.
+// The body of a request as a std::istream, read as it is asked for.  What read() throws, of a body that is cut
+// short, say, sets bad(), as of all streams, or is thrown again: in.exceptions(std::ios::badbit).
 class istream : public std::istream {
 public:
     explicit istream(request& req) : std::istream(nullptr), source_(req) { rdbuf(&source_); }
@@ -158,7 +159,7 @@ private:
     struct source : std::streambuf {
         explicit source(request& of) : req(of) {}
         int_type underflow() override {
-            std::size_t n = req.read(octets, sizeof octets);  // what it throws sets badbit
+            std::size_t n = req.read(octets, sizeof octets);
             setg(octets, octets, octets + n);
             return n == 0 ? traits_type::eof() : traits_type::to_int_type(octets[0]);
         }
