@@ -6,19 +6,18 @@
 #include <cstdlib>
 #include <new>
 
-// What this thread has allocated by C++'s means.
-static thread_local long allocations;
+// What this thread has allocated by C++'s means; and how much of that it may before there is no memory once.
+static thread_local long allocations, left = -1;
 
-[[gnu::noinline]] void* operator new(std::size_t size) {
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
     allocations++;
-    if (void* memory = std::malloc(size)) {
+    return left >= 0 && left-- == 0 ? nullptr : std::malloc(size);
+}
+[[gnu::noinline]] void* operator new(std::size_t size) {
+    if (void* memory = operator new(size, std::nothrow)) {
         return memory;
     }
     throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    allocations++;
-    return std::malloc(size);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -178,6 +177,52 @@ TEST_CASE("a server in a loop of the host's, with a socket that it is given") {
     gateway::server moved = std::move(server);
     moved.stop(gateway::how::quick);
     moved.run();
+}
+
+TEST_CASE("whichever allocation fails, it is thrown, or a 500, and nothing is lost") {
+    auto app = [](request& req, responder& respond) -> body {
+        left = std::stol(std::string(req.query("left").value()));
+        struct restored {
+            ~restored() { left = -1; }
+        } at_the_end;
+        std::string text(1000, 'x');
+        req.put(std::pair(counted(), text));
+        auto later = std::make_shared<gateway::deferred>(req.defer({nullptr, nullptr, [c = counted(), text] {}}));
+        responder with = respond.change([c = counted(), text](gateway::head& h) { h.set("X-Text", text); });
+        return with.stream(200, {}, [later, c = counted(), i = 0]() mutable -> std::optional<std::string> {
+            later->end();
+            return i++ == 0 ? std::optional(std::string("done")) : std::nullopt;
+        });
+    };
+    lines log;
+    bool enough = false;
+    for (long n = 0; !enough; n++) {
+        REQUIRE(n < 100);
+        std::optional<config> cfg;
+        left = n;
+        try {
+            gateway::hooks hooks;
+            hooks.access = [c = counted(), text = std::string(100, 'x')](const gw_access&) {};
+            cfg.emplace().set("bind", "127.0.0.1:0").use_builtin("request_id").hook(hooks);
+            cfg->use([c = counted()](request& req, responder& respond, const gateway::inner& inner) {
+                return inner(req, respond);
+            });
+            cfg->log(gateway::level::error, log).app(app, on_loop).pool("other", config());
+            enough = cfg->get("bind") != "" && left >= 0;
+        } catch (const std::bad_alloc&) {
+        }
+        left = -1;
+    }
+    CHECK(counted::alive == 0);
+
+    served s(config().log(gateway::level::error, log).app(app, on_loop));
+    int failed = 0;
+    while (s.ask("GET /?left=" + std::to_string(failed)).find("HTTP/1.1 500 ") == 0) {
+        REQUIRE(failed++ < 100);
+    }
+    CHECK(failed > 3);
+    CHECK(s.get("/?left=1000").find("done") != std::string::npos);
+    until("all of it is gone", [] { return counted::alive == 0; });
 }
 
 TEST_CASE("a small request allocates nothing") {

@@ -38,12 +38,12 @@ struct listener {
 // be given to serve.
 class config {
 public:
-    config() : cfg_(gw_config_new()), log_(std::make_shared<detail::record_fn>()) {
+    config() : log_(std::make_shared<detail::record_fn>()), cfg_(gw_config_new()) {
         if (cfg_ == nullptr) {
             throw std::bad_alloc();
         }
     }
-    config(config&& other) noexcept : cfg_(std::exchange(other.cfg_, nullptr)), log_(std::move(other.log_)) {}
+    config(config&& other) noexcept : log_(std::move(other.log_)), cfg_(std::exchange(other.cfg_, nullptr)) {}
     config& operator=(config&& other) noexcept {
         config taken(std::move(other));
         std::swap(cfg_, taken.cfg_);
@@ -197,8 +197,8 @@ private:
         return std::move(*this);
     }
 
-    gw_config* cfg_;
     std::shared_ptr<detail::record_fn> log_;
+    gw_config* cfg_;  // last: nothing throws behind it
 };
 
 inline config&& config::hook(hooks of) {
