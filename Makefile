@@ -23,8 +23,8 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
 OUT     := $(TARGET)/c
 SONAME  := libgateway.so.0
-PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/lua/tests/*.py bindings/python/*.py bindings/python/*/*.py \
-             bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
+PYTHON  := $(wildcard benches/*.py tests/*.py tests/*/*.py bindings/cpp/tests/*.py bindings/lua/tests/*.py bindings/python/*.py \
+             bindings/python/*/*.py bindings/python/*/*/*.py bindings/python/*/*/*/*.py)
 # The interpreter that the package is built for: the system's, since its headers can be installed by setup.
 PYTHON3 ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUFF     = $(firstword $(shell command -v ruff) $(wildcard $(TARGET)/venv/bin/ruff))
@@ -248,14 +248,21 @@ $(TARGET)/venv-%/installed: bindings/python/tests/requirements.txt
 	$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-# The layer for C++: C++17 and C++20, plain and with sanitizers; its demo answers as C's.  1 minute.  ARGS="-tc='*later*'"
-CPP_TESTS := $(wildcard bindings/cpp/tests/*.cpp)
-CXXFLAGS  := -g -Wall -Wextra -Wpedantic -Werror -Iinclude -Ibindings/cpp/include
-LINK       = -L$(LIBRARY) -Wl,-rpath,$(LIBRARY) -lgateway -pthread
+# The layer for C++: each header alone, C++17 and C++20, plain and with sanitizers; its demo answers as C's.
+# 2 minutes.  ARGS="-tc='*later*'"
+CPP_TESTS   := $(wildcard bindings/cpp/tests/*.cpp)
+CPP_HEADERS := $(patsubst bindings/cpp/include/%,%,$(wildcard $(addprefix bindings/cpp/include/,*.hpp gateway/*.hpp)))
+CXXFLAGS    := -g -Wall -Wextra -Wpedantic -Werror -Iinclude -Ibindings/cpp/include
+CXXSTRICT   := $(CXXFLAGS) -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast
+LINK         = -L$(LIBRARY) -Wl,-rpath,$(LIBRARY) -lgateway -pthread
 
 test-cpp: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	@TARGET=$(TARGET) scripts/setup cpp
 	@mkdir -p $(TARGET)/cpp
+	for header in $(CPP_HEADERS); do \
+	    for compile in '$(CXX) -std=c++17' 'clang++ -std=c++20'; do \
+	        echo "#include <$$header>" | $$compile -fsyntax-only $(CXXSTRICT) -x c++ - || exit 1; done; done
+	python3 bindings/cpp/tests/compile.py $(CXX) $(CXXFLAGS)
 	$(CXX) -std=c++17 -O0 $(CXXFLAGS) -o $(TARGET)/cpp/plain $(CPP_TESTS) $(LINK)
 	timeout 300 $(TARGET)/cpp/plain $(ARGS)
 	$(CXX) -std=c++20 -O0 $(CXXFLAGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -264,7 +271,7 @@ test-cpp: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	clang++ -std=c++17 -fsyntax-only $(CXXFLAGS) $(CPP_TESTS)
 	sed -n '/^```cpp/,/^```/{/^```/!p}' bindings/cpp/README.md | $(CXX) -std=c++17 -fsyntax-only $(CXXFLAGS) -x c++ -
 	$(CC) $(C11) -o $(TARGET)/cpp/reference examples/demo.c $(LINK)
-	$(CXX) -std=c++17 -O2 $(CXXFLAGS) -Wshadow -Wconversion -o $(TARGET)/cpp/demo bindings/cpp/examples/demo.cpp $(LINK)
+	$(CXX) -std=c++17 -O2 $(CXXSTRICT) -o $(TARGET)/cpp/demo bindings/cpp/examples/demo.cpp $(LINK)
 	python3 tests/demo.py --reference '$(TARGET)/cpp/reference {address} {file}' -- \
 	    $(TARGET)/cpp/demo {address} {file}
 

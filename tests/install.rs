@@ -155,14 +155,21 @@ fn expected(lib: &str, include: &str, man: &str) -> BTreeSet<String> {
         format!("{lib}/cmake/gateway/gateway-config.cmake"),
         format!("{lib}/cmake/gateway/gateway-config-version.cmake"),
         format!("{include}/gateway.h"),
-        format!("{include}/gateway.hpp"),
     ]
     .into();
+    files.extend(layer().iter().map(|header| format!("{include}/{header}")));
     let prefix = lib.rsplit_once('/').map_or(String::new(), |(prefix, _)| format!("{prefix}/"));
     let command = COMPLETIONS.iter().chain(&["bin/gateway"]);
     files.extend(command.map(|name| format!("{prefix}{name}")));
     files.extend(manual().iter().map(|page| format!("{man}/{page}")));
     files
+}
+
+/// The headers for C++: `gateway.hpp`, and those that it includes.
+fn layer() -> BTreeSet<String> {
+    let headers = files(&root().join("bindings/cpp/include"));
+    assert!(headers.contains("gateway.hpp") && headers.len() > 10, "{headers:?}");
+    headers
 }
 
 /// The pages of the manual, `man3/gw_read.3`: one for each name that `docs/man` has in NAME.
@@ -505,16 +512,16 @@ fn packages_contain_what_they_should() {
             "-rw-r--r-- ./usr/share/doc/libgateway0/copyright".to_owned(),
         ]
     );
-    let mut files = vec![
-        "-rw-r--r-- ./usr/include/gateway.h".to_owned(),
-        "-rw-r--r-- ./usr/include/gateway.hpp".to_owned(),
+    let mut files = vec!["-rw-r--r-- ./usr/include/gateway.h".to_owned()];
+    files.extend(layer().iter().map(|header| format!("-rw-r--r-- ./usr/include/{header}")));
+    files.extend([
         format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config-version.cmake"),
         format!("-rw-r--r-- {lib}/cmake/gateway/gateway-config.cmake"),
         format!("-rw-r--r-- {lib}/libgateway.a"),
         format!("lrwxrwxrwx {lib}/libgateway.so -> libgateway.so.0"),
         format!("-rw-r--r-- {lib}/pkgconfig/gateway.pc"),
         "-rw-r--r-- ./usr/share/doc/libgateway-dev/copyright".to_owned(),
-    ];
+    ]);
     let pages = manual().into_iter().filter(|page| page != "man1/gateway.1");
     files.extend(pages.map(|page| format!("-rw-r--r-- ./usr/share/man/{page}.gz")));
     assert_eq!(names(development), files);

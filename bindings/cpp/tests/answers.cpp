@@ -1,4 +1,4 @@
-// What applications are told, and what they answer with.
+// What applications answer with.
 #include "harness.hpp"
 
 #include <array>
@@ -132,7 +132,7 @@ TEST_CASE("a status that is none is refused, and not cut to one") {
         if (req.path() == "/head") {
             return respond(200);
         }
-        return tried([&] { respond(req.path() == "/low" ? 99 : 65'736, {}, "cut"); });
+        return tried([&] { (void) respond(req.path() == "/low" ? 99 : 65'736, {}, "cut"); });
     };
     auto change = [](request& req, responder& respond, const gateway::inner& inner) -> body {
         responder with = respond.change([&](gateway::head& h) {
@@ -149,93 +149,6 @@ TEST_CASE("a status that is none is refused, and not cut to one") {
     CHECK(refused == 3);
     CHECK(log.have("65736 is not a status"));
     CHECK(log.have("-64836 is not a status"));
-}
-
-TEST_CASE("a request is told by name") {
-    struct seen {
-        std::string text;
-    };
-    served s(config().mount(
-        "/at",
-        [](request& req, responder& respond) -> body {
-            std::string out;
-            auto line = [&](std::string_view name, std::string_view value) {
-                out.append(name).append("=").append(value).append("\n");
-            };
-            line("method", req.method());
-            line("script", req.script_name());
-            line("path", req.path());
-            line("query", req.query_string());
-            line("uri", req.uri());
-            line("type", req.content_type());
-            line("length", req.content_length() ? std::to_string(*req.content_length()) : "none");
-            line("protocol", req.protocol());
-            line("from", req.remote_addr());
-            line("scheme", req.scheme());
-            line("x-twice", req.header("x-TWICE").value_or("none"));
-            line("missing", req.header("Missing").value_or("none"));
-            line("content-type", req.header("Content-Type").value_or("none"));
-            line("long", req.header(std::string(300, 'n')).value_or("none"));
-            line("q", req.query("q").value_or("none"));
-            line("r", req.query("r").value_or("none"));
-            line("HTTP_HOST", req.get("HTTP_HOST").value_or("none"));
-            line("blocks", req.may_block() ? "1" : "0");
-            std::size_t count = 0;
-            for (auto [name, value] : req.headers()) {
-                count += name == "X-Twice" && !value.empty();
-            }
-            line("twice", std::to_string(count));
-            bool found = false;
-            for (auto [name, value] : req.variables()) {
-                found = found || (name == "SERVER_PROTOCOL" && value == "HTTP/1.1");
-            }
-            line("variable", found ? "1" : "0");
-            return respond(200, {}, std::move(out));
-        },
-        on_loop));
-    std::string answer = s.ask("GET /at/a%20path?q=1+2&x", "X-Twice: a\r\nX-Twice: b\r\nContent-Type: t/x\r\n");
-    CHECK(answer.substr(answer.find("\r\n\r\n") + 4) ==
-          "method=GET\nscript=/at\npath=/a path\nquery=q=1+2&x\nuri=/at/a%20path?q=1+2&x\ntype=t/x\nlength=none\n"
-          "protocol=HTTP/1.1\nfrom=127.0.0.1\nscheme=http\nx-twice=a,b\nmissing=none\ncontent-type=t/x\nlong=none\n"
-          "q=1 2\nr=none\nHTTP_HOST=test\nblocks=0\ntwice=2\nvariable=1\n");
-}
-
-TEST_CASE("bodies of requests: read, read_all and its limit, istream") {
-    served s(config().app(
-        [](request& req, responder& respond) -> body {
-            std::string out;
-            if (req.path() == "/read") {
-                char piece[7];
-                while (std::size_t n = req.read(piece, sizeof piece)) {
-                    out.append(piece, n);
-                }
-                CHECK(req.read(piece, sizeof piece) == 0);
-            } else if (req.path() == "/lines") {
-                gateway::istream in(req);
-                for (std::string line; std::getline(in, line);) {
-                    out += "<" + line + ">";
-                }
-                CHECK(in.eof());
-            } else {
-                try {
-                    out = req.read_all(20);
-                } catch (const gateway::error& e) {
-                    out = e.code() == gateway::errc::limit ? "too long" : e.what();
-                }
-            }
-            return respond(200, {}, std::move(out));
-        },
-        gateway::serial));
-    auto post = [&](const std::string& path, const std::string& content) {
-        std::string answer =
-            s.ask("POST " + path, "Content-Length: " + std::to_string(content.size()) + "\r\n", content);
-        return answer.substr(answer.find("\r\n\r\n") + 4);
-    };
-    CHECK(post("/read", "some octets, more than seven") == "some octets, more than seven");
-    CHECK(post("/lines", "one\n\n" + std::string(9000, 'x') + "\nend") ==
-          "<one><><" + std::string(9000, 'x') + "><end>");
-    CHECK(post("/all", "twenty octets, these") == "twenty octets, these");
-    CHECK(post("/all", "twenty-one octets, so") == "too long");
 }
 
 TEST_CASE("streams are asked until their end, and destroyed once, also when the client leaves") {
@@ -331,6 +244,67 @@ TEST_CASE("files, and those that cannot be opened") {
     CHECK(log.have("open /nonexistent/file: No such file or directory"));
     close(fd);
     unlink(path);
+}
+
+TEST_CASE("an answer closes its connection where it says so, and no other does") {
+    auto app = [](request& req, responder& respond) -> body {
+        auto path = req.path();
+        if (path == "/whole") return respond(gateway::closing(200), {{"X-A", "1"}}, "bye");
+        if (path == "/empty") return respond(gateway::closing(204));
+        if (path == "/stream") {
+            return respond.stream(gateway::closing(200), {}, [i = 0]() mutable -> gateway::piece {
+                return i++ ? gateway::piece(gateway::piece::end) : gateway::piece("bye");
+            });
+        }
+        if (path == "/file") return respond.file(gateway::closing(200), {}, "/proc/self/cmdline");
+        if (path == "/written") {
+            auto out = respond.write(gateway::closing(200), {});
+            CHECK(out.write("bye") == gateway::progress::done);
+            return body();
+        }
+        if (path == "/replaced") {
+            (void) respond(200, {}, "never sent");
+            respond.replace(gateway::closing(409), {});
+            return body();
+        }
+        if (path == "/kept") {
+            (void) respond(gateway::closing(200), {}, "never sent");
+            respond.replace(200, {});
+            return body();
+        }
+        if (path == "/later") {
+            req.defer().reply(gateway::closing(200), {}, "bye");
+            return gateway::later;
+        }
+        if (path == "/steps") {
+            gateway::deferred answer = req.defer();
+            answer.start(gateway::closing(200));
+            CHECK(answer.write("bye") == gateway::progress::done);
+            answer.end();
+            return gateway::later;
+        }
+        respond.inform(103, {{"Link", "</style.css>"}});
+        return respond(200, {}, "stay");
+    };
+    auto change = [](request& req, responder& respond, const gateway::inner& inner) -> body {
+        responder with = respond.change([&](gateway::head& h) {
+            CHECK(h.closing == (req.path() == "/whole"));
+            h.closing = req.path() == "/changed";
+        });
+        return req.path() == "/changed" || req.query("undo") ? inner(req, with) : inner(req, respond);
+    };
+    served s(config().set("keepalive", "1h").app(app, gateway::serial).use(change));
+    const std::string close = "\r\nConnection: close\r\n";
+    for (const char* path : {"/whole", "/empty", "/stream", "/file", "/written", "/replaced", "/later", "/steps",
+                             "/changed"}) {
+        client c(s.port);
+        for (const char* kept : {"/", "/kept", "/whole?undo"}) {
+            c.send(std::string("GET ") + kept + " HTTP/1.1\r\nHost: test\r\n\r\n");
+        }
+        std::string all = c.send(std::string("GET ") + path + " HTTP/1.1\r\nHost: test\r\n\r\n").rest();
+        CHECK_MESSAGE(all.find(close) != std::string::npos, path);
+        CHECK_MESSAGE(all.find(close, all.rfind("HTTP/1.1 ")) == all.find(close), path);
+    }
 }
 
 TEST_CASE("an early hint comes before the answer") {

@@ -13,6 +13,7 @@
 #include <doctest/doctest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 using gateway::body, gateway::config, gateway::request, gateway::responder;
 using namespace std::chrono_literals;
