@@ -107,8 +107,10 @@ python: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	@$(MAKE) --no-print-directory bindings/python/gateway/_gateway$(EXT_SUFFIX)
 
 # No -Wpedantic: CPython has functions as void * in the slots of a type.
+EXTENSION = $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden -fexceptions
+
 bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) include/gateway.h $(RELEASE)/_gateway%.for
-	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	$(CC) $(EXTENSION) \
 	    -isystem $(call SYSCONFIG,get_path("include")) -o $@.new $(filter %.c,$^) \
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
 	@mv $@.new $@
@@ -124,7 +126,7 @@ python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
 $(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h \
                   $(PYTHON_MODULE).for
 	@ln -sfn $(abspath bindings/python) $(@D)/gateway-python
-	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	$(CC) $(EXTENSION) \
 	    -o $@.new $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
 	@mv $@.new $@
 

@@ -45,8 +45,12 @@ void wsgi_away(void);
 void wsgi_back(void);
 
 /* CPython before 3.14 ends a thread that wants the interpreter when that is about to end: by unwinding it, which
-   the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
+   the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14.  What is
+   pushed has to be a matter of the frame, not a list of the thread's: greenlets of one end in any order. */
 void wsgi_stay(void *unused);
+#ifndef __EXCEPTIONS
+# error "-fexceptions is missing"
+#endif
 
 /* A callback of the library's: with the interpreter, and it stays so. */
 void wsgi_within(void (*call)(void *arg), void *arg);
