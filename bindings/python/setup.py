@@ -103,7 +103,7 @@ setup(
             sources=sorted(str(path.relative_to(HERE)) for path in HERE.glob("src/*.c")),
             include_dirs=[str(CRATE / "include")],
             define_macros=[("_GNU_SOURCE", None)] + [("Py_LIMITED_API", "0x030c0000")] * ABI3,
-            extra_compile_args=["-std=c11", "-fvisibility=hidden", "-g0"],
+            extra_compile_args=["-std=c11", "-fvisibility=hidden", "-fexceptions", "-g0"],
             extra_link_args=["-Wl,-rpath,$ORIGIN", "-Wl,--strip-all"],
             py_limited_api=ABI3,
         )

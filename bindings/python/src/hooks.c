@@ -9,42 +9,38 @@
 
 #define nothing Py_None                 /* an input for those who only look */
 
-#define ENTERED(ctx)                        \
-    wsgi_program *self = (ctx);             \
-    int           entered = wsgi_enter()
-
 /* ---- of the arbiter ---- */
 
 static void
 on_starting(void *ctx, gw_arbiter *a)
 {
-    ENTERED(ctx);
+    ENTER(ctx, wsgi_enter());
 
     wsgi_catch_hup();
     if (self->run != NULL) {
         self->run->arbiter = a;
     }
     wsgi_tell(self, ON_STARTING, PyTuple_New(0));
-    wsgi_leave(entered);
+    LEAVE;
 }
 
 #define OF_ARBITER(name, which)                     \
     static void                                     \
     name(void *ctx, gw_arbiter *a)                  \
     {                                               \
-        ENTERED(ctx);                               \
+        ENTER(ctx, wsgi_enter());                   \
         (void) a;                                   \
         wsgi_tell(self, which, PyTuple_New(0));     \
-        wsgi_leave(entered);                        \
+        LEAVE;                                      \
     }
 
 #define OF_WORKER(name, which)                      \
     static void                                     \
     name(void *ctx, const gw_worker *w)             \
     {                                               \
-        ENTERED(ctx);                               \
+        ENTER(ctx, wsgi_enter());                   \
         wsgi_tell(self, which, wsgi_of_worker(w));  \
-        wsgi_leave(entered);                        \
+        LEAVE;                                      \
     }
 
 OF_ARBITER(when_ready, WHEN_READY)
@@ -58,50 +54,50 @@ OF_WORKER(worker_exit, WORKER_EXIT)
 static void
 reloaded(void *ctx, gw_arbiter *a, const gw_error *failure)
 {
-    ENTERED(ctx);
+    ENTER(ctx, wsgi_enter());
 
     (void) a;
     wsgi_tell(self, RELOADED, Py_BuildValue("(z)", failure != NULL ? failure->message : NULL));
-    wsgi_leave(entered);
+    LEAVE;
 }
 
 static void
 nworkers_changed(void *ctx, uint32_t now, uint32_t before)
 {
-    ENTERED(ctx);
+    ENTER(ctx, wsgi_enter());
 
     wsgi_tell(self, NWORKERS_CHANGED, Py_BuildValue("(II)", (unsigned) now, (unsigned) before));
-    wsgi_leave(entered);
+    LEAVE;
 }
 
 static void
 child_exit(void *ctx, const gw_worker *w)
 {
-    ENTERED(ctx);
+    ENTER(ctx, wsgi_enter());
 
     wsgi_tell(self, CHILD_EXIT, Py_BuildValue("(iIIiI)", (int) w->pid, (unsigned) w->slot, (unsigned) w->generation,
                                          (int) w->exit_status, (unsigned) w->cause));
-    wsgi_leave(entered);
+    LEAVE;
 }
 
 static void
 pre_fork(void *ctx, const gw_worker *w)
 {
-    wsgi_program *self = ctx;
+    ENTER(ctx, wsgi_enter());
 
-    (void) wsgi_enter();
     wsgi_tell(self, PRE_FORK, Py_BuildValue("(II)", (unsigned) w->slot, (unsigned) w->generation));
-    wsgi_before_fork();                         /* the interpreter stays with us, on both sides */
+    wsgi_before_fork();
+    entered = 0;                                /* the interpreter stays with us, on both sides */
+    LEAVE;
 }
 
 static void
 spawned(void *ctx, const gw_worker *w)
 {
-    wsgi_program *self = ctx;
-    int           entered = wsgi_forked() ? 1 : wsgi_enter();
+    ENTER(ctx, wsgi_forked() ? 1 : wsgi_enter());
 
     wsgi_tell(self, SPAWNED, wsgi_of_worker(w));
-    wsgi_leave(entered);
+    LEAVE;
 }
 
 /* ---- requests: in whichever thread turns, or in one of the pool's ---- */

@@ -6,6 +6,18 @@
 
 #include "wsgi.h"
 
+#include <pthread.h>
+
+/* Between these two a hook has the interpreter; its thread stays there when that ends meanwhile. */
+#define ENTER(ctx, enter)                       \
+    wsgi_program *self = (ctx);                 \
+    pthread_cleanup_push(wsgi_stay, NULL);      \
+    int entered = (enter)
+
+#define LEAVE                                   \
+    wsgi_leave(entered);                        \
+    pthread_cleanup_pop(0)
+
 enum {
     ON_STARTING, WHEN_READY, PRE_FORK, SPAWNED, WORKER_READY, CHILD_EXIT, NWORKERS_CHANGED, ON_RELOAD,
     RELOADED, ON_EXIT, PRE_EXEC,                /* from here on in workers */

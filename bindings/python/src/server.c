@@ -5,7 +5,6 @@
  */
 #include "wsgi.h"
 
-#include <poll.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -175,9 +174,10 @@ has_answered(const gw_server *s, uint64_t before)
 static PyObject *
 run(PyObject *self, int is_for_one)
 {
-    server  *me = (server *) self;
-    gw_stats stats = GW_INIT(gw_stats);
-    int64_t  wait = -3;
+    server     *me = (server *) self;
+    gw_stats    stats = GW_INIT(gw_stats);
+    wsgi_wakeup wakeup = { 0 };
+    int64_t     wait = -3;
 
     if (open_server(self) == NULL) {
         return NULL;
@@ -189,22 +189,17 @@ run(PyObject *self, int is_for_one)
     }
     me->by = PyThread_get_thread_ident();
     while ((wait = turn(self)) >= -1) {
-        struct pollfd fd = { .fd = gw_server_fd(me->server), .events = POLLIN };
-
         if (is_for_one && has_answered(me->server, stats.requests)) {
             wait = -2;
             break;
         }
-        if (wait != 0) {
-            wsgi_away();
-            (void) poll(&fd, 1, wait < 0 || wait > 1 << 30 ? -1 : (int) wait);
-            wsgi_back();
-        }
-        if (PyErr_CheckSignals() < 0) {
+        if (wait == 0 ? PyErr_CheckSignals() < 0
+                      : wsgi_wait(&wakeup, &me->server, wait < 0 || wait > 1 << 30 ? -1 : (int) wait) < 0) {
             wait = -3;
             break;
         }
     }
+    wsgi_wakeup_close(&wakeup);
     me->by = 0;
     PyThread_release_lock(me->forever);
     return wait == -2 ? Py_NewRef(Py_None) : NULL;

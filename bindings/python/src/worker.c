@@ -78,13 +78,12 @@ first(wsgi_program *self, int which, const gw_worker *w)
 gw_result
 wsgi_post_fork(void *ctx, const gw_worker *w)
 {
-    wsgi_program *self = ctx;
-    int           entered = wsgi_forked() ? 1 : wsgi_enter();
-    gw_result     rc;
+    gw_result rc;
+    ENTER(ctx, wsgi_forked() ? 1 : wsgi_enter());
 
     self->run = NULL;
     rc = first(self, POST_FORK, w);
-    wsgi_leave(entered);
+    LEAVE;
     return rc;
 }
 
@@ -103,10 +102,10 @@ of_kind(wsgi_program *self, const gw_worker *w, const char *method)
 gw_result
 wsgi_worker_init(void *ctx, const gw_worker *w)
 {
-    wsgi_program *self = ctx;
-    int           entered = wsgi_enter();
-    gw_result     rc = first(self, WORKER_INIT, w);
+    gw_result rc;
+    ENTER(ctx, wsgi_enter());
 
+    rc = first(self, WORKER_INIT, w);
     if (rc == GW_OK && self->worker != NULL) {
         rc = of_kind(self, w, "setup");
     }
@@ -130,7 +129,7 @@ wsgi_worker_init(void *ctx, const gw_worker *w)
             rc = of_kind(self, w, "start");
         }
     }
-    wsgi_leave(entered);
+    LEAVE;
     return rc;
 }
 
@@ -138,10 +137,9 @@ wsgi_worker_init(void *ctx, const gw_worker *w)
 gw_result
 wsgi_worker_run(void *ctx, const gw_worker *w)
 {
-    wsgi_program *self = ctx;
-    int           entered = wsgi_enter();
-    PyObject     *server = wsgi_server_of(w->server, self->app), *done = NULL;
-    gw_result     rc = GW_OK;
+    gw_result rc = GW_OK;
+    ENTER(ctx, wsgi_enter());
+    PyObject *server = wsgi_server_of(w->server, self->app), *done = NULL;
 
     if (server != NULL) {
         done = PyObject_CallMethod(self->worker, "run", "O", server);
@@ -152,7 +150,7 @@ wsgi_worker_run(void *ctx, const gw_worker *w)
         rc = GW_ERR_APP;
     }
     Py_XDECREF(done);
-    wsgi_leave(entered);
+    LEAVE;
     return rc;
 }
 

@@ -23,6 +23,7 @@
  *   worker.c          how a worker loads the application, and what it runs in
  *   reload.c          an arbiter that reads its configuration again
  *   server.c          gateway.Server
+ *   wakeup.c          how it waits, also for signals
  */
 #ifndef GATEWAY_PYTHON_WSGI_H
 #define GATEWAY_PYTHON_WSGI_H
@@ -44,8 +45,12 @@ void wsgi_away(void);
 void wsgi_back(void);
 
 /* CPython before 3.14 ends a thread that wants the interpreter when that is about to end: by unwinding it, which
-   the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14. */
+   the library's frames below do not take.  With this pushed as its cleanup it stays where it is, as in 3.14.  What is
+   pushed has to be a matter of the frame, not a list of the thread's: greenlets of one end in any order. */
 void wsgi_stay(void *unused);
+#ifndef __EXCEPTIONS
+# error "-fexceptions is missing"
+#endif
 
 /* A callback of the library's: with the interpreter, and it stays so. */
 void wsgi_within(void (*call)(void *arg), void *arg);
@@ -199,6 +204,20 @@ gw_result wsgi_supervise(gw_config *cfg, wsgi_run *run, PyObject *reload,
                          gw_config *(*configure)(PyObject *given, wsgi_run *run), gw_error *err);
 /* The arbiter has its handlers, and starts: HUP is ours where wsgi_supervise runs. */
 void wsgi_catch_hup(void);
+
+/* ---- wakeup.c ---- */
+
+/* What a thread needs to wait; { 0 } at first. */
+typedef struct {
+    PyObject *set, *quiet;              /* signal.set_wakeup_fd, and how it is called */
+    int       ours[2];                  /* a pipe; -1: not in this thread */
+    int       theirs;                   /* where signals are written while nobody waits; -1: nowhere */
+} wsgi_wakeup;
+
+/* Until the server's next turn, for so many milliseconds (-1: for ever), or until a signal has come, whose handler has
+   run then, and may have closed that; -1: an exception. */
+int wsgi_wait(wsgi_wakeup *w, gw_server *const *s, int ms);
+void wsgi_wakeup_close(wsgi_wakeup *w);
 
 /* ---- server.c ---- */
 

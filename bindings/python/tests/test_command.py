@@ -41,6 +41,25 @@ def test_a_worker_is_one_process_unless_more_are_wanted(directory):
         assert len(site.children()) == 1
 
 
+MODULES = """
+import sys
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["\\n".join(sys.modules).encode()]
+"""
+
+
+def test_a_worker_has_no_module_that_is_large_and_for_special_cases(directory):
+    with Gateway(directory, "modules:app", files={"modules.py": MODULES}) as site:
+        found = set(site.ready().get("/").text.split())
+    anyway = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], check=True, capture_output=True, text=True
+    )
+    large = {"ast", "inspect", "logging", "shutil", "socket", "threading", "traceback", "typing"}
+    assert (found & large) - set(anyway.stdout.split()) == set()
+
+
 def test_web_concurrency_and_port_are_presets(directory):
     port = free_port()
     with Gateway(directory, "myapp:app", bind=False, env={"PORT": str(port), "WEB_CONCURRENCY": "2"}) as site:

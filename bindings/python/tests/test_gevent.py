@@ -225,3 +225,61 @@ def test_a_server_in_somebodys_hub():
         [sys.executable, "-c", LIBRARY], env=env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "all of it\n", done.stderr
+
+
+ENDS = """
+import threading, time
+import gevent, gevent.event, gevent.socket
+from gateway.workers import gevent_
+
+class Last:
+    # Goes while the interpreter ends: others want it meanwhile.
+    def __del__(self, sleep=time.sleep):
+        sleep(0.05)
+
+last, ready = Last(), threading.Event()
+
+def log(level, target, message, id):
+    if message == "of the second":
+        told.set()
+        first_is_over.wait()
+        ready.set()
+        while True:
+            time.sleep(0.001)       # gives the interpreter up, and wants it again
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/first":
+        first_is_in.set()
+        told.wait()
+    else:
+        environ["wsgi.errors"].write("of the second\\n")
+    return [b"hello"]
+
+def ask(server):
+    first, second = (gevent.socket.create_connection(server.server_address) for _ in range(2))
+    first.sendall(b"GET /first HTTP/1.1\\r\\nHost: here\\r\\nConnection: close\\r\\n\\r\\n")
+    first_is_in.wait()
+    second.sendall(b"GET /second HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+    while first.recv(4096):
+        pass
+    first_is_over.set()
+    second.recv(1)
+
+def run():
+    global first_is_in, told, first_is_over
+    first_is_in, told, first_is_over = (gevent.event.Event() for _ in range(3))
+    server = gevent_.server(app, bind="127.0.0.1:0", log=log)
+    gevent.spawn(ask, server)
+    server.serve_forever()
+
+threading.Thread(target=run, daemon=True).start()
+ready.wait()
+"""
+
+
+def test_a_program_may_end_while_greenlets_of_a_thread_have_ended_in_any_order():
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS], check=False, capture_output=True, text=True, timeout=harness.DEADLINE
+    )
+    assert (done.returncode, done.stderr) == (0, "")

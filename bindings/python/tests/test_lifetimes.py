@@ -209,6 +209,55 @@ def test_a_program_may_end_while_something_is_told(more):
         assert (done.returncode, done.stderr) == (0, "")
 
 
+HOOKED = """
+import threading, time
+import gateway
+from gateway.workers import Worker
+
+class Last:
+    # Goes while the interpreter ends: others want it meanwhile.
+    def __del__(self, sleep=time.sleep):
+        sleep(0.05)
+
+last, called = Last(), threading.Event()
+
+def look(*unused):
+    called.set()
+    while True:
+        time.sleep(0.001)
+
+class Loop(Worker):
+    name = "loop"
+
+    def run(self, server):
+        look()
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def serve():
+    gateway.serve(
+        app, bind="127.0.0.1:0", workers=1, worker_model="threads", signals=False, loglevel="error", MORE
+    )
+
+threading.Thread(target=serve, daemon=True).start()
+called.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    "more", ['hooks={"on_starting": look}', 'hooks={"post_worker_init": look}', "worker=Loop()"]
+)
+def test_a_program_may_end_while_a_hook_runs(more):
+    """Of the arbiter, or of a worker, in a thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOOKED.replace("MORE", more)],
+        check=False, capture_output=True, text=True, timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class Site:
     """An application that has its server."""
 

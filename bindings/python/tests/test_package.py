@@ -49,3 +49,16 @@ def test_the_package_is_what_its_annotations_say(mypy):
 
 def test_a_program_with_annotations_agrees(mypy):
     mypy("mypy", "--config-file", "--strict", PACKAGE / "tests/typed.py")
+
+
+def test_what_the_readme_names_is_there_with_what_it_imports():
+    text = (PACKAGE / "README.md").read_text()
+    imports = re.findall(r"^ +(import gateway\.workers\..*)$", text, re.MULTILINE)
+    names = sorted(set(re.findall(r"\bgateway\.workers(?:\.\w+)+", text)))
+    assert imports
+    assert names
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["import gateway", *imports, *names])],
+        check=False, capture_output=True, text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
 from command import Gateway
-from harness import free_port, wait_for
+from harness import DEADLINE, free_port, wait_for
 
 SLOW = """
 import time, os
@@ -138,3 +139,76 @@ def test_python_has_its_handlers_back_behind_serve_and_keeps_them_in_a_server(tm
         assert site.wait() == 0, site.log()
         mine = [f"mine {int(signo)}" for signo in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1)]
         assert site.notes() == ["returned", *mine[:3], "interrupted", mine[3], "turning", "interrupted again"]
+
+
+WAITS = """
+import _thread, itertools, os, signal, socket, threading
+import gateway
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+def app_signals(environ, start_response):
+    # Behind the last chunk, where no code of Python's runs any more: this returns None, and there is no other.
+    start_response("200 OK", [])
+    return itertools.chain([b"ok"], filter(_thread.interrupt_main, [signal.SIGUSR1]))
+
+def ask(then):
+    client = socket.create_connection(server.server_address)
+    client.sendall(b"GET / HTTP/1.1\\r\\nHost: here\\r\\n\\r\\n")
+    while not client.recv(4096).endswith((b"ok", b"0\\r\\n\\r\\n")):
+        pass
+    then()
+    client.recv(1)          # and it does nothing more: nothing else ends the wait
+
+def sleeps():
+    # The main thread: in poll().
+    while True:
+        with open("/proc/self/task/" + str(os.getpid()) + "/syscall") as now:
+            if now.read().split()[0] in ("7", "73", "271"):
+                return
+
+def signals_itself():
+    sleeps()
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+def interrupts():
+    sleeps()
+    _thread.interrupt_main(signal.SIGUSR1)
+
+class Signalled(Exception):
+    pass
+
+def handler(signo, frame):
+    raise Signalled
+
+signal.signal(signal.SIGUSR1, handler)
+APP, THEN = WHERE
+server = gateway.server(APP, bind="127.0.0.1:0", keepalive="1h")
+theirs = THEIRS
+if theirs:
+    theirs[1].setblocking(False)
+    signal.set_wakeup_fd(theirs[1].fileno())
+threading.Thread(target=ask, args=(THEN,), daemon=True).start()
+try:
+    server.serve_forever()
+except Signalled:
+    print("signalled")
+if theirs:
+    assert signal.set_wakeup_fd(-1) == theirs[1].fileno()
+    assert theirs[0].recv(16) == bytes([signal.SIGUSR1])
+else:
+    assert signal.set_wakeup_fd(-1) == -1
+"""
+
+
+@pytest.mark.parametrize("theirs", ["()", "socket.socketpair()"])
+@pytest.mark.parametrize("where", ["app_signals, bool", "app, signals_itself", "app, interrupts"])
+def test_a_signal_ends_the_wait_also_where_it_interrupts_nothing(where, theirs):
+    """One that comes just before it, or to another thread; and who has a wakeup fd is told."""
+    done = subprocess.run(
+        [sys.executable, "-c", WAITS.replace("WHERE", where).replace("THEIRS", theirs)],
+        check=False, capture_output=True, text=True, timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "signalled\n", "")

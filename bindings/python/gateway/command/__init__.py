@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from .. import _gateway
 from ..errorlog import ErrorLog, descriptor
@@ -19,6 +17,11 @@ from . import kinds
 from .application import AppError, explain, failing, import_app
 from .config import Config, ConfigError, load
 from .settings import SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 CONFIG_ERROR, LOAD_ERROR = 1, 4
 INTERRUPTED = 130

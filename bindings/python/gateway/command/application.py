@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Callable
-from typing import Any
+from keyword import iskeyword
 
 from ..hooks import suggestion
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class AppError(Exception):
@@ -62,20 +64,31 @@ def _no_module(module: str, name: str) -> str:
     return f"there is no module {module!r} in {os.getcwd()}, nor where Python looks{suggestion(module, here)}"
 
 
+def parsed(expression: str) -> tuple[str, tuple[list, dict[str, Any]] | None]:
+    """A name, perhaps with dots, and what it is to be called with; None: not at all. SyntaxError, ValueError."""
+    if all(part.isidentifier() and not iskeyword(part) for part in expression.split(".")):
+        return expression, None
+
+    import ast
+
+    tree = ast.parse(expression, mode="eval").body
+    call = tree if isinstance(tree, ast.Call) else None
+    target = call.func if call else tree
+    if not all(isinstance(each, (ast.Name, ast.Attribute, ast.Load)) for each in ast.walk(target)):
+        raise SyntaxError
+    args = [ast.literal_eval(each) for each in call.args] if call else []
+    names = {each.arg or "**": ast.literal_eval(each.value) for each in call.keywords} if call else {}
+    if "**" in names:
+        raise SyntaxError
+    return ast.unparse(target), (args, names) if call else None
+
+
 def import_app(uri: str) -> Callable:
     """The application. AppError, or what its module or factory raises."""
     module, _, expression = uri.partition(":")
     expression = expression or "application"
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
-        call = tree if isinstance(tree, ast.Call) else None
-        target = call.func if call else tree
-        if not all(isinstance(each, (ast.Name, ast.Attribute, ast.Load)) for each in ast.walk(target)):
-            raise SyntaxError
-        args = [ast.literal_eval(each) for each in call.args] if call else []
-        names = {each.arg or "**": ast.literal_eval(each.value) for each in call.keywords} if call else {}
-        if "**" in names:
-            raise SyntaxError
+        name, arguments = parsed(expression.strip())
     except SyntaxError:
         raise AppError(
             f"{expression!r} is neither a name nor a call: it is module:app, or module:make_app()"
@@ -84,10 +97,11 @@ def import_app(uri: str) -> Callable:
         raise AppError(
             f"the arguments of {expression!r} must be literals: numbers, strings, lists ..."
         ) from None
-    app = find(module, ast.unparse(target))
-    if call is not None:
+    app = find(module, name)
+    if arguments is not None:
         if not callable(app):
-            raise AppError(f"{module}:{ast.unparse(target)} is {_kind(app)}, which cannot be called")
+            raise AppError(f"{module}:{name} is {_kind(app)}, which cannot be called")
+        args, names = arguments
         try:
             app = app(*args, **names)
         except TypeError as error:
@@ -117,6 +131,8 @@ def explain(uri: str, error: BaseException) -> str:
         or trace.tb_frame.f_code.co_filename == importlib.__file__
     ):
         trace = trace.tb_next
+    import traceback
+
     lines = traceback.format_exception(type(error), error, trace)
     return "".join(lines) + f"Cannot load {uri!r}: {type(error).__name__}: {error}"
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.machinery
-import importlib.util
 import os
-import shlex
 import sys
-import traceback
-from typing import Any, NoReturn
 
 from .. import __version__, _gateway
 from ..hooks import ARGUMENTS, arity, suggestion
 from .settings import SETTINGS, Setting, with_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
@@ -176,6 +175,11 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(message + "; gateway --help has them all")
 
 
+def narrow(prog: str) -> argparse.HelpFormatter:
+    """Only looks at arguments: one that asks how wide the terminal is imports what uncompresses archives."""
+    return argparse.HelpFormatter(prog, width=80)
+
+
 def parser(settings: dict[str, Setting]) -> Parser:
     """The command line: gunicorn's."""
     help_of = {name: text for name, _kind, _preset, text in _gateway.options()}
@@ -184,6 +188,7 @@ def parser(settings: dict[str, Setting]) -> Parser:
         usage="%(prog)s [OPTIONS] [APP_MODULE]",
         description="Serve a WSGI application: module:name, or module:factory().",
         epilog="Settings are gunicorn's; also in gunicorn.conf.py and GUNICORN_CMD_ARGS.",
+        formatter_class=narrow,
     )
     made.add_argument("-v", "--version", action="version", version=f"gateway {__version__}")
     made.add_argument("args", nargs="*", metavar="APP_MODULE", help=argparse.SUPPRESS)
@@ -211,6 +216,7 @@ def parser(settings: dict[str, Setting]) -> Parser:
         default = f" [{setting.default}]" if setting.default not in (None, False, [], {}) else ""
         how["help"] = text if text is argparse.SUPPRESS else (text + default).replace("%", "%%")
         made.add_argument(*setting.flags, **how)
+    made.formatter_class = argparse.HelpFormatter
     return made
 
 
@@ -229,10 +235,12 @@ def read_file(location: str) -> dict[str, Any]:
         path = location.removeprefix("file:")
         if not os.path.exists(path):
             raise ConfigError(f"{path} doesn't exist")
-        loader = importlib.machinery.SourceFileLoader("__config__", os.path.abspath(path))
-        spec = importlib.util.spec_from_loader("__config__", loader)
+        from importlib import machinery, util
+
+        loader = machinery.SourceFileLoader("__config__", os.path.abspath(path))
+        spec = util.spec_from_loader("__config__", loader)
         assert spec is not None
-        module = importlib.util.module_from_spec(spec)
+        module = util.module_from_spec(spec)
         sys.modules["__config__"] = module
         was, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:
@@ -243,6 +251,8 @@ def read_file(location: str) -> dict[str, Any]:
     except (ConfigError, SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
+        import traceback
+
         raise ConfigError(f"{location} failed:\n{traceback.format_exc().rstrip()}") from error
 
 
@@ -268,9 +278,13 @@ def load(argv: list[str]) -> Config:
     cfg = Config()
     line = parser(cfg.settings)
     said = vars(line.parse_args(argv))
-    env_args = os.environ.get("GUNICORN_CMD_ARGS", "")
+    env_args: list[str] = []
     try:
-        from_env = vars(line.parse_args(shlex.split(env_args)))
+        if os.environ.get("GUNICORN_CMD_ARGS"):
+            import shlex
+
+            env_args = shlex.split(os.environ["GUNICORN_CMD_ARGS"])
+        from_env = vars(line.parse_args(env_args))
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"GUNICORN_CMD_ARGS: {error}") from error
     there = said.pop("chdir", from_env.pop("chdir", None))

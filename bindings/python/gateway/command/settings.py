@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 
-class Setting(NamedTuple):
-    """One of gunicorn's settings, or an option of the library's that gunicorn has no name for."""
+class Setting(namedtuple("Setting", ("name", "flags", "kind", "default", "how", "what"))):
+    """One of gunicorn's settings, or an option of the library's that gunicorn has no name for.
 
-    name: str
-    flags: tuple[str, ...]
-    kind: str  # int, octal, bool, off, text, list, dict, addresses, hook, any
-    default: Any
-    how: str  # option: the library's; command: done here; refused, warned: not there; needless
-    what: str  # the option's name, or a sentence
+    `kind` is int, octal, bool, off, text, list, dict, addresses, hook or any; `how`: option (the library's), command
+    (done here), refused and warned (not there), or needless; `what` the option's name, or a sentence.
+    """
+
+    __slots__ = ()
 
     @property
     def metavar(self) -> str:

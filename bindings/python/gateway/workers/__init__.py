@@ -16,9 +16,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 __all__ = ["KINDS", "Refused", "Worker", "get"]
 
