@@ -90,6 +90,8 @@ func (s *settings) config(model string, workers bool) (*C.gw_config, error) {
 	preset := [][2]string{{"worker_model", model}, {"request_buffering", "0"}}
 	if workers {
 		preset = append(preset, [2]string{"workers", "1"})
+	} else if s.logger == nil {
+		preset = append(preset, [2]string{"errorlog", "-"}) // as gw_serve has it
 	}
 	for _, option := range append(preset, s.values...) {
 		if err := set(cfg, option[0], option[1]); err != nil {
