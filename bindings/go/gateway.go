@@ -58,6 +58,9 @@ func Serve(handler http.Handler, options ...Option) error {
 		return errorOf(&failure, rc)
 	}
 	rc := C.gw_serve(cfg, &failure)
+	if s.arbiter != nil {
+		s.arbiter.gone()
+	}
 	if rc < 0 {
 		return errorOf(&failure, rc)
 	}

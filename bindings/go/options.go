@@ -58,6 +58,8 @@ type settings struct {
 	fds    []int // sockets to listen on
 	logger *slog.Logger
 	hooks  Hooks
+
+	arbiter *Arbiter // from its first hook on
 }
 
 func newSettings(handler http.Handler, options []Option) *settings {

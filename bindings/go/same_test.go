@@ -93,6 +93,19 @@ func TestFieldsThatAreLeftOutOrMended(t *testing.T) {
 	}
 }
 
+// There is no connection to hand over, whether the client may have a body or not.
+func TestProtocolsAreNotSwitched(t *testing.T) {
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	})
+	for _, method := range []string{"GET", "HEAD"} {
+		got := answer(t, addr, method+" / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if !strings.HasPrefix(got, "500 ") {
+			t.Error(method, got)
+		}
+	}
+}
+
 // Routers that are older than the request's context ask for this, and some without looking whether it is there.
 func TestCloseNotify(t *testing.T) {
 	told, entered := make(chan bool, 1), make(chan bool, 1)
