@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -240,12 +241,45 @@ func TestAPanicIsSeen(t *testing.T) {
 		again.Env = append(os.Environ(), "GATEWAY_TEST_PANICS=1")
 		var said strings.Builder
 		again.Stderr = &said
-		if err := again.Run(); err != nil || !strings.Contains(said.String(), "panic serving 127.0.0.1") ||
-			!strings.Contains(said.String(), "edges_test.go:") {
-			t.Errorf("%v, %q", err, said.String())
+		if err := again.Run(); err != nil {
+			t.Error(err)
+		}
+		for _, words := range []string{"panic serving 127.0.0.1", "edges_test.go:", "nobody logs this"} {
+			if !strings.Contains(said.String(), words) {
+				t.Errorf("not %q in %q", words, said.String())
+			}
 		}
 		return
 	}
 	_, addr := begin(t, func(http.ResponseWriter, *http.Request) { panic("nobody logs this") })
 	ask(t, addr, get, 1)
+}
+
+// Also one of a request that the library knows nothing of any more.
+func TestALatePanicIsSeen(t *testing.T) {
+	said := make(lines, 1)
+	log.SetOutput(said)
+	defer log.SetOutput(os.Stderr)
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		// As when a deadline has come.
+		r.Context().Value(exchangeKey{}).(*exchange).giveUp(0)
+		panic("too late")
+	})
+	answer(t, addr, get)
+	select {
+	case line := <-said:
+		if !strings.Contains(line, "too late\ngoroutine ") {
+			t.Errorf("%q", line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nothing is said")
+	}
+}
+
+// lines is what a log writes.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }

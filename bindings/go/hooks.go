@@ -58,8 +58,9 @@ func settingsOf(handle C.uintptr_t) *settings { return cgo.Handle(handle).Value(
 //export gwgoWorkerRun
 func gwgoWorkerRun(handle C.uintptr_t, w *C.gw_worker) C.gw_result {
 	s := settingsOf(handle)
-	s.about.local = listening(w.server)
-	l, err := newLoop(w.server, &s.about)
+	about := s.about // with worker_model=threads others do the same
+	about.local = listening(w.server)
+	l, err := newLoop(w.server, &about)
 	if err == nil {
 		ended := make(chan error)
 		go func() { ended <- l.run() }()

@@ -27,7 +27,7 @@ func Set(name, value string) Option {
 // Bind adds an address to listen on; see [ListenAndServe].
 func Bind(addr string) Option { return Set("bind", addr) }
 
-// Workers is how many processes serve; "workers" by [Set] knows "auto", too: one for each CPU.
+// Workers is how many processes serve; 0: one for each CPU that the control group grants.
 func Workers(n int) Option { return Set("workers", strconv.Itoa(n)) }
 
 // GracefulTimeout is how long requests that are there may take when the server stops.
