@@ -5,57 +5,82 @@ import "C"
 
 import (
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // Arbiter starts workers and watches them, in the process that called [Serve].  It is there from the hook
-// OnStarting to OnExit; its methods may be called by any goroutine between the two.
-type Arbiter struct{ a *C.gw_arbiter }
+// OnStarting to OnExit; its methods may be called by any goroutine, and are [ErrState] from then on.
+type Arbiter struct {
+	mu sync.RWMutex
+	a  *C.gw_arbiter // nil: it has gone
+}
 
 // Reload begins to start the program again for new workers, one after the other, each in the place of an
 // old one, with no request lost: what HUP does.
 func (a *Arbiter) Reload() error {
-	return failed("reload", C.gw_arbiter_reload(a.a, nil))
+	return a.call("reload", func(a *C.gw_arbiter) C.gw_result { return C.gw_arbiter_reload(a, nil) })
 }
 
 // Upgrade starts the program again with an arbiter of its own, and both serve: what USR2 does.
-func (a *Arbiter) Upgrade() error { return failed("upgrade", C.gw_arbiter_upgrade(a.a)) }
+func (a *Arbiter) Upgrade() error {
+	return a.call("upgrade", func(a *C.gw_arbiter) C.gw_result { return C.gw_arbiter_upgrade(a) })
+}
 
 // Scale says how many workers there are to be, 1 to 1024.
 func (a *Arbiter) Scale(workers int) error {
 	if workers < 0 || workers > 1<<20 {
 		workers = 0
 	}
-	return failed("scale", C.gw_arbiter_scale(a.a, C.uint32_t(workers)))
+	return a.call("scale", func(a *C.gw_arbiter) C.gw_result { return C.gw_arbiter_scale(a, C.uint32_t(workers)) })
 }
 
 // Stop lets [Serve] return when the requests that are there were answered.
-func (a *Arbiter) Stop() error { return failed("stop", C.gw_arbiter_stop(a.a, C.GW_STOP_GRACEFUL)) }
+func (a *Arbiter) Stop() error {
+	return a.call("stop", func(a *C.gw_arbiter) C.gw_result { return C.gw_arbiter_stop(a, C.GW_STOP_GRACEFUL) })
+}
 
 // Signal does what the signal would do.
 func (a *Arbiter) Signal(signal os.Signal) error {
-	number, ok := signal.(syscall.Signal)
-	if !ok {
-		return failed("signal", C.GW_ERR_UNSUPPORTED)
-	}
-	return failed("signal "+signal.String(), C.gw_arbiter_signal(a.a, C.int32_t(number)))
+	return a.call("signal "+signal.String(), func(a *C.gw_arbiter) C.gw_result {
+		number, ok := signal.(syscall.Signal)
+		if !ok {
+			return C.GW_ERR_UNSUPPORTED
+		}
+		return C.gw_arbiter_signal(a, C.int32_t(number))
+	})
 }
 
 // Stats are the counters of all workers, those that have ended included.
 func (a *Arbiter) Stats() (Stats, error) {
 	out := C.gw_stats{size: C.sizeof_gw_stats}
-	if rc := C.gw_arbiter_stats(a.a, &out); rc < 0 {
-		return Stats{}, resultError("stats", rc)
+	err := a.call("stats", func(a *C.gw_arbiter) C.gw_result { return C.gw_arbiter_stats(a, &out) })
+	if err != nil {
+		return Stats{}, err
 	}
 	return statsOf(&out), nil
 }
 
-func failed(what string, rc C.gw_result) error {
+// call asks the library, which waits for nobody, unless there is no arbiter any more.
+func (a *Arbiter) call(what string, ask func(*C.gw_arbiter) C.gw_result) error {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	rc := C.gw_result(C.GW_ERR_STATE)
+	if a.a != nil {
+		rc = ask(a.a)
+	}
 	if rc < 0 {
 		return resultError(what, rc)
 	}
 	return nil
+}
+
+// gone is said before the library frees it.
+func (a *Arbiter) gone() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.a = nil
 }
 
 // Stats is what was counted; gw_stats(3) says more of each.

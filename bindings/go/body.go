@@ -26,7 +26,7 @@ func (b *body) Read(p []byte) (int, error) {
 			return n, err
 		}
 		// The server has just been told that somebody waits.
-		b.x.loop.turn()
+		b.x.loop.turnOnce()
 		if err := wait(b.x.input, until); err != nil {
 			b.x.mu.Lock()
 			b.err = err

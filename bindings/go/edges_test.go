@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -161,4 +163,123 @@ func TestAServerServesOnce(t *testing.T) {
 	if err := s.Serve(l); !errors.Is(err, ErrState) {
 		t.Error(err)
 	}
+}
+
+// Whoever waits for a body does not do the work of the others meanwhile, for as long as there is some.
+func TestAReaderIsNotKept(t *testing.T) {
+	exchanges, start, read := make(chan *exchange, 1), make(chan bool), make(chan error, 3)
+	s, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		exchanges <- r.Context().Value(exchangeKey{}).(*exchange)
+		if r.URL.Path == "/reader" {
+			<-start
+		}
+		_, err := io.ReadFull(r.Body, make([]byte, 1))
+		read <- err
+	})
+	ask := func(path string) (net.Conn, *exchange) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		// More than comes along with a request.
+		io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n")
+		return conn, <-exchanges
+	}
+	waits := func(x *exchange) {
+		for is := false; !is; runtime.Gosched() {
+			x.mu.Lock()
+			is = x.input != nil
+			x.mu.Unlock()
+		}
+	}
+	reader, _ := ask("/reader")
+	one, first := ask("/")
+	waits(first)
+	two, second := ask("/")
+	waits(second)
+	l := s.its()
+	l.seize()
+	// The reader's round finds these two, and is kept where it tells the first of them; the next one, which
+	// finds the third, is kept at that.
+	first.mu.Lock()
+	second.mu.Lock()
+	io.WriteString(reader, "x")
+	io.WriteString(one, "x")
+	before := l.crossings()
+	l.mu.Lock()
+	l.turning = false
+	l.mu.Unlock()
+	close(start)
+	for l.crossings() == before {
+		runtime.Gosched()
+	}
+	io.WriteString(two, "x")
+	l.mu.Lock()
+	l.again = true
+	l.mu.Unlock()
+	first.mu.Unlock()
+	late := time.After(10 * time.Second)
+	for range 2 {
+		select {
+		case err := <-read:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-late:
+			t.Error("it turns the server, and does not read")
+		}
+	}
+	second.mu.Unlock()
+	<-read
+}
+
+// Without a logger a panic is on standard error, as with net/http.
+func TestAPanicIsSeen(t *testing.T) {
+	if os.Getenv("GATEWAY_TEST_PANICS") == "" {
+		again := exec.Command(os.Args[0], "-test.run=^TestAPanicIsSeen$")
+		again.Env = append(os.Environ(), "GATEWAY_TEST_PANICS=1")
+		var said strings.Builder
+		again.Stderr = &said
+		if err := again.Run(); err != nil {
+			t.Error(err)
+		}
+		for _, words := range []string{"panic serving 127.0.0.1", "edges_test.go:", "nobody logs this"} {
+			if !strings.Contains(said.String(), words) {
+				t.Errorf("not %q in %q", words, said.String())
+			}
+		}
+		return
+	}
+	_, addr := begin(t, func(http.ResponseWriter, *http.Request) { panic("nobody logs this") })
+	ask(t, addr, get, 1)
+}
+
+// Also one of a request that the library knows nothing of any more.
+func TestALatePanicIsSeen(t *testing.T) {
+	said := make(lines, 1)
+	log.SetOutput(said)
+	defer log.SetOutput(os.Stderr)
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		// As when a deadline has come.
+		r.Context().Value(exchangeKey{}).(*exchange).giveUp(0)
+		panic("too late")
+	})
+	answer(t, addr, get)
+	select {
+	case line := <-said:
+		if !strings.Contains(line, "too late\ngoroutine ") {
+			t.Errorf("%q", line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nothing is said")
+	}
+}
+
+// lines is what a log writes.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }

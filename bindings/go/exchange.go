@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -187,14 +188,15 @@ func (x *exchange) log(level slog.Level, message, more string) {
 		logger.LogAttrs(context.Background(), level, message, attrs...)
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.over {
-		return
-	}
 	text := message
 	if more != "" {
 		text += "\n" + strings.TrimRight(more, "\n")
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		log.Print(text) // of a request that has ended the library knows nothing
+		return
 	}
 	for _, line := range strings.Split(text, "\n") {
 		data := unsafe.StringData(line)

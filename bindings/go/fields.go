@@ -20,7 +20,7 @@ func appendFields(to []byte, header http.Header) []byte {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		switch name {
+		switch http.CanonicalHeaderKey(name) {
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
 			continue
 		}
@@ -39,8 +39,8 @@ func appendField(to []byte, name, value string) []byte {
 	start := len(to)
 	to = append(to, strings.Trim(value, " \t\r\n")...)
 	for i, c := range to[start:] {
-		if c == '\r' || c == '\n' {
-			to[start+i] = ' '
+		if c < ' ' && c != '\t' || c == 0x7f {
+			to[start+i] = ' ' // the library refuses it, and with it the answer
 		}
 	}
 	return append(to, "\r\n"...)

@@ -38,7 +38,8 @@ func ListenAndServe(addr string, handler http.Handler, options ...Option) error 
 	return Serve(handler, append([]Option{Bind(addr)}, options...)...)
 }
 
-// Serve serves handler until the process is told to stop: TERM is a graceful stop, INT and QUIT a quick one,
+// Serve serves handler where [Bind] says, or at the sockets that systemd has passed, or else at 127.0.0.1:8000,
+// until the process is told to stop: TERM is a graceful stop, INT and QUIT a quick one,
 // HUP a reload, USR2 an upgrade, TTIN and TTOU are one worker more and less.  Unless an option says
 // otherwise there is one worker, so that a program may keep what it knows in memory; [Workers] has more.
 //
@@ -58,6 +59,9 @@ func Serve(handler http.Handler, options ...Option) error {
 		return errorOf(&failure, rc)
 	}
 	rc := C.gw_serve(cfg, &failure)
+	if s.arbiter != nil {
+		s.arbiter.gone()
+	}
 	if rc < 0 {
 		return errorOf(&failure, rc)
 	}

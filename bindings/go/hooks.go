@@ -23,6 +23,8 @@ type Hooks struct {
 	WorkerReady func(Worker)          // it serves
 	ChildExit   func(Worker)          // it has ended
 
+	NWorkersChanged func(now, before int) // there are to be so many workers
+
 	WorkerInit func(Worker) error // first in a worker; an error refuses it
 	WorkerExit func(Worker)       // last in a worker
 }
@@ -56,8 +58,9 @@ func settingsOf(handle C.uintptr_t) *settings { return cgo.Handle(handle).Value(
 //export gwgoWorkerRun
 func gwgoWorkerRun(handle C.uintptr_t, w *C.gw_worker) C.gw_result {
 	s := settingsOf(handle)
-	s.about.local = listening(w.server)
-	l, err := newLoop(w.server, &s.about)
+	about := s.about // with worker_model=threads others do the same
+	about.local = listening(w.server)
+	l, err := newLoop(w.server, &about)
 	if err == nil {
 		ended := make(chan error)
 		go func() { ended <- l.run() }()
@@ -97,15 +100,26 @@ func gwgoOnWorker(handle C.uintptr_t, which C.int, w *C.gw_worker) {
 	}
 }
 
+//export gwgoOnScale
+func gwgoOnScale(handle C.uintptr_t, now, before C.uint32_t) {
+	if hook := settingsOf(handle).hooks.NWorkersChanged; hook != nil {
+		hook(int(now), int(before))
+	}
+}
+
 //export gwgoOnArbiter
 func gwgoOnArbiter(handle C.uintptr_t, which C.int, a *C.gw_arbiter, failure *C.gw_error) {
-	hooks := &settingsOf(handle).hooks
+	s := settingsOf(handle)
+	if s.arbiter == nil {
+		s.arbiter = &Arbiter{a: a}
+	}
+	hooks := &s.hooks
 	if which == C.GWGO_RELOADED && hooks.Reloaded != nil {
 		var err error
 		if failure != nil {
 			err = errorOf(failure, failure.code)
 		}
-		hooks.Reloaded(&Arbiter{a}, err)
+		hooks.Reloaded(s.arbiter, err)
 	}
 	hook := map[C.int]func(*Arbiter){
 		C.GWGO_ON_STARTING: hooks.OnStarting,
@@ -115,7 +129,10 @@ func gwgoOnArbiter(handle C.uintptr_t, which C.int, a *C.gw_arbiter, failure *C.
 		C.GWGO_ON_EXIT:     hooks.OnExit,
 	}[which]
 	if hook != nil {
-		hook(&Arbiter{a})
+		hook(s.arbiter)
+	}
+	if which == C.GWGO_ON_EXIT {
+		s.arbiter.gone()
 	}
 }
 

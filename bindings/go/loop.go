@@ -104,17 +104,30 @@ func (l *loop) hasEnded() bool {
 	}
 }
 
-// turn turns the server once at least, unless somebody else is about to.
+// turn turns the server until there is nothing to do, unless somebody else is about to.
 func (l *loop) turn() {
+	if l.claim() {
+		l.lead()
+	}
+}
+
+// turnOnce is turn for who has something else to do.
+func (l *loop) turnOnce() {
+	if l.claim() {
+		l.help()
+	}
+}
+
+// claim says whether the caller is to turn now; else whoever does will do it once more.
+func (l *loop) claim() bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.turning {
 		l.again = true
-		l.mu.Unlock()
-		return
+		return false
 	}
 	l.turning = true
-	l.mu.Unlock()
-	l.lead()
+	return true
 }
 
 // post hands the last op of a request over, which nobody waits for.  head and body are copied.
@@ -154,11 +167,7 @@ func (l *loop) do(x *exchange, count int, ops *[2]C.gwgo_op, head, body []byte) 
 	}
 	l.turning = true
 	l.mu.Unlock()
-	l.round()
-	if !l.rests() {
-		// What else there is to do is not this goroutine's business.
-		go l.lead()
-	}
+	l.help()
 	<-x.done
 	return x.result, x.result != C.GW_AGAIN
 }
@@ -195,6 +204,14 @@ func (l *loop) lead() {
 		if l.rests() {
 			return
 		}
+	}
+}
+
+// help does one round.  For who has set turning; what else there is to do is not this goroutine's business.
+func (l *loop) help() {
+	l.round()
+	if !l.rests() {
+		go l.lead()
 	}
 }
 

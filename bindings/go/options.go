@@ -27,7 +27,7 @@ func Set(name, value string) Option {
 // Bind adds an address to listen on; see [ListenAndServe].
 func Bind(addr string) Option { return Set("bind", addr) }
 
-// Workers is how many processes serve; "workers" by [Set] knows "auto", too: one for each CPU.
+// Workers is how many processes serve; 0: one for each CPU that the control group grants.
 func Workers(n int) Option { return Set("workers", strconv.Itoa(n)) }
 
 // GracefulTimeout is how long requests that are there may take when the server stops.
@@ -58,6 +58,8 @@ type settings struct {
 	fds    []int // sockets to listen on
 	logger *slog.Logger
 	hooks  Hooks
+
+	arbiter *Arbiter // from its first hook on
 }
 
 func newSettings(handler http.Handler, options []Option) *settings {
@@ -90,6 +92,8 @@ func (s *settings) config(model string, workers bool) (*C.gw_config, error) {
 	preset := [][2]string{{"worker_model", model}, {"request_buffering", "0"}}
 	if workers {
 		preset = append(preset, [2]string{"workers", "1"})
+	} else if s.logger == nil {
+		preset = append(preset, [2]string{"errorlog", "-"}) // as gw_serve has it
 	}
 	for _, option := range append(preset, s.values...) {
 		if err := set(cfg, option[0], option[1]); err != nil {

@@ -43,7 +43,7 @@ func newRequest(x *exchange, taken *C.gwgo_request) *http.Request {
 	r.Close = r.ProtoMinor == 0 // unless the client says more
 	fields(&r, &texts, pairs)
 	locate(&r, env, &x.url)
-	if env.flags&C.GW_ENV_HAS_BODY == 0 {
+	if env.flags&C.GW_ENV_HAS_BODY == 0 || r.ContentLength == 0 {
 		r.ContentLength = 0
 	} else {
 		if r.ContentLength < 0 && r.TransferEncoding == nil {
@@ -81,8 +81,7 @@ func fields(r *http.Request, texts *texts, pairs []C.gw_pair) {
 			}
 			continue
 		case "Connection":
-			options := strings.ToLower(value)
-			r.Close = strings.Contains(options, "close") || r.Close && !strings.Contains(options, "keep-alive")
+			r.Close = has(value, "close") || r.Close && !has(value, "keep-alive")
 		case "Transfer-Encoding":
 			r.TransferEncoding = []string{"chunked"}
 			continue
@@ -102,6 +101,16 @@ func fields(r *http.Request, texts *texts, pairs []C.gw_pair) {
 			r.Header["Cache-Control"] = []string{"no-cache"}
 		}
 	}
+}
+
+// has says whether a token is in a list.
+func has(list, token string) bool {
+	for _, it := range strings.Split(list, ",") {
+		if strings.EqualFold(strings.Trim(it, " \t"), token) {
+			return true
+		}
+	}
+	return false
 }
 
 // announce notes the trailers that a client has announced: their values are not kept.
@@ -127,7 +136,7 @@ func locate(r *http.Request, env *C.gw_environ, to *url.URL) {
 	if path, query, ok := plain(r.RequestURI); ok {
 		to.Path, to.RawQuery = path, query
 	} else if r.Method == http.MethodConnect && r.RequestURI[0] != '/' {
-		to.Host = r.RequestURI
+		to.Host, r.Host = r.RequestURI, r.RequestURI
 	} else if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
 		*to = *u
 		if u.Host != "" && r.Method != http.MethodConnect {
@@ -138,7 +147,7 @@ func locate(r *http.Request, env *C.gw_environ, to *url.URL) {
 		to.Path, to.RawQuery = string(octets(env.script_name))+string(octets(env.path_info)), string(octets(env.query_string))
 		to.RawPath = ""
 	}
-	if env.var_count > 0 {
+	if env.var_count > 0 && to.Host == "" {
 		// As net/http/fcgi has it.
 		to.Host, to.Scheme = r.Host, string(octets(env.url_scheme))
 	}

@@ -4,6 +4,7 @@ package gateway
 import "C"
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,8 +29,8 @@ const (
 	lendSize = 4096
 )
 
-// response is an http.ResponseWriter, http.Flusher, io.ReaderFrom and io.StringWriter, and knows the
-// deadlines of http.ResponseController.  It is no http.Hijacker: the connection is the library's.
+// response is an http.ResponseWriter, http.Flusher, http.CloseNotifier, io.ReaderFrom and io.StringWriter, and
+// knows the deadlines of http.ResponseController.  It is no http.Hijacker: the connection is the library's.
 type response struct {
 	x       *exchange
 	header  http.Header
@@ -133,6 +134,13 @@ func (w *response) WriteHeader(code int) {
 	}
 	memory := w.memory()
 	memory.head = appendFields(memory.head, w.header)
+}
+
+// CloseNotify is deprecated for the context of the request, and some routers still take it for granted.
+func (w *response) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(&w.x.ctx, func() { gone <- true })
+	return gone
 }
 
 // superfluous is told with the place of the call, as net/http does.

@@ -103,8 +103,9 @@ func (s *Server) begin(server *C.gw_server, l *loop) error {
 	return nil
 }
 
-// Shutdown stops listening, lets the requests that are there be answered, and closes idle connections.  When
-// ctx ends before they are answered it returns its error; graceful_timeout ends them in any case.
+// Shutdown stops listening, lets the requests that are there be answered, and closes idle connections when they
+// have had two seconds, or [Keepalive], to ask once more.  When ctx ends before it returns its error;
+// graceful_timeout ends them in any case.
 func (s *Server) Shutdown(ctx context.Context) error {
 	l := s.stop(C.GW_STOP_GRACEFUL)
 	if l == nil {

@@ -362,6 +362,12 @@ child_exit(void *ctx, const gw_worker *w)
     gwgoOnWorker((uintptr_t) ctx, GWGO_CHILD_EXIT, (gw_worker *) w);
 }
 
+static void
+nworkers_changed(void *ctx, uint32_t now, uint32_t before)
+{
+    gwgoOnScale((uintptr_t) ctx, now, before);
+}
+
 gw_result
 gwgo_config_hooks(gw_config *cfg, uintptr_t handle, gw_error *err)
 {
@@ -380,6 +386,7 @@ gwgo_config_hooks(gw_config *cfg, uintptr_t handle, gw_error *err)
     hooks.spawned = spawned;
     hooks.worker_ready = worker_ready;
     hooks.child_exit = child_exit;
+    hooks.nworkers_changed = nworkers_changed;
     return gw_config_hooks(cfg, &hooks, err);
 }
 

@@ -355,7 +355,7 @@ impl Shared {
         }
         let mut state = self.open()?;
         let sound = self.is_answer().and_then(|()| chunks.iter().try_for_each(check));
-        if let Err(error) = sound.and_then(|()| state.start(head)) {
+        if let Err(error) = sound.and_then(|()| ends(head)).and_then(|()| state.start(head)) {
             return Ok(self.fail(state, error));
         }
         if state.gone {
@@ -708,6 +708,17 @@ impl State {
         };
         self.batch.ops.push_back(Op::Chunk(kept));
         spent
+    }
+}
+
+/// A client waits for another head behind one of 1xx, and takes the next answer for it.
+fn ends(head: &Response<'_>) -> Result<()> {
+    match head.status {
+        status @ 100..200 => {
+            let text = format!("reply: {status} is not the status of a whole answer");
+            Err(Error::new(Kind::Protocol, text))
+        }
+        _ => Ok(()),
     }
 }
 

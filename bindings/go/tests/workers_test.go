@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"libgateway.org/go/gateway"
 )
 
 // workers starts apps/workers, and waits until it serves.
@@ -92,6 +94,23 @@ func TestReloadUnderLoad(t *testing.T) {
 	if requests < good || ok < good || failures != 0 || spawned != 4*(reloads+1) || exited != spawned || killed != 0 ||
 		reloaded != reloads || failed != 0 {
 		t.Errorf("after %d requests: %s", good, line)
+	}
+}
+
+// TTIN and TTOU change how many workers there are, which a hook is told; who asks the arbiter when it has gone hears so.
+func TestMoreAndFewerWorkers(t *testing.T) {
+	p, address := workers(t, nil)
+	p.signal(syscall.SIGTTIN)
+	eventually(t, "a worker more", func() bool { return strings.Contains(p.Log(), "workers: 2, not 1") })
+	pids(t, address, 2, nil)
+	p.signal(syscall.SIGTTOU)
+	eventually(t, "a worker less", func() bool { return strings.Contains(p.Log(), "workers: 1, not 2") })
+	p.signal(syscall.SIGTERM)
+	if status := p.exited(); status != 0 {
+		t.Errorf("it ended with %d", status)
+	}
+	if words := "stopped again: stop: " + gateway.ErrState.Error(); !strings.Contains(p.Log(), words) {
+		t.Errorf("not %q", words)
 	}
 }
 

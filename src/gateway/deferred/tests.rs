@@ -68,6 +68,17 @@ fn send_all(shared: &Shared, mailbox: &Bell, told: &Bell) -> u64 {
 }
 
 #[test]
+fn a_whole_answer_is_not_of_1xx() {
+    for status in [100, 101, 103, 199, 200] {
+        let (shared, _) = handle(10, RequestBody::default());
+        shared.state.lock().started = false;
+        let given = shared.reply(&Response::new(status, &[]), Vec::new()).unwrap();
+        let refused = given.0.err().map(|error| error.kind());
+        assert_eq!(refused, (status < 200).then_some(Kind::Protocol), "{status}");
+    }
+}
+
+#[test]
 fn a_writer_that_was_refused_is_told_of_room() {
     let (shared, mailbox) = handle(10, RequestBody::default());
     let told = Arc::new(Bell::default());

@@ -17,11 +17,16 @@ import (
 )
 
 func main() {
+	var arbiter *gateway.Arbiter
 	options := []gateway.Option{
 		gateway.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))),
 		gateway.WithHooks(gateway.Hooks{
 			Reloaded: func(_ *gateway.Arbiter, err error) { fmt.Fprintf(os.Stderr, "reloaded: %v\n", err) },
-			OnExit:   statistics,
+			OnExit: func(a *gateway.Arbiter) {
+				arbiter = a
+				statistics(a)
+			},
+			NWorkersChanged: func(now, before int) { fmt.Fprintf(os.Stderr, "workers: %d, not %d\n", now, before) },
 			ChildExit: func(w gateway.Worker) {
 				fmt.Fprintf(os.Stderr, "worker %d has ended: status %d, cause %d\n", w.PID, w.ExitStatus, w.Cause)
 			},
@@ -54,6 +59,9 @@ func main() {
 	})
 
 	err := gateway.ListenAndServe(os.Args[1], nil, options...)
+	if arbiter != nil {
+		fmt.Fprintf(os.Stderr, "stopped again: %v\n", arbiter.Stop())
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return
 	}
