@@ -22,7 +22,10 @@
 -- A worker is a process with one Lua state and one thread: it turns the library's loop, takes the requests that
 -- are there, and runs each in a coroutine.  Those wait, and let others run, where the client is slow and in
 -- gateway.sleep; a call that blocks, blocks its worker.
-local ffi = require "ffi"
+local is_there, ffi = pcall(require, "ffi")
+if not is_there then
+    error("gateway.lua needs LuaJIT and its FFI, and this is " .. (jit and jit.version or _VERSION), 0)
+end
 local bit = require "bit"
 local C = ffi.C
 
@@ -120,7 +123,11 @@ end
 
 -- Seconds, in which the worker serves others.
 function gateway.sleep(seconds)
-    coroutine.yield { at = now() + seconds }
+    local at = now() + seconds
+    if at ~= at then -- it has no place among the others, who would wait for it
+        error("sleep: " .. tostring(seconds) .. " seconds", 2)
+    end
+    coroutine.yield { at = at }
 end
 
 local closed = {} -- an error: the client has left
@@ -216,6 +223,9 @@ end
 -- A body: the octets of a file, sent by the kernel; nil and a message if it cannot be opened.  `size` is its
 -- length.
 function gateway.file(path)
+    if path:find "%z" then -- C would open what is before it
+        return nil, ("%q: a NUL is in it"):format(path)
+    end
     local fd = C.open(path, 0x80000) -- O_RDONLY | O_CLOEXEC
     if fd < 0 then
         return nil, path .. ": " .. ffi.string(C.strerror(ffi.errno()))
@@ -324,8 +334,8 @@ local function answer(request, app, env)
     status = tonumber(type(status) == "string" and status:match "^%d+" or status)
     if not status then
         error("the application returned no status", 0)
-    elseif not (status >= 100 and status <= 999) then -- C would have 16 bits of it
-        error(status .. " is not a status: 100 to 999", 0)
+    elseif not (status >= 200 and status <= 999) then -- no answer follows a 1xx, and C would have 16 bits of it
+        error(status .. " is not a status: 200 to 999", 0)
     end
     local list = in_order(headers)
     local handle = request.handle

@@ -19,7 +19,12 @@ function headers() {
   if (fs.existsSync(path.join(beside, 'node_api.h')) && fs.existsSync(path.join(beside, 'uv.h'))) {
     return [beside];
   }
-  const found = [require('node-api-headers').include_dir];
+  let found;
+  try {
+    found = [require('node-api-headers').include_dir];
+  } catch {
+    throw new Error("Node's headers are missing: npm install node-api-headers, or Node with its headers");
+  }
   if (!fs.existsSync('/usr/include/uv.h')) {
     throw new Error("libuv's headers are missing: install libuv1-dev, or Node with its headers");
   }

@@ -66,6 +66,20 @@ at["/bad status"] = function()
     return 7, {}, "x"
 end
 
+at["/interim status"] = function()
+    return 103, {}, "x"
+end
+
+at["/file with NUL"] = function()
+    return 200, {}, assert(gateway.file(arg[0] .. "\0.txt"))
+end
+
+-- Who sleeps for no number of seconds is told so, and holds up nobody who sleeps.
+at["/no seconds"] = function()
+    gateway.sleep(0 / 0)
+    return 200, {}, "x"
+end
+
 at["/cut"] = function()
     return 200, {}, coroutine.wrap(function()
         coroutine.yield "first"

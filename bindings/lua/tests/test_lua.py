@@ -96,6 +96,20 @@ class Layout(unittest.TestCase):
             self.assertEqual(ended.returncode, 0, ended.stdout)
 
 
+class Interpreter(unittest.TestCase):
+    def test_one_without_ffi_is_told_what_is_missing(self):
+        program = 'package.preload.ffi = nil; package.loaded.ffi = nil; require "gateway"'
+        ended = subprocess.run(
+            ["env", f"LUA_PATH={HERE.parent}/?.lua", LUAJIT, "-e", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        self.assertIn("gateway.lua needs LuaJIT and its FFI, and this is LuaJIT", ended.stderr)
+
+
 class Readme(unittest.TestCase):
     def test_its_program_is_the_example(self):
         program = (HERE.parent / "README.md").read_text().split("```lua\n")[1].split("```")[0]
@@ -153,6 +167,9 @@ class Requests(unittest.TestCase):
             ("/missing", "attempt to call"),
             ("/refused%20header", '"X Space": the name is not a token'),
             ("/bad%20status", "7 is not a status"),
+            ("/interim%20status", "103 is not a status"),
+            ("/file%20with%20NUL", "a NUL is in it"),
+            ("/no%20seconds", "nan seconds"),
         ]:
             with self.subTest(target):
                 status, octets = self.app.answer(target)

@@ -1,6 +1,8 @@
 'use strict';
 // The compiled half, and what both halves agree on (include/gateway.h).
 
+const fs = require('node:fs');
+const path = require('node:path');
 const { isMainThread } = require('node:worker_threads');
 
 /** @returns {Error & {code: string}} */
@@ -10,6 +12,12 @@ function failure(code, text) {
 
 if (!isMainThread) {
   throw failure('GW_ERR_UNSUPPORTED', 'libgateway serves in the main thread: worker threads have no signals and no exec');
+}
+
+const root = path.join(__dirname, '..');
+
+if (!fs.existsSync(path.join(root, 'build/gateway.node'))) {
+  throw failure('GW_ERR_UNSUPPORTED', `libgateway is not compiled: run node ${path.join(root, 'build.js')}`);
 }
 
 const addon = require('../build/gateway.node');

@@ -88,13 +88,20 @@ function block(res, headers) {
 /** In the place of OutgoingMessage's _storeHeader: writeHead has checked status and reason. */
 function storeHeader(_statusLine, headers) {
   const status = this.statusCode;
-  if (status < 200) this._hasBody = true; // nothing was sent: another answer is still possible
+  if (status < 200) { // nothing was sent: another answer is still possible
+    this._hasBody = true;
+    this.statusMessage = undefined;
+  }
   if (status === 101) {
     throw failure('GW_ERR_UNSUPPORTED', 'upgrades are not supported: a connection cannot be handed over');
   }
   if (status < 200) throw failure('GW_ERR_INVALID', `${status} is no status of an answer: writeEarlyHints() sends a 103`);
   const socket = this.socket;
   const head = block(this, headers);
+  if (this.strictContentLength) { // what write() and end() compare with
+    const [, length] = /^content-length: *(\d+)\r$/im.exec(head) ?? [];
+    if (length) this._contentLength = Number(length);
+  }
   if (socket !== null) {
     socket.status = status;
     // Of HTTP/1.0 Node says false by itself.
@@ -113,11 +120,14 @@ function finish() {
   this.socket.finish();
 }
 
-/** In the place of a method that writes an interim response as text: after the head there is none any more. */
+/**
+ * In the place of a method that writes an interim response as text: after the head there is none any more, and Node
+ * says so since it has writeInformation.
+ */
 function interim(method) {
   return function interimResponse(...args) {
     const { socket } = this;
-    if (socket === null || socket.started || socket.handle === 0) return;
+    if (socket === null || socket.handle === 0 || (socket.started && !writeInformation)) return;
     socket.isInterim = true;
     try {
       method.apply(this, args);
@@ -131,6 +141,7 @@ const { prototype } = http.ServerResponse;
 const writeContinue = interim(prototype.writeContinue);
 const writeProcessing = interim(prototype.writeProcessing);
 const writeEarlyHints = interim(prototype.writeEarlyHints);
+const writeInformation = prototype.writeInformation && interim(prototype.writeInformation);
 
 function addTrailers() {
   throw failure('GW_ERR_UNSUPPORTED', 'trailers are not supported');
@@ -471,7 +482,12 @@ class Socket {
   }
 
   destroy() {
-    this.gone();
+    if (!this.ended || this.handle !== 0) {
+      this.gone();
+    } else if (!this.destroyed) { // the answer is the library's: nothing of it is cut
+      this.destroyed = true;
+      process.nextTick(() => this.emit('close'));
+    }
     return this;
   }
 
@@ -547,6 +563,7 @@ function begin(server, handle, length, hasBody, text) {
   res.writeContinue = writeContinue;
   res.writeProcessing = writeProcessing;
   res.writeEarlyHints = writeEarlyHints;
+  if (writeInformation) res.writeInformation = writeInformation;
   res.socket = socket;
   socket._httpMessage = res;
   return socket;

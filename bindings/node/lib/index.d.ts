@@ -29,11 +29,11 @@ export class Server extends EventEmitter {
   readonly listening: boolean;
   /** Set where `serve` returned it. */
   readonly isWorker?: true;
-  listen(port: number, host?: string, listening?: () => void): this;
-  listen(port: number, listening: () => void): this;
-  listen(path: string, listening?: () => void): this;
-  listen(where: { port?: number; host?: string; path?: string }, listening?: () => void): this;
-  listen(listening?: () => void): this;
+  /** A port, also as text, or a path, or what `bind` takes; missing: where the option `bind` says, or on any port. */
+  listen(where?: number | string, host?: string, listening?: () => void): this;
+  listen(where: number | string | undefined, listening: () => void): this;
+  listen(where: { port?: number | string; host?: string; path?: string }, listening?: () => void): this;
+  listen(listening: () => void): this;
   close(closed?: (error?: Error) => void): this;
   closeAllConnections(): void;
   closeIdleConnections(): void;

@@ -26,10 +26,10 @@ function environ(req) {
   return all;
 }
 
-module.exports = {
-  createServer, serve, Server, Arbiter, abortSignal, environ,
-  options: addon.options(),
-  version: addon.version,
-  /** Whether this process was started by an arbiter to be its worker. */
-  isWorker: addon.is_worker,
-};
+const { version } = addon;
+const options = addon.options();
+/** Whether this process was started by an arbiter to be its worker. */
+const isWorker = addon.is_worker;
+
+// Names alone: `import { isWorker }` knows what it can find here without running it.
+module.exports = { createServer, serve, Server, Arbiter, abortSignal, environ, options, version, isWorker };

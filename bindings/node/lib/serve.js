@@ -3,11 +3,16 @@
 
 const { EventEmitter } = require('node:events');
 const { constants } = require('node:os');
-const { addon, pairsOf, addressesOf, STOP_GRACEFUL, STOP_QUICK } = require('./addon');
+const { addon, failure, pairsOf, addressesOf, STOP_GRACEFUL, STOP_QUICK } = require('./addon');
 const { Server, PRESETS } = require('./server');
 
 /** What a signal means is gw_arbiter_signal's business. */
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGTTIN', 'SIGTTOU', 'SIGUSR1', 'SIGUSR2'];
+
+const HOOKS = new Set([
+  'on_starting', 'when_ready', 'pre_fork', 'spawned', 'worker_ready', 'child_exit', 'nworkers_changed', 'on_reload',
+  'reloaded', 'on_exit', 'pre_exec', 'worker_init', 'worker_exit',
+]);
 
 /** Who watches the workers.  Hooks are also events, by the same names. */
 class Arbiter extends EventEmitter {
@@ -123,6 +128,9 @@ function work(handler, options, hooks, exit) {
  * @param {object} [options] those of the library, by their names (docs/options.md), and `hooks`, `exit`
  */
 function serve(handler, { hooks = {}, exit = true, signals = true, ...options } = {}) {
+  if (typeof handler !== 'function') throw failure('GW_ERR_INVALID', 'serve: the handler is not a function');
+  const unknown = Object.keys(hooks).find((name) => !HOOKS.has(name));
+  if (unknown) throw failure('GW_ERR_UNKNOWN', `serve: there is no hook '${unknown}'`);
   const all = { bind: '127.0.0.1:8000', ...PRESETS, ...options, worker_model: 'exec', signals: false };
   return addon.is_worker ? work(handler, all, hooks, exit) : new Arbiter(all, hooks, signals, exit);
 }

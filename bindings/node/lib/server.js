@@ -10,17 +10,19 @@ const { begin } = require('./exchange');
 /** What is different from the presets of the library. */
 const PRESETS = { request_buffering: false, errorlog: '-' };
 
-/** Where listen() is told to listen, as the option `bind` has it. */
+/** Where listen() is told to listen, as the option `bind` has it; undefined: it is not told. */
 function bindOf([first, second]) {
+  if (first === undefined || first === null || typeof first === 'function') return undefined;
   if (typeof first === 'number' || /^\d+$/.test(first)) {
     const host = typeof second === 'string' ? second : '';
     return `${host.includes(':') ? `[${host}]` : host}:${first}`;
   }
-  if (typeof first === 'string') return /^[a-z+]*unix:|:\d+/.test(first) ? first : `unix:${first}`;
-  if (first !== null && typeof first === 'object') {
-    return first.path !== undefined ? bindOf([first.path]) : bindOf([first.port ?? 0, first.host]);
+  if (typeof first === 'string') {
+    return /^(?![./])(?:[a-z+]*unix:|fd:|systemd:|.*:\d)/.test(first) ? first : `unix:${first}`;
   }
-  return undefined;
+  if (first.path !== undefined) return bindOf([first.path]);
+  if ('port' in Object(first)) return bindOf([first.port ?? 0, first.host]);
+  throw failure('GW_ERR_INVALID', 'listen: neither a port nor a path');
 }
 
 class Server extends EventEmitter {
@@ -30,6 +32,7 @@ class Server extends EventEmitter {
   #live = new Map(); // the sockets of requests that were not answered at once, by their handles
   #settled = [];
   #closing = false;
+  #keeps = true;
 
   /**
    * @param {object} options those of the library, by their names (docs/options.md)
@@ -50,16 +53,15 @@ class Server extends EventEmitter {
     return this.#server !== null && !this.#closing;
   }
 
-  /** listen(port, [host]), listen(path), listen({ port, host, path }), or where the option `bind` says. */
+  /** listen(port, [host]), listen(path), listen({ port, host, path }); or where the option `bind` says, or on any port. */
   listen(...args) {
     const callback = args.findLast((arg) => typeof arg === 'function');
     if (this.#server !== null) throw failure('GW_ERR_STATE', 'listen: this server listens already');
+    const bind = bindOf(args) ?? this.#options.bind ?? (this.#options.systemd ? undefined : ':0');
     if (callback) this.once('listening', callback);
-    const bind = bindOf(args);
-    const options = bind === undefined ? this.#options : { ...this.#options, bind };
     let server;
     try {
-      server = addon.server_new(pairsOf(options));
+      server = addon.server_new(pairsOf({ ...this.#options, bind }));
     } catch (error) {
       process.nextTick(() => this.emit('error', error));
       return this;
@@ -74,6 +76,7 @@ class Server extends EventEmitter {
     this.#server = server;
     this.#closing = false;
     addon.server_poll(server, this.#numbers, (n, texts, m) => this.#batch(n, texts, m), (why) => this.#end(why));
+    addon.server_ref(server, this.#keeps);
   }
 
   /** Requests that are there are answered; then 'close'. */
@@ -116,12 +119,17 @@ class Server extends EventEmitter {
   }
 
   ref() {
-    if (this.#server !== null) addon.server_ref(this.#server, true);
-    return this;
+    return this.#keep(true);
   }
 
   unref() {
-    if (this.#server !== null) addon.server_ref(this.#server, false);
+    return this.#keep(false);
+  }
+
+  /** Whether Node's loop goes on for it: also of what listens later. */
+  #keep(keeps) {
+    this.#keeps = keeps;
+    if (this.#server !== null) addon.server_ref(this.#server, keeps);
     return this;
   }
 

@@ -310,7 +310,70 @@ test('timeouts of a response', async (t) => {
   assert.deepEqual(seen, ['timeout']);
 });
 
+test('a status that was refused leaves no phrase of its own behind', async (t) => {
+  const server = await serving(t, (req, res) => {
+    assert.throws(() => res.writeHead(101), { code: 'GW_ERR_UNSUPPORTED' });
+    res.writeHead(500).end();
+  });
+  const { status, reason } = await ask(server.address().port);
+  assert.deepEqual([status, reason], [500, 'Internal Server Error']);
+});
+
+test('who lets go of the connection when the answer is there cuts nothing, and hears of it once', async (t) => {
+  const ways = {
+    socket: (req) => req.socket.destroy(),
+    response: (req, res) => res.destroy(),
+    end: (req) => req.socket.end(),
+  };
+  const seen = [];
+  const server = await serving(t, (req, res) => {
+    const [, when, way] = req.url.split('/');
+    for (const [name, of] of Object.entries({ req, res })) {
+      for (const event of ['aborted', 'error', 'finish', 'end', 'close']) of.on(event, () => seen.push(`${name} ${event}`));
+    }
+    req.socket.on('close', () => seen.push('socket close'));
+    res.end('whole', () => when === 'later' && ways[way](req, res));
+    if (when === 'now') ways[way](req, res);
+  });
+  for (const when of ['later', 'now']) {
+    for (const way of Object.keys(ways)) {
+      seen.length = 0;
+      assert.equal((await ask(server.address().port, { path: `/${when}/${way}` })).body, 'whole');
+      await until('close', () => seen.includes('req close'));
+      assert.deepEqual(seen.sort(), ['req close', 'req end', 'res close', 'res finish', 'socket close'], `${when} ${way}`);
+    }
+  }
+});
+
+test('strictContentLength', async (t) => {
+  const handler = (req, res) => {
+    const tried = (what) => { try { what(); return 'done'; } catch (error) { return error.code; } };
+    res.strictContentLength = true;
+    res.setHeader('X-Empty', '');
+    res.writeHead(200, { 'Content-Length': 4 });
+    seen.push(tried(() => res.write('12345')), tried(() => res.write('12')), tried(() => res.end('34')));
+  };
+  const seen = [];
+  const server = await serving(t, handler);
+  assert.equal((await ask(server.address().port)).body, '1234');
+  assert.deepEqual(seen, ['ERR_HTTP_CONTENT_LENGTH_MISMATCH', 'done', 'done']);
+});
+
+const { writeInformation } = http.ServerResponse.prototype;
+
+test('writeInformation', { skip: !writeInformation }, async (t) => {
+  const server = await serving(t, (req, res) => {
+    res.writeInformation(103, { link: '</a.css>; rel=preload' });
+    res.end('body');
+  });
+  const { status, body, hints } = await ask(server.address().port);
+  assert.deepEqual([status, body, hints.map((it) => [it.statusCode, it.headers])],
+    [200, 'body', [[103, { link: '</a.css>; rel=preload' }]]]);
+});
+
 test('interim responses after the head are not in the body', async (t) => {
+  // Node says that they come too late since it has writeInformation.
+  const late = (what) => (writeInformation ? assert.throws(what, { code: 'ERR_HTTP_HEADERS_SENT' }) : what());
   const server = await serving(t, async (req, res) => {
     if (req.url === '/begun') {
       res.write('bo');
@@ -318,9 +381,9 @@ test('interim responses after the head are not in the body', async (t) => {
     } else {
       res.writeHead(200);
     }
-    res.writeContinue();
-    res.writeProcessing();
-    res.writeEarlyHints({ link: '</a.css>; rel=preload' });
+    late(() => res.writeContinue());
+    late(() => res.writeProcessing());
+    late(() => res.writeEarlyHints({ link: '</a.css>; rel=preload' }));
     res.end(req.url === '/begun' ? 'dy' : 'body');
   });
   for (const path of ['/', '/begun']) {

@@ -11,6 +11,8 @@ const { setImmediate: soon } = require('node:timers/promises');
 const gateway = require('..');
 const { ask, Program, raw, serving, temporary, until } = require('./harness');
 
+const root = path.join(__dirname, '..');
+
 test('a thousand requests on a connection', async (t) => {
   const server = await serving(t, (req, res) => res.end(req.url));
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -44,7 +46,11 @@ test('listen: a path, a number, an object, nothing; address()', async (t) => {
     [[{ path: `${socket}3` }], `${socket}3`],
     [[0, '127.0.0.1'], '127.0.0.1'],
     [[{ port: 0, host: '127.0.0.1' }], '127.0.0.1'],
+    [[`${socket}:4`], `${socket}:4`],
+    [[{ path: `${socket}:5` }], `${socket}:5`],
+    [[{ port: '0', host: undefined }], '0.0.0.0'],
     [[], '127.0.0.1', { bind: '127.0.0.1:0' }],
+    [[undefined], '0.0.0.0'],
   ];
   for (const [args, where, options] of ways) {
     const server = gateway.createServer({ errorlog: '/dev/null', ...options }, (req, res) => {
@@ -59,6 +65,21 @@ test('listen: a path, a number, an object, nothing; address()', async (t) => {
     assert.deepEqual(JSON.parse((await ask(typeof address === 'string' ? address : address.port)).body), peer);
     await new Promise((resolve) => { server.close(resolve); });
     assert.equal(server.listening, false);
+  }
+  for (const where of [{}, { host: '127.0.0.1' }, true]) {
+    assert.throws(() => gateway.createServer().listen(where), { code: 'GW_ERR_INVALID' });
+  }
+});
+
+test('unref(), before it listens and after, lets the process end', async (t) => {
+  for (const text of ['server.unref().listen(0)', 'server.listen(0).unref()', 'server.unref().ref().unref().listen(0)']) {
+    const it = new Program(t, process.execPath, ['-e', `
+      const server = require(${JSON.stringify(root)}).createServer({ errorlog: '/dev/null' }, () => {});
+      server.on('listening', () => console.log('listens'));
+      setTimeout(() => console.log('stays') || process.exit(), 10_000).unref();
+      ${text};`]);
+    assert.equal(await it.ended, 0, text);
+    assert.equal(it.said, 'listens\n');
   }
 });
 
@@ -133,6 +154,11 @@ test('limits are the library\'s: what is refused never comes to the handler', as
   assert.equal(server.stats().limited, 2);
 });
 
+test('import has what require has', async () => {
+  const names = Object.keys(await import('../lib/index.js'));
+  for (const name of Object.keys(gateway)) assert.ok(names.includes(name), name);
+});
+
 test('options and version', () => {
   assert.match(gateway.version, /^\d+\.\d+\.\d+$/);
   assert.equal(gateway.options.workers.kind, 'int');
@@ -143,9 +169,20 @@ test('a Node that is too old is named in one line by the build', async (t) => {
   const dir = temporary(t);
   const old = path.join(dir, 'old.js');
   fs.writeFileSync(old, "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '16.20.2' } });");
-  const build = new Program(t, process.execPath, ['-r', old, path.join(__dirname, '../build.js')]);
+  const build = new Program(t, process.execPath, ['-r', old, path.join(root, 'build.js')]);
   assert.equal(await build.ended, 1);
   assert.equal(build.said, 'libgateway: Node 16.20.2 is too old: libgateway needs 18 or newer\n');
+});
+
+test('what is missing is named: the headers of Node by the build, the build by whoever requires it', async (t) => {
+  const dir = temporary(t);
+  const moved = path.join(dir, 'moved.js');
+  fs.writeFileSync(moved, "Object.defineProperty(process, 'execPath', { value: '/nonexistent/bin/node' });");
+  for (const name of ['build.js', 'lib', 'src']) fs.cpSync(path.join(root, name), path.join(dir, name), { recursive: true });
+  const build = new Program(t, process.execPath, ['-r', moved, path.join(dir, 'build.js')]);
+  assert.equal(await build.ended, 1);
+  assert.match(build.said, /^libgateway: Node's headers are missing: npm install node-api-headers/);
+  assert.throws(() => require(path.join(dir, 'lib')), { code: 'GW_ERR_UNSUPPORTED', message: /run node .*build\.js$/ });
 });
 
 test('a listener that throws: the process hears of it, and all others of their own requests', async (t) => {

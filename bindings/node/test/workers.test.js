@@ -6,6 +6,7 @@ const http = require('node:http');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const gateway = require('..');
 const { ask, freePort, Program, program, raw, temporary, until } = require('./harness');
 
 const page = (it, path) => ask(it.port, { path }).then((answer) => answer.body);
@@ -111,6 +112,11 @@ test('a wrong option, and an address that is taken: what it is, and a status', a
     assert.equal(await it.ended, 1);
     assert.match(it.said, said);
   }
+});
+
+test('no handler, and a hook that there is not', () => {
+  assert.throws(() => gateway.serve(), { code: 'GW_ERR_INVALID' });
+  assert.throws(() => gateway.serve(() => {}, { hooks: { when_raedy: () => {} } }), { code: 'GW_ERR_UNKNOWN', message: /when_raedy/ });
 });
 
 test('max_requests: workers leave, and nothing is lost', async (t) => {

@@ -3,6 +3,8 @@ import gateway = require('../..');
 
 const app = express();
 const server: gateway.Server = gateway.createServer({ keepalive: '5s' }, app);
+server.listen(process.env.PORT ?? 8000);
+server.listen({ port: process.env.PORT, host: 'localhost' }, () => {});
 server.listen(8000, '127.0.0.1', () => console.log(server.address(), server.stats().requests));
 
 const served = gateway.serve(app, {
