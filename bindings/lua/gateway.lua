@@ -12,7 +12,7 @@
 --   environ   env.PATH_INFO, env.HTTP_HOST ...: CGI's variables, "" where there is none.
 --             env.input:read(n): up to n octets of the body, nil at its end; without n: all the rest.
 --             env.error:write(...): a line in the error log.
---   status    a number, or a string that begins with one.
+--   status    a number from 200 to 999, or a string that begins with one.
 --   headers   a table; a value that is a table is several headers.  They are sent in the order of their names.
 --   body      a string; nil; an iterator, called for a string at a time until nil (`coroutine.wrap`), which may
 --             be a table with __call and a method `close`, called once; or gateway.file(path).

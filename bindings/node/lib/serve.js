@@ -97,16 +97,17 @@ function work(handler, options, hooks, exit) {
   const server = new Server(options, handler);
   const about = { pid: process.pid, slot: 0, generation: 0 };
   server.isWorker = true;
-  const onRun = (handle, slot, generation) => {
-    hasBegun = true;
+  const onInit = (slot, generation) => {
     Object.assign(about, { slot, generation });
     try {
       hooks.worker_init?.(about, server);
     } catch (error) {
       console.error(error);
-      addon.work_done();
-      return;
+      addon.work_refuse();
     }
+  };
+  const onRun = (handle) => {
+    hasBegun = true;
     server.watch(handle);
     server.emit('listening');
   };
@@ -115,7 +116,7 @@ function work(handler, options, hooks, exit) {
     hooks.worker_exit?.(about, server);
     leave(exit, status);
   };
-  addon.work(pairsOf(options), onRun, onEnd);
+  addon.work(pairsOf(options), onInit, onRun, onEnd);
   return server;
 }
 

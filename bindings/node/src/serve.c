@@ -2,8 +2,9 @@
  * serve.c - the arbiter in Node's loop, and the worker that it has started.
  *
  * A worker is this program, started again.  Its gw_serve must not block Node's
- * loop, and so a thread of its own is in it; the hook worker_run hands the
- * server to the loop, and waits until that has seen GW_EOF.
+ * loop, and so a thread of its own is in it; the hook worker_init waits until
+ * the loop has called JavaScript's, and worker_run hands the server to the loop
+ * and waits until that has seen GW_EOF.
  */
 #include "addon.h"
 
@@ -275,42 +276,46 @@ arbiter_listeners(napi_env env, napi_callback_info info)
 static struct {
     napi_env           env;
     napi_async_context async;
-    napi_ref           on_run, on_end;
+    napi_ref           on_init, on_run, on_end;
     uv_thread_t        thread;
     uv_async_t         news;
     uv_mutex_t         lock;
     uv_cond_t          change;
     gw_config         *cfg;
-    gw_worker          about;       /* while the hook runs */
-    enum { BOOTS, RUNS, IN_LOOP, DONE, ENDED } state;
+    gw_worker          about;       /* while a hook runs */
+    enum { BOOTS, INITS, RUNS, IN_LOOP, DONE, ENDED } state;
     gw_result          refused;     /* by JavaScript's own hook */
     gw_error           err;         /* of gw_serve */
 } self;
 
-/* There is somebody who takes the requests: without this hook a worker that has
-   no application is refused. */
-static gw_result
-worker_init(void *ctx, const gw_worker *w)
-{
-    (void) ctx;
-    (void) w;
-    return GW_OK;
-}
-
 /* In the thread: the loop is to do it. */
 static gw_result
-worker_run(void *ctx, const gw_worker *w)
+ask_loop(int what, const gw_worker *w)
 {
-    (void) ctx;
     uv_mutex_lock(&self.lock);
     self.about = *w;
-    self.state = RUNS;
+    self.state = what;
     uv_async_send(&self.news);
     while (self.state != DONE) {
         uv_cond_wait(&self.change, &self.lock);
     }
     uv_mutex_unlock(&self.lock);
     return self.refused;
+}
+
+/* Without this hook a worker that has no application is refused. */
+static gw_result
+worker_init(void *ctx, const gw_worker *w)
+{
+    (void) ctx;
+    return ask_loop(INITS, w);
+}
+
+static gw_result
+worker_run(void *ctx, const gw_worker *w)
+{
+    (void) ctx;
+    return ask_loop(RUNS, w);
 }
 
 static void
@@ -339,24 +344,28 @@ static void
 on_news(uv_async_t *news)
 {
     napi_handle_scope scope;
-    napi_value        fn, argv[3];
+    napi_value        fn, argv[2];
     int               state;
 
     uv_mutex_lock(&self.lock);
     state = self.state;
-    if (state == RUNS) {
+    if (state == INITS || state == RUNS) {
         self.state = IN_LOOP;
     }
     uv_mutex_unlock(&self.lock);
-    if ((state != RUNS && state != ENDED) || napi_open_handle_scope(self.env, &scope) != napi_ok) {
+    if ((state != INITS && state != RUNS && state != ENDED) || napi_open_handle_scope(self.env, &scope) != napi_ok) {
         return;
     }
-    if (state == RUNS) {
+    if (state == INITS) {
+        napi_get_reference_value(self.env, self.on_init, &fn);
+        argv[0] = number(self.env, self.about.slot);
+        argv[1] = number(self.env, self.about.generation);
+        call_back(self.env, self.async, fn, 2, argv);
+        done(NULL);
+    } else if (state == RUNS) {
         napi_get_reference_value(self.env, self.on_run, &fn);
         argv[0] = server_of(self.env, self.about.server, done, NULL);
-        argv[1] = number(self.env, self.about.slot);
-        argv[2] = number(self.env, self.about.generation);
-        call_back(self.env, self.async, fn, 3, argv);
+        call_back(self.env, self.async, fn, 1, argv);
     } else {
         uv_thread_join(&self.thread);
         uv_close((uv_handle_t *) news, NULL);
@@ -368,18 +377,18 @@ on_news(uv_async_t *news)
     napi_close_handle_scope(self.env, scope);
 }
 
-/* (pairs, on_run(server, slot, generation), on_end(exit status, text)): this
-   process serves as the worker that it was started to be */
+/* (pairs, on_init(slot, generation), on_run(server), on_end(exit status, text)):
+   this process serves as the worker that it was started to be */
 napi_value
 work(napi_env env, napi_callback_info info)
 {
     gw_error   err = GW_INIT(gw_error);
     gw_hooks   hooks = GW_INIT(gw_hooks);
-    napi_value argv[3];
+    napi_value argv[4];
     uv_loop_t *loop;
     gw_result  rc;
 
-    if (!args(env, info, 3, argv)) {
+    if (!args(env, info, 4, argv)) {
         return NULL;
     }
     if (self.cfg != NULL) {
@@ -397,8 +406,9 @@ work(napi_env env, napi_callback_info info)
     self.env = env;
     self.err = err;
     TRY(napi_get_uv_event_loop(env, &loop));
-    TRY(napi_create_reference(env, argv[1], 1, &self.on_run));
-    TRY(napi_create_reference(env, argv[2], 1, &self.on_end));
+    TRY(napi_create_reference(env, argv[1], 1, &self.on_init));
+    TRY(napi_create_reference(env, argv[2], 1, &self.on_run));
+    TRY(napi_create_reference(env, argv[3], 1, &self.on_end));
     TRY(napi_async_init(env, NULL, text(env, "libgateway"), &self.async));
     uv_mutex_init(&self.lock);
     uv_cond_init(&self.change);
@@ -409,13 +419,12 @@ work(napi_env env, napi_callback_info info)
     return NULL;
 }
 
-/* (): the worker is refused, by a hook of JavaScript's; nothing was watched */
+/* (): the worker is refused, in on_init */
 napi_value
-work_done(napi_env env, napi_callback_info info)
+work_refuse(napi_env env, napi_callback_info info)
 {
     (void) env;
     (void) info;
     self.refused = GW_ERR_APP;
-    done(NULL);
     return NULL;
 }

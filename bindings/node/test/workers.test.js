@@ -94,11 +94,13 @@ test('an exception outside of any request ends the worker, and another comes', a
 });
 
 test('a worker that does not boot: the program says why and ends with 3', async (t) => {
-  process.env.REFUSED = '1';
-  const it = await program(t, 'plain.js', { workers: 1 });
-  delete process.env.REFUSED;
-  assert.equal(await it.ended, 3);
-  assert.match(it.said, /this worker does not boot/);
+  for (const when of ['before it serves', 'in its hook']) {
+    process.env.REFUSED = when;
+    const it = await program(t, 'plain.js', { workers: 1 });
+    delete process.env.REFUSED;
+    assert.equal(await it.ended, 3, when);
+    assert.match(it.said, /this worker does not boot/);
+  }
 });
 
 test('a wrong option, and an address that is taken: what it is, and a status', async (t) => {

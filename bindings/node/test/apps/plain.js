@@ -6,7 +6,7 @@ const gateway = require('../..');
 const { exit, ...options } = JSON.parse(process.argv[2]);
 const say = (name) => (details) => console.log(name, JSON.stringify(details));
 const names = ['on_starting', 'pre_fork', 'spawned', 'worker_ready', 'child_exit', 'nworkers_changed', 'on_reload',
-  'reloaded', 'on_exit', 'worker_init', 'worker_exit'];
+  'reloaded', 'on_exit', 'worker_exit'];
 
 const pages = {
   '/': (req, res) => res.end('hello, world\n'),
@@ -19,13 +19,17 @@ const pages = {
   '/reject': async () => { throw new Error('a promise that was broken'); },
 };
 
-if (process.env.REFUSED && gateway.isWorker) throw new Error('this worker does not boot');
+if (process.env.REFUSED === 'before it serves' && gateway.isWorker) throw new Error('this worker does not boot');
 
 const served = gateway.serve((req, res) => pages[req.url](req, res), {
   ...options,
   exit,
   hooks: {
     ...Object.fromEntries(names.map((name) => [name, say(name)])),
+    worker_init(details) {
+      if (process.env.REFUSED === 'in its hook') throw new Error('this worker does not boot');
+      say('worker_init')(details);
+    },
     when_ready(details, arbiter) {
       console.log('when_ready', JSON.stringify(arbiter.address()), arbiter.stats().workers);
       process.on('SIGWINCH', () => console.log('stats', JSON.stringify(arbiter.stats())));
