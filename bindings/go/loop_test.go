@@ -12,13 +12,13 @@ import (
 )
 
 // begin serves handler in this process until the test has ended.
-func begin(t *testing.T, handler http.HandlerFunc) (*Server, string) {
+func begin(t *testing.T, handler http.HandlerFunc, options ...Option) (*Server, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Handler: handler}
+	s := &Server{Handler: handler, Options: options}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {

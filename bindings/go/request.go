@@ -192,15 +192,16 @@ func (t *texts) since(start int) string {
 	return unsafe.String(unsafe.SliceData((*t)[start:]), len(*t)-start)
 }
 
-// address is "host:port", as net.JoinHostPort has it; "@" for a peer on a unix socket, as in net.
+// address is "host:port", as net.JoinHostPort has it, with a port of 0 where none is known, as in net/http/fcgi;
+// "@" for a peer on a unix socket, as in net.
 func (t *texts) address(host, port C.gw_str) string {
+	h := octets(host)
 	if port.len == 0 {
-		if string(octets(host)) == "unix:" {
+		if string(h) == "unix:" {
 			return "@"
 		}
-		return t.copy(host)
+		return net.JoinHostPort(string(h), "0")
 	}
-	h := octets(host)
 	start := len(*t)
 	if strings.IndexByte(unsafe.String(unsafe.SliceData(h), len(h)), ':') >= 0 {
 		return net.JoinHostPort(string(h), string(octets(port)))

@@ -68,6 +68,19 @@ func TestARequestIsWhatItIsForNetHTTP(t *testing.T) {
 	}, "CONNECT b:1 HTTP/1.1\r\nHost: a:2\r\n\r\n")
 }
 
+// Who takes an address apart finds a port, also where nobody has said which.
+func TestAnAddressHasAPort(t *testing.T) {
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.RemoteAddr)
+	}, Set("forwarded_for", "1"))
+	for _, host := range []string{"192.0.2.7", "2001:db8::7"} {
+		request := "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: " + host + "\r\n\r\n"
+		if got, want := ask(t, addr, request, 1)[0], net.JoinHostPort(host, "0"); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+}
+
 // What the library refuses in a head must not cost the answer.
 func TestFieldsThatAreLeftOutOrMended(t *testing.T) {
 	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
