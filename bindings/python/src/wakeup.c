@@ -11,15 +11,20 @@
 #include <poll.h>
 #include <unistd.h>
 
-/* What was there before; -2: an exception. */
+/* What was there before; -2: an exception.  What somebody else had does not warn when it is full: whether it did
+   cannot be asked. */
 static int
 exchange(wsgi_wakeup *w, int fd)
 {
-    PyObject *args = Py_BuildValue("(i)", fd);
-    PyObject *before = args != NULL ? PyObject_Call(w->set, args, w->quiet) : NULL;
-    int       was = before != NULL ? (int) PyLong_AsLong(before) : -2;
+    PyObject *args[] = { NULL, PyLong_FromLong(fd), Py_False }, *before = NULL;
+    int       was;
 
-    Py_XDECREF(args);
+    if (args[1] != NULL) {
+        before = PyObject_Vectorcall(w->set, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                     fd >= 0 && fd != w->ours[1] ? w->quiet : NULL);
+    }
+    was = before != NULL ? (int) PyLong_AsLong(before) : -2;
+    Py_XDECREF(args[1]);
     Py_XDECREF(before);
     return was;
 }
@@ -31,7 +36,7 @@ begin(wsgi_wakeup *w)
         PyObject *module = PyImport_ImportModule("_signal");
 
         w->set = module != NULL ? PyObject_GetAttrString(module, "set_wakeup_fd") : NULL;
-        w->quiet = Py_BuildValue("{sO}", "warn_on_full_buffer", Py_False);
+        w->quiet = Py_BuildValue("(s)", "warn_on_full_buffer");
         Py_XDECREF(module);
         if (w->set == NULL || w->quiet == NULL) {
             return -1;
@@ -58,7 +63,7 @@ begin(wsgi_wakeup *w)
 }
 
 static void
-end(wsgi_wakeup *w)
+end(wsgi_wakeup *w, int signalled)
 {
     PyObject *type, *value, *trace;
     char      signals[64];
@@ -76,7 +81,7 @@ end(wsgi_wakeup *w)
         (void) exchange(w, now);                /* a handler has said another */
     }
     PyErr_Clear();
-    while ((n = read(w->ours[0], signals, sizeof signals)) > 0) {
+    while ((signalled || w->theirs >= 0) && (n = read(w->ours[0], signals, sizeof signals)) > 0) {
         if (w->theirs >= 0) {
             ssize_t done = write(w->theirs, signals, (size_t) n);
 
@@ -89,7 +94,7 @@ end(wsgi_wakeup *w)
 int
 wsgi_wait(wsgi_wakeup *w, gw_server *const *s, int ms)
 {
-    int rc;
+    int rc, signalled = 1;
 
     if (begin(w) < 0) {
         return -1;
@@ -104,8 +109,9 @@ wsgi_wait(wsgi_wakeup *w, gw_server *const *s, int ms)
         wsgi_away();
         (void) poll(fds, 2, ms);
         wsgi_back();
+        signalled = fds[1].revents != 0;
     }
-    end(w);
+    end(w, signalled);
     return rc == 0 ? PyErr_CheckSignals() : -1;
 }
 

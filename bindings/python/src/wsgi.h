@@ -209,7 +209,7 @@ void wsgi_catch_hup(void);
 
 /* What a thread needs to wait; { 0 } at first. */
 typedef struct {
-    PyObject *set, *quiet;              /* signal.set_wakeup_fd, and how it is called */
+    PyObject *set, *quiet;              /* signal.set_wakeup_fd, and the name of what keeps it from warnings */
     int       ours[2];                  /* a pipe; -1: not in this thread */
     int       theirs;                   /* where signals are written while nobody waits; -1: nowhere */
 } wsgi_wakeup;
