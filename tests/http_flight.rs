@@ -231,8 +231,11 @@ fn the_last_64_are_there_after_a_kill_and_those_in_flight_are_named() {
     let all = lines(&ended, &[&named]);
     assert_eq!(all.len(), 17, "{ended:?}");
     assert!(all[16].ends_with("and 4 more"), "{all:?}");
-    let one = all.iter().find(|line| line.contains("GET /hang?0 (id ")).expect("the first");
-    assert!(one.contains(") from 127.") && one.ends_with(" ms: in the application"), "{one}");
+    // Which of them are named is the order's in which they came.
+    for one in &all[..16] {
+        assert!(one.contains(" had in flight: GET /hang?") && one.contains(" (id "), "{one}");
+        assert!(one.contains(") from 127.") && one.ends_with(" ms: in the application"), "{one}");
+    }
     // What it did before that is for whoever looks closely.
     let served = lines(&ended, &[&format!("Worker (pid:{victim}) had served: GET /n")]);
     assert_eq!(served.len(), 64, "{ended:?}");
