@@ -37,6 +37,7 @@ begin(wsgi_wakeup *w)
 
         w->set = module != NULL ? PyObject_GetAttrString(module, "set_wakeup_fd") : NULL;
         w->quiet = Py_BuildValue("(s)", "warn_on_full_buffer");
+        w->ours[0] = w->ours[1] = -1;
         Py_XDECREF(module);
         if (w->set == NULL || w->quiet == NULL) {
             return -1;

@@ -212,3 +212,30 @@ def test_a_signal_ends_the_wait_also_where_it_interrupts_nothing(where, theirs):
         check=False, capture_output=True, text=True, timeout=DEADLINE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "signalled\n", "")
+
+
+FULL = """
+import os, resource
+import gateway
+
+server = gateway.server(lambda environ, start_response: [], bind="127.0.0.1:0")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        os.dup(0)
+except OSError as full:
+    expected = full.errno
+try:
+    server.serve_forever()
+except OSError as error:
+    assert error.errno == expected, error
+    os.fstat(0)
+    print("full")
+"""
+
+
+def test_where_no_descriptor_is_left_a_wait_fails_and_closes_none():
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], check=False, capture_output=True, text=True, timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "full\n", "")
