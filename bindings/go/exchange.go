@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -41,6 +42,8 @@ type exchange struct {
 	done   chan struct{} // of an op that was waited for
 	result C.gw_result
 	gone   bool // the last op was handed over; of the loop's lock
+
+	left atomic.Bool // the client has
 
 	mu       sync.Mutex
 	over     bool          // the handle was given up
@@ -142,6 +145,7 @@ func (x *exchange) sayEnd(rc C.gw_result) {
 func (x *exchange) tell(what C.uint32_t) {
 	switch what {
 	case C.GW_EVENT_ABORTED:
+		x.left.Store(true)
 		x.ctx.cancel()
 	case C.GW_EVENT_READABLE:
 		x.mu.Lock()
@@ -193,11 +197,12 @@ func (x *exchange) log(level slog.Level, message, more string) {
 		text += "\n" + strings.TrimRight(more, "\n")
 	}
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.over {
+		x.mu.Unlock()
 		log.Print(text) // of a request that has ended the library knows nothing
 		return
 	}
+	defer x.mu.Unlock()
 	for _, line := range strings.Split(text, "\n") {
 		data := unsafe.StringData(line)
 		C.gwgo_log(C.uintptr_t(x.d), severity(level), (*C.char)(unsafe.Pointer(data)), C.size_t(len(line)))

@@ -21,7 +21,8 @@ func appendFields(to []byte, header http.Header) []byte {
 	slices.Sort(names)
 	for _, name := range names {
 		switch http.CanonicalHeaderKey(name) {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+			"Transfer-Encoding", "Upgrade":
 			continue
 		}
 		if !isToken(name) {

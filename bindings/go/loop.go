@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -37,7 +38,7 @@ type loop struct {
 	spare   spares
 	err     error
 
-	rounds uint64           // crossings, so far
+	rounds atomic.Uint64    // crossings, so far
 	idle   []chan *exchange // goroutines that wait for a request, the last to come first
 
 	armed time.Time // when the poller will wake the waiting goroutine
@@ -264,12 +265,12 @@ func (l *loop) round() bool {
 	ops, who, text, server := l.ops, l.who, l.text, l.server
 	l.ops, l.who, l.text = l.spare.ops[:0], l.spare.who[:0], l.spare.text[:0]
 	l.again = false
-	l.rounds++
 	l.mu.Unlock()
 
 	out := l.batch
 	rc := C.gwgo_turn(server, unsafe.SliceData(ops), C.size_t(len(ops)),
 		(*C.char)(unsafe.Pointer(unsafe.SliceData(text))), out)
+	l.rounds.Add(1)
 
 	for i := range ops {
 		if kind := ops[i].kind; kind == C.GWGO_REPLY || kind == C.GWGO_END ||

@@ -65,11 +65,7 @@ func (s *Server) its() *loop {
 	return s.loop
 }
 
-func (l *loop) crossings() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rounds
-}
+func (l *loop) crossings() uint64 { return l.rounds.Load() }
 
 // A lonely request costs a crossing when it comes, and one when it is answered.
 func TestASmallRequestCrossesTwice(t *testing.T) {

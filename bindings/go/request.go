@@ -80,8 +80,6 @@ func fields(r *http.Request, texts *texts, pairs []C.gw_pair) {
 				r.Host = value
 			}
 			continue
-		case "Connection":
-			r.Close = has(value, "close") || r.Close && !has(value, "keep-alive")
 		case "Transfer-Encoding":
 			r.TransferEncoding = []string{"chunked"}
 			continue
@@ -96,6 +94,9 @@ func fields(r *http.Request, texts *texts, pairs []C.gw_pair) {
 		values[i] = value
 		r.Header[key] = values[i : i+1 : i+1]
 	}
+	if options := r.Header["Connection"]; len(options) > 0 {
+		r.Close = has(options, "close") || r.Close && !has(options, "keep-alive")
+	}
 	if pragma := r.Header["Pragma"]; len(pragma) > 0 && pragma[0] == "no-cache" {
 		if _, ok := r.Header["Cache-Control"]; !ok {
 			r.Header["Cache-Control"] = []string{"no-cache"}
@@ -103,11 +104,13 @@ func fields(r *http.Request, texts *texts, pairs []C.gw_pair) {
 	}
 }
 
-// has says whether a token is in a list.
-func has(list, token string) bool {
-	for _, it := range strings.Split(list, ",") {
-		if strings.EqualFold(strings.Trim(it, " \t"), token) {
-			return true
+// has says whether a token is in one of these lists.
+func has(lists []string, token string) bool {
+	for _, list := range lists {
+		for _, it := range strings.Split(list, ",") {
+			if strings.EqualFold(strings.Trim(it, " \t"), token) {
+				return true
+			}
 		}
 	}
 	return false

@@ -139,7 +139,11 @@ func (w *response) WriteHeader(code int) {
 // CloseNotify is deprecated for the context of the request, and some routers still take it for granted.
 func (w *response) CloseNotify() <-chan bool {
 	gone := make(chan bool, 1)
-	context.AfterFunc(&w.x.ctx, func() { gone <- true })
+	context.AfterFunc(&w.x.ctx, func() {
+		if w.x.left.Load() { // and not only the handler has returned
+			gone <- true
+		}
+	})
 	return gone
 }
 

@@ -57,6 +57,7 @@ func TestARequestIsWhatItIsForNetHTTP(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: a\r\nConnection: closed-captions\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: a\r\nConnection: x,\tClose\r\n\r\n",
 		"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
 		"GET http://b/p?q HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET https://b/p?q HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -87,6 +88,9 @@ func TestFieldsThatAreLeftOutOrMended(t *testing.T) {
 		header := w.Header()
 		header["connection"] = []string{"close"}
 		header["TRANSFER-ENCODING"] = []string{"chunked"}
+		for _, name := range []string{"Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Upgrade"} {
+			header.Set(name, "x")
+		}
 		header["x-Control"] = []string{"a\x00b\x01c\x7fd\te\r\nf", "ü"}
 		io.WriteString(w, "whole")
 	})
@@ -149,5 +153,19 @@ func TestCloseNotify(t *testing.T) {
 			t.Fatal("it is not told")
 		}
 		conn.Close()
+	}
+}
+
+// Whoever was answered has not gone.
+func TestCloseNotifyBehindTheAnswer(t *testing.T) {
+	notify := make(chan (<-chan bool), 1)
+	_, addr := begin(t, func(w http.ResponseWriter, r *http.Request) {
+		notify <- w.(http.CloseNotifier).CloseNotify()
+	})
+	ask(t, addr, get, 1)
+	select {
+	case <-<-notify:
+		t.Error("nobody has gone")
+	case <-time.After(50 * time.Millisecond): // more than enough for what was wrong to be seen
 	}
 }

@@ -104,7 +104,7 @@ func (s *Server) begin(server *C.gw_server, l *loop) error {
 }
 
 // Shutdown stops listening, lets the requests that are there be answered, and closes idle connections when they
-// have had two seconds, or [Keepalive], to ask once more.  When ctx ends before it returns its error;
+// have had two seconds, or [Keepalive], to ask once more.  When ctx ends before that, Shutdown returns its error;
 // graceful_timeout ends them in any case.
 func (s *Server) Shutdown(ctx context.Context) error {
 	l := s.stop(C.GW_STOP_GRACEFUL)
