@@ -341,19 +341,25 @@ TEST_CASE("pools have applications of their own, under one arbiter") {
 }
 
 TEST_CASE("a hook that throws refuses the worker, and serve says so") {
-    lines log;
-    gateway::hooks hooks;
-    hooks.worker_init = [](const gw_worker&) { throw std::runtime_error("no database"); };
-    config cfg;
-    cfg.set("worker_model", "threads").set("workers", 1).set("bind", "127.0.0.1:0").set("signals", 0);
-    cfg.log(gateway::level::error, log).hook(hooks).app(hello, on_loop);
-    try {
-        gateway::serve(std::move(cfg));
-        FAIL("it has served");
-    } catch (const gateway::error& e) {
-        CHECK(e.exit_status() == 3);
+    std::function<void()> thrown[] = {
+        [] { throw std::runtime_error("no database"); },
+        [] { throw gateway::error(GW_ERR_CLOSED, "no database"); },  // no client of ours has left
+    };
+    for (const auto& boots : thrown) {
+        lines log;
+        gateway::hooks hooks;
+        hooks.worker_init = [&](const gw_worker&) { boots(); };
+        config cfg;
+        cfg.set("worker_model", "threads").set("workers", 1).set("bind", "127.0.0.1:0").set("signals", 0);
+        cfg.log(gateway::level::error, log).hook(hooks).app(hello, on_loop);
+        try {
+            gateway::serve(std::move(cfg));
+            FAIL("it has served");
+        } catch (const gateway::error& e) {
+            CHECK(e.exit_status() == 3);
+        }
+        CHECK(log.have("hook worker_init: no database"));
     }
-    CHECK(log.have("hook worker_init: no database"));
 }
 
 TEST_CASE("a log function that throws is left alone") {

@@ -97,10 +97,11 @@ wsgi_wait(wsgi_wakeup *w, gw_server *const *s, int ms)
 {
     int rc, signalled = 1;
 
-    if (begin(w) < 0) {
+    /* First those of before, while they are written where their handlers have it; from begin() on they are in the pipe. */
+    if (PyErr_CheckSignals() < 0 || begin(w) < 0) {
         return -1;
     }
-    rc = PyErr_CheckSignals();                  /* of before: those from now on are in the pipe */
+    rc = PyErr_CheckSignals();                  /* of between */
     if (rc == 0 && *s != NULL) {
         struct pollfd fds[2] = {
             { .fd = gw_server_fd(*s), .events = POLLIN },

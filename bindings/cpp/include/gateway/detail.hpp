@@ -50,13 +50,13 @@ template <typename F> void told(F&& f) {
     }
 }
 
-// The rest of a call from C: the exception that is on its way, said by `tell`, as a result.
-template <typename Tell> gw_result caught(Tell&& tell) noexcept {
+// The rest of a call from C, about a request or none: the exception that is on its way, said by `tell`, as a result.
+template <typename Tell> gw_result caught(const gw_environ* env, Tell&& tell) noexcept {
     try {
         throw;
     } catch (const error& e) {
         gw_result rc = e.code().value() < 0 ? e.code().value() : GW_ERR_APP;
-        if (rc != GW_ERR_CLOSED) {  // that the client has left is no fault of the application
+        if (rc != GW_ERR_CLOSED || env == nullptr) {  // that its client has left is no fault of the application
             tell(e.what());
         }
         return rc;
@@ -74,7 +74,7 @@ template <typename F> gw_result guarded(const gw_environ* env, F&& f) noexcept {
     try {
         return f();
     } catch (...) {
-        return detail::caught([env](const char* what) { gw_fail(env, what, std::strlen(what)); });
+        return detail::caught(env, [env](const char* what) { gw_fail(env, what, std::strlen(what)); });
     }
 }
 

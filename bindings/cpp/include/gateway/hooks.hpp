@@ -80,7 +80,7 @@ template <typename... Args, std::function<void(Args...)> hooks::*Which> struct h
             (self->of.*Which)(convert<Args>(raw)...);
             return GW_OK;
         } catch (...) {
-            return detail::caught([&](const char* what) { detail::say(self->log.get(), name, what); });
+            return detail::caught(nullptr, [&](const char* what) { detail::say(self->log.get(), name, what); });
         }
     }
     template <typename To, typename From> static To convert(From from) noexcept {
