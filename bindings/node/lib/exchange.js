@@ -98,7 +98,7 @@ function storeHeader(_statusLine, headers) {
   if (status < 200) throw failure('GW_ERR_INVALID', `${status} is no status of an answer: writeEarlyHints() sends a 103`);
   const socket = this.socket;
   const head = block(this, headers);
-  if (this.strictContentLength) { // what write() and end() compare with
+  if (this.strictContentLength && this.req.method !== 'HEAD') { // what write() and end() compare with
     const [, length] = /^content-length: *(\d+)\r$/im.exec(head) ?? [];
     if (length) this._contentLength = Number(length);
   }

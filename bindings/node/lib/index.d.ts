@@ -59,7 +59,8 @@ export interface HookDetails {
 }
 
 export type ArbiterHook = (details: HookDetails, arbiter: Arbiter) => void;
-export type WorkerHook = (worker: { pid: number; slot: number; generation: number }, server: Server) => void;
+export type WorkerHook<Result = void> =
+  (worker: { pid: number; slot: number; generation: number }, server: Server) => Result;
 
 /** gunicorn's names (gw_hooks). */
 export interface Hooks {
@@ -74,7 +75,9 @@ export interface Hooks {
   reloaded?: ArbiterHook;
   on_exit?: ArbiterHook;
   pre_exec?: ArbiterHook;
-  worker_init?: WorkerHook;
+  /** The worker serves when it is done, also with what it promised. */
+  worker_init?: WorkerHook<void | Promise<void>>;
+  /** Last in a worker that worker_init has not refused; nothing waits for a promise. */
   worker_exit?: WorkerHook;
 }
 

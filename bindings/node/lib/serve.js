@@ -14,6 +14,10 @@ const HOOKS = new Set([
   'reloaded', 'on_exit', 'pre_exec', 'worker_init', 'worker_exit',
 ]);
 
+/** A worker whose program fails before it serves has not booted: 3, as gunicorn has it. */
+const NOT_BOOTED = 3;
+const CAUSE_BOOT = 2; // boot_timeout
+
 /** Who watches the workers.  Hooks are also events, by the same names. */
 class Arbiter extends EventEmitter {
   #handlers = [];
@@ -26,7 +30,9 @@ class Arbiter extends EventEmitter {
     addon.arbiter_new(pairsOf(options), (name, details) => {
       // One of the first workers did not boot: the arbiter ends as it has.
       if (name === 'when_ready') this.#isReady = true;
-      if (name === 'child_exit' && !this.#isReady) this.#failure ||= details.exit_status >> 8;
+      if (name === 'child_exit' && !this.#isReady) {
+        this.#failure ||= details.cause === CAUSE_BOOT ? NOT_BOOTED : details.exit_status >> 8;
+      }
       hooks[name]?.(details, this);
       this.emit(name, details);
     });
@@ -83,8 +89,6 @@ function leave(exit, status) {
   if (exit) process.exit(process.exitCode || status);
 }
 
-/** A worker whose program fails before it serves has not booted: 3, as gunicorn has it. */
-const NOT_BOOTED = 3;
 let hasBegun = false;
 
 if (addon.is_worker) {
@@ -97,14 +101,16 @@ function work(handler, options, hooks, exit) {
   const server = new Server(options, handler);
   const about = { pid: process.pid, slot: 0, generation: 0 };
   server.isWorker = true;
-  const onInit = (slot, generation) => {
+  let isAccepted = false;
+  const onInit = async (slot, generation) => {
     Object.assign(about, { slot, generation });
     try {
-      hooks.worker_init?.(about, server);
+      await hooks.worker_init?.(about, server);
+      isAccepted = true;
     } catch (error) {
       console.error(error);
-      addon.work_refuse();
     }
+    addon.work_begin(isAccepted);
   };
   const onRun = (handle) => {
     hasBegun = true;
@@ -113,7 +119,7 @@ function work(handler, options, hooks, exit) {
   };
   const onEnd = (status, why) => {
     if (status !== 0 && why !== '') console.error(`libgateway: ${why}`);
-    hooks.worker_exit?.(about, server);
+    if (isAccepted) hooks.worker_exit?.(about, server);
     leave(exit, status);
   };
   addon.work(pairsOf(options), onInit, onRun, onEnd);

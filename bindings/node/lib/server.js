@@ -18,7 +18,7 @@ function bindOf([first, second]) {
     return `${host.includes(':') ? `[${host}]` : host}:${first}`;
   }
   if (typeof first === 'string') {
-    return /^(?![./])(?:[a-z+]*unix:|fd:|systemd:|.*:\d)/.test(first) ? first : `unix:${first}`;
+    return /^(?![./])(?:(?:[a-z\d-]+(?:\+|:\/\/))?(?:unix|fd|systemd):|.*:\d)/i.test(first) ? first : `unix:${first}`;
   }
   if (first.path !== undefined) return bindOf([first.path]);
   if ('port' in Object(first)) return bindOf([first.port ?? 0, first.host]);
@@ -57,7 +57,7 @@ class Server extends EventEmitter {
   listen(...args) {
     const callback = args.findLast((arg) => typeof arg === 'function');
     if (this.#server !== null) throw failure('GW_ERR_STATE', 'listen: this server listens already');
-    const bind = bindOf(args) ?? this.#options.bind ?? (this.#options.systemd ? undefined : ':0');
+    const bind = bindOf(args) ?? this.#options.bind ?? ':0';
     if (callback) this.once('listening', callback);
     let server;
     try {

@@ -173,7 +173,7 @@ init(napi_env env, napi_value exports)
         FUNCTION(arbiter_new), FUNCTION(arbiter_start), FUNCTION(arbiter_signal),
         FUNCTION(arbiter_stop), FUNCTION(arbiter_scale), FUNCTION(arbiter_stats),
         FUNCTION(arbiter_listeners),
-        FUNCTION(work), FUNCTION(work_refuse),
+        FUNCTION(work), FUNCTION(work_begin),
     };
     napi_value is_worker;
 

@@ -80,6 +80,6 @@ napi_value arbiter_scale(napi_env env, napi_callback_info info);
 napi_value arbiter_stats(napi_env env, napi_callback_info info);
 napi_value arbiter_listeners(napi_env env, napi_callback_info info);
 napi_value work(napi_env env, napi_callback_info info);
-napi_value work_refuse(napi_env env, napi_callback_info info);
+napi_value work_begin(napi_env env, napi_callback_info info);
 
 #endif

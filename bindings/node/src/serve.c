@@ -3,7 +3,7 @@
  *
  * A worker is this program, started again.  Its gw_serve must not block Node's
  * loop, and so a thread of its own is in it; the hook worker_init waits until
- * the loop has called JavaScript's, and worker_run hands the server to the loop
+ * JavaScript's is done, also with what it promised, and worker_run hands the server to the loop
  * and waits until that has seen GW_EOF.
  */
 #include "addon.h"
@@ -361,7 +361,6 @@ on_news(uv_async_t *news)
         argv[0] = number(self.env, self.about.slot);
         argv[1] = number(self.env, self.about.generation);
         call_back(self.env, self.async, fn, 2, argv);
-        done(NULL);
     } else if (state == RUNS) {
         napi_get_reference_value(self.env, self.on_run, &fn);
         argv[0] = server_of(self.env, self.about.server, done, NULL);
@@ -419,12 +418,18 @@ work(napi_env env, napi_callback_info info)
     return NULL;
 }
 
-/* (): the worker is refused, in on_init */
+/* (whether the worker may serve): once after on_init, which the thread waits for */
 napi_value
-work_refuse(napi_env env, napi_callback_info info)
+work_begin(napi_env env, napi_callback_info info)
 {
-    (void) env;
-    (void) info;
-    self.refused = GW_ERR_APP;
+    napi_value argv[1];
+    bool       serves;
+
+    if (!args(env, info, 1, argv)) {
+        return NULL;
+    }
+    TRY(napi_get_value_bool(env, argv[0], &serves));
+    self.refused = serves ? GW_OK : GW_ERR_APP;
+    done(NULL);
     return NULL;
 }

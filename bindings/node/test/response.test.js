@@ -359,6 +359,19 @@ test('strictContentLength', async (t) => {
   assert.deepEqual(seen, ['ERR_HTTP_CONTENT_LENGTH_MISMATCH', 'done', 'done']);
 });
 
+test('strictContentLength, and HEAD that has no body to compare', async (t) => {
+  const handler = (req, res) => {
+    res.strictContentLength = true;
+    res.setHeader('Content-Length', 5);
+    res.end(req.url === '/body' ? 'hello' : undefined);
+  };
+  const server = await serving(t, handler);
+  for (const path of ['/', '/body']) {
+    const answer = await ask(server.address().port, { method: 'HEAD', path });
+    assert.deepEqual([answer.status, answer.headers['content-length'], answer.body], [200, '5', ''], path);
+  }
+});
+
 const { writeInformation } = http.ServerResponse.prototype;
 
 test('writeInformation', { skip: !writeInformation }, async (t) => {

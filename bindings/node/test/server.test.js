@@ -5,6 +5,7 @@ const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const http = require('node:http');
+const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { setImmediate: soon } = require('node:timers/promises');
@@ -69,6 +70,38 @@ test('listen: a path, a number, an object, nothing; address()', async (t) => {
   for (const where of [{}, { host: '127.0.0.1' }, true]) {
     assert.throws(() => gateway.createServer().listen(where), { code: 'GW_ERR_INVALID' });
   }
+});
+
+test('listen: a descriptor or a socket of systemd, with its protocol, is not a path', async (t) => {
+  const inherited = net.createServer().listen(0, '127.0.0.1');
+  t.after(() => inherited.close());
+  await once(inherited, 'listening');
+  const { port } = inherited.address();
+  const { fd } = inherited._handle;
+  for (const protocol of ['', 'http+', 'uwsgi+', 'http://', 'HTTP+']) {
+    const server = gateway.createServer({ errorlog: '/dev/null' }, () => {}).listen(`${protocol}fd://${fd}`);
+    await once(server, 'listening');
+    assert.deepEqual(server.address(), { address: '127.0.0.1', family: 'IPv4', port }, protocol);
+    server.close();
+    await once(server, 'close');
+  }
+  for (const where of ['systemd:web', 'fastcgi+systemd:web', 'fd://web', 'http+fd://web']) {
+    const server = gateway.createServer({ errorlog: '/dev/null' }, () => {}).listen(where);
+    const [error] = await once(server, 'error');
+    assert.match(error.message, /systemd:web: no such socket/, where);
+  }
+});
+
+test('listen: whatever `systemd` says, there is an address or an error', async () => {
+  for (const systemd of [undefined, false, 'auto', 'off', '0']) {
+    const server = gateway.createServer({ errorlog: '/dev/null', systemd }, () => {}).listen();
+    await once(server, 'listening');
+    assert.ok(server.address()?.port > 0, `${systemd}`);
+    server.close();
+    await once(server, 'close');
+  }
+  const [error] = await once(gateway.createServer({ systemd: true }, () => {}).listen(), 'error');
+  assert.match(error.message, /systemd/);
 });
 
 test('unref(), before it listens and after, lets the process end', async (t) => {

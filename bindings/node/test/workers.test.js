@@ -93,14 +93,31 @@ test('an exception outside of any request ends the worker, and another comes', a
   await it.until('a promise that was broken');
 });
 
+test('a worker serves when what its hook worker_init promised is done', async (t) => {
+  const it = await program(t, 'plain.js', { workers: 1 });
+  await until('it listens', () => ask(it.port).then((answer) => {
+    assert.equal(answer.status, 200);
+    return true;
+  }, (error) => assert.equal(error.code, 'ECONNREFUSED')));
+});
+
 test('a worker that does not boot: the program says why and ends with 3', async (t) => {
-  for (const when of ['before it serves', 'in its hook']) {
+  for (const when of ['before it serves', 'in its hook', 'in its promise']) {
     process.env.REFUSED = when;
     const it = await program(t, 'plain.js', { workers: 1 });
     delete process.env.REFUSED;
     assert.equal(await it.ended, 3, when);
     assert.match(it.said, /this worker does not boot/);
+    assert.doesNotMatch(it.said, /worker_exit/, when);
   }
+});
+
+test('a worker whose hook worker_init never ends: boot_timeout', async (t) => {
+  process.env.REFUSED = 'for ever';
+  const it = await program(t, 'plain.js', { workers: 1, boot_timeout: '1s' });
+  delete process.env.REFUSED;
+  assert.equal(await it.ended, 3);
+  assert.match(it.said, /was not ready within boot_timeout/);
 });
 
 test('a wrong option, and an address that is taken: what it is, and a status', async (t) => {

@@ -21,14 +21,23 @@ const pages = {
 
 if (process.env.REFUSED === 'before it serves' && gateway.isWorker) throw new Error('this worker does not boot');
 
-const served = gateway.serve((req, res) => pages[req.url](req, res), {
+async function begins(details) {
+  await new Promise((resolve) => { setTimeout(resolve, 50); }); // as what connects to a database
+  if (process.env.REFUSED === 'in its promise') throw new Error('this worker does not boot');
+  if (process.env.REFUSED === 'for ever') await new Promise(() => {});
+  ready = true;
+  say('worker_init')(details);
+}
+
+let ready = false;
+const served = gateway.serve((req, res) => (ready ? pages[req.url](req, res) : res.writeHead(503).end()), {
   ...options,
   exit,
   hooks: {
     ...Object.fromEntries(names.map((name) => [name, say(name)])),
     worker_init(details) {
       if (process.env.REFUSED === 'in its hook') throw new Error('this worker does not boot');
-      say('worker_init')(details);
+      return begins(details);
     },
     when_ready(details, arbiter) {
       console.log('when_ready', JSON.stringify(arbiter.address()), arbiter.stats().workers);

@@ -12,7 +12,7 @@ const served = gateway.serve(app, {
   workers: 4,
   hooks: {
     child_exit: (worker, arbiter) => console.log(worker.pid, arbiter.stats().workers),
-    worker_init: (worker, of) => console.log(worker.slot, of.addresses()),
+    worker_init: async (worker, of) => console.log(worker.slot, of.addresses()),
   },
 });
 if (!served.isWorker) (served as gateway.Arbiter).scale(2);
