@@ -177,7 +177,8 @@ test-bindings: test-go test-cpp test-node test-lua
 test test-build test-core test-c test-valgrind test-sanitize test-cross test-soak: export CARGO_INCREMENTAL ?= 0
 
 # Format, lints, unit and integration tests; the C programs run plain.  Up to three tests that fail beside the
-# others and pass when run again, alone, fail nothing: the end of the output names them as unsteady.  8 minutes.
+# others fail nothing where their programs pass when run again, alone, and where nothing has crashed: the end of the
+# output names them as unsteady.  8 minutes.
 test-core:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -239,9 +240,11 @@ test-nginx:
 	$(CARGO) test $(NGINX_TESTS:%=--test %)
 
 # The package for Python, on PYTHON3 with what tests/requirements.txt names, and its module in the command
-# and nginx.  A test that fails is run once more; three that pass then are forgiven (RERUN, in the end), and no
-# crash.  5 minutes.  ARGS="-k stream -x"
+# and nginx.  A test that fails is run once more, at once and beside the others: three that pass then are forgiven
+# (RERUN, in the end).  Not so a crash, a panic or a traceback of a server, what is found when a server is stopped
+# behind its tests, and tests of how a program ends.  5 minutes.  ARGS="-k stream -x"
 PYTHON_VENV = $(TARGET)/venv-$(OF_PYTHON3)
+FINAL = ^Afterwards|panicked at|Fatal Python error|unexpected traceback|crashed|was sent SIGSEGV|exited on signal
 
 test-python:
 	@TARGET=$(TARGET) scripts/setup python
@@ -249,7 +252,8 @@ test-python:
 	@$(MAKE) --no-print-directory python command nginx-module python-module $(PYTHON_VENV)/installed
 	GATEWAY_TEST_ALL=1 PYTHONPATH=$(abspath bindings/python) GATEWAY_LIBRARY_DIR=$(LIBRARY) \
 	    $(PYTHON_VENV)/bin/python -m pytest -p no:cacheprovider -rsR -n $(or $(JOBS),3) --dist loadfile \
-	    --no-loadscope-reorder --reruns 1 --max-worker-restart 0 bindings/python/tests $(ARGS)
+	    --no-loadscope-reorder --reruns 1 --rerun-except '$(FINAL)' --max-worker-restart 0 \
+	    bindings/python/tests $(ARGS)
 
 $(TARGET)/venv-%/installed: bindings/python/tests/requirements.txt
 	$(PYTHON3) -m venv --clear $(@D)

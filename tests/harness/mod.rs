@@ -26,9 +26,9 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -297,6 +297,7 @@ impl Server {
         });
         let [stdout, stderr] = outputs.map(Option::unwrap_or_default);
         let status = self.child.wait().expect("wait for the server");
+        tell_of_a_crash(status, &stderr);
         let ended = Ended { status: status.code(), signal: status.signal(), stdout, stderr };
         if LINTED {
             let linted = fs::remove_file(self.findings.join("linted"));
@@ -348,7 +349,49 @@ impl Drop for Server {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.destroy();
         }
+        // A test that fails since the server went away under it does not know why.
+        let stderr = self.child.stderr.take();
+        if thread::panicking() && self.findings.exists() {
+            let found = self.found();
+            if !found.is_empty() {
+                eprintln!("the checker found:\n{found}");
+            }
+            if let (Some(stderr), Ok(status)) = (stderr, self.child.wait()) {
+                tell_of_a_crash(status, &said(stderr));
+            }
+        }
     }
+}
+
+/// Says so, for who reads why a test has failed, when the server, or a worker of it, has crashed: tests/side_by_side.py
+/// forgives no such test.  Also one that was being killed has the signal that it died of first.
+fn tell_of_a_crash(status: ExitStatus, stderr: &str) {
+    const CRASHES: [&str; 5] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"];
+    let is_crash = |line: &str| {
+        let was_sent = |signal| line.contains(&format!("was sent {signal}!"));
+        line.contains("panicked at")
+            || CRASHES.into_iter().any(was_sent) && !line.contains("By the arbiter")
+    };
+    let how = status.to_string();
+    if CRASHES.iter().any(|signal| how.contains(signal)) || stderr.lines().any(is_crash) {
+        eprintln!("the server crashed: {how}\n{stderr}");
+    }
+}
+
+/// What is in the pipe: a process that the server has left behind may keep it open.
+fn said(mut from: impl Read + Send + 'static) -> String {
+    let (to, parts) = mpsc::channel();
+    thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut part) {
+            let _ = to.send(part[..n].to_vec());
+        }
+    });
+    let mut octets = Vec::new();
+    while let Ok(part) = parts.recv_timeout(Duration::from_secs(1)) {
+        octets.extend(part);
+    }
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 pub const SIGINT: i32 = 2;

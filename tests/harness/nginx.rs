@@ -288,7 +288,7 @@ impl Nginx {
         let ended = log.lines().find(|line| line.contains("exited on signal"));
         assert_eq!(ended, None);
         let found = self.found();
-        assert!(found.is_empty(), "valgrind found:\n{found}");
+        assert!(found.is_empty(), "the checker found:\n{found}");
     }
 
     /// What valgrind has found.
@@ -315,6 +315,16 @@ impl Drop for Nginx {
         }
         if let Some(child) = &mut self.child {
             let _ = child.wait();
+        }
+        // See the other servers: the test does not know.
+        if std::thread::panicking() {
+            let (found, log) = (self.found(), self.log());
+            if !found.is_empty() {
+                eprintln!("the checker found:\n{found}");
+            }
+            if log.contains("exited on signal") || log.contains("panicked at") {
+                eprintln!("the server crashed:\n{log}");
+            }
         }
     }
 }

@@ -53,7 +53,8 @@ def sites():
             problems.append(str(problem))
         finally:
             site.discard()
-    assert not problems, "\n".join(problems)
+    if problems:
+        raise harness.Afterwards("\n".join(problems))
 
 
 serve = pytest.fixture(sites, name="serve")

@@ -65,6 +65,13 @@ def listens(path):
         return sock.connect_ex(str(path)) == 0
 
 
+class Afterwards(AssertionError):
+    """What a fixture finds when its tests are over: of any of them, so that none is run again (--rerun-except)."""
+
+
+CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE]
+
+
 class Process:
     """A program that is being tested: its log, its notes, its end.
 
@@ -143,7 +150,9 @@ class Process:
         for each in self.tracebacks():
             if not any(text in each for text in self.expected):
                 raise AssertionError(f"an unexpected traceback in the log of the server:\n{log}")
-        for word in ("panicked at", "Fatal Python error"):
+        if -(self.process.poll() or 0) in CRASHES:
+            raise AssertionError(f"crashed, {self.process.returncode}; the log of the server:\n{log}")
+        for word in ("panicked at", "Fatal Python error", "was sent SIGSEGV"):
             if word in log and word not in self.expected:
                 raise AssertionError(f"{word!r} in the log of the server:\n{log}")
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, Client, Process, listens, wait_for
+from harness import DEADLINE, Afterwards, Client, Process, listens, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
@@ -95,8 +95,11 @@ def servers(tmp_path_factory):
         return started[-1]
 
     yield start
-    with contextlib.ExitStack() as ends:
-        for site in started:
-            ends.callback(site.discard)
-            if not site.checked:
-                ends.callback(site.stop, signal.SIGQUIT)
+    try:
+        with contextlib.ExitStack() as ends:
+            for site in started:
+                ends.callback(site.discard)
+                if not site.checked:
+                    ends.callback(site.stop, signal.SIGQUIT)
+    except AssertionError as problem:
+        raise Afterwards(str(problem)) from None

@@ -218,6 +218,7 @@ print("all of it")
 """
 
 
+@pytest.mark.flaky(reruns=0)
 def test_a_server_in_somebodys_hub():
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(harness.PACKAGE), str(harness.HERE)])}
     env["GATEWAY_TEST_NOTES"] = os.devnull
@@ -278,6 +279,7 @@ ready.wait()
 """
 
 
+@pytest.mark.flaky(reruns=0)
 def test_a_program_may_end_while_greenlets_of_a_thread_have_ended_in_any_order():
     done = subprocess.run(
         [sys.executable, "-c", ENDS], check=False, capture_output=True, text=True, timeout=harness.DEADLINE

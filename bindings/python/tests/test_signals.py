@@ -203,6 +203,7 @@ else:
 """
 
 
+@pytest.mark.flaky(reruns=0)
 @pytest.mark.parametrize("theirs", ["()", "socket.socketpair()"])
 @pytest.mark.parametrize("where", ["app_signals, bool", "app, signals_itself", "app, interrupts"])
 def test_a_signal_ends_the_wait_also_where_it_interrupts_nothing(where, theirs):
@@ -234,6 +235,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.flaky(reruns=0)
 def test_where_no_descriptor_is_left_a_wait_fails_and_closes_none():
     done = subprocess.run(
         [sys.executable, "-c", FULL], check=False, capture_output=True, text=True, timeout=DEADLINE,
